@@ -1,0 +1,92 @@
+"""An out-of-core store of per-pixel features, on Zarr v3.
+
+    writer = fstore.create("features.zarr", meta, num_images=16, latent_shape=(512,))   # or resumes
+    for image in writer.pending():
+        writer.write_image(image, maps, picture, mask, latent)
+
+    store = fstore.open("features.zarr")
+    store.features            # lazy dask array (n, H, W, C) float16, from either layout
+    store.pixels([0], [10], [20])
+
+The format is specified in ``docs/format.md``. Nothing here knows of GANs: any set of per-layer feature maps fits.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    import numpy as np
+
+    from fstore.format import DatasetMeta, FeatureMeta
+    from fstore.reader import Dataset, FeatureStore
+    from fstore.verify import Report
+    from fstore.writer import DatasetWriter, FeatureWriter
+
+__all__ = ["create", "create_dataset", "open", "set_kept", "verify_store"]
+
+Path = str | os.PathLike[str]
+
+
+def create(
+    path: Path,
+    meta: FeatureMeta,
+    *,
+    num_images: int,
+    latent_shape: Sequence[int],
+    average_latent: np.ndarray | None = None,
+    overwrite: bool = False,
+) -> FeatureWriter:
+    """Create a feature store, or resume one begun with the same ``meta``.
+
+    Args:
+        path: folder or URL.
+        meta: the store's attribute; all of it but ``created`` must equal that of a store found there.
+        num_images: N.
+        latent_shape: (D,) or (L, D) of one image's latent.
+        average_latent: (D,) or (L, D) float32 to keep beside the latents, or None.
+        overwrite: delete a store found there first.
+
+    Raises:
+        MismatchError: the store there was begun with other settings. StoreError: something else lies there.
+    """
+    from fstore.writer import open_features
+
+    return open_features(path, meta, num_images, latent_shape, average_latent, overwrite)
+
+
+def create_dataset(path: Path, meta: DatasetMeta, *, num_images: int, overwrite: bool = False) -> DatasetWriter:
+    """Create a dataset of ``num_images``, resume one begun with the same ``meta``, or lengthen a shorter one.
+
+    Raises:
+        MismatchError: the store there was begun with other settings. StoreError: something else lies there, or it is longer.
+    """
+    from fstore.writer import open_dataset
+
+    return open_dataset(path, meta, num_images, overwrite)
+
+
+def open(path: Path) -> FeatureStore | Dataset:
+    """Open a store for reading: a ``FeatureStore`` or a ``Dataset``, by its kind. Raises StoreError."""
+    from fstore.location import Location
+    from fstore.reader import open_store
+
+    return open_store(Location.parse(path))
+
+
+def set_kept(path: Path, kept: np.ndarray, keep: str, threshold: float) -> None:
+    """Replace the filter of a complete dataset: ``kept`` (N,) bool, its share as decimal text, the largest kept score."""
+    from fstore.location import Location
+    from fstore.writer import write_kept
+
+    write_kept(Location.parse(path), kept, keep, threshold)
+
+
+def verify_store(path: Path, advance: Callable[[int], None] = lambda count: None) -> Report:
+    """Read a store whole and check it against the format. Raises StoreError where there is none to check."""
+    from fstore.location import Location
+    from fstore.verify import verify
+
+    return verify(Location.parse(path), advance)

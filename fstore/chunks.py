@@ -1,0 +1,110 @@
+"""Reading regions of sharded arrays such that what is absent or damaged is an error, not zeros.
+
+Zarr returns the fill value for a missing chunk, a missing shard and an empty shard file. Stores of this project are written
+whole, zeros included, so in a committed image each of these is corruption. This module knows arrays, shards and chunks, and not
+which image is committed: the caller asks only for those.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import zarr
+from google_crc32c import value as crc32c
+from zarr.abc.store import SuffixByteRequest
+from zarr.core.buffer import default_buffer_prototype
+from zarr.core.sync import sync
+
+from fstore import format as fmt
+from fstore.errors import CorruptionError
+from fstore.location import chunk_key
+
+_ABSENT = np.iinfo(np.uint64).max
+
+
+def read_markers(group: zarr.Group) -> np.ndarray:
+    """``committed`` as (N,) bool; a marker that cannot be read counts as 0."""
+    array = group["committed"]
+    assert isinstance(array, zarr.Array)
+    step = array.chunks[0]
+    markers = np.zeros(array.shape[0], dtype=bool)
+    for start in range(0, len(markers), step):
+        try:
+            markers[start : start + step] = np.asarray(array[start : start + step]) == 1
+        except Exception:  # any failure to decode means the same: not committed
+            continue
+    return markers
+
+
+class CheckedArray:
+    """An array whose reads raise CorruptionError for absent or damaged chunks. It remembers the shards found whole."""
+
+    def __init__(self, array: zarr.Array[Any], where: str) -> None:
+        self.array = array
+        self.where = where
+        self._whole: set[tuple[int, ...]] = set()
+
+    def read(self, region: fmt.Region) -> np.ndarray:
+        """The values of ``region``, [stop - start, ...] of the array's dtype. Raises CorruptionError naming the chunk."""
+        for shard in fmt.units(region, self.array.shards or self.array.chunks):
+            if shard not in self._whole:
+                self._check_shard(shard)
+                self._whole.add(shard)
+        selection = tuple(slice(start, stop) for start, stop in region)
+        try:
+            return np.asarray(self.array[selection])
+        except Exception as error:
+            self._raise_damaged(region, error)
+            raise
+
+    def _check_shard(self, shard: tuple[int, ...]) -> None:
+        """Refuse a shard that is missing, empty, or whose index lacks a chunk (zarr would read zeros)."""
+        key = chunk_key(self.array, shard)
+        suffix = None
+        if self.array.shards is not None:
+            inner = [s // c for s, c in zip(self.array.shards, self.array.chunks, strict=True)]
+            suffix = SuffixByteRequest(16 * int(np.prod(inner)) + 4)
+        buffer = sync(self.array.store.get(key, default_buffer_prototype(), suffix)) if suffix else None
+        if suffix is None:
+            present = sync(self.array.store.exists(key)) and sync(self.array.store.getsize(key)) > 0
+        else:
+            present = buffer is not None and len(buffer) > 0
+        if not present:
+            raise CorruptionError(f"{self._name(shard, 'shard')} is missing or empty; {_WAY_OUT}")
+        if suffix is not None and buffer is not None:
+            self._check_index(buffer.to_bytes(), suffix.suffix, shard, inner)
+
+    def _check_index(self, index: bytes, size: int, shard: tuple[int, ...], inner: list[int]) -> None:
+        if len(index) != size or crc32c(index[:-4]) != int.from_bytes(index[-4:], "little"):
+            raise CorruptionError(f"{self._name(shard, 'shard')} is truncated or its index is damaged; {_WAY_OUT}")
+        offsets = np.frombuffer(index[:-4], dtype="<u8").reshape(*inner, 2)[..., 0]
+        for position in np.argwhere(offsets == _ABSENT):
+            chunk = tuple(int(s * n + a) for s, n, a in zip(shard, inner, position, strict=True))
+            beyond = any(c * side >= size for c, side, size in zip(chunk, self.array.chunks, self.array.shape, strict=True))
+            if beyond:  # a shard at the array's end has places that no value ever fills
+                continue
+            raise CorruptionError(f"{self._name(chunk, 'chunk')} is absent from its shard; {_WAY_OUT}")
+
+    def _raise_damaged(self, region: fmt.Region, error: Exception) -> None:
+        """Find the damaged chunk of a region whose read failed, and name it."""
+        for chunk in fmt.units(region, self.array.chunks):
+            box = [
+                slice(c * side, min((c + 1) * side, size))
+                for c, side, size in zip(chunk, self.array.chunks, self.array.shape, strict=True)
+            ]
+            try:
+                self.array[tuple(box)]
+            except Exception as cause:
+                reason = " ".join(str(cause).split())
+                raise CorruptionError(f"{self._name(chunk, 'chunk')} is damaged ({reason}); {_WAY_OUT}") from error
+
+    def _name(self, unit: tuple[int, ...], what: str) -> str:
+        side = (self.array.shards if what == "shard" else None) or self.array.chunks
+        first = unit[0] * side[0]
+        last = min(first + side[0], self.array.shape[0]) - 1
+        images = f"image {first}" if first == last else f"images {first} to {last}"
+        return f"{self.where}: array {self.array.path!r}, {images}, {what} {list(unit)}"
+
+
+_WAY_OUT = "the store is corrupt: restore it from a copy, or write it again with --overwrite"

@@ -1,0 +1,121 @@
+"""How an open store shows itself: a few lines in a terminal, a table in Jupyter. It reads the index, never the features."""
+
+from __future__ import annotations
+
+from html import escape
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from fstore.errors import StoreError
+
+if TYPE_CHECKING:
+    from fstore.reader import Store
+
+_UNITS = ("B", "kB", "MB", "GB", "TB")
+
+
+def human_bytes(count: float) -> str:
+    """Bytes in decimal units: 2_670_000_000 -> ``2.67 GB``."""
+    for unit in _UNITS:
+        if abs(count) < 1000 or unit == _UNITS[-1]:
+            return f"{count:.0f} {unit}" if unit == "B" else f"{count:.3g} {unit}"
+        count /= 1000
+    raise AssertionError("unreachable")
+
+
+def facts(store: Store) -> list[tuple[str, str]]:
+    """(name, value) lines that describe a store of either kind."""
+    meta = store.meta
+    lines = [("images", f"{len(store.image_ids)} of {store.num_images} committed")]
+    if meta.kind == "features":
+        shape = store.shape  # type: ignore[attr-defined]
+        lines += [
+            ("layout", meta.layout),  # type: ignore[union-attr]
+            ("features", f"{shape} float16, {len(meta.layers)} layers"),  # type: ignore[union-attr]
+            ("grid", f"{meta.grid[0]} x {meta.grid[1]}, rows {meta.crop_rows[0]} to {meta.crop_rows[1] - 1}"),  # type: ignore[union-attr]
+            ("dense raw", human_bytes(2 * np.prod([store.num_images, *shape[1:]], dtype=float))),
+        ]
+    else:
+        lines += [
+            ("shape", f"{meta.shape[0]} x {meta.shape[1]}"),  # type: ignore[union-attr]
+            ("score", f"{meta.score}, seed {meta.seed}"),  # type: ignore[union-attr]
+            ("kept", _kept(store)),
+        ]
+    raw = sum(_array_bytes(store, name) for name in store.array_names())
+    used = store.location.used_bytes()
+    if used is not None:
+        share = raw * len(store.image_ids) / max(store.num_images, 1)
+        ratio = f", {share / used:.2f}x compressed" if used and share else ""
+        lines.append(("on disk", f"{human_bytes(used)}{ratio}"))
+    codecs = store.array(store.array_names()[0]).array.metadata.to_dict()["codecs"]
+    lines.append(("codecs", _codec_names(codecs)))
+    if meta.generator:
+        lines.append(("generator", ", ".join(f"{k} {_short(v)}" for k, v in meta.generator.items())))
+    lines.append(("classes", f"{len(meta.classes)}" + (f", ignore label {meta.ignore}" if meta.ignore is not None else "")))
+    return lines
+
+
+def class_rows(store: Store) -> list[tuple[int, str, str, int | None, int | None]]:
+    """(id, name, colour, pixels, images) of each class; counts are None where the store has no index of them."""
+    counts = getattr(store, "class_counts", None)
+    rows: list[tuple[int, str, str, int | None, int | None]] = []
+    for info in store.meta.classes:
+        if counts is None:
+            rows.append((info.id, info.name, info.color, None, None))
+        else:
+            per_image = counts[..., info.id].sum(axis=(1, 2), dtype=np.int64)
+            rows.append((info.id, info.name, info.color, int(per_image.sum()), int((per_image > 0).sum())))
+    return rows
+
+
+def describe(store: Store) -> str:
+    """The store in plain text."""
+    lines = [f"<{type(store).__name__} {store.location}>"]
+    lines += [f"  {name:<10} {value}" for name, value in facts(store)]
+    for number, name, color, pixels, images in class_rows(store):
+        count = "" if pixels is None else f"{pixels:>12,} pixels in {images} images"
+        lines.append(f"  {number:>5} {color} {name:<16} {count}".rstrip())
+    return "\n".join(lines)
+
+
+def describe_html(store: Store) -> str:
+    """The store as HTML; every text from the store is escaped."""
+    rows = "".join(f"<tr><th style='text-align:left'>{escape(k)}</th><td>{escape(v)}</td></tr>" for k, v in facts(store))
+    classes = "".join(
+        f"<tr><td>{number}</td><td><span style='background:{escape(color, quote=True)};padding:0 1em'>&nbsp;</span></td>"
+        f"<td>{escape(name)}</td><td>{'' if pixels is None else f'{pixels:,}'}</td><td>{'' if images is None else images}</td></tr>"
+        for number, name, color, pixels, images in class_rows(store)
+    )
+    head = "<tr><th>id</th><th>colour</th><th>class</th><th>pixels</th><th>images</th></tr>"
+    title = f"{type(store).__name__} <code>{escape(str(store.location))}</code>"
+    return f"<div><b>{title}</b><table>{rows}</table><table>{head}{classes}</table></div>"
+
+
+def _kept(store: Any) -> str:
+    try:
+        kept = store.kept
+    except StoreError:
+        return "not set yet"
+    return f"{int(kept.sum())} of {len(kept)} (keep {store.meta.keep}, threshold {store.meta.threshold:.4g} nats)"
+
+
+def _array_bytes(store: Store, name: str) -> int:
+    array = store.array(name).array
+    return int(np.prod(array.shape, dtype=np.int64)) * array.dtype.itemsize
+
+
+def _codec_names(codecs: Any) -> str:
+    names = []
+    for codec in codecs:
+        configuration = codec.get("configuration", {})
+        if codec["name"] == "sharding_indexed":
+            return "sharded " + _codec_names(configuration["codecs"])
+        level = f" level {configuration['level']}" if "level" in configuration else ""
+        names.append(f"{codec['name']}{level}")
+    return " + ".join(names)
+
+
+def _short(value: Any) -> str:
+    text = str(value)
+    return text[:12] + "..." if len(text) == 64 else text

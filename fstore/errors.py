@@ -1,0 +1,19 @@
+"""Errors of the store. Each message is one line: what was found, what was expected, where, and the way out."""
+
+from __future__ import annotations
+
+
+class StoreError(Exception):
+    """The path is no store that this version can use, or the call does not fit the store."""
+
+
+class MismatchError(StoreError):
+    """The store was begun with other settings than those of this run."""
+
+
+class CorruptionError(StoreError):
+    """Bytes of a committed image are missing or damaged. The message names array, image and chunk."""
+
+
+class OverflowError16(StoreError):
+    """A feature exceeds float16's largest finite value, 65504. The message names layer and value."""

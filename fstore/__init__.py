@@ -13,21 +13,40 @@ The format is specified in ``docs/format.md``. Nothing here knows of GANs: any s
 
 from __future__ import annotations
 
+import importlib
 import os
 from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     import numpy as np
 
     from fstore.format import DatasetMeta, FeatureMeta
     from fstore.reader import Dataset, FeatureStore
+    from fstore.sampler import StratifiedChunkSampler
     from fstore.verify import Report
     from fstore.writer import DatasetWriter, FeatureWriter
 
-__all__ = ["create", "create_dataset", "open", "set_kept", "verify_store"]
+_LAZY = {
+    "Dataset": "reader",
+    "DatasetMeta": "format",
+    "DatasetWriter": "writer",
+    "FeatureMeta": "format",
+    "FeatureStore": "reader",
+    "FeatureWriter": "writer",
+    "StratifiedChunkSampler": "sampler",
+}
+
+__all__ = [*_LAZY, "create", "create_dataset", "open", "set_kept", "verify_store"]
 
 Path = str | os.PathLike[str]
+
+
+def __getattr__(name: str) -> Any:
+    """Names whose modules import torch and dask: loaded when they are first asked for."""
+    if name in _LAZY:
+        return getattr(importlib.import_module(f"fstore.{_LAZY[name]}"), name)
+    raise AttributeError(f"module 'fstore' has no attribute {name!r}")
 
 
 def create(

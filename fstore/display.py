@@ -24,6 +24,13 @@ def human_bytes(count: float) -> str:
     raise AssertionError("unreachable")
 
 
+def human_duration(seconds: float) -> str:
+    """Seconds in the unit that reads best: 5400 -> ``1.5 h``."""
+    if seconds < 90:
+        return f"{seconds:.0f} s"
+    return f"{seconds / 60:.0f} min" if seconds < 5400 else f"{seconds / 3600:.1f} h"
+
+
 def facts(store: Store) -> list[tuple[str, str]]:
     """(name, value) lines that describe a store of either kind."""
     meta = store.meta

@@ -34,7 +34,8 @@ KEPT_CHUNK = 65536  # `kept` is rewritten whole: one chunk makes that one atomic
 LAYOUTS = ("dense", "pyramid")
 UPSAMPLE_MODES = ("bilinear",)
 Region = tuple[tuple[int, int], ...]  # [start, stop) of every axis
-UNSEMANTIC = ("created", "keep", "threshold")  # keys of the attribute that may differ between a store and a rerun
+# Keys of the attribute that may differ between a store and a rerun: file names do not matter where hashes agree.
+UNSEMANTIC = ("created", "keep", "threshold", "interpreter.folder", "generator.checkpoint")
 
 
 @dataclass(frozen=True)
@@ -384,7 +385,7 @@ def check_same(store: Mapping[str, Any], run: Mapping[str, Any], where: str) -> 
 def _differences(a: Mapping[str, Any], b: Mapping[str, Any], prefix: str) -> list[tuple[str, Any, Any]]:
     found: list[tuple[str, Any, Any]] = []
     for key in [*a, *(key for key in b if key not in a)]:
-        if not prefix and key in UNSEMANTIC:
+        if prefix + key in UNSEMANTIC:
             continue
         left, right = a.get(key), b.get(key)
         if isinstance(left, Mapping) and isinstance(right, Mapping):

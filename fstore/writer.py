@@ -123,10 +123,14 @@ class _ShardWriter:
         self.arrays = {spec.name: open_for_writing(group, spec.name) for spec in specs}
         self._keys: list[str] = []
 
-    def clear(self, name: str, image: int) -> None:
-        """Delete what an unfinished attempt left of one image: zarr would merge into a damaged shard, not replace it."""
+    def clear(self, name: str, first: int) -> None:
+        """Delete what an unfinished attempt left at ``first``, the leading coordinate of its shards: zarr would merge into a
+        damaged shard at the array's end, not replace it."""
         array = self.arrays[name]
-        sync(array.store.delete_dir(f"{array.path}/c/{image}"))
+        if array.ndim == 1:
+            sync(array.store.delete(chunk_key(array, [first])))
+        else:
+            sync(array.store.delete_dir(f"{array.path}/c/{first}"))
 
     def write(self, name: str, values: np.ndarray, start: tuple[int, ...]) -> None:
         """Write ``values`` at ``start`` and sync the file. Raises StoreError when the region is not aligned to shards."""
@@ -304,9 +308,13 @@ class DatasetWriter:
             StoreError: a part is missing or its shape does not fit.
         """
         images = self.task_images(task)
+        # A task that an earlier, shorter run committed in part is whole on disk, and readers may have it open: keep it.
+        is_fresh = not read_markers(self._group)[images.start : images.stop].any()
         for name, spec in self._shards.specs.items():
             if name == "committed":
                 continue
+            if is_fresh:
+                self._shards.clear(name, task)
             expected = (len(images), *spec.shape[1:])
             found = parts[name].shape if name in parts else None
             if found != expected:

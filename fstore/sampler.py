@@ -1,0 +1,280 @@
+"""Stratified batches of pixel features, read by whole chunks: carries out the plan of ``fstore.plan``.
+
+One pass over the chosen units serves every ensemble member: the pixels that any of them drew come with one
+``store.pixels`` call a unit, wait in a bounded shuffle buffer, and leave it in batches that are each member's
+own.
+
+This module knows no files and no layout: any object with the few members of ``SampledStore`` will do.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Generator, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
+from dataclasses import dataclass
+from math import ceil
+from typing import Any, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from fstore.errors import StoreError
+from fstore.format import TILE
+from fstore.plan import EpochPlan, Ints, Purpose, choose_pixels, count_regions, plan_epoch, random_stream
+
+__all__ = ["Batch", "SampledStore", "StratifiedChunkSampler", "choose_pixels", "plan_epoch"]
+
+DEFAULT_DRAWS = 131072  # per member and epoch: 2,048 batches of 64
+FEATURE_BYTES = 2  # float16
+
+
+class SampledStore(Protocol):
+    """What the sampler asks of a store of n images, H x W pixels, C channels and K classes."""
+
+    @property
+    def shape(self) -> tuple[int, int, int, int]:
+        """(n, H, W, C)."""
+
+    @property
+    def class_counts(self) -> NDArray[np.integer]:
+        """(n, ceil(H / 16), ceil(W / 16), K): pixels of each class in each tile."""
+
+    @property
+    def unit_tiles(self) -> tuple[int, int]:
+        """Tiles (rows, columns) of a unit: the pixels that are cheap to read together."""
+
+    @property
+    def read_unit_bytes(self) -> int:
+        """Bytes that reading one unit costs, uncompressed."""
+
+    @property
+    def meta(self) -> Any:
+        """Only ``meta.ignore`` is used: the label that is never drawn, or None."""
+
+    def read_masks(self, images: Sequence[int]) -> NDArray[np.integer]:
+        """Labels (len(images), H, W)."""
+
+    def pixels(self, images: Ints, rows: Ints, columns: Ints) -> NDArray[np.float16]:
+        """Features (n, C) of n pixels."""
+
+
+@dataclass(frozen=True)
+class Batch:
+    """One step: ``features`` (members, batch, C) float16 and ``labels`` (members, batch) int64."""
+
+    features: NDArray[np.float16]
+    labels: Ints
+
+
+@dataclass(frozen=True)
+class _Block:
+    """A unit: ``features`` [r, C] of drawn pixels; its draws as ``rows`` [members, d] and ``labels`` [d]."""
+
+    features: NDArray[np.float16]
+    rows: Ints
+    labels: Ints
+
+
+class StratifiedChunkSampler:
+    """Epochs of batches over a store, each determined by (seed, epoch). A class: it keeps masks and counters.
+
+    ``batch_size``: samples of a member in a batch. ``alpha``: class mix proportional to frequency ** alpha, 1
+    natural, 0 balanced. ``draws_per_epoch``: samples of a member in an epoch (None: as many as there are
+    labelled pixels, at most 131,072), raised to at least one for each class in each image, then to whole
+    batches. So every epoch is exactly ``steps_per_epoch`` full batches, nothing is padded or dropped, and
+    each member draws from every (image, class) region. ``images``: the positions in the store to draw from
+    (None: all).
+
+    ``read_factor``: the bytes read are at most this many times the bytes of one member's draws, plus (regions
+    + 1) units. ``buffer_bytes``: the most that the features in the shuffle buffer take. Besides them the
+    drawn pixels of two units at most are in flight, for one thread reads one unit ahead, which changes
+    nothing but the time.
+
+    ``units_read`` and ``bytes_read`` (features, uncompressed) count since the sampler was made.
+    Raises StoreError for arguments that do not fit the store.
+    """
+
+    def __init__(
+        self,
+        store: SampledStore,
+        *,
+        batch_size: int,
+        members: int = 1,
+        alpha: float = 1.0,
+        seed: int = 0,
+        draws_per_epoch: int | None = None,
+        images: Sequence[int] | None = None,
+        read_factor: float = 8.0,
+        buffer_bytes: int = 512 * 2**20,
+    ) -> None:
+        _check_positive(batch_size=batch_size, members=members, draws_per_epoch=draws_per_epoch)
+        _check_positive(read_factor=read_factor, buffer_bytes=buffer_bytes)
+        self.store = store
+        self.batch_size = batch_size
+        self.members = members
+        self.alpha = alpha
+        self.seed = seed
+        self.images = _check_images(images, store.shape[0])
+        self.units_read = 0
+        self.bytes_read = 0
+        self._masks: dict[int, NDArray[np.integer]] = {}
+        self._counts = _drawable_counts(store, self.images)
+        labelled = int(self._counts.sum(dtype=np.int64))
+        if labelled == 0:
+            positions = self.images.tolist()
+            raise StoreError(f"array 'class_counts': no labelled pixel in images {positions}; choose others")
+        wanted = min(labelled, DEFAULT_DRAWS) if draws_per_epoch is None else draws_per_epoch
+        self.steps_per_epoch = ceil(max(wanted, count_regions(self._counts)) / batch_size)
+        used_bytes_per_draw = read_factor * store.shape[3] * FEATURE_BYTES
+        self._draws_per_unit = max(1.0, store.read_unit_bytes / used_bytes_per_draw)
+        self._buffer_rows = self._check_buffer(buffer_bytes)
+        self.plan(0)  # what is wrong with alpha or the seed is said now, not at the first epoch
+
+    @property
+    def draws_per_epoch(self) -> int:
+        """Samples of each member in an epoch, coverage included."""
+        return self.steps_per_epoch * self.batch_size
+
+    def plan(self, epoch: int) -> EpochPlan:
+        """The plan of an epoch; image numbers in it are positions in ``images``."""
+        return plan_epoch(
+            self._counts,
+            seed=self.seed,
+            epoch=epoch,
+            alpha=self.alpha,
+            draws=self.draws_per_epoch,
+            draws_per_unit=self._draws_per_unit,
+            unit_tiles=self.store.unit_tiles,
+        )
+
+    def epoch(self, epoch: int) -> Iterator[Batch]:
+        """The ``steps_per_epoch`` batches of an epoch. Raises whatever reading the store raises."""
+        plan = self.plan(epoch)
+        rows = min(self._buffer_rows, self.members * plan.num_draws)
+        buffer = _ShuffleBuffer(rows, self.store.shape[3], self.members, self.batch_size)
+        num_drains = 0
+        with closing(self._read_ahead(plan, epoch)) as blocks:
+            for block in blocks:
+                self.units_read += 1
+                self.bytes_read += self.store.read_unit_bytes
+                if not buffer.fits(block):
+                    yield from buffer.drain(random_stream(self.seed, epoch, Purpose.SHUFFLE, num_drains))
+                    num_drains += 1
+                buffer.add(block)
+                del block  # else it would live on beside the two that are in flight
+        yield from buffer.drain(random_stream(self.seed, epoch, Purpose.SHUFFLE, num_drains))
+
+    def _read_ahead(self, plan: EpochPlan, epoch: int) -> Generator[_Block, None, None]:
+        """The plan's blocks in order, the next one being read while one is used."""
+        with ThreadPoolExecutor(max_workers=1) as reader:
+            ahead = reader.submit(self._read_unit, plan, 0, epoch)
+            for following in range(1, plan.num_units + 1):
+                block = ahead.result()
+                if following < plan.num_units:
+                    ahead = reader.submit(self._read_unit, plan, following, epoch)
+                yield block
+                del block
+
+    def _read_unit(self, plan: EpochPlan, index: int, epoch: int) -> _Block:
+        image, unit_row, unit_column = (int(v) for v in plan.units[index])
+        position = int(self.images[image])
+        if position not in self._masks:
+            self._masks[position] = np.asarray(self.store.read_masks([position]))[0]
+        height, width = self.store.unit_tiles[0] * TILE, self.store.unit_tiles[1] * TILE
+        top, left = unit_row * height, unit_column * width
+        labels = self._masks[position][top : top + height, left : left + width]
+        draws = plan.total[index]
+        unit = (image, unit_row, unit_column)
+        chosen = choose_pixels(labels, draws, seed=self.seed, epoch=epoch, unit=unit, members=self.members)
+        pixels, rows = np.unique(chosen, return_inverse=True)
+        row, column = np.divmod(pixels, labels.shape[1])
+        features = self.store.pixels(np.full(len(pixels), position), top + row, left + column)
+        return _Block(features, rows.reshape(chosen.shape), np.repeat(np.arange(len(draws)), draws))
+
+    def _check_buffer(self, buffer_bytes: int) -> int:
+        """Rows of the buffer, which must take one unit beside what a drain leaves: under a batch a member."""
+        _, height, width, channels = self.store.shape
+        unit_rows, unit_columns = self.store.unit_tiles
+        largest_unit = min(unit_rows * TILE, height) * min(unit_columns * TILE, width)
+        needed = (self.members * (self.batch_size - 1) + largest_unit) * channels * FEATURE_BYTES
+        if buffer_bytes < needed:
+            raise StoreError(
+                f"buffer_bytes is {buffer_bytes}: expected {needed} or more for {self.members} members, "
+                f"batches of {self.batch_size}, units of {largest_unit} pixels; raise it, or lower these"
+            )
+        return buffer_bytes // (channels * FEATURE_BYTES)
+
+
+class _ShuffleBuffer:
+    """Gathered features in one allocation, and each member's draws as row numbers in it.
+
+    What a drain cannot put in a full batch stays, moved to the front: less than one batch a member.
+    """
+
+    def __init__(self, num_rows: int, channels: int, members: int, batch_size: int) -> None:
+        self._features = np.empty((num_rows, channels), np.float16)
+        self._batch_size = batch_size
+        self._filled = 0
+        self._rows: list[Ints] = [np.empty((members, 0), np.int64)]  # of [members, d]
+        self._labels: list[Ints] = [np.empty((members, 0), np.int64)]
+
+    def fits(self, block: _Block) -> bool:
+        return self._filled + len(block.features) <= len(self._features)
+
+    def add(self, block: _Block) -> None:
+        end = self._filled + len(block.features)
+        self._features[self._filled : end] = block.features
+        self._rows.append(block.rows + self._filled)
+        self._labels.append(np.broadcast_to(block.labels, block.rows.shape))
+        self._filled = end
+
+    def drain(self, stream: np.random.Generator) -> Iterator[Batch]:
+        """All full batches that the buffer holds, each member's draws in an order of its own."""
+        rows = np.concatenate(self._rows, axis=1)  # [members, d]
+        labels = np.concatenate(self._labels, axis=1)
+        order = stream.permuted(np.broadcast_to(np.arange(rows.shape[1]), rows.shape), axis=1)
+        rows, labels = np.take_along_axis(rows, order, axis=1), np.take_along_axis(labels, order, axis=1)
+        size = self._batch_size
+        full = rows.shape[1] // size * size
+        for start in range(0, full, size):
+            batch = slice(start, start + size)
+            yield Batch(self._features[rows[:, batch]], labels[:, batch].copy())  # [members, size, C]
+        self._keep(rows[:, full:], labels[:, full:])
+
+    def _keep(self, rows: Ints, labels: Ints) -> None:
+        kept, places = np.unique(rows, return_inverse=True)
+        for place, row in enumerate(
+            kept
+        ):  # ascending: none is overwritten before it has moved, and no copy is made
+            self._features[place] = self._features[row]
+        self._rows, self._labels, self._filled = [places.reshape(rows.shape)], [labels], len(kept)
+
+
+def _check_positive(**values: float | None) -> None:
+    for name, value in values.items():
+        if value is not None and not 0 < value < float("inf"):
+            raise StoreError(f"{name} is {value}: expected a positive number; choose another")
+
+
+def _check_images(images: Sequence[int] | None, num_images: int) -> Ints:
+    positions = np.arange(num_images) if images is None else np.asarray(images, dtype=np.int64)
+    inside = (positions >= 0) & (positions < num_images)
+    if (
+        positions.ndim != 1
+        or len(positions) == 0
+        or not inside.all()
+        or len(np.unique(positions)) < len(positions)
+    ):
+        raise StoreError(
+            f"images is {images}: expected one or more different positions of 0 to {num_images - 1}"
+        )
+    return positions
+
+
+def _drawable_counts(store: SampledStore, images: Ints) -> NDArray[np.integer]:
+    """The class index of these images, without the ignore label where it is one of the classes."""
+    counts = np.asarray(store.class_counts)[images]  # a copy
+    if store.meta.ignore is not None and store.meta.ignore < counts.shape[-1]:
+        counts[..., store.meta.ignore] = 0
+    return counts

@@ -1,0 +1,151 @@
+"""``dgan demo``: the three stages on the embedded generator, and how far the labels agree with the exact masks.
+
+Every latent of the demo has a known mask, so the result is measured, not shown: mean intersection over union on fresh latents. It calls the
+stages as the command line does; each knows nothing of the demo.
+"""
+
+from __future__ import annotations
+
+import shutil
+import sys
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy as np
+import torch
+from PIL import Image
+
+import fstore
+from fstore.display import human_bytes, human_duration
+from pipeline import demo, resources
+from pipeline.config import load_demo_config
+from pipeline.errors import UsageError
+from pipeline.labelling import confusion, mean_iou
+from pipeline.settings import Config
+from pipeline.stages import extract, synthesize, train
+
+PICTURE_COLUMNS = 8
+PICTURE_SCALE = 3
+
+
+@dataclass(frozen=True)
+class Agreement:
+    """Mean IoU over all classes against exact masks: of all images, of the kept ones, of the dropped ones; and by class."""
+
+    everything: float
+    kept: float
+    dropped: float
+    per_class: dict[str, float]
+
+
+def run_demo(out: Path, num: int, device: torch.device, say: Callable[[str], None]) -> Agreement:
+    """Run the pipeline into ``out`` and print a table of what it took and reached. Returns the agreement.
+
+    ``num`` fresh latents are labelled. Raises UsageError where ``out`` holds something else than an earlier demo.
+    """
+    config = _config(out, num)
+    _prepare_folder(out)
+    seconds: dict[str, float] = {}
+
+    def timed(name: str, stage: Callable[[], object]) -> None:
+        start = time.perf_counter()
+        say(f"{name} ...")
+        stage()
+        seconds[name] = time.perf_counter() - start
+
+    job = extract.prepare(config)
+    timed("extract-features (dense)", lambda: say(extract.extract(job, device, say=say)))
+    pyramid = replace(job, meta=replace(job.meta, layout="pyramid"), store=str(out / "features-pyramid.zarr"))
+    timed("extract-features (pyramid)", lambda: say(extract.extract(pyramid, device, say=say)))
+    timed("train", lambda: train.train(config.features.store, config.train, device=device, report=say))
+    timed("synthesize", lambda: say(synthesize.synthesize(synthesize.prepare(config), device)))
+    agreement = measure(config.synthesize.store)
+    picture = out / "labels.png"
+    write_picture(config.synthesize.store, picture)
+    _report(config, pyramid.store, seconds, agreement, picture, say)
+    return agreement
+
+
+def _config(out: Path, num: int) -> Config:
+    config = load_demo_config()
+    return replace(
+        config,
+        features=replace(config.features, store=str(out / "features.zarr")),
+        train=replace(config.train, out=out / "interpreter"),
+        synthesize=replace(
+            config.synthesize, num=num, store=str(out / "dataset.zarr"), interpreter=out / "interpreter"
+        ),
+    )
+
+
+def _prepare_folder(out: Path) -> None:
+    """Empty the folder of an earlier demo, so that times are those of whole stages. Raises UsageError for strangers in it."""
+    ours = {"features.zarr", "features-pyramid.zarr", "dataset.zarr", "interpreter", "labels.png"}
+    if out.exists() and not out.is_dir():
+        raise UsageError(f"{out}: is a file, expected a folder for the demo; pass another --out")
+    strangers = sorted(entry.name for entry in out.iterdir() if entry.name not in ours) if out.exists() else []
+    if strangers:
+        raise UsageError(f"{out}: holds {strangers[0]!r}, which is not the demo's; pass an empty or new folder with --out")
+    for name in ours & {entry.name for entry in out.iterdir()} if out.exists() else ():
+        path = out / name
+        shutil.rmtree(path) if path.is_dir() else path.unlink()
+    out.mkdir(parents=True, exist_ok=True)
+
+
+def measure(store: str) -> Agreement:
+    """Compare a demo dataset's labels with the exact masks of its latents. Pixels are pooled over images, classes weigh the same."""
+    dataset = fstore.open(store)
+    assert isinstance(dataset, fstore.Dataset)
+    num_classes = len(dataset.meta.classes)
+    labels, latents = dataset.labels.compute(), dataset.latents.compute()
+    truth = demo.exact_masks(latents)
+    matrices = [confusion(torch.from_numpy(t).flatten(), torch.from_numpy(p).flatten(), num_classes) for t, p in zip(truth, labels, strict=True)]
+    stacked = torch.stack(matrices)  # [n, K, K]
+    kept = torch.from_numpy(dataset.kept)
+    total = stacked.sum(0)
+    intersection = total.diagonal().double()
+    union = total.sum(0) + total.sum(1) - intersection
+    per_class = {info.name: float(intersection[info.id] / union[info.id]) for info in dataset.meta.classes}
+    dropped = mean_iou(stacked[~kept].sum(0)) if bool((~kept).any()) else float("nan")
+    return Agreement(mean_iou(total), mean_iou(stacked[kept].sum(0)), dropped, per_class)
+
+
+def write_picture(store: str, path: Path) -> None:
+    """A PNG of the most certain kept and of the dropped images: a row of images, of labels, of divergence, twice."""
+    dataset = fstore.open(store)
+    assert isinstance(dataset, fstore.Dataset)
+    order = np.argsort(dataset.uncertainty, kind="stable")
+    half = PICTURE_COLUMNS // 2
+    chosen = np.concatenate([order[: PICTURE_COLUMNS - half], order[-half:]])
+    palette = np.array([[int(c.color[i : i + 2], 16) for i in (1, 3, 5)] for c in dataset.meta.classes], dtype=np.uint8)
+    images = dataset.images.compute()[chosen]  # [n, H, W, 3]
+    labels = palette[dataset.labels.compute()[chosen]]
+    divergence = dataset.divergence.compute()[chosen].astype(np.float32) / np.log(dataset.meta.interpreter["members"])
+    heat = np.stack([np.clip(divergence * 3 - i, 0, 1) for i in range(3)], axis=-1)  # black, red, yellow, white
+    rows = [np.concatenate(list(part), axis=1) for part in (images, labels, (heat * 255).astype(np.uint8))]
+    picture = Image.fromarray(np.concatenate(rows, axis=0))
+    picture.resize((picture.width * PICTURE_SCALE, picture.height * PICTURE_SCALE), Image.Resampling.NEAREST).save(path)
+
+
+def _report(
+    config: Config, pyramid: str, seconds: dict[str, float], agreement: Agreement, picture: Path, say: Callable[[str], None]
+) -> None:
+    from rich.console import Console
+    from rich.table import Table
+
+    table = Table(title="dgan demo", show_header=False)
+    for name, value in seconds.items():
+        table.add_row(f"time, {name}", human_duration(value))
+    table.add_row("time, all", human_duration(sum(seconds.values())))
+    for name, store in (("dense", config.features.store), ("pyramid", pyramid)):
+        table.add_row(f"features on disk, {name}", human_bytes(fstore.open(store).location.used_bytes() or 0))
+    table.add_row("peak memory", human_bytes(resources.peak_host_bytes()))
+    table.add_row(f"mIoU against exact masks, all {config.synthesize.num}", f"{agreement.everything:.4f}")
+    table.add_row(f"mIoU, kept (keep {config.synthesize.keep})", f"{agreement.kept:.4f}")
+    table.add_row("mIoU, dropped", f"{agreement.dropped:.4f}")
+    worst = min(agreement.per_class, key=lambda name: agreement.per_class[name])
+    table.add_row("worst class", f"{worst} {agreement.per_class[worst]:.4f}")
+    table.add_row("picture (images, labels, divergence)", str(picture))
+    Console(file=sys.stdout, width=100).print(table)

@@ -1,0 +1,95 @@
+"""What an interpreter is, beside its tensors: the settings it was trained with and what each epoch reached.
+
+Pure values, to and from JSON. Reads and writes no file, opens no store, knows no tensors.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, replace
+from typing import Any
+
+from fstore.format import ClassInfo, LayerInfo
+
+FORMAT_VERSION = 1
+_RESULTS = ("version", "kind", "epochs", "best_epoch", "created")  # all other keys are settings
+_UNSEMANTIC = ("training.buffer_mb",)  # a memory budget: recorded, but a run may be resumed with another
+
+
+@dataclass(frozen=True)
+class EpochMetrics:
+    """What one epoch reached. ``steps`` so far, mean ``loss``, ``miou`` on held-out pixels, None without."""
+
+    epoch: int
+    steps: int
+    loss: float
+    miou: float | None
+
+
+@dataclass(frozen=True)
+class InterpreterInfo:
+    """Everything but the tensors. All but ``epochs``, ``best_epoch`` and ``created`` precedes training.
+
+    ``generator`` is the feature store's, verbatim: architecture, checkpoint, sha256, truncation and so on.
+    ``store`` and ``training`` say what else a repetition must have in common.
+    """
+
+    members: int
+    widths: tuple[int, int]
+    channels: int
+    classes: tuple[ClassInfo, ...]
+    ignore: int | None
+    layers: tuple[LayerInfo, ...]
+    grid: tuple[int, int]
+    crop_rows: tuple[int, int]
+    upsample: str
+    generator: Mapping[str, Any]
+    store: Mapping[str, Any]
+    training: Mapping[str, Any]
+    seeds: tuple[int, ...]
+    epochs: tuple[EpochMetrics, ...] = ()
+    best_epoch: int | None = None
+    created: Mapping[str, Any] | None = None
+
+    def to_json(self) -> dict[str, Any]:
+        """JSON values, tuples as lists."""
+        return {"version": FORMAT_VERSION, "kind": "interpreter", **json.loads(json.dumps(asdict(self)))}
+
+    @classmethod
+    def from_json(cls, document: Mapping[str, Any]) -> InterpreterInfo:
+        """The inverse of ``to_json``. Raises KeyError, TypeError or ValueError for a malformed document."""
+        values = {k: v for k, v in document.items() if k not in ("version", "kind", "sha256")}
+        for name in ("widths", "grid", "crop_rows", "seeds"):
+            values[name] = tuple(int(v) for v in values[name])
+        values["classes"] = tuple(ClassInfo(**entry) for entry in values["classes"])
+        layers = [{**entry, "resolution": tuple(entry["resolution"])} for entry in values["layers"]]
+        values["layers"] = tuple(LayerInfo(**entry) for entry in layers)
+        values["epochs"] = tuple(EpochMetrics(**entry) for entry in values["epochs"])
+        return cls(**values)
+
+
+def settings_differences(found: InterpreterInfo, asked: InterpreterInfo) -> list[tuple[str, Any, Any]]:
+    """Settings in which the two differ: (dotted key, found value, asked value), in the fields' order."""
+    differences = _differences(_settings(found), _settings(asked), "")
+    return [difference for difference in differences if difference[0] not in _UNSEMANTIC]
+
+
+def with_epoch(info: InterpreterInfo, metrics: EpochMetrics, best_epoch: int) -> InterpreterInfo:
+    """``info`` with one more epoch."""
+    return replace(info, epochs=(*info.epochs, metrics), best_epoch=best_epoch)
+
+
+def _settings(info: InterpreterInfo) -> dict[str, Any]:
+    return {key: value for key, value in info.to_json().items() if key not in _RESULTS}
+
+
+def _differences(a: Mapping[str, Any], b: Mapping[str, Any], prefix: str) -> list[tuple[str, Any, Any]]:
+    found: list[tuple[str, Any, Any]] = []
+    for key in [*a, *(key for key in b if key not in a)]:
+        left, right = a.get(key), b.get(key)
+        if isinstance(left, dict) and isinstance(right, dict):
+            found += _differences(left, right, f"{prefix}{key}.")
+        elif left != right:
+            found.append((prefix + key, left, right))
+    return found

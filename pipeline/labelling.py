@@ -1,0 +1,181 @@
+"""What an ensemble's outputs mean: a label and a divergence a pixel, a score an image, which images are kept.
+
+Pure functions of logits, divergences and scores. Nothing here knows of stores, files or generators.
+Divergences are Jensen-Shannon divergences in nats (DatasetGAN, Zhang et al., CVPR 2021, section 3.2; for
+image classifiers: Beluch et al., CVPR 2018, eq. 4): the entropy of the members' mean probabilities minus the
+mean of their entropies. Probabilities are averaged, not logits.
+"""
+
+from __future__ import annotations
+
+import math
+from fractions import Fraction
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from pipeline.models.interpreter import InterpreterEnsemble
+
+SCORES = ("top10", "mean", "sum")
+DEFAULT_CHUNK_PIXELS = 4096
+
+
+class EnsembleTally:
+    """Votes, mean probabilities and mean entropy of P pixels, collected one member at a time.
+
+    Members may thus be run one after another over a whole image: what is held is 2 x [P, K] and [P], never
+    members x P x K.
+    """
+
+    def __init__(self, num_pixels: int, num_classes: int, device: torch.device | str = "cpu") -> None:
+        self.num_members = 0
+        self._votes = torch.zeros(num_pixels, num_classes, dtype=torch.int16, device=device)
+        self._probability = torch.zeros(num_pixels, num_classes, device=device)
+        self._entropy = torch.zeros(num_pixels, device=device)
+
+    def add(self, logits: Tensor, pixels: slice = slice(None), *, is_new_member: bool = True) -> None:
+        """One member's logits [P, K], or those of a slice of the pixels.
+
+        A member that comes in several slices is counted once: ``is_new_member`` at its first slice only.
+        """
+        probability = logits.float().softmax(1)  # [P, K]
+        winner = logits.argmax(1, keepdim=True)  # the first of equal maxima: the lowest id
+        self._votes[pixels].scatter_add_(1, winner, torch.ones_like(winner, dtype=torch.int16))
+        self._probability[pixels] += probability
+        self._entropy[pixels] += entropy(probability)
+        self.num_members += int(is_new_member)
+
+    def labels(self) -> Tensor:
+        """Majority vote [P] int64, ties to the lowest class id."""
+        return self._votes.argmax(1)
+
+    def divergence(self) -> Tensor:
+        """Jensen-Shannon divergence [P] float32 in nats, in [0, ln(members)]."""
+        if self.num_members < 1:
+            raise ValueError("no member has been added, expected at least one")
+        mean = self._probability / self.num_members  # [P, K]
+        return _bounded(entropy(mean) - self._entropy / self.num_members, self.num_members)
+
+
+def entropy(probability: Tensor) -> Tensor:
+    """Shannon entropy in nats over the last axis; 0 ln 0 is 0."""
+    return torch.special.entr(probability).sum(-1)
+
+
+def vote(logits: Tensor) -> Tensor:
+    """Labels [P] int64: majority of the members' classes, logits [E, P, K]; ties go to the lowest id."""
+    winners = logits.argmax(2)  # [E, P]
+    votes = torch.zeros(logits.shape[1:], dtype=torch.int16, device=logits.device)  # [P, K]
+    votes.scatter_add_(1, winners.T, torch.ones_like(winners.T, dtype=torch.int16))
+    return votes.argmax(1)
+
+
+def js_divergence(probabilities: Tensor) -> Tensor:
+    """Jensen-Shannon divergence [P] float32 of probabilities [E, P, K], in [0, ln E] nats; NaN stays NaN."""
+    probabilities = probabilities.float()
+    return _bounded(entropy(probabilities.mean(0)) - entropy(probabilities).mean(0), probabilities.shape[0])
+
+
+def divergence_limit(num_members: int, dtype: torch.dtype) -> float:
+    """The largest value of ``dtype`` that is not above ln(num_members).
+
+    Rounding ln 10 to float16 gives 2.3027, which no divergence of ten members can reach.
+    """
+    exact = math.log(num_members)
+    limit = torch.tensor(exact, dtype=torch.float64).to(dtype)
+    if limit.item() > exact:
+        limit = torch.nextafter(limit, torch.zeros_like(limit))
+    return limit.item()
+
+
+def divergence_to_float16(divergence: Tensor, num_members: int) -> Tensor:
+    """The divergence rounded to float16 for storing, still within [0, ln(num_members)]."""
+    return divergence.half().clamp(max=divergence_limit(num_members, torch.float16))
+
+
+def _bounded(divergence: Tensor, num_members: int) -> Tensor:
+    return divergence.clamp(0, divergence_limit(num_members, torch.float32))
+
+
+def label_pixels(
+    ensemble: InterpreterEnsemble, features: Tensor, *, chunk_pixels: int = DEFAULT_CHUNK_PIXELS
+) -> tuple[Tensor, Tensor]:
+    """Labels [P] (uint8, int64 beyond 256 classes) and divergence [P] float32 of float features [P, C].
+
+    The ensemble must be in evaluation mode and on the device where the results are wanted; features are moved
+    there and cast to float32 ``chunk_pixels`` at a time, which bounds the memory. Raises ValueError for an
+    ensemble in training mode.
+    """
+    if ensemble.training:
+        raise ValueError(
+            "the ensemble is in training mode, expected evaluation mode; call .eval() before labelling"
+        )
+    device = ensemble.weight1.device
+    dtype = torch.uint8 if ensemble.num_classes <= 256 else torch.int64
+    labels = torch.empty(len(features), dtype=dtype, device=device)
+    divergence = torch.empty(len(features), device=device)
+    with torch.inference_mode():
+        for start in range(0, len(features), chunk_pixels):
+            pixels = slice(start, start + chunk_pixels)
+            logits = ensemble.forward_shared(features[pixels].to(device).float())  # [E, p, K]
+            labels[pixels] = vote(logits).to(dtype)
+            divergence[pixels] = js_divergence(logits.softmax(2))
+    return labels, divergence
+
+
+def image_score(divergence: Tensor, score: str = "top10") -> float:
+    """One image's uncertainty from its divergence [H, W].
+
+    ``top10`` (DatasetGAN's rule) is the mean of the most uncertain 10% of the pixels, at least one; ``mean``
+    and ``sum`` are over all. Sums are taken in float64. A NaN anywhere gives NaN. Raises ValueError for an
+    unknown score or an empty map.
+    """
+    if score not in SCORES:
+        raise ValueError(f"score is {score!r}, expected one of {', '.join(SCORES)}")
+    if divergence.numel() == 0:
+        raise ValueError(
+            f"divergence of shape {tuple(divergence.shape)} is empty, expected at least one pixel"
+        )
+    pixels = divergence.flatten().double()
+    if score == "top10":
+        pixels = pixels.topk(max(1, len(pixels) // 10)).values  # a NaN counts as the largest
+    return float(pixels.sum() if score == "sum" else pixels.mean())
+
+
+def keep_mask(scores: np.ndarray, keep: Fraction) -> tuple[np.ndarray, float | None]:
+    """Which images are kept: exactly ``ceil(keep * N)`` of the least uncertain ones, equal scores by index.
+
+    ``scores`` (N,) float, lower is more certain; NaN counts as the most uncertain. ``keep`` must be the exact
+    fraction that was asked for (``Fraction("0.07")``), because ``ceil(0.07 * 100)`` in floating point is 8.
+    Returns the (N,) bool mask and the threshold: the largest score kept, None where no kept image has a
+    finite one. Raises ValueError for a fraction outside [0, 1].
+    """
+    if not 0 <= keep <= 1:
+        raise ValueError(f"keep is {float(keep):g}, expected a fraction from 0 to 1")
+    order = np.argsort(np.asarray(scores), kind="stable")  # NaN sorts last
+    kept = np.zeros(len(order), dtype=bool)
+    kept[order[: math.ceil(keep * len(order))]] = True
+    finite = np.asarray(scores)[kept]
+    finite = finite[np.isfinite(finite)]
+    return kept, float(finite.max()) if len(finite) else None
+
+
+def confusion(truth: Tensor, predicted: Tensor, num_classes: int) -> Tensor:
+    """Pixels of each (true, predicted) pair of classes: [K, K] int64, from two integer vectors."""
+    cell = truth.long() * num_classes + predicted.long()
+    return torch.bincount(cell, minlength=num_classes**2).reshape(
+        num_classes, num_classes
+    )  # [truth, predicted]
+
+
+def mean_iou(matrix: Tensor) -> float:
+    """Mean intersection over union of a confusion matrix [K, K], over classes present in truth or prediction.
+
+    NaN for an empty matrix.
+    """
+    matrix = matrix.double()
+    intersection = matrix.diagonal()
+    union = matrix.sum(0) + matrix.sum(1) - intersection
+    present = union > 0
+    return float((intersection[present] / union[present]).mean())

@@ -1,0 +1,80 @@
+"""What a run will cost, told before it starts: disk, memory, time; and the refusal of one that the disk cannot hold.
+
+Pure arithmetic on a store's meta, but for ``check_disk``, which asks the file system.
+"""
+
+from __future__ import annotations
+
+import resource
+import sys
+from dataclasses import replace
+from math import prod
+
+from fstore import format as fmt
+from fstore.display import human_bytes
+from fstore.location import Location
+from pipeline.errors import RunError
+from pipeline.models.generator import Generator
+
+COMPRESSION = 1.15  # float16 features under zstd compress 1.17 to 1.38 times (docs/performance.md): a cautious figure
+BAND_COPIES = 3  # raw band, compressed chunks, joined shard
+BANDS_HELD = 3  # two being written, one being made
+IMPORTS_BYTES = 600 * 2**20  # torch, zarr, dask and the interpreter itself
+
+
+def store_bytes(meta: fmt.FeatureMeta, num_images: int) -> int:
+    """Raw bytes of all arrays of a feature store of ``num_images``."""
+    return sum(spec.raw_bytes for spec in fmt.feature_arrays(meta, num_images, (1,)))
+
+
+def estimated_store_bytes(meta: fmt.FeatureMeta, num_images: int) -> int:
+    """Bytes on disk to expect of a feature store."""
+    return int(store_bytes(meta, num_images) / COMPRESSION)
+
+
+def dataset_bytes(meta: fmt.DatasetMeta, num_images: int) -> int:
+    """Raw bytes of all arrays of a dataset, the bound that is promised: photographs hardly compress."""
+    return sum(spec.raw_bytes for spec in fmt.dataset_arrays(meta, num_images))
+
+
+def render_bytes(generator: Generator, batch: int) -> int:
+    """Peak bytes that rendering a batch takes on its device: weights, all feature maps, and the largest layer's workspace."""
+    maps = [layer.channels * prod(layer.resolution) * 4 for layer in generator.layers]
+    weights = sum(p.numel() * 4 for p in generator.parameters())  # type: ignore[attr-defined]
+    return weights + batch * (sum(maps) + 5 * max(maps))
+
+
+def extract_host_bytes(meta: fmt.FeatureMeta, num_images: int, generator: Generator, batch: int, on_gpu: bool) -> int:
+    """Peak host memory of extraction; it depends on the number of images only through their masks."""
+    band = fmt.BAND * meta.width * meta.channels * 2
+    pyramid = sum(prod(la.resolution) * la.channels * 2 for la in meta.layers)
+    writing = BANDS_HELD * BAND_COPIES * band if meta.layout == "dense" else BAND_COPIES * pyramid
+    masks = num_images * meta.height * meta.width
+    return IMPORTS_BYTES + pyramid + writing + masks + (0 if on_gpu else render_bytes(generator, batch))
+
+
+def peak_host_bytes() -> int:
+    """The largest resident memory of this process so far."""
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return peak if sys.platform == "darwin" else peak * 1024  # bytes there, kilobytes on Linux
+
+
+def pyramid_note(meta: fmt.FeatureMeta, num_images: int) -> str | None:
+    """One line on what the pyramid would save, for a dense store of over 1 GB; else None."""
+    dense = estimated_store_bytes(meta, num_images)
+    if meta.layout != "dense" or dense < 10**9:
+        return None
+    pyramid = estimated_store_bytes(replace(meta, layout="pyramid"), num_images)
+    return (
+        f"dense features take about {human_bytes(dense)}; --layout pyramid holds the same bits in about {human_bytes(pyramid)} "
+        f"({dense / pyramid:.0f}x less), read through `fstore`"
+    )
+
+
+def check_disk(location: Location, needed: int, what: str, way_out: str) -> None:
+    """Refuse to start what the disk cannot hold, naming both figures. Raises RunError."""
+    free = location.free_bytes()
+    if free is not None and needed > free:
+        raise RunError(
+            f"{location}: {what} needs about {human_bytes(needed)} and the disk has {human_bytes(free)} free; {way_out}"
+        )

@@ -1,0 +1,253 @@
+"""``dgan synthesize``: sample latents, render, label, score, and filter the most uncertain, into a dataset store.
+
+A task is 64 images, written whole and then committed; the filter is set once all are there. Latents, noise and batch boundaries follow
+from the seed and the global image index alone, so that the bytes do not depend on interruptions. It knows neither
+feature stores nor training: the interpreter's folder says all that it needs.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor
+
+import fstore
+from fstore import format as fmt
+from fstore.display import human_bytes, human_duration
+from fstore.errors import StoreError
+from fstore.interpolate import concatenate_block, to_stored
+from fstore.location import Location
+from pipeline import resources
+from pipeline.checkpoints import LoadedGenerator, load_generator
+from pipeline.errors import RunError, UsageError
+from pipeline.interpreter_files import Interpreter, load_interpreter
+from pipeline.labelling import divergence_to_float16, image_score, keep_mask, label_pixels
+from pipeline.latents import seeded_latents
+from pipeline.progress import progress
+from pipeline.record import created_record
+from pipeline.rendering import Renderer, RenderSettings
+from pipeline.rules import parse_keep
+from pipeline.settings import Config, SynthesizeConfig
+
+SAMPLED_SPACE = "z"  # new images come from Z, whatever space the annotated latents were given in
+LABEL_ROWS = 16  # rows of features in memory while labelling: 83 MB at 512 x 5088 float16
+
+
+@dataclass(frozen=True)
+class SynthesizeJob:
+    """Everything a run needs, read and checked."""
+
+    loaded: LoadedGenerator
+    interpreter: Interpreter
+    settings: RenderSettings
+    meta: fmt.DatasetMeta
+    config: SynthesizeConfig
+
+
+def prepare(config: Config, *, force: bool = False) -> SynthesizeJob:
+    """Read the interpreter and the checkpoint that it was trained on.
+
+    Raises UsageError, one line, where either cannot be used, or the checkpoint is another one and ``force`` is not set.
+    """
+    interpreter = load_interpreter(config.synthesize.interpreter)
+    info = interpreter.info
+    path = _checkpoint_path(config, interpreter)
+    loaded = load_generator(path)
+    if loaded.sha256 != info.generator.get("sha256") and not force:
+        raise UsageError(
+            f"{path}: sha256 is {loaded.sha256[:12]}..., the interpreter {config.synthesize.interpreter} was trained on "
+            f"{info.generator.get('checkpoint')} with {str(info.generator.get('sha256'))[:12]}...; pass that checkpoint, "
+            "or --force to label with this one all the same"
+        )
+    _check_layers(loaded, interpreter)
+    settings = RenderSettings.from_record(info.generator, info.grid, info.crop_rows)
+    return SynthesizeJob(loaded, interpreter, settings, _meta(config.synthesize, loaded, interpreter), config.synthesize)
+
+
+def _checkpoint_path(config: Config, interpreter: Interpreter) -> Path:
+    """The checkpoint that is given; else the demo's, where the interpreter is the demo's; else one of the recorded name here."""
+    from pipeline import demo
+    from pipeline.checkpoints import file_sha256
+
+    if config.generator.checkpoint is not None:
+        return config.generator.checkpoint
+    record = interpreter.info.generator
+    if record.get("sha256") == file_sha256(demo.checkpoint_path()):
+        return demo.checkpoint_path()
+    here = Path(str(record.get("checkpoint", ""))).name
+    if here and Path(here).is_file():
+        return Path(here)
+    raise UsageError(
+        f"no checkpoint is given and {here!r}, which the interpreter was trained on, is not in this folder; pass --checkpoint FILE"
+    )
+
+
+def _check_layers(loaded: LoadedGenerator, interpreter: Interpreter) -> None:
+    info = interpreter.info
+    found = fmt.build_layers([(la.name, la.resolution, la.channels) for la in loaded.generator.layers], info.grid)
+    if found != info.layers:
+        width = sum(layer.channels for layer in found)
+        raise UsageError(
+            f"{loaded.path}: its {len(found)} feature layers ({width} channels) are not those of the interpreter "
+            f"({len(info.layers)} layers, {info.channels} channels); pass the checkpoint that it was trained on"
+        )
+
+
+def _meta(config: SynthesizeConfig, loaded: LoadedGenerator, interpreter: Interpreter) -> fmt.DatasetMeta:
+    info = interpreter.info
+    generator = {
+        **info.generator,
+        "checkpoint": loaded.path.name,
+        "sha256": loaded.sha256,
+        "latent_space": SAMPLED_SPACE,
+        "render_batch": config.render_batch,
+    }
+    return fmt.DatasetMeta(
+        shape=(info.crop_rows[1] - info.crop_rows[0], info.grid[1]),
+        classes=info.classes,
+        latent_size=loaded.generator.latent_size,
+        ignore=info.ignore,
+        score=config.score,
+        seed=config.seed,
+        interpreter={"folder": Path(config.interpreter).name, "sha256": interpreter.sha256, "members": info.members},
+        generator=generator,
+        created=created_record(),
+    )
+
+
+def plan_lines(job: SynthesizeJob, device: torch.device) -> list[str]:
+    """What the run makes and costs, a line each; renders and labels one image to estimate the time."""
+    config, meta = job.config, job.meta
+    location = Location.parse(config.store)
+    free = location.free_bytes()
+    start = time.perf_counter()
+    _label_batch(job, _renderer(job, device), range(job.config.render_batch), 1)
+    seconds = (time.perf_counter() - start) * config.num
+    host = resources.IMPORTS_BYTES + fmt.TASK_IMAGES * 10 * meta.shape[0] * meta.shape[1] + _label_bytes(job)
+    render = resources.render_bytes(job.loaded.generator, config.render_batch)
+    on_gpu = device.type == "cuda"
+    return [
+        f"interpreter  {config.interpreter}: {job.interpreter.info.members} members, {len(meta.classes)} classes",
+        f"checkpoint   {job.loaded.path}",
+        f"images       {config.num} of ({meta.shape[0]}, {meta.shape[1]}, 3) uint8, with labels and divergence",
+        f"store        {location}: {human_bytes(resources.dataset_bytes(meta, config.num))} raw, about as much on disk",
+        f"disk free    {'unknown (a URL)' if free is None else human_bytes(free)}",
+        f"host memory  about {human_bytes(host + (0 if on_gpu else render))} at the peak",
+        f"device       {device}" + (f", about {human_bytes(render + _label_bytes(job))} at the peak" if on_gpu else ""),
+        f"time         at most about {human_duration(seconds)}",
+    ]
+
+
+def _label_bytes(job: SynthesizeJob) -> int:
+    info = job.interpreter.info
+    pyramid = sum(la.resolution[0] * la.resolution[1] * la.channels * 2 for la in info.layers)
+    return pyramid + 3 * LABEL_ROWS * job.meta.shape[1] * info.channels * 2
+
+
+def synthesize(job: SynthesizeJob, device: torch.device, *, overwrite: bool = False) -> str:
+    """Fill the dataset and set its filter. Returns one line on what is in the store.
+
+    Raises:
+        RunError: the disk cannot hold it. MismatchError: the store was begun with other settings. StoreError: it is longer.
+    """
+    config = job.config
+    location = Location.parse(config.store)
+    left = config.num - (0 if overwrite else _committed(location))
+    needed = resources.dataset_bytes(job.meta, max(left, 0))
+    resources.check_disk(location, needed, f"a dataset of {left} more images", "make room, or ask for fewer with --num")
+    writer = fstore.create_dataset(config.store, job.meta, num_images=config.num, overwrite=overwrite)
+    pending = writer.pending_tasks()
+    if pending:
+        renderer = _renderer(job, device)
+        done = config.num - sum(len(writer.task_images(task)) for task in pending)
+        with progress("synthesizing", config.num, "images", done) as bar:
+            for task in pending:
+                writer.write_task(task, _task(job, renderer, writer.task_images(task), bar.advance))
+    return set_filter(config.store, config.keep)
+
+
+def _committed(location: Location) -> int:
+    if location.state() != "store":
+        return 0
+    try:
+        return len(fstore.open(location.target))
+    except StoreError:
+        return 0
+
+
+def _renderer(job: SynthesizeJob, device: torch.device) -> Renderer:
+    average = job.interpreter.average_latent
+    if average is None:
+        raise UsageError(f"{job.config.interpreter}: holds no average latent; train it again on a store of this version")
+    job.interpreter.ensemble.to(device)
+    return Renderer(job.loaded.generator, job.settings, average, device)
+
+
+def _task(job: SynthesizeJob, renderer: Renderer, images: range, advance: Callable[[int], None]) -> dict[str, np.ndarray]:
+    """The arrays of one task. Batches begin at multiples of their size and are rendered whole, surplus images and all."""
+    parts: dict[str, list[np.ndarray]] = {name: [] for name in ("images", "labels", "divergence", "latents", "uncertainty")}
+    size = job.config.render_batch
+    for first in range(images.start, images.stop, size):
+        wanted = min(size, images.stop - first)
+        for name, values in _label_batch(job, renderer, range(first, first + size), wanted).items():
+            parts[name] += values
+        advance(wanted)
+    return {name: np.stack(values) for name, values in parts.items()}
+
+
+@torch.inference_mode()
+def _label_batch(job: SynthesizeJob, renderer: Renderer, images: range, wanted: int) -> dict[str, list[np.ndarray]]:
+    """Render a whole batch and label its first ``wanted`` images."""
+    latents = seeded_latents(job.config.seed, images, job.loaded.generator.latent_size)
+    rendered = renderer.render(latents, SAMPLED_SPACE, images)
+    parts: dict[str, list[np.ndarray]] = {name: [] for name in ("images", "labels", "divergence", "latents", "uncertainty")}
+    for place in range(wanted):
+        labels, divergence = _label_image(job, [feature[place] for feature in rendered.features])
+        score = image_score(divergence, job.config.score)
+        parts["images"].append(renderer.picture(rendered.images[place]))
+        parts["labels"].append(labels.cpu().numpy())
+        parts["divergence"].append(divergence_to_float16(divergence, job.interpreter.info.members).cpu().numpy())
+        parts["latents"].append(latents[place])
+        parts["uncertainty"].append(np.float32(score))
+    return parts
+
+
+def _label_image(job: SynthesizeJob, maps: list[Tensor]) -> tuple[Tensor, Tensor]:
+    """Labels and divergence [H, W] from native maps [c, h, w], by the float16 features that training saw, some rows at a time."""
+    info = job.interpreter.info
+    stored = [to_stored(values, layer, info.grid) for values, layer in zip(maps, info.layers, strict=True)]
+    height, width = job.meta.shape
+    labels, divergences = [], []
+    for start in range(0, height, LABEL_ROWS):
+        rows = (info.crop_rows[0] + start, info.crop_rows[0] + min(start + LABEL_ROWS, height))
+        block = concatenate_block(stored, info.layers, info.grid, rows, (0, width))  # [R, W, C]
+        label, divergence = label_pixels(job.interpreter.ensemble, block.flatten(0, 1))  # [R * W]
+        labels.append(label.reshape(-1, width))
+        divergences.append(divergence.reshape(-1, width))
+    return torch.cat(labels), torch.cat(divergences)
+
+
+def set_filter(store: str, keep: str) -> str:
+    """Keep exactly ceil(keep * N) least uncertain images of a complete dataset; nothing is rendered again.
+
+    Returns one line on what is kept. Raises UsageError for a dataset that is not complete or no dataset.
+    """
+    dataset = fstore.open(store)
+    if not isinstance(dataset, fstore.Dataset):
+        raise UsageError(f"{dataset.location}: is a store of kind 'features', expected a dataset written by `dgan synthesize`")
+    if not dataset.complete:
+        raise UsageError(
+            f"{dataset.location}: {len(dataset)} of {dataset.num_images} images are committed; run the same `dgan synthesize` to its end"
+        )
+    kept, threshold = keep_mask(dataset.uncertainty, parse_keep(keep))
+    if threshold is None:
+        raise RunError(f"{dataset.location}: array 'uncertainty' has no finite value; the interpreter diverged, train it again")
+    fstore.set_kept(store, kept, keep, threshold)
+    return (
+        f"{dataset.location}: {int(kept.sum())} of {len(kept)} images kept (keep {keep}, uncertainty at most {threshold:.4g})"
+    )

@@ -1,0 +1,190 @@
+"""What a training run will do: images to learn from, pixels to validate on, when to stop, what it costs.
+
+Pure functions of the class index, the settings and a seed. Nothing here reads a store or touches a network.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from enum import IntEnum
+
+import numpy as np
+
+from fstore.display import human_bytes
+from pipeline.interpreter_info import EpochMetrics
+from pipeline.settings import TrainConfig
+
+FLOAT_BYTES, FEATURE_BYTES = 4, 2
+LABELLING_CHUNK = 4096  # pixels labelled at once in validation
+CPU_FLOPS = 40e9  # of one thread, measured on these products; for the estimate only, as the next two
+GPU_FLOPS = 4e12
+READ_BYTES_PER_SECOND = 200e6
+
+
+class Purpose(IntEnum):
+    """What a random stream is for: streams of different purposes are independent."""
+
+    SPLIT = 0
+    VALIDATION = 1
+
+
+@dataclass(frozen=True)
+class Split:
+    """Positions in the store, ascending and disjoint. An image without a labelled pixel is in neither."""
+
+    training: tuple[int, ...]
+    held_out: tuple[int, ...]
+
+
+@dataclass(frozen=True)
+class ValidationPixels:
+    """P held-out pixels: positions of their images in the store, rows, columns, labels, each (P,) int64."""
+
+    images: np.ndarray
+    rows: np.ndarray
+    columns: np.ndarray
+    labels: np.ndarray
+
+
+def split_images(present: np.ndarray, held_out: float, seed: int) -> Split:
+    """Hold out ``round(held_out * n)`` of the n labelled images; at least one of two if any, never all.
+
+    ``present`` (N, K) bool: whether an image has pixels of a class. Images are taken in a seeded order; those
+    whose loss would leave a class without a training image are taken only where the others do not suffice.
+    """
+    labelled = np.flatnonzero(present.any(axis=1))
+    wanted = 0
+    if held_out > 0 and len(labelled) >= 2:
+        wanted = min(max(1, round(held_out * len(labelled))), len(labelled) - 1)
+    order = _stream(seed, Purpose.SPLIT).permutation(labelled)
+    images_of_class = present.sum(axis=0)  # [K], of those still in training
+    chosen: list[int] = []
+    for spare_needed in (True, False):
+        for image in order:
+            fits = not spare_needed or (images_of_class[present[image]] >= 2).all()
+            if len(chosen) < wanted and image not in chosen and fits:
+                chosen.append(int(image))
+                images_of_class = images_of_class - present[image]
+    return Split(tuple(int(i) for i in labelled if i not in chosen), tuple(sorted(chosen)))
+
+
+def choose_validation(
+    masks: np.ndarray, images: Sequence[int], drawable: np.ndarray, num_pixels: int, seed: int
+) -> ValidationPixels:
+    """At most ``num_pixels`` pixels, uniform without replacement over all pixels of drawable classes.
+
+    ``masks`` (m, H, W) belong to ``images``, positions in the store. ``drawable`` (K,) bool excludes the
+    ignore label; labels outside [0, K) are never chosen. Ordered by image, row and column.
+    """
+    inside = masks < len(drawable)
+    candidates = np.flatnonzero(inside & drawable[np.where(inside, masks, 0)])
+    if len(candidates) > num_pixels:
+        candidates = _stream(seed, Purpose.VALIDATION).choice(candidates, num_pixels, replace=False)
+        candidates.sort()
+    image, row, column = np.unravel_index(candidates, masks.shape)
+    labels = masks.reshape(-1)[candidates].astype(np.int64)
+    return ValidationPixels(np.asarray(images, dtype=np.int64)[image], row, column, labels)
+
+
+def best_epoch(epochs: Sequence[EpochMetrics]) -> int:
+    """The first epoch of the highest validation mIoU; without held-out images, of the lowest loss."""
+    quality = [-epoch.loss if epoch.miou is None else epoch.miou for epoch in epochs]
+    return quality.index(max(quality))
+
+
+def is_finished(epochs: Sequence[EpochMetrics], config: TrainConfig) -> bool:
+    """Whether training ends here: at ``steps`` exactly if given, else by ``patience`` or ``max_epochs``."""
+    if not epochs:
+        return False
+    if config.steps is not None:
+        return epochs[-1].steps >= config.steps
+    return len(epochs) >= config.max_epochs or len(epochs) - 1 - best_epoch(epochs) >= config.patience
+
+
+@dataclass(frozen=True)
+class TrainPlan:
+    """The run in numbers. ``epoch_bytes``: read from the store in one epoch, uncompressed."""
+
+    split: Split
+    config: TrainConfig
+    channels: int
+    widths: tuple[int, int]
+    num_classes: int
+    steps_per_epoch: int
+    epoch_bytes: int
+    unit_bytes: int
+    validation_pixels: int
+    missing_classes: tuple[str, ...]
+
+    @property
+    def max_steps(self) -> int:
+        """Optimisation steps at most."""
+        return self.config.steps or self.config.max_epochs * self.steps_per_epoch
+
+    @property
+    def weight_bytes(self) -> int:
+        """Bytes of all members' parameters."""
+        h1, h2 = self.widths
+        member = (self.channels + 3) * h1 + (h1 + 3) * h2 + (h2 + 1) * self.num_classes
+        return self.config.members * member * FLOAT_BYTES
+
+    @property
+    def disk_bytes(self) -> int:
+        """Bytes on disk at most: a training state, and its successor until that is whole."""
+        return 2 * 4 * self.weight_bytes  # a state: weights, two moments of each, the best epoch's weights
+
+    @property
+    def feature_memory_bytes(self) -> int:
+        """Host memory at most for features: shuffle buffer, units in flight, batches, validation pixels."""
+        sample = self.channels * FEATURE_BYTES
+        draws = self.config.members * self.config.batch_size * self.steps_per_epoch
+        buffer = min(self.config.buffer_mb * 2**20, draws * sample)
+        batch = self.config.members * self.config.batch_size * self.channels * (FEATURE_BYTES + FLOAT_BYTES)
+        return buffer + 3 * self.unit_bytes + 2 * batch + self.validation_pixels * sample
+
+    @property
+    def network_memory_bytes(self) -> int:
+        """Memory at most of weights, gradients, Adam moments, best weights, and a chunk being validated."""
+        chunk = min(LABELLING_CHUNK, self.validation_pixels)
+        hidden = 3 * self.config.members * sum(self.widths)
+        return 5 * self.weight_bytes + chunk * (self.channels + hidden) * FLOAT_BYTES
+
+    def epoch_seconds(self, flops_per_second: float) -> float:
+        """A rough estimate: the slower of arithmetic and reading, which overlap."""
+        flops = 2 * self.steps_per_epoch * self.config.batch_size * self.weight_bytes / FLOAT_BYTES * 2
+        flops += 2 * self.validation_pixels * self.weight_bytes / FLOAT_BYTES
+        return max(flops / flops_per_second, self.epoch_bytes / READ_BYTES_PER_SECOND)
+
+    def lines(self, *, free_bytes: int | None = None, flops_per_second: float = CPU_FLOPS) -> list[str]:
+        """The plan for people, a line a subject."""
+        c, (h1, h2), k = self.config, self.widths, self.num_classes
+        positions = ", ".join(map(str, self.split.held_out))
+        held = f"{len(self.split.held_out)} held out ({positions})" if positions else "none held out"
+        rule = f"after {c.patience} epochs without a better {'mIoU' if self.split.held_out else 'loss'}"
+        stop = f"after {c.steps:,} steps" if c.steps else f"{rule}, or after {c.max_epochs} epochs"
+        seconds = self.epoch_seconds(flops_per_second)
+        total = seconds * self.max_steps / self.steps_per_epoch
+        free = "" if free_bytes is None else f", {human_bytes(free_bytes)} free"
+        return [
+            f"interpreter  {c.members} members of {self.channels} -> {h1} -> {h2} -> {k}, "
+            f"{human_bytes(self.weight_bytes)}",
+            f"images       {len(self.split.training)} for training, {held}",
+            f"epoch        {self.steps_per_epoch:,} steps of {c.members} x {c.batch_size} pixels, "
+            f"reads {human_bytes(self.epoch_bytes)}",
+            f"stops        {stop}",
+            f"memory       at most {human_bytes(self.feature_memory_bytes)} for features (host) and "
+            f"{human_bytes(self.network_memory_bytes)} for the network (device)",
+            f"disk         at most {human_bytes(self.disk_bytes)}{free}",
+            f"time         roughly {_duration(seconds)} an epoch, {_duration(total)} at most",
+        ]
+
+
+def _stream(seed: int, purpose: Purpose) -> np.random.Generator:
+    return np.random.default_rng(np.random.SeedSequence((seed, int(purpose)), spawn_key=(1,)))
+
+
+def _duration(seconds: float) -> str:
+    if seconds < 100:
+        return f"{max(seconds, 1):.0f} s"
+    return f"{seconds / 60:.0f} min" if seconds < 6000 else f"{seconds / 3600:.1f} h"

@@ -8,7 +8,8 @@
     store.features            # lazy dask array (n, H, W, C) float16, from either layout
     store.pixels([0], [10], [20])
 
-The format is specified in ``docs/format.md``. Nothing here knows of GANs: any set of per-layer feature maps fits.
+The format is specified in ``docs/format.md``. Nothing here knows of GANs: any set of per-layer feature maps
+fits.
 """
 
 from __future__ import annotations
@@ -23,7 +24,7 @@ if TYPE_CHECKING:
 
     from fstore.format import DatasetMeta, FeatureMeta
     from fstore.reader import Dataset, FeatureStore
-    from fstore.sampler import StratifiedChunkSampler
+    from fstore.sampler import StratifiedChunkSampler as StratifiedChunkSampler
     from fstore.verify import Report
     from fstore.writer import DatasetWriter, FeatureWriter
 
@@ -76,11 +77,14 @@ def create(
     return open_features(path, meta, num_images, latent_shape, average_latent, overwrite)
 
 
-def create_dataset(path: Path, meta: DatasetMeta, *, num_images: int, overwrite: bool = False) -> DatasetWriter:
+def create_dataset(
+    path: Path, meta: DatasetMeta, *, num_images: int, overwrite: bool = False
+) -> DatasetWriter:
     """Create a dataset of ``num_images``, resume one begun with the same ``meta``, or lengthen a shorter one.
 
     Raises:
-        MismatchError: the store there was begun with other settings. StoreError: something else lies there, or it is longer.
+        MismatchError: the store there was begun with other settings. StoreError: something else lies there,
+        or it is longer.
     """
     from fstore.writer import open_dataset
 
@@ -96,7 +100,9 @@ def open(path: Path) -> FeatureStore | Dataset:
 
 
 def set_kept(path: Path, kept: np.ndarray, keep: str, threshold: float) -> None:
-    """Replace the filter of a complete dataset: ``kept`` (N,) bool, its share as decimal text, the largest kept score."""
+    """Replace the filter of a complete dataset: ``kept`` (N,) bool, its share as decimal text, the largest
+    kept score.
+    """
     from fstore.location import Location
     from fstore.writer import write_kept
 

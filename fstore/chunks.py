@@ -1,8 +1,8 @@
 """Reading regions of sharded arrays such that what is absent or damaged is an error, not zeros.
 
-Zarr returns the fill value for a missing chunk, a missing shard and an empty shard file. Stores of this project are written
-whole, zeros included, so in a committed image each of these is corruption. This module knows arrays, shards and chunks, and not
-which image is committed: the caller asks only for those.
+Zarr returns the fill value for a missing chunk, a missing shard and an empty shard file. Stores of this
+project are written whole, zeros included, so in a committed image each of these is corruption. This module
+knows arrays, shards and chunks, and not which image is committed: the caller asks only for those.
 """
 
 from __future__ import annotations
@@ -38,7 +38,9 @@ def read_markers(group: zarr.Group) -> np.ndarray:
 
 
 class CheckedArray:
-    """An array whose reads raise CorruptionError for absent or damaged chunks. It remembers the shards found whole."""
+    """An array whose reads raise CorruptionError for absent or damaged chunks. It remembers the shards found
+    whole.
+    """
 
     def __init__(self, array: zarr.Array[Any], where: str) -> None:
         self.array = array
@@ -46,7 +48,9 @@ class CheckedArray:
         self._whole: set[tuple[int, ...]] = set()
 
     def read(self, region: fmt.Region) -> np.ndarray:
-        """The values of ``region``, [stop - start, ...] of the array's dtype. Raises CorruptionError naming the chunk."""
+        """The values of ``region``, [stop - start, ...] of the array's dtype. Raises CorruptionError naming
+        the chunk.
+        """
         for shard in fmt.units(region, self.array.shards or self.array.chunks):
             if shard not in self._whole:
                 self._check_shard(shard)
@@ -77,11 +81,16 @@ class CheckedArray:
 
     def _check_index(self, index: bytes, size: int, shard: tuple[int, ...], inner: list[int]) -> None:
         if len(index) != size or crc32c(index[:-4]) != int.from_bytes(index[-4:], "little"):
-            raise CorruptionError(f"{self._name(shard, 'shard')} is truncated or its index is damaged; {_WAY_OUT}")
+            raise CorruptionError(
+                f"{self._name(shard, 'shard')} is truncated or its index is damaged; {_WAY_OUT}"
+            )
         offsets = np.frombuffer(index[:-4], dtype="<u8").reshape(*inner, 2)[..., 0]
         for position in np.argwhere(offsets == _ABSENT):
             chunk = tuple(int(s * n + a) for s, n, a in zip(shard, inner, position, strict=True))
-            beyond = any(c * side >= size for c, side, size in zip(chunk, self.array.chunks, self.array.shape, strict=True))
+            beyond = any(
+                c * side >= size
+                for c, side, size in zip(chunk, self.array.chunks, self.array.shape, strict=True)
+            )
             if beyond:  # a shard at the array's end has places that no value ever fills
                 continue
             raise CorruptionError(f"{self._name(chunk, 'chunk')} is absent from its shard; {_WAY_OUT}")
@@ -97,7 +106,9 @@ class CheckedArray:
                 self.array[tuple(box)]
             except Exception as cause:
                 reason = " ".join(str(cause).split())
-                raise CorruptionError(f"{self._name(chunk, 'chunk')} is damaged ({reason}); {_WAY_OUT}") from error
+                raise CorruptionError(
+                    f"{self._name(chunk, 'chunk')} is damaged ({reason}); {_WAY_OUT}"
+                ) from error
 
     def _name(self, unit: tuple[int, ...], what: str) -> str:
         side = (self.array.shards if what == "shard" else None) or self.array.chunks

@@ -1,4 +1,6 @@
-"""How an open store shows itself: a few lines in a terminal, a table in Jupyter. It reads the index, never the features."""
+"""How an open store shows itself: a few lines in a terminal, a table in Jupyter. It reads the index, never
+the features.
+"""
 
 from __future__ import annotations
 
@@ -7,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from fstore import format as fmt
 from fstore.errors import StoreError
 
 if TYPE_CHECKING:
@@ -35,18 +38,18 @@ def facts(store: Store) -> list[tuple[str, str]]:
     """(name, value) lines that describe a store of either kind."""
     meta = store.meta
     lines = [("images", f"{len(store.image_ids)} of {store.num_images} committed")]
-    if meta.kind == "features":
-        shape = store.shape  # type: ignore[attr-defined]
+    if isinstance(meta, fmt.FeatureMeta):
+        shape = (len(store.image_ids), meta.height, meta.width, meta.channels)
         lines += [
-            ("layout", meta.layout),  # type: ignore[union-attr]
-            ("features", f"{shape} float16, {len(meta.layers)} layers"),  # type: ignore[union-attr]
-            ("grid", f"{meta.grid[0]} x {meta.grid[1]}, rows {meta.crop_rows[0]} to {meta.crop_rows[1] - 1}"),  # type: ignore[union-attr]
+            ("layout", meta.layout),
+            ("features", f"{shape} float16, {len(meta.layers)} layers"),
+            ("grid", f"{meta.grid[0]} x {meta.grid[1]}, rows {meta.crop_rows[0]} to {meta.crop_rows[1] - 1}"),
             ("dense raw", human_bytes(2 * np.prod([store.num_images, *shape[1:]], dtype=float))),
         ]
     else:
         lines += [
-            ("shape", f"{meta.shape[0]} x {meta.shape[1]}"),  # type: ignore[union-attr]
-            ("score", f"{meta.score}, seed {meta.seed}"),  # type: ignore[union-attr]
+            ("shape", f"{meta.shape[0]} x {meta.shape[1]}"),
+            ("score", f"{meta.score}, seed {meta.seed}"),
             ("kept", _kept(store)),
         ]
     raw = sum(_array_bytes(store, name) for name in store.array_names())
@@ -59,12 +62,19 @@ def facts(store: Store) -> list[tuple[str, str]]:
     lines.append(("codecs", _codec_names(codecs)))
     if meta.generator:
         lines.append(("generator", ", ".join(f"{k} {_short(v)}" for k, v in meta.generator.items())))
-    lines.append(("classes", f"{len(meta.classes)}" + (f", ignore label {meta.ignore}" if meta.ignore is not None else "")))
+    lines.append(
+        (
+            "classes",
+            f"{len(meta.classes)}" + (f", ignore label {meta.ignore}" if meta.ignore is not None else ""),
+        )
+    )
     return lines
 
 
 def class_rows(store: Store) -> list[tuple[int, str, str, int | None, int | None]]:
-    """(id, name, colour, pixels, images) of each class; counts are None where the store has no index of them."""
+    """(id, name, colour, pixels, images) of each class; counts are None where the store has no index of
+    them.
+    """
     counts = getattr(store, "class_counts", None)
     rows: list[tuple[int, str, str, int | None, int | None]] = []
     for info in store.meta.classes:
@@ -88,15 +98,20 @@ def describe(store: Store) -> str:
 
 def describe_html(store: Store) -> str:
     """The store as HTML; every text from the store is escaped."""
-    rows = "".join(f"<tr><th style='text-align:left'>{escape(k)}</th><td>{escape(v)}</td></tr>" for k, v in facts(store))
-    classes = "".join(
-        f"<tr><td>{number}</td><td><span style='background:{escape(color, quote=True)};padding:0 1em'>&nbsp;</span></td>"
-        f"<td>{escape(name)}</td><td>{'' if pixels is None else f'{pixels:,}'}</td><td>{'' if images is None else images}</td></tr>"
-        for number, name, color, pixels, images in class_rows(store)
+    rows = "".join(
+        f"<tr><th style='text-align:left'>{escape(k)}</th><td>{escape(v)}</td></tr>" for k, v in facts(store)
     )
+    classes = "".join(_class_html(*row) for row in class_rows(store))
     head = "<tr><th>id</th><th>colour</th><th>class</th><th>pixels</th><th>images</th></tr>"
     title = f"{type(store).__name__} <code>{escape(str(store.location))}</code>"
     return f"<div><b>{title}</b><table>{rows}</table><table>{head}{classes}</table></div>"
+
+
+def _class_html(number: int, name: str, color: str, pixels: int | None, images: int | None) -> str:
+    swatch = f"<span style='background:{escape(color, quote=True)};padding:0 1em'>&nbsp;</span>"
+    counts = ("" if pixels is None else f"{pixels:,}", "" if images is None else str(images))
+    cells = (str(number), swatch, escape(name), *counts)
+    return "<tr>" + "".join(f"<td>{cell}</td>" for cell in cells) + "</tr>"
 
 
 def _kept(store: Any) -> str:
@@ -104,7 +119,8 @@ def _kept(store: Any) -> str:
         kept = store.kept
     except StoreError:
         return "not set yet"
-    return f"{int(kept.sum())} of {len(kept)} (keep {store.meta.keep}, threshold {store.meta.threshold:.4g} nats)"
+    meta = store.meta
+    return f"{int(kept.sum())} of {len(kept)} (keep {meta.keep}, threshold {meta.threshold:.4g} nats)"
 
 
 def _array_bytes(store: Store, name: str) -> int:

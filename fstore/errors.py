@@ -1,4 +1,6 @@
-"""Errors of the store. Each message is one line: what was found, what was expected, where, and the way out."""
+"""Errors of the store. Each message is one line: what was found, what was expected, where, and the way
+out.
+"""
 
 from __future__ import annotations
 

@@ -1,10 +1,12 @@
-"""Format version 1: names, shapes, chunk arithmetic and the ``fstore`` attribute. Pure: no I/O, no zarr, no torch.
+"""Format version 1: names, shapes, chunk arithmetic and the ``fstore`` attribute. Pure: no I/O, no zarr, no
+torch.
 
 ``docs/format.md`` is the prose of this file. A store is a Zarr v3 group of one of two kinds:
 
 ``features``
-    per-pixel features of N annotated images: either one ``dense`` array (N, H, W, C) or a ``pyramid`` of one array a layer at
-    its own resolution, from which the dense array follows by resizing; with images, masks, latents and a class index.
+    per-pixel features of N annotated images: either one ``dense`` array (N, H, W, C) or a ``pyramid`` of one
+    array a layer at its own resolution, from which the dense array follows by resizing; with images, masks,
+    latents and a class index.
 ``dataset``
     labelled images: images, labels, divergence, uncertainty, latents and which of them are kept.
 
@@ -34,7 +36,8 @@ KEPT_CHUNK = 65536  # `kept` is rewritten whole: one chunk makes that one atomic
 LAYOUTS = ("dense", "pyramid")
 UPSAMPLE_MODES = ("bilinear",)
 Region = tuple[tuple[int, int], ...]  # [start, stop) of every axis
-# Keys of the attribute that may differ between a store and a rerun: file names do not matter where hashes agree.
+# Keys of the attribute that may differ between a store and a rerun: file names do not matter where hashes
+# agree.
 UNSEMANTIC = ("created", "keep", "threshold", "interpreter.folder", "generator.checkpoint")
 
 
@@ -49,7 +52,9 @@ class ClassInfo:
 
 @dataclass(frozen=True)
 class LayerInfo:
-    """One feature layer as stored: ``resolution`` (h, w) after reduction to the grid, ``offset`` of its first channel."""
+    """One feature layer as stored: ``resolution`` (h, w) after reduction to the grid, ``offset`` of its first
+    channel.
+    """
 
     name: str
     resolution: tuple[int, int]
@@ -78,9 +83,9 @@ class ArraySpec:
 class FeatureMeta:
     """The ``fstore`` attribute of a feature store.
 
-    ``grid`` (Hg, Wg) is the raster that layers are resized to; rows ``crop_rows`` [a, b) of it are kept, so features have
-    H = b - a rows and W = Wg columns. ``ignore`` is the mask value that belongs to no class, or None. ``generator`` and
-    ``inputs`` say what made the features; they are compared, never interpreted, here.
+    ``grid`` (Hg, Wg) is the raster that layers are resized to; rows ``crop_rows`` [a, b) of it are kept, so
+    features have H = b - a rows and W = Wg columns. ``ignore`` is the mask value that belongs to no class, or
+    None. ``generator`` and ``inputs`` say what made the features; they are compared, never interpreted, here.
     """
 
     layout: str
@@ -101,7 +106,9 @@ class FeatureMeta:
         _check_choice("upsample", self.upsample, UPSAMPLE_MODES)
         first, last = self.crop_rows
         if not 0 <= first < last <= self.grid[0]:
-            raise StoreError(f"crop_rows is [{first}, {last}): expected 0 <= a < b <= {self.grid[0]}, the grid's rows")
+            raise StoreError(
+                f"crop_rows is [{first}, {last}): expected 0 <= a < b <= {self.grid[0]}, the grid's rows"
+            )
         if not self.layers:
             raise StoreError("layers is empty: expected at least one feature layer")
         if len(self.classes) < 1:
@@ -133,7 +140,12 @@ class FeatureMeta:
             "upsample": self.upsample,
             "channels": self.channels,
             "layers": [
-                {"name": la.name, "resolution": list(la.resolution), "channels": la.channels, "offset": la.offset}
+                {
+                    "name": la.name,
+                    "resolution": list(la.resolution),
+                    "channels": la.channels,
+                    "offset": la.offset,
+                }
                 for la in self.layers
             ],
             "classes": [{"id": c.id, "name": c.name, "color": c.color} for c in self.classes],
@@ -145,7 +157,9 @@ class FeatureMeta:
 
     @classmethod
     def from_attribute(cls, attribute: Mapping[str, Any], where: str) -> FeatureMeta:
-        """Read the attribute of the store ``where``; raises StoreError for another kind, version or a missing key."""
+        """Read the attribute of the store ``where``; raises StoreError for another kind, version or a missing
+        key.
+        """
         check_attribute(attribute, cls.kind, where)
         try:
             return cls(
@@ -164,15 +178,18 @@ class FeatureMeta:
                 created=attribute.get("created", {}),
             )
         except (KeyError, TypeError, ValueError) as error:
-            raise StoreError(f"{where}: attribute 'fstore' is incomplete or malformed ({error!r}); run `dgan verify`") from None
+            raise StoreError(
+                f"{where}: attribute 'fstore' is incomplete or malformed ({error!r}); run `dgan verify`"
+            ) from None
 
 
 @dataclass(frozen=True)
 class DatasetMeta:
     """The ``fstore`` attribute of a dataset store.
 
-    ``interpreter`` and ``generator`` say what labelled and what rendered; ``score`` how an image's uncertainty follows from
-    its pixels; ``keep`` (decimal text) and ``threshold`` what was kept, None until all images are done.
+    ``interpreter`` and ``generator`` say what labelled and what rendered; ``score`` how an image's
+    uncertainty follows from its pixels; ``keep`` (decimal text) and ``threshold`` what was kept, None until
+    all images are done.
     """
 
     shape: tuple[int, int]
@@ -209,7 +226,9 @@ class DatasetMeta:
 
     @classmethod
     def from_attribute(cls, attribute: Mapping[str, Any], where: str) -> DatasetMeta:
-        """Read the attribute of the store ``where``; raises StoreError for another kind, version or a missing key."""
+        """Read the attribute of the store ``where``; raises StoreError for another kind, version or a missing
+        key.
+        """
         check_attribute(attribute, cls.kind, where)
         try:
             return cls(
@@ -226,7 +245,9 @@ class DatasetMeta:
                 created=attribute.get("created", {}),
             )
         except (KeyError, TypeError, ValueError) as error:
-            raise StoreError(f"{where}: attribute 'fstore' is incomplete or malformed ({error!r}); run `dgan verify`") from None
+            raise StoreError(
+                f"{where}: attribute 'fstore' is incomplete or malformed ({error!r}); run `dgan verify`"
+            ) from None
 
 
 Meta = FeatureMeta | DatasetMeta
@@ -236,16 +257,26 @@ def check_attribute(attribute: Mapping[str, Any], kind: str | None, where: str) 
     """Refuse a newer format version or another kind of store, naming both sides. Raises StoreError."""
     version = attribute.get("version")
     if not isinstance(version, int) or version < 1:
-        raise StoreError(f"{where}: format version is {version!r}, expected an integer of 1 to {VERSION}; is it a dgan store?")
+        raise StoreError(
+            f"{where}: format version is {version!r}, expected an integer of 1 to {VERSION}; is it a dgan "
+            "store?"
+        )
     if version > VERSION:
-        raise StoreError(f"{where}: format version {version} is newer than {VERSION}, the newest this program reads; upgrade it")
+        raise StoreError(
+            f"{where}: format version {version} is newer than {VERSION}, the newest this program reads; "
+            "upgrade it"
+        )
     found = attribute.get("kind")
     if kind is not None and found != kind:
         raise StoreError(f"{where}: is a store of kind {found!r}, expected {kind!r}; pass the other store")
 
 
-def build_layers(layers: Iterable[tuple[str, tuple[int, int], int]], grid: tuple[int, int]) -> tuple[LayerInfo, ...]:
-    """Layers as stored, from (name, native (h, w), channels): finer ones reduced to ``grid``, offsets added up."""
+def build_layers(
+    layers: Iterable[tuple[str, tuple[int, int], int]], grid: tuple[int, int]
+) -> tuple[LayerInfo, ...]:
+    """Layers as stored, from (name, native (h, w), channels): finer ones reduced to ``grid``, offsets added
+    up.
+    """
     stored: list[LayerInfo] = []
     offset = 0
     for name, (height, width), channels in layers:
@@ -272,7 +303,9 @@ def layer_array_name(index: int, layer: LayerInfo) -> str:
 
 
 def feature_arrays(meta: FeatureMeta, num_images: int, latent_shape: Sequence[int]) -> list[ArraySpec]:
-    """Every array of a feature store but ``committed``, in the order in which an image's parts are written."""
+    """Every array of a feature store but ``committed``, in the order in which an image's parts are
+    written.
+    """
     n, h, w, c = num_images, meta.height, meta.width, meta.channels
     tiles = (ceil(h / TILE), ceil(w / TILE))
     k = len(meta.classes)
@@ -301,7 +334,9 @@ def dataset_arrays(meta: DatasetMeta, num_images: int) -> list[ArraySpec]:
 
 def committed_array(kind: str, num_images: int) -> ArraySpec:
     """The marker array: one image a chunk in a feature store, one task a chunk in a dataset."""
-    return ArraySpec("committed", (num_images,), "uint8", (1 if kind == "features" else TASK_IMAGES,), None, ("image",))
+    return ArraySpec(
+        "committed", (num_images,), "uint8", (1 if kind == "features" else TASK_IMAGES,), None, ("image",)
+    )
 
 
 def kept_array(num_images: int) -> ArraySpec:
@@ -323,7 +358,11 @@ def _pyramid_arrays(meta: FeatureMeta, n: int) -> list[ArraySpec]:
         chunks = (1, side_h, side_w, layer.channels)
         shards = (1, round_up(h, side_h), round_up(w, side_w), layer.channels)
         names = ("image", "y", "x", "channel")
-        arrays.append(ArraySpec(layer_array_name(index, layer), (n, h, w, layer.channels), "float16", chunks, shards, names))
+        arrays.append(
+            ArraySpec(
+                layer_array_name(index, layer), (n, h, w, layer.channels), "float16", chunks, shards, names
+            )
+        )
     return arrays
 
 
@@ -356,11 +395,14 @@ def bands(height: int) -> list[tuple[int, int]]:
 
 def units(region: Region, side: tuple[int, ...]) -> list[tuple[int, ...]]:
     """Coordinates of the shards, or chunks, of shape ``side`` that a region touches."""
-    return list(product(*(range(start // s, ceil(stop / s)) for (start, stop), s in zip(region, side, strict=True))))
+    return list(
+        product(*(range(start // s, ceil(stop / s)) for (start, stop), s in zip(region, side, strict=True)))
+    )
 
 
 def check_aligned(spec: ArraySpec, region: Region) -> None:
-    """Refuse a region [start, stop) per axis that cuts a shard: two writers inside one shard lose data silently.
+    """Refuse a region [start, stop) per axis that cuts a shard: two writers inside one shard lose data
+    silently.
 
     Raises StoreError naming the axis. A stop at the array's end is aligned.
     """
@@ -368,13 +410,16 @@ def check_aligned(spec: ArraySpec, region: Region) -> None:
     for axis, ((start, stop), side, size) in enumerate(zip(region, unit, spec.shape, strict=True)):
         if start % side or (stop % side and stop != size) or not 0 <= start < stop <= size:
             raise StoreError(
-                f"array {spec.name!r}: region [{start}, {stop}) of axis {axis} is not aligned to its shards of {side} "
+                f"array {spec.name!r}: region [{start}, {stop}) of axis {axis} is not aligned to its shards "
+                f"of {side} "
                 f"(array size {size}); one shard has one writer"
             )
 
 
 def check_same(store: Mapping[str, Any], run: Mapping[str, Any], where: str) -> None:
-    """Refuse to go on with a store begun with other settings. Raises MismatchError naming the first difference."""
+    """Refuse to go on with a store begun with other settings. Raises MismatchError naming the first
+    difference.
+    """
     for key, found, asked in _differences(store, run, ""):
         raise MismatchError(
             f"{where}: was begun with {key} = {_short(found)}, this run has {_short(asked)}; "

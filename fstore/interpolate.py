@@ -1,8 +1,10 @@
-"""The one interpolation routine of the project: bilinear resizing, ``align_corners=False``, of channels-last maps.
+"""The one interpolation routine of the project: bilinear resizing, ``align_corners=False``, of channels-last
+maps.
 
-Every value follows from global row and column indices by the same elementwise float32 operations in the same order (rows
-first, then columns; multiply, multiply, add, never fused), whatever slice is asked for. So a band written to disk, a lazy
-block and a single pixel agree bit for bit. The writer, the reader and the labelling call it; none has another.
+Every value follows from global row and column indices by the same elementwise float32 operations in the same
+order (rows first, then columns; multiply, multiply, add, never fused), whatever slice is asked for. So a band
+written to disk, a lazy block and a single pixel agree bit for bit. The writer, the reader and the labelling
+call it; none has another.
 
 It does not know what the maps mean or where they are stored.
 """
@@ -21,9 +23,11 @@ _BLOCK_BYTES = 4 * 2**20  # float32 temporaries of about this many bytes stay in
 
 
 def axis_taps(source: int, target: int, index: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-    """Lower tap, upper tap (int64) and the upper tap's weight (float32) of global ``index`` when resizing an axis.
+    """Lower tap, upper tap (int64) and the upper tap's weight (float32) of global ``index`` when resizing an
+    axis.
 
-    Pixel centres: position = (index + 1/2) * source / target - 1/2, clamped at 0, as in ``torch.nn.functional.interpolate``.
+    Pixel centres: position = (index + 1/2) * source / target - 1/2, clamped at 0, as in
+    ``torch.nn.functional.interpolate``.
     """
     position = ((index.to(torch.float64) + 0.5) * (source / target) - 0.5).clamp_(min=0)
     lower = position.floor().to(torch.int64).clamp_(max=source - 1)
@@ -40,11 +44,18 @@ def source_range(source: int, target: int, first: int, last: int) -> tuple[int, 
 
 
 def resize_block(
-    source: Tensor, size: tuple[int, int], grid: tuple[int, int], rows: Tensor, columns: Tensor, origin: tuple[int, int] = (0, 0)
+    source: Tensor,
+    size: tuple[int, int],
+    grid: tuple[int, int],
+    rows: Tensor,
+    columns: Tensor,
+    origin: tuple[int, int] = (0, 0),
 ) -> Tensor:
-    """Values of a resized map on the product of global ``rows`` and ``columns``: [h', w', c] -> [R, X, c] float32.
+    """Values of a resized map on the product of global ``rows`` and ``columns``: [h', w', c] -> [R, X, c]
+    float32.
 
-    ``source`` holds the part of a map of ``size`` (h, w) that starts at ``origin``; ``grid`` is the size resized to.
+    ``source`` holds the part of a map of ``size`` (h, w) that starts at ``origin``; ``grid`` is the size
+    resized to.
     """
     values = source.to(torch.float32)
     values = _lerp_axis(values, 0, size[0], grid[0], rows, origin[0])  # [R, w', c]
@@ -52,9 +63,16 @@ def resize_block(
 
 
 def resize_pixels(
-    source: Tensor, size: tuple[int, int], grid: tuple[int, int], rows: Tensor, columns: Tensor, origin: tuple[int, int] = (0, 0)
+    source: Tensor,
+    size: tuple[int, int],
+    grid: tuple[int, int],
+    rows: Tensor,
+    columns: Tensor,
+    origin: tuple[int, int] = (0, 0),
 ) -> Tensor:
-    """Values of a resized map at n pixels: [h', w', c], rows [n], columns [n] -> [n, c] float32, bits as ``resize_block``."""
+    """Values of a resized map at n pixels: [h', w', c], rows [n], columns [n] -> [n, c] float32, bits as
+    ``resize_block``.
+    """
     if size[1] == grid[1]:
         return _lerp_rows_at(source, size[0], grid[0], rows, columns - origin[1], origin[0])
     left, right, weight = axis_taps(size[1], grid[1], columns)
@@ -63,7 +81,9 @@ def resize_pixels(
     return _blend(at_left, at_right, weight[:, None])
 
 
-def _lerp_rows_at(source: Tensor, size: int, target: int, rows: Tensor, columns: Tensor, origin: int) -> Tensor:
+def _lerp_rows_at(
+    source: Tensor, size: int, target: int, rows: Tensor, columns: Tensor, origin: int
+) -> Tensor:
     if size == target:
         return source[rows - origin, columns].to(torch.float32)  # [n, c]
     lower, upper, weight = axis_taps(size, target, rows)
@@ -82,20 +102,24 @@ def _lerp_axis(values: Tensor, axis: int, size: int, target: int, index: Tensor,
     shape = [1, 1, 1]
     shape[axis] = -1
     return _blend(
-        values.index_select(axis, lower - origin), values.index_select(axis, upper - origin), weight.reshape(shape)
+        values.index_select(axis, lower - origin),
+        values.index_select(axis, upper - origin),
+        weight.reshape(shape),
     )
 
 
 def _blend(lower: Tensor, upper: Tensor, weight: Tensor) -> Tensor:
-    # Separate multiplications and an addition: `torch.lerp` may fuse them in its vector loop and not in its tail,
-    # so that a value would depend on its place in the tensor. Both operands are fresh copies here.
+    # Separate multiplications and an addition: `torch.lerp` may fuse them in its vector loop and not in its
+    # tail, so that a value would depend on its place in the tensor. Both operands are fresh copies here.
     return lower.mul_(1 - weight).add_(upper.mul_(weight))
 
 
 def to_stored(feature_map: Tensor, layer: LayerInfo, grid: tuple[int, int]) -> Tensor:
-    """One layer's map as the store holds it: [c, h, w] float32 -> [h', w', c] float16, finer maps reduced to ``grid``.
+    """One layer's map as the store holds it: [c, h, w] float32 -> [h', w', c] float16, finer maps reduced to
+    ``grid``.
 
-    Raises OverflowError16 naming layer and value where float16 cannot hold it (beyond 65504, or not a number).
+    Raises OverflowError16 naming layer and value where float16 cannot hold it (beyond 65504, or not a
+    number).
     """
     channels_last = feature_map.permute(1, 2, 0).contiguous()  # [h, w, c]
     size = (channels_last.shape[0], channels_last.shape[1])
@@ -125,30 +149,46 @@ def concatenate_block(
     origins: Sequence[tuple[int, int]] | None = None,
     out: Tensor | None = None,
 ) -> Tensor:
-    """Features of a rectangle: stored maps [h, w, c] float16 -> [R, X, C] float16 for grid rows and columns [a, b).
+    """Features of a rectangle: stored maps [h, w, c] float16 -> [R, X, C] float16 for grid rows and columns
+    [a, b).
 
-    ``maps`` may be parts that start at ``origins``. Rows are worked in blocks whose float32 temporaries fit a CPU's cache.
+    ``maps`` may be parts that start at ``origins``. Rows are worked in blocks whose float32 temporaries fit a
+    CPU's cache.
     """
     device = maps[0].device
     num_rows, num_columns = rows[1] - rows[0], columns[1] - columns[0]
     channels = sum(layer.channels for layer in layers)
-    result = out if out is not None else torch.empty((num_rows, num_columns, channels), dtype=torch.float16, device=device)
+    result = (
+        out
+        if out is not None
+        else torch.empty((num_rows, num_columns, channels), dtype=torch.float16, device=device)
+    )
     column_index = torch.arange(*columns, device=device)
     start = 0
     for position, (source, layer) in enumerate(zip(maps, layers, strict=True)):
         origin = origins[position] if origins else (0, 0)
-        step = num_rows if device.type != "cpu" else max(1, _BLOCK_BYTES // (4 * num_columns * layer.channels))
+        step = (
+            num_rows if device.type != "cpu" else max(1, _BLOCK_BYTES // (4 * num_columns * layer.channels))
+        )
         for first in range(rows[0], rows[1], step):
             row_index = torch.arange(first, min(first + step, rows[1]), device=device)
             taps = _needed_rows(source, layer.resolution[0], grid[0], row_index, origin[0])
-            block = resize_block(taps[0], layer.resolution, grid, row_index, column_index, (taps[1], origin[1]))
-            result[first - rows[0] : first - rows[0] + len(row_index), :, start : start + layer.channels] = block
+            block = resize_block(
+                taps[0], layer.resolution, grid, row_index, column_index, (taps[1], origin[1])
+            )
+            result[first - rows[0] : first - rows[0] + len(row_index), :, start : start + layer.channels] = (
+                block
+            )
         start += layer.channels
     return result
 
 
-def _needed_rows(source: Tensor, size: int, target: int, row_index: Tensor, origin: int) -> tuple[Tensor, int]:
-    """Only the source rows that a block reads, so that no more of them than needed are turned into float32."""
+def _needed_rows(
+    source: Tensor, size: int, target: int, row_index: Tensor, origin: int
+) -> tuple[Tensor, int]:
+    """Only the source rows that a block reads, so that no more of them than needed are turned into
+    float32.
+    """
     first, last = source_range(size, target, int(row_index[0]), int(row_index[-1]) + 1)
     return source[first - origin : last - origin], first
 

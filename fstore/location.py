@@ -1,7 +1,7 @@
 """Where a store lies: a folder, or a URL that zarr opens (``s3://``, ``gs://``, ``memory://``, ``file://``).
 
-Opens the Zarr group there, measures disks and files, makes writes durable, sweeps what a killed writer left. It knows files and
-groups, not what the arrays in them mean.
+Opens the Zarr group there, measures disks and files, makes writes durable, sweeps what a killed writer left.
+It knows files and groups, not what the arrays in them mean.
 """
 
 from __future__ import annotations
@@ -63,20 +63,22 @@ class Location:
             raise StoreError(f"{self}: cannot be read as a Zarr v3 group ({_one_line(error)})") from None
 
     def state(self) -> str:
-        """``absent``, ``creating`` (a creation that was cut off), ``store`` or ``foreign`` (something else lies there)."""
+        """``absent``, ``creating`` (a creation that was cut off), ``store`` or ``foreign`` (something else
+        lies there).
+        """
         if self.folder is not None:
             if not self.folder.exists():
                 return "absent"
             if self.folder.is_dir() and not any(self.folder.iterdir()):
                 return "absent"
         try:
-            attribute = self.open_group().attrs.get(ATTRIBUTE)
+            attribute = get_attribute(self.open_group())
         except StoreError:
             if self.folder is None:
                 return "absent"
             leftovers = self.folder.is_dir() and all(_PARTIAL.search(p.name) for p in self.folder.iterdir())
             return "creating" if leftovers else "foreign"
-        if not isinstance(attribute, dict):
+        if attribute is None:
             return "foreign"
         return "creating" if attribute.get("creating") else "store"
 
@@ -113,6 +115,18 @@ class Location:
         return len(found)
 
 
+def get_array(group: zarr.Group, name: str) -> zarr.Array[Any] | None:
+    """The array of that path in the group, or None where there is none."""
+    item = group.get(name)
+    return item if isinstance(item, zarr.Array) else None
+
+
+def get_attribute(group: zarr.Group) -> dict[str, Any] | None:
+    """The group's ``fstore`` attribute, or None where it has none or something else of that name."""
+    attribute = group.attrs.get(ATTRIBUTE)
+    return dict(attribute) if isinstance(attribute, dict) else None
+
+
 def chunk_key(array: zarr.Array[Any], coordinates: Iterable[int]) -> str:
     """Key of a shard (or chunk, where the array has no shards) inside the store."""
     key = array.metadata.encode_chunk_key(tuple(coordinates))
@@ -126,11 +140,15 @@ def sync_file(location: Location, key: str) -> None:
 
 
 def sync_folders(location: Location, keys: Iterable[str]) -> None:
-    """Force the names of files to the disk: every folder from those of ``keys`` up to the store's own parent."""
+    """Force the names of files to the disk: every folder from those of ``keys`` up to the store's own
+    parent.
+    """
     if location.folder is None:
         return
     top = location.folder.parent
-    folders = {folder for key in keys for folder in (location.folder / key).parents if folder.is_relative_to(top)}
+    folders = {
+        folder for key in keys for folder in (location.folder / key).parents if folder.is_relative_to(top)
+    }
     for folder in sorted(folders, key=lambda path: len(path.parts), reverse=True):
         _fsync(folder)
 

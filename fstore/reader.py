@@ -1,7 +1,9 @@
-"""Reading stores: lazy dask arrays over committed images, exact features of arbitrary pixels, and a view for people.
+"""Reading stores: lazy dask arrays over committed images, exact features of arbitrary pixels, and a view for
+people.
 
-``open_store`` gives a ``FeatureStore`` or a ``Dataset`` by the store's kind. Dask blocks follow the shards, so that no shard is opened for
-each of its chunks. Nothing is read until it is asked for, and nothing here writes.
+``open_store`` gives a ``FeatureStore`` or a ``Dataset`` by the store's kind. Dask blocks follow the shards,
+so that no shard is opened for each of its chunks. Nothing is read until it is asked for, and nothing here
+writes.
 """
 
 from __future__ import annotations
@@ -21,13 +23,17 @@ from fstore.chunks import CheckedArray, read_markers
 from fstore.display import describe, describe_html
 from fstore.errors import StoreError
 from fstore.interpolate import concatenate_block, concatenate_pixels, source_range
-from fstore.location import ATTRIBUTE, Location
+from fstore.location import Location, get_array, get_attribute
 
 
 class _View:
-    """What dask slices: n committed images of something that ``read(region)`` gives for a run of image indices."""
+    """What dask slices: n committed images of something that ``read(region)`` gives for a run of image
+    indices.
+    """
 
-    def __init__(self, shape: tuple[int, ...], dtype: str, ids: np.ndarray, read: Callable[[fmt.Region], np.ndarray]) -> None:
+    def __init__(
+        self, shape: tuple[int, ...], dtype: str, ids: np.ndarray, read: Callable[[fmt.Region], np.ndarray]
+    ) -> None:
         self.shape, self.dtype, self.ndim = shape, np.dtype(dtype), len(shape)
         self._ids, self._read = ids, read
 
@@ -42,7 +48,9 @@ class _View:
         out = np.empty([b - a for a, b in ranges], self.dtype)
         ids = self._ids[slice(*ranges[0])]
         place = 0
-        for run in np.split(ids, np.flatnonzero(np.diff(ids) != 1) + 1):  # images that follow one another: one read
+        for run in np.split(
+            ids, np.flatnonzero(np.diff(ids) != 1) + 1
+        ):  # images that follow one another: one read
             if len(run):
                 out[place : place + len(run)] = self._read(((int(run[0]), int(run[-1]) + 1), *ranges[1:]))
                 place += len(run)
@@ -74,9 +82,11 @@ class Store:
     def array(self, name: str) -> CheckedArray:
         """The array on disk, all N images of it, read with absent and damaged chunks refused."""
         if name not in self._checked:
-            array = self._group.get(name)
-            if not isinstance(array, zarr.Array):
-                raise StoreError(f"{self.location}: array {name!r} is missing; the store is not whole, run `dgan verify`")
+            array = get_array(self._group, name)
+            if array is None:
+                raise StoreError(
+                    f"{self.location}: array {name!r} is missing; the store is not whole, run `dgan verify`"
+                )
             self._checked[name] = CheckedArray(array, str(self.location))
         return self._checked[name]
 
@@ -96,15 +106,16 @@ class Store:
     ) -> da.Array:
         view = _View((len(self.image_ids), *shape), dtype, self.image_ids, read)
         chunks = tuple(min(block, max(size, 1)) for block, size in zip(blocks, view.shape, strict=True))
-        token = f"fstore-{name}-{tokenize(str(self.location), name, self.image_ids.tolist(), self.meta.to_attribute())}"
-        return da.from_array(view, chunks=chunks, name=token, asarray=True, fancy=False, meta=np.empty((0,) * view.ndim, dtype))
+        identity = (str(self.location), name, self.image_ids.tolist(), self.meta.to_attribute())
+        token = f"fstore-{name}-{tokenize(identity)}"
+        return da.from_array(
+            view, chunks=chunks, name=token, asarray=True, fancy=False, meta=np.empty((0,) * view.ndim, dtype)
+        )
 
     @property
     def num_images(self) -> int:
         """N: images that the store is made for, committed or not."""
-        array = self._group["committed"]
-        assert isinstance(array, zarr.Array)
-        return int(array.shape[0])
+        return int(self.array("committed").array.shape[0])
 
     @property
     def images(self) -> da.Array:
@@ -131,9 +142,13 @@ class Store:
 
 
 class FeatureStore(Store):
-    """An open feature store. Only committed images are visible, at positions 0 to n - 1; ``image_ids`` are their indices."""
+    """An open feature store. Only committed images are visible, at positions 0 to n - 1; ``image_ids`` are
+    their indices.
+    """
 
-    def __init__(self, location: Location, group: zarr.Group, image_ids: np.ndarray, meta: fmt.FeatureMeta) -> None:
+    def __init__(
+        self, location: Location, group: zarr.Group, image_ids: np.ndarray, meta: fmt.FeatureMeta
+    ) -> None:
         super().__init__(location, group, image_ids)
         self.meta: fmt.FeatureMeta = meta
 
@@ -149,7 +164,9 @@ class FeatureStore(Store):
 
     @property
     def features(self) -> da.Array:
-        """(n, H, W, C) float16, the same bits from either layout; a pyramid's blocks are built when they are computed."""
+        """(n, H, W, C) float16, the same bits from either layout; a pyramid's blocks are built when they are
+        computed.
+        """
         if self.layout == "dense":
             return self.lazy("features")
         blocks = (1, fmt.BAND, self.meta.width, self.meta.channels)
@@ -197,13 +214,21 @@ class FeatureStore(Store):
         total = 0
         for layer in self.meta.layers:
             (h, w), side = layer.resolution, min(layer.resolution[0], fmt.PYRAMID_CHUNK)
-            first, last = source_range(h, self.meta.grid[0], start + self.meta.crop_rows[0], stop + self.meta.crop_rows[0])
+            first, last = source_range(
+                h, self.meta.grid[0], start + self.meta.crop_rows[0], stop + self.meta.crop_rows[0]
+            )
             chunk_rows = min(fmt.round_up(last, side), h) - first // side * side
             total += chunk_rows * w * layer.channels * 2
         return total
 
-    def pixels(self, images: Sequence[int] | np.ndarray, rows: Sequence[int] | np.ndarray, columns: Sequence[int] | np.ndarray) -> np.ndarray:
-        """Exact features of n pixels: (n, C) float16, the bits of ``features[images[i], rows[i], columns[i]]``.
+    def pixels(
+        self,
+        images: Sequence[int] | np.ndarray,
+        rows: Sequence[int] | np.ndarray,
+        columns: Sequence[int] | np.ndarray,
+    ) -> np.ndarray:
+        """Exact features of n pixels: (n, C) float16, the bits of ``features[images[i], rows[i],
+        columns[i]]``.
 
         Args:
             images: positions among the committed images.
@@ -211,12 +236,17 @@ class FeatureStore(Store):
             columns: in [0, W).
 
         Raises:
-            StoreError: the three differ in length, or an index is out of range. CorruptionError: a chunk is damaged.
+            StoreError: the three differ in length, or an index is out of range. CorruptionError: a chunk is
+            damaged.
         """
-        index = np.stack([np.atleast_1d(np.asarray(a, dtype=np.int64)) for a in _same_length(images, rows, columns)])
+        index = np.stack(
+            [np.atleast_1d(np.asarray(a, dtype=np.int64)) for a in _same_length(images, rows, columns)]
+        )
         for name, values, size in zip(("images", "rows", "columns"), index, self.shape[:3], strict=True):
             if values.size and not 0 <= values.min() <= values.max() < size:
-                raise StoreError(f"{name} reach from {values.min()} to {values.max()}, expected 0 to {size - 1}")
+                raise StoreError(
+                    f"{name} reach from {values.min()} to {values.max()}, expected 0 to {size - 1}"
+                )
         unit = (1, fmt.TILE, fmt.TILE) if self.layout == "dense" else (1, fmt.BAND, self.meta.width)
         cells = index // np.array(unit)[:, None]  # [3, n]
         out = np.empty((index.shape[1], self.meta.channels), np.float16)
@@ -232,14 +262,18 @@ class FeatureStore(Store):
     def _dense_pixels(self, image: int, rows: np.ndarray, columns: np.ndarray) -> np.ndarray:
         top, left = int(rows[0]) // fmt.TILE * fmt.TILE, int(columns[0]) // fmt.TILE * fmt.TILE
         bottom, right = min(top + fmt.TILE, self.meta.height), min(left + fmt.TILE, self.meta.width)
-        tile = self.array("features").read(((image, image + 1), (top, bottom), (left, right), (0, self.meta.channels)))[0]
+        tile = self.array("features").read(
+            ((image, image + 1), (top, bottom), (left, right), (0, self.meta.channels))
+        )[0]
         return tile[rows - top, columns - left]
 
     def _pyramid_pixels(self, image: int, rows: np.ndarray, columns: np.ndarray) -> np.ndarray:
         grid_rows = torch.from_numpy(rows + self.meta.crop_rows[0])
         spans = (int(grid_rows.min()), int(grid_rows.max()) + 1), (int(columns.min()), int(columns.max()) + 1)
         maps, origins = self._native_parts(image, *spans)
-        values = concatenate_pixels(maps, self.meta.layers, self.meta.grid, grid_rows, torch.from_numpy(columns), origins)
+        values = concatenate_pixels(
+            maps, self.meta.layers, self.meta.grid, grid_rows, torch.from_numpy(columns), origins
+        )
         return values.numpy()
 
     def _pyramid_region(self, region: fmt.Region) -> np.ndarray:
@@ -257,9 +291,15 @@ class FeatureStore(Store):
         return out
 
     def _native_parts(
-        self, image: int, rows: tuple[int, int], columns: tuple[int, int], layers: Sequence[fmt.LayerInfo] | None = None
+        self,
+        image: int,
+        rows: tuple[int, int],
+        columns: tuple[int, int],
+        layers: Sequence[fmt.LayerInfo] | None = None,
     ) -> tuple[list[torch.Tensor], list[tuple[int, int]]]:
-        """The parts of the native maps that grid ``rows`` x ``columns`` are interpolated from, and where each starts."""
+        """The parts of the native maps that grid ``rows`` x ``columns`` are interpolated from, and where each
+        starts.
+        """
         maps, origins = [], []
         for index, layer in enumerate(self.meta.layers):
             if layers is not None and layer not in layers:
@@ -274,9 +314,13 @@ class FeatureStore(Store):
 
 
 class Dataset(Store):
-    """An open dataset: labelled images with their divergence; ``kept`` says which of them the filter keeps."""
+    """An open dataset: labelled images with their divergence; ``kept`` says which of them the filter
+    keeps.
+    """
 
-    def __init__(self, location: Location, group: zarr.Group, image_ids: np.ndarray, meta: fmt.DatasetMeta) -> None:
+    def __init__(
+        self, location: Location, group: zarr.Group, image_ids: np.ndarray, meta: fmt.DatasetMeta
+    ) -> None:
         super().__init__(location, group, image_ids)
         self.meta: fmt.DatasetMeta = meta
 
@@ -304,13 +348,19 @@ class Dataset(Store):
     def kept(self) -> np.ndarray:
         """(n,) bool: the images that the filter keeps. Raises StoreError before the filter has been set."""
         if self.meta.keep is None:
-            raise StoreError(f"{self.location}: no filter is set yet; run `dgan synthesize` to its end, or `dgan filter`")
+            raise StoreError(
+                f"{self.location}: no filter is set yet; run `dgan synthesize` to its end, or `dgan filter`"
+            )
         return self._vector("kept")
 
     def _vector(self, name: str) -> np.ndarray:
         checked = self.array(name)
         size = checked.array.shape[0]
-        return checked.read(((0, size),))[self.image_ids] if len(self.image_ids) == size else self._partial_vector(name)
+        return (
+            checked.read(((0, size),))[self.image_ids]
+            if len(self.image_ids) == size
+            else self._partial_vector(name)
+        )
 
     def _partial_vector(self, name: str) -> np.ndarray:
         checked = self.array(name)
@@ -328,14 +378,19 @@ def _same_length(*arrays: Sequence[int] | np.ndarray) -> tuple[Sequence[int] | n
 def open_store(location: Location) -> FeatureStore | Dataset:
     """Open a store for reading. Raises StoreError for what is no store of this version."""
     group = location.open_group()
-    attribute = group.attrs.get(ATTRIBUTE)
-    if not isinstance(attribute, dict):
-        raise StoreError(f"{location}: is a Zarr group without attribute 'fstore'; expected a store written by dgan")
+    attribute = get_attribute(group)
+    if attribute is None:
+        raise StoreError(
+            f"{location}: is a Zarr group without attribute 'fstore'; expected a store written by dgan"
+        )
     if attribute.get("creating"):
         raise StoreError(f"{location}: its creation was cut off; run the command that writes it again")
     fmt.check_attribute(attribute, None, str(location))
-    if not isinstance(group.get("committed"), zarr.Array):
-        raise StoreError(f"{location}: array 'committed' is missing; the store is not whole, write it again with --overwrite")
+    if get_array(group, "committed") is None:
+        raise StoreError(
+            f"{location}: array 'committed' is missing; the store is not whole, write it again with "
+            "--overwrite"
+        )
     ids = np.flatnonzero(read_markers(group))
     if attribute.get("kind") == "dataset":
         return Dataset(location, group, ids, fmt.DatasetMeta.from_attribute(attribute, str(location)))

@@ -1,7 +1,8 @@
-"""Checking a store against its specification: every chunk of every committed image is read, and the parts agree.
+"""Checking a store against its specification: every chunk of every committed image is read, and the parts
+agree.
 
-It knows ``docs/format.md`` and nothing of what the arrays are for. It shares no code with the reader but the decoding of chunks, so
-that a mistake there shows here.
+It knows ``docs/format.md`` and nothing of what the arrays are for. It shares no code with the reader but the
+decoding of chunks, so that a mistake there shows here.
 """
 
 from __future__ import annotations
@@ -16,12 +17,14 @@ import zarr
 from fstore import format as fmt
 from fstore.chunks import CheckedArray, read_markers
 from fstore.errors import StoreError
-from fstore.location import ATTRIBUTE, Location
+from fstore.location import Location, get_array, get_attribute
 
 
 @dataclass(frozen=True)
 class Report:
-    """What a check found: ``problems`` has one line each; ``checked`` images of ``num_images`` were committed and read."""
+    """What a check found: ``problems`` has one line each; ``checked`` images of ``num_images`` were committed
+    and read.
+    """
 
     problems: tuple[str, ...]
     checked: int
@@ -37,11 +40,12 @@ class Report:
 def verify(location: Location, advance: Callable[[int], None] = lambda count: None) -> Report:
     """Read a store whole and check it; ``advance(n)`` is called after every n images.
 
-    Raises StoreError where there is no store of this version to check; what is wrong inside one goes into the report.
+    Raises StoreError where there is no store of this version to check; what is wrong inside one goes into the
+    report.
     """
     group = location.open_group()
-    attribute = group.attrs.get(ATTRIBUTE)
-    if not isinstance(attribute, dict) or attribute.get("creating"):
+    attribute = get_attribute(group)
+    if attribute is None or attribute.get("creating"):
         raise StoreError(f"{location}: has no complete attribute 'fstore'; expected a store written by dgan")
     fmt.check_attribute(attribute, None, str(location))
     is_dataset = attribute.get("kind") == "dataset"
@@ -50,14 +54,18 @@ def verify(location: Location, advance: Callable[[int], None] = lambda count: No
         meta = fmt.DatasetMeta.from_attribute(attribute, str(location))
     else:
         meta = fmt.FeatureMeta.from_attribute(attribute, str(location))
-    markers = group.get("committed")
-    if not isinstance(markers, zarr.Array):
+    markers = get_array(group, "committed")
+    if markers is None:
         raise StoreError(f"{location}: array 'committed' is missing; write the store again with --overwrite")
     specs = _specs(meta, group, markers.shape[0], location)
     problems = [line for spec in specs for line in _array_problems(group, spec, location)]
     if problems:
         return Report(tuple(problems), 0, markers.shape[0], 0)
-    arrays = {spec.name: CheckedArray(group[spec.name], str(location)) for spec in specs}  # type: ignore[arg-type]
+    arrays = {
+        spec.name: CheckedArray(array, str(location))
+        for spec in specs
+        if (array := get_array(group, spec.name))
+    }
     committed = [int(i) for i in np.flatnonzero(read_markers(group))]
     counter = _Counter()
     for image in committed:
@@ -76,31 +84,43 @@ class _Counter:
 def _specs(meta: fmt.Meta, group: zarr.Group, num_images: int, location: Location) -> list[fmt.ArraySpec]:
     if isinstance(meta, fmt.DatasetMeta):
         return fmt.dataset_arrays(meta, num_images)
-    latents = group.get("latents")
-    if not isinstance(latents, zarr.Array):
+    latents = get_array(group, "latents")
+    if latents is None:
         raise StoreError(f"{location}: array 'latents' is missing; write the store again with --overwrite")
     return fmt.feature_arrays(meta, num_images, latents.shape[1:])
 
 
 def _array_problems(group: zarr.Group, spec: fmt.ArraySpec, location: Location) -> Iterator[str]:
-    array = group.get(spec.name)
-    if not isinstance(array, zarr.Array):
+    array = get_array(group, spec.name)
+    if array is None:
         yield f"{location}: array {spec.name!r} is missing"
         return
-    found: dict[str, Any] = {"shape": array.shape, "dtype": str(array.dtype), "chunks": array.chunks, "shards": array.shards}
-    expected: dict[str, Any] = {"shape": spec.shape, "dtype": spec.dtype, "chunks": spec.chunks, "shards": spec.shards}
+    found: dict[str, Any] = {
+        "shape": array.shape,
+        "dtype": str(array.dtype),
+        "chunks": array.chunks,
+        "shards": array.shards,
+    }
+    expected: dict[str, Any] = {
+        "shape": spec.shape,
+        "dtype": spec.dtype,
+        "chunks": spec.chunks,
+        "shards": spec.shards,
+    }
     for key, value in expected.items():
         if found[key] != value:
             yield f"{location}: array {spec.name!r} has {key} {found[key]}, expected {value}"
-    names = array.metadata.dimension_names  # type: ignore[union-attr]
-    if names != spec.dimension_names:
+    names = array.metadata.to_dict().get("dimension_names")
+    if tuple(names or ()) != spec.dimension_names:
         yield f"{location}: array {spec.name!r} has dimension names {names}, expected {spec.dimension_names}"
 
 
 def _image_problems(
     meta: fmt.Meta, arrays: dict[str, CheckedArray], image: int, counter: _Counter, where: str
 ) -> Iterator[str]:
-    """Problems of one committed image: unreadable chunks, values that the format excludes, an index that lies."""
+    """Problems of one committed image: unreadable chunks, values that the format excludes, an index that
+    lies.
+    """
     small: dict[str, np.ndarray] = {}
     for name, checked in arrays.items():
         for region in _pieces(checked.array, image):
@@ -119,7 +139,8 @@ def _image_problems(
         if name in small:
             yield from _label_problems(meta, small[name], name, image, where)
     if "masks" in small and "class_counts" in small:
-        if not np.array_equal(fmt.class_counts(small["masks"], len(meta.classes)), small["class_counts"]):
+        counts = fmt.class_counts(small["masks"], len(meta.classes))
+        if not np.array_equal(counts, small["class_counts"]):
             yield f"{where}: array 'class_counts', image {image}: differs from the counts of its mask"
 
 
@@ -128,7 +149,8 @@ def _label_problems(meta: fmt.Meta, labels: np.ndarray, name: str, image: int, w
     if meta.ignore is not None:
         bad &= labels != meta.ignore
     if bad.any():
-        yield f"{where}: array {name!r}, image {image}: has label {labels[bad][0]}, expected 0 to {len(meta.classes) - 1}"
+        largest = len(meta.classes) - 1
+        yield f"{where}: array {name!r}, image {image}: has label {labels[bad][0]}, expected 0 to {largest}"
 
 
 def _pieces(array: zarr.Array[Any], image: int) -> Iterator[fmt.Region]:
@@ -142,11 +164,15 @@ def _pieces(array: zarr.Array[Any], image: int) -> Iterator[fmt.Region]:
         yield ((image, image + 1), (start, min(start + rows, array.shape[1])), *rest)
 
 
-def _filter_problems(group: zarr.Group, meta: fmt.DatasetMeta, committed: list[int], where: str) -> Iterator[str]:
-    kept, uncertainty = (np.asarray(group[name][:]) for name in ("kept", "uncertainty"))  # type: ignore[index]
+def _filter_problems(
+    group: zarr.Group, meta: fmt.DatasetMeta, committed: list[int], where: str
+) -> Iterator[str]:
+    arrays = [get_array(group, name) for name in ("kept", "uncertainty")]
+    kept, uncertainty = (np.asarray(array[:]) if array is not None else np.empty(0) for array in arrays)
     if len(committed) == len(kept) and kept.any():
         threshold = float(uncertainty[kept].max())
         if meta.threshold is None or not np.isclose(threshold, meta.threshold):
-            yield f"{where}: attribute 'threshold' is {meta.threshold}, expected {threshold}, the largest kept uncertainty"
+            expected = f"expected {threshold}, the largest kept uncertainty"
+            yield f"{where}: attribute 'threshold' is {meta.threshold}, {expected}"
         if not kept.all() and float(uncertainty[~kept].min()) < threshold:
             yield f"{where}: array 'kept' drops an image that is less uncertain than one it keeps"

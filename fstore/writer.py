@@ -1,8 +1,8 @@
 """Writing stores: created whole, filled image by image (or task by task), resumed by the same call.
 
-An image's arrays are written, forced to disk, and only then marked in ``committed``. Every region is aligned to shards and has one
-writer. Bytes are a function of the values alone, so a resumed store equals an undisturbed one. The writer knows arrays and
-feature maps; it does not know what renders or labels.
+An image's arrays are written, forced to disk, and only then marked in ``committed``. Every region is aligned
+to shards and has one writer. Bytes are a function of the values alone, so a resumed store equals an
+undisturbed one. The writer knows arrays and feature maps; it does not know what renders or labels.
 """
 
 from __future__ import annotations
@@ -15,7 +15,6 @@ from threading import BoundedSemaphore
 from typing import Any
 
 import numpy as np
-import torch
 import zarr
 from torch import Tensor
 from zarr.codecs import Crc32cCodec, ZstdCodec
@@ -25,7 +24,7 @@ from fstore import format as fmt
 from fstore.chunks import read_markers
 from fstore.errors import MismatchError, StoreError
 from fstore.interpolate import concatenate_block, to_stored
-from fstore.location import ATTRIBUTE, Location, chunk_key, sync_file, sync_folders
+from fstore.location import ATTRIBUTE, Location, chunk_key, get_array, get_attribute, sync_file, sync_folders
 
 ZSTD_LEVEL = 1  # measured: docs/performance.md
 BANDS_IN_FLIGHT = 2  # each holds a raw band and its compressed copy: about 2.8 times its raw size
@@ -42,8 +41,8 @@ def create_group(
 
     ``small`` arrays are written whole at creation.
 
-    The attribute is written last: a creation that was cut off is begun again. Raises StoreError where something else lies at
-    the place, MismatchError where a store was begun with other settings.
+    The attribute is written last: a creation that was cut off is begun again. Raises StoreError where
+    something else lies at the place, MismatchError where a store was begun with other settings.
     """
     state = location.state()
     if state == "foreign":
@@ -54,7 +53,7 @@ def create_group(
     if state == "store":
         location.sweep()
         group = location.open_group("r+")
-        found = dict(group.attrs[ATTRIBUTE])  # type: ignore[arg-type]
+        found = get_attribute(group) or {}
         fmt.check_attribute(found, attribute["kind"], str(location))
         fmt.check_same(found, attribute, str(location))
         return group, False
@@ -102,9 +101,11 @@ def _as_json(attribute: dict[str, Any]) -> dict[str, Any]:
 
 
 def _array(group: zarr.Group, name: str) -> zarr.Array[Any]:
-    array = group.get(name)
-    if not isinstance(array, zarr.Array):
-        raise StoreError(f"{group.store}: array {name!r} is missing; the store is not whole, use --overwrite to start anew")
+    array = get_array(group, name)
+    if array is None:
+        raise StoreError(
+            f"{group.store}: array {name!r} is missing; the store is not whole, use --overwrite to start anew"
+        )
     return array
 
 
@@ -115,7 +116,9 @@ def open_for_writing(group: zarr.Group, name: str) -> zarr.Array[Any]:
 
 
 class _ShardWriter:
-    """Writes aligned regions of a group's arrays, and remembers which folders to force to disk before a marker."""
+    """Writes aligned regions of a group's arrays, and remembers which folders to force to disk before a
+    marker.
+    """
 
     def __init__(self, location: Location, group: zarr.Group, specs: Sequence[fmt.ArraySpec]) -> None:
         self.location = location
@@ -124,8 +127,8 @@ class _ShardWriter:
         self._keys: list[str] = []
 
     def clear(self, name: str, first: int) -> None:
-        """Delete what an unfinished attempt left at ``first``, the leading coordinate of its shards: zarr would merge into a
-        damaged shard at the array's end, not replace it."""
+        """Delete what an unfinished attempt left at ``first``, the leading coordinate of its shards: zarr
+        would merge into a damaged shard at the array's end, not replace it."""
         array = self.arrays[name]
         if array.ndim == 1:
             sync(array.store.delete(chunk_key(array, [first])))
@@ -133,7 +136,9 @@ class _ShardWriter:
             sync(array.store.delete_dir(f"{array.path}/c/{first}"))
 
     def write(self, name: str, values: np.ndarray, start: tuple[int, ...]) -> None:
-        """Write ``values`` at ``start`` and sync the file. Raises StoreError when the region is not aligned to shards."""
+        """Write ``values`` at ``start`` and sync the file. Raises StoreError when the region is not aligned
+        to shards.
+        """
         spec, array = self.specs[name], self.arrays[name]
         region = tuple((first, first + length) for first, length in zip(start, values.shape, strict=True))
         fmt.check_aligned(spec, region)
@@ -154,9 +159,18 @@ class _ShardWriter:
 
 
 class FeatureWriter:
-    """A feature store being filled: hold it to know what is pending and to write images. Made by ``fstore.create``."""
+    """A feature store being filled: hold it to know what is pending and to write images. Made by
+    ``fstore.create``.
+    """
 
-    def __init__(self, location: Location, group: zarr.Group, meta: fmt.FeatureMeta, num_images: int, latent_shape: Sequence[int]):
+    def __init__(
+        self,
+        location: Location,
+        group: zarr.Group,
+        meta: fmt.FeatureMeta,
+        num_images: int,
+        latent_shape: Sequence[int],
+    ):
         self.location = location
         self.meta = meta
         self.num_images = num_images
@@ -169,12 +183,15 @@ class FeatureWriter:
         """Images that are not committed yet, ascending."""
         return [int(i) for i in np.flatnonzero(~read_markers(self._group))]
 
-    def write_image(self, image: int, maps: list[Tensor], picture: np.ndarray, mask: np.ndarray, latent: np.ndarray) -> None:
+    def write_image(
+        self, image: int, maps: list[Tensor], picture: np.ndarray, mask: np.ndarray, latent: np.ndarray
+    ) -> None:
         """Write one image whole, then commit it.
 
         Args:
             image: its index in the store.
-            maps: feature maps, one [c, h, w] float32 a layer, native resolution; the list is emptied to free memory early.
+            maps: feature maps, one [c, h, w] float32 a layer, native resolution; the list is emptied to free
+                memory early.
             picture: (H, W, 3) uint8, rows after the crop.
             mask: (H, W) integer.
             latent: (D,) or (L, D) float32.
@@ -183,16 +200,16 @@ class FeatureWriter:
             StoreError: a shape does not fit the store. OverflowError16: a feature does not fit float16.
         """
         self._check(image, maps, picture, mask, latent)
-        stored: list[Tensor] = []
-        for layer in self.meta.layers:
-            stored.append(to_stored(maps.pop(0), layer, self.meta.grid))
+        stored = [to_stored(maps.pop(0), layer, self.meta.grid) for layer in self.meta.layers]
         for name in self._names:
             self._shards.clear(name, image)
         if self.meta.layout == "dense":
             self._write_bands(image, stored)
         else:
             for index, (layer, values) in enumerate(zip(self.meta.layers, stored, strict=True)):
-                self._shards.write(fmt.layer_array_name(index, layer), values.cpu().numpy()[None], (image, 0, 0, 0))
+                self._shards.write(
+                    fmt.layer_array_name(index, layer), values.cpu().numpy()[None], (image, 0, 0, 0)
+                )
         counts = fmt.class_counts(mask, len(self.meta.classes))
         dtype = fmt.mask_dtype(self.meta)
         self._write_part("images", image, picture)
@@ -231,14 +248,20 @@ class FeatureWriter:
         for future in futures:
             future.result()
 
-    def _check(self, image: int, maps: list[Tensor], picture: np.ndarray, mask: np.ndarray, latent: np.ndarray) -> None:
+    def _check(
+        self, image: int, maps: list[Tensor], picture: np.ndarray, mask: np.ndarray, latent: np.ndarray
+    ) -> None:
         height, width = self.meta.height, self.meta.width
         if not 0 <= image < self.num_images:
             raise StoreError(f"image {image}: expected 0 to {self.num_images - 1}")
         if len(maps) != len(self.meta.layers):
-            raise StoreError(f"image {image}: got {len(maps)} feature maps, expected {len(self.meta.layers)}, one a layer")
+            raise StoreError(
+                f"image {image}: got {len(maps)} feature maps, expected {len(self.meta.layers)}, one a layer"
+            )
         for given, layer in zip(maps, self.meta.layers, strict=True):
-            reduced = tuple(min(side, limit) for side, limit in zip(given.shape[1:], self.meta.grid, strict=True))
+            reduced = tuple(
+                min(side, limit) for side, limit in zip(given.shape[1:], self.meta.grid, strict=True)
+            )
             if given.shape[0] != layer.channels or reduced != layer.resolution:
                 raise StoreError(
                     f"image {image}, layer {layer.name!r}: feature map is {tuple(given.shape)}, expected "
@@ -251,7 +274,9 @@ class FeatureWriter:
             ("latent", latent.shape, latent_shape),
         ):
             if tuple(found) != tuple(expected):
-                raise StoreError(f"image {image}: {name} has shape {tuple(found)}, expected {tuple(expected)}")
+                raise StoreError(
+                    f"image {image}: {name} has shape {tuple(found)}, expected {tuple(expected)}"
+                )
 
 
 def open_features(
@@ -301,14 +326,15 @@ class DatasetWriter:
 
         Args:
             task: its index.
-            parts: for n images: images (n, H, W, 3) uint8, labels (n, H, W) integer, divergence (n, H, W), latents (n, D)
-                float32, uncertainty (n,) float32.
+            parts: for n images: images (n, H, W, 3) uint8, labels (n, H, W) integer, divergence (n, H, W),
+                latents (n, D) float32, uncertainty (n,) float32.
 
         Raises:
             StoreError: a part is missing or its shape does not fit.
         """
         images = self.task_images(task)
-        # A task that an earlier, shorter run committed in part is whole on disk, and readers may have it open: keep it.
+        # A task that an earlier, shorter run committed in part is whole on disk, and readers may have it
+        # open: keep it.
         is_fresh = not read_markers(self._group)[images.start : images.stop].any()
         for name, spec in self._shards.specs.items():
             if name == "committed":
@@ -324,7 +350,9 @@ class DatasetWriter:
         self._shards.commit(images.start, len(images))
 
 
-def open_dataset(path: str | os.PathLike[str], meta: fmt.DatasetMeta, num_images: int, overwrite: bool) -> DatasetWriter:
+def open_dataset(
+    path: str | os.PathLike[str], meta: fmt.DatasetMeta, num_images: int, overwrite: bool
+) -> DatasetWriter:
     """See ``fstore.create_dataset``."""
     location = Location.parse(path)
     specs = [
@@ -337,7 +365,8 @@ def open_dataset(path: str | os.PathLike[str], meta: fmt.DatasetMeta, num_images
         found = _array(group, "committed").shape[0]
         if found > num_images:
             raise StoreError(
-                f"{location}: holds {found} images, this run asks for {num_images}; ask for {found} or more, or use --overwrite"
+                f"{location}: holds {found} images, this run asks for {num_images}; ask for {found} or more, "
+                "or use --overwrite"
             )
         if any(_array(group, spec.name).shape[0] < num_images for spec in specs):
             grow(group, location, num_images)
@@ -345,7 +374,9 @@ def open_dataset(path: str | os.PathLike[str], meta: fmt.DatasetMeta, num_images
 
 
 def write_kept(location: Location, kept: np.ndarray, keep: str, threshold: float) -> None:
-    """Replace the filter of a complete dataset: ``kept`` (N,) bool whole, then ``keep`` and ``threshold`` in the attribute."""
+    """Replace the filter of a complete dataset: ``kept`` (N,) bool whole, then ``keep`` and ``threshold`` in
+    the attribute.
+    """
     group = location.open_group("r+")
     array = open_for_writing(group, "kept")
     if array.shape != kept.shape:
@@ -357,15 +388,18 @@ def write_kept(location: Location, kept: np.ndarray, keep: str, threshold: float
 
 
 def _set_filter(group: zarr.Group, keep: str | None, threshold: float | None) -> None:
-    attribute = dict(group.attrs[ATTRIBUTE])  # type: ignore[arg-type]
+    attribute = get_attribute(group) or {}
     attribute.update(keep=keep, threshold=threshold)
     group.attrs.put({ATTRIBUTE: attribute})
 
 
 def grow(group: zarr.Group, location: Location, num_images: int) -> None:
-    """Lengthen every array of a dataset to ``num_images``; what it held stays. The filter is unset until the end."""
+    """Lengthen every array of a dataset to ``num_images``; what it held stays. The filter is unset until the
+    end.
+    """
     _set_filter(group, None, None)
-    # `committed` last: were it longer than the others, a reader would ask them for images that they do not have.
+    # `committed` last: were it longer than the others, a reader would ask them for images that they do not
+    # have.
     for name in sorted(group.array_keys(), key=lambda name: name == "committed"):
         array = group[name]
         assert isinstance(array, zarr.Array)

@@ -156,6 +156,14 @@ def _count_classes(folder: str | os.PathLike[str], shown: Sequence[_Shown]) -> i
     labels = {label for file in shown for label in file.labels}
     if not labels:
         raise UsageError(f"{folder}: every pixel of every mask is ignored; expected annotated pixels")
+    if (
+        255 in labels and max(labels - {255}, default=0) < 128
+    ):  # by custom "no label"; taken as a class it would make 256 of them
+        raise UsageError(
+            f"{folder}: masks hold label 255, and else none above 127; pass --ignore 255 if it marks pixels "
+            "without a label, "
+            f"or --num-classes {max(labels) + 1} if it is a class"
+        )
     return max(labels) + 1
 
 

@@ -1,4 +1,6 @@
-"""Which device a stage runs on, how many threads, and what its memory is. Knows torch's devices and nothing of stages."""
+"""Which device a stage runs on, how many threads, and what its memory is. Knows torch's devices and nothing
+of stages.
+"""
 
 from __future__ import annotations
 
@@ -11,7 +13,9 @@ from pipeline.errors import UsageError
 
 
 def select_device(name: str) -> torch.device:
-    """``auto`` (a GPU where there is one), ``cpu``, ``cuda`` or ``cuda:i``. Raises UsageError for one that is not there."""
+    """``auto`` (a GPU where there is one), ``cpu``, ``cuda`` or ``cuda:i``. Raises UsageError for one that is
+    not there.
+    """
     if name == "auto":
         return torch.device("cuda", 0) if torch.cuda.is_available() else torch.device("cpu")
     if not re.fullmatch(r"cpu|cuda(:\d+)?", name):
@@ -21,7 +25,10 @@ def select_device(name: str) -> torch.device:
     count = torch.cuda.device_count() if torch.cuda.is_available() else 0
     index = int(name.partition(":")[2] or 0)
     if index >= count:
-        raise UsageError(f"--device is {name!r}, but torch sees {count} CUDA devices; use --device cpu, or install a CUDA build")
+        raise UsageError(
+            f"--device is {name!r}, but torch sees {count} CUDA devices; use --device cpu, or install a CUDA "
+            "build"
+        )
     return torch.device("cuda", index)
 
 

@@ -1,4 +1,6 @@
-"""The two ways a command can end badly; ``pipeline.cli`` turns them into exit codes. Nothing here knows of any stage."""
+"""The two ways a command can end badly; ``pipeline.cli`` turns them into exit codes. Nothing here knows of
+any stage.
+"""
 
 from __future__ import annotations
 

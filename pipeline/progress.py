@@ -1,4 +1,6 @@
-"""Progress of long work, on standard error: what, how far, rate, time left; silent when that is not a terminal."""
+"""Progress of long work, on standard error: what, how far, rate, time left; silent when that is not a
+terminal.
+"""
 
 from __future__ import annotations
 
@@ -27,9 +29,19 @@ class Bar:
 
 @contextmanager
 def progress(description: str, total: int | None, unit: str, done: int = 0) -> Iterator[Bar]:
-    """A progress line of ``total`` units, ``done`` of which an earlier run did (they count in the bar, not in the rate)."""
+    """A progress line of ``total`` units, ``done`` of which an earlier run did (they count in the bar, not in
+    the rate).
+    """
     from rich.console import Console
-    from rich.progress import BarColumn, MofNCompleteColumn, Progress, ProgressColumn, Task, TextColumn, TimeRemainingColumn
+    from rich.progress import (
+        BarColumn,
+        MofNCompleteColumn,
+        Progress,
+        ProgressColumn,
+        Task,
+        TextColumn,
+        TimeRemainingColumn,
+    )
     from rich.text import Text
 
     class Rate(ProgressColumn):

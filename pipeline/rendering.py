@@ -1,7 +1,8 @@
-"""From latents to pictures and feature maps: mapping, truncation, noise, and the picture at the features' resolution.
+"""From latents to pictures and feature maps: mapping, truncation, noise, and the picture at the features'
+resolution.
 
-Extraction and synthesis render through this and nothing else, so that one latent gives one image in both. It knows generators and
-not stores; what it does is set by ``RenderSettings``, which the store records.
+Extraction and synthesis render through this and nothing else, so that one latent gives one image in both. It
+knows generators and not stores; what it does is set by ``RenderSettings``, which the store records.
 """
 
 from __future__ import annotations
@@ -27,7 +28,8 @@ NUM_AVERAGE_SAMPLES = 8000
 class RenderSettings:
     """What a picture depends on beside checkpoint and latent.
 
-    ``truncation`` psi acts on the first ``truncation_layers`` rows of W+ made from Z; W and W+ latents are taken as they are.
+    ``truncation`` psi acts on the first ``truncation_layers`` rows of W+ made from Z; W and W+ latents are
+    taken as they are.
     """
 
     truncation: float
@@ -38,7 +40,9 @@ class RenderSettings:
     crop_rows: tuple[int, int]
 
     @classmethod
-    def from_record(cls, generator: Mapping[str, Any], grid: tuple[int, int], crop_rows: tuple[int, int]) -> RenderSettings:
+    def from_record(
+        cls, generator: Mapping[str, Any], grid: tuple[int, int], crop_rows: tuple[int, int]
+    ) -> RenderSettings:
         """From a store's ``generator`` record. Raises UsageError when it lacks one of them."""
         try:
             return cls(
@@ -56,7 +60,9 @@ class RenderSettings:
 class Renderer:
     """Holds a generator on its device with its constant noise and average latent, which every batch needs."""
 
-    def __init__(self, generator: Generator, settings: RenderSettings, average_latent: np.ndarray, device: torch.device) -> None:
+    def __init__(
+        self, generator: Generator, settings: RenderSettings, average_latent: np.ndarray, device: torch.device
+    ) -> None:
         self.generator = generator.to(device)
         self.settings = settings
         self.device = device
@@ -75,12 +81,16 @@ class Renderer:
 
     @torch.inference_mode()
     def render(self, latents: np.ndarray, space: str, images: Sequence[int]) -> Rendered:
-        """Render latents [B, ...] of ``space``; ``images`` are their B indices, which key the noise of mode ``random``."""
+        """Render latents [B, ...] of ``space``; ``images`` are their B indices, which key the noise of mode
+        ``random``.
+        """
         return self.generator.synthesis(self.w_plus(latents, space), self._noise(images))
 
     def _noise(self, images: Sequence[int]) -> list[Tensor]:
         if self.settings.noise == "random" or self._constant is None:
-            maps = noise_maps(self.generator.noise_shapes, self.settings.noise, self.settings.noise_seed, images)
+            maps = noise_maps(
+                self.generator.noise_shapes, self.settings.noise, self.settings.noise_seed, images
+            )
             on_device = [values.to(self.device) for values in maps]
             if self.settings.noise == "random":
                 return on_device
@@ -88,7 +98,9 @@ class Renderer:
         return self._constant
 
     def picture(self, image: Tensor) -> np.ndarray:
-        """What an annotator sees: [3, R, R] float32 in about [-1, 1] -> (H, W, 3) uint8, resized to the grid and cropped."""
+        """What an annotator sees: [3, R, R] float32 in about [-1, 1] -> (H, W, 3) uint8, resized to the grid
+        and cropped.
+        """
         return to_uint8(picture_float(image, self.settings.grid, self.settings.crop_rows))
 
 
@@ -108,6 +120,8 @@ def to_uint8(picture: Tensor) -> np.ndarray:
 
 @torch.inference_mode()
 def computed_average_latent(generator: Generator) -> np.ndarray:
-    """(D,) float32: the mean W of 8,000 seeded Z samples, for checkpoints that come without an average latent."""
+    """(D,) float32: the mean W of 8,000 seeded Z samples, for checkpoints that come without an average
+    latent.
+    """
     samples = torch.from_numpy(average_latent_samples(generator.latent_size, NUM_AVERAGE_SAMPLES))
     return np.asarray(generator.mapping(samples).double().mean(0).float().numpy())

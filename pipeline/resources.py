@@ -1,4 +1,5 @@
-"""What a run will cost, told before it starts: disk, memory, time; and the refusal of one that the disk cannot hold.
+"""What a run will cost, told before it starts: disk, memory, time; and the refusal of one that the disk
+cannot hold.
 
 Pure arithmetic on a store's meta, but for ``check_disk``, which asks the file system.
 """
@@ -16,7 +17,9 @@ from fstore.location import Location
 from pipeline.errors import RunError
 from pipeline.models.generator import Generator
 
-COMPRESSION = 1.15  # float16 features under zstd compress 1.17 to 1.38 times (docs/performance.md): a cautious figure
+COMPRESSION = (
+    1.15  # float16 features under zstd compress 1.17 to 1.38 times (docs/performance.md): a cautious figure
+)
 BAND_COPIES = 3  # raw band, compressed chunks, joined shard
 BANDS_HELD = 3  # two being written, one being made
 IMPORTS_BYTES = 600 * 2**20  # torch, zarr, dask and the interpreter itself
@@ -38,13 +41,17 @@ def dataset_bytes(meta: fmt.DatasetMeta, num_images: int) -> int:
 
 
 def render_bytes(generator: Generator, batch: int) -> int:
-    """Peak bytes that rendering a batch takes on its device: weights, all feature maps, and the largest layer's workspace."""
+    """Peak bytes that rendering a batch takes on its device: weights, all feature maps, and the largest
+    layer's workspace.
+    """
     maps = [layer.channels * prod(layer.resolution) * 4 for layer in generator.layers]
     weights = sum(p.numel() * 4 for p in generator.parameters())  # type: ignore[attr-defined]
     return weights + batch * (sum(maps) + 5 * max(maps))
 
 
-def extract_host_bytes(meta: fmt.FeatureMeta, num_images: int, generator: Generator, batch: int, on_gpu: bool) -> int:
+def extract_host_bytes(
+    meta: fmt.FeatureMeta, num_images: int, generator: Generator, batch: int, on_gpu: bool
+) -> int:
     """Peak host memory of extraction; it depends on the number of images only through their masks."""
     band = fmt.BAND * meta.width * meta.channels * 2
     pyramid = sum(prod(la.resolution) * la.channels * 2 for la in meta.layers)
@@ -66,7 +73,8 @@ def pyramid_note(meta: fmt.FeatureMeta, num_images: int) -> str | None:
         return None
     pyramid = estimated_store_bytes(replace(meta, layout="pyramid"), num_images)
     return (
-        f"dense features take about {human_bytes(dense)}; --layout pyramid holds the same bits in about {human_bytes(pyramid)} "
+        f"dense features take about {human_bytes(dense)}; --layout pyramid holds the same bits in about "
+        f"{human_bytes(pyramid)} "
         f"({dense / pyramid:.0f}x less), read through `fstore`"
     )
 
@@ -76,5 +84,6 @@ def check_disk(location: Location, needed: int, what: str, way_out: str) -> None
     free = location.free_bytes()
     if free is not None and needed > free:
         raise RunError(
-            f"{location}: {what} needs about {human_bytes(needed)} and the disk has {human_bytes(free)} free; {way_out}"
+            f"{location}: {what} needs about {human_bytes(needed)} and the disk has {human_bytes(free)} "
+            f"free; {way_out}"
         )

@@ -25,7 +25,9 @@ def make_meta(
     """Meta of a small store; b64_out is finer than the default grid and is reduced to it."""
     classes = tuple(fmt.ClassInfo(i, f"class_{i}", f"#{i * 20:02x}8040") for i in range(num_classes))
     layers = fmt.build_layers(native, grid)
-    return fmt.FeatureMeta(layout, grid, crop_rows or (0, grid[0]), layers, classes, ignore, generator={"sha256": "0" * 64})
+    return fmt.FeatureMeta(
+        layout, grid, crop_rows or (0, grid[0]), layers, classes, ignore, generator={"sha256": "0" * 64}
+    )
 
 
 def make_maps(image: int, native: tuple[tuple[str, tuple[int, int], int], ...] = NATIVE) -> list[Tensor]:
@@ -60,8 +62,12 @@ def fill(
             writer.write_image(image, make_maps(image, native), picture, mask, latent)
 
 
-def brute_features(meta: fmt.FeatureMeta, image: int, native: tuple[tuple[str, tuple[int, int], int], ...] = NATIVE) -> np.ndarray:
-    """(H, W, C) float32 by ``F.interpolate`` of whole maps: what the store holds before its one last float16 rounding."""
+def brute_features(
+    meta: fmt.FeatureMeta, image: int, native: tuple[tuple[str, tuple[int, int], int], ...] = NATIVE
+) -> np.ndarray:
+    """(H, W, C) float32 by ``F.interpolate`` of whole maps: what the store holds before its one last float16
+    rounding.
+    """
     parts = []
     for values in make_maps(image, native):
         batch = values[None]
@@ -70,7 +76,9 @@ def brute_features(meta: fmt.FeatureMeta, image: int, native: tuple[tuple[str, t
             batch = torch.nn.functional.interpolate(batch, size=reduced, mode="bilinear", align_corners=False)
         if reduced != meta.grid:
             batch = batch.half().float()
-        parts.append(torch.nn.functional.interpolate(batch, size=meta.grid, mode="bilinear", align_corners=False))
+        parts.append(
+            torch.nn.functional.interpolate(batch, size=meta.grid, mode="bilinear", align_corners=False)
+        )
     first, last = meta.crop_rows
     return torch.cat(parts, 1)[0].permute(1, 2, 0)[first:last].numpy()  # [H, W, C]
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from dataclasses import replace
 from itertools import product
-from math import ceil
+from math import ceil, prod
 from pathlib import Path
 from typing import Any
 
@@ -71,7 +71,7 @@ def test_a_region_is_accepted_exactly_if_it_holds_every_shard_that_it_touches_wh
     if touched == members(region):
         fmt.check_aligned(spec, region)
     else:
-        with pytest.raises(StoreError, match="'features': region .* not aligned to its shards"):
+        with pytest.raises(StoreError, match=r"'features': region .* not aligned to its shards"):
             fmt.check_aligned(spec, region)
 
 
@@ -97,6 +97,10 @@ def test_class_counts_are_those_of_counting_pixel_by_pixel(height: int, width: i
     assert np.array_equal(counts, expected)
 
 
+def named_classes(names: list[str]) -> tuple[fmt.ClassInfo, ...]:
+    return tuple(fmt.ClassInfo(i, name, "#00ff7f") for i, name in enumerate(names))
+
+
 @st.composite
 def feature_metas(draw: st.DrawFn) -> fmt.FeatureMeta:
     grid = (draw(st.integers(1, 80)), draw(st.integers(1, 140)))
@@ -107,7 +111,7 @@ def feature_metas(draw: st.DrawFn) -> fmt.FeatureMeta:
         grid=grid,
         crop_rows=(first, draw(st.integers(first + 1, grid[0]))),
         layers=fmt.build_layers([(f"{name}_{i}", size, c) for i, (name, size, c) in enumerate(native)], grid),
-        classes=tuple(fmt.ClassInfo(i, name, "#00ff7f") for i, name in enumerate(draw(st.lists(texts, min_size=1, max_size=4)))),
+        classes=named_classes(draw(st.lists(texts, min_size=1, max_size=4))),
         ignore=draw(st.none() | st.integers(5, 65535)),
         generator=draw(records),
         inputs=draw(records),
@@ -118,7 +122,7 @@ def feature_metas(draw: st.DrawFn) -> fmt.FeatureMeta:
 dataset_metas = st.builds(
     fmt.DatasetMeta,
     shape=st.tuples(st.integers(1, 600), st.integers(1, 600)),
-    classes=st.lists(texts, min_size=1, max_size=4).map(lambda names: tuple(fmt.ClassInfo(i, n, "#123456") for i, n in enumerate(names))),
+    classes=st.lists(texts, min_size=1, max_size=4).map(named_classes),
     latent_size=st.integers(1, 512),
     ignore=st.none() | st.integers(0, 65535),
     score=st.sampled_from(["top10", "mean", "sum"]),
@@ -235,10 +239,10 @@ def test_an_attribute_of_another_version_or_kind_or_with_a_key_missing_is_refuse
         fmt.FeatureMeta.from_attribute(attribute, "a.zarr")
 
 
-@pytest.mark.parametrize(
-    "changes",
-    [{"layout": "sparse"}, {"upsample": "nearest"}, {"crop_rows": (5, 5)}, {"crop_rows": (0, 33)}, {"layers": ()}, {"classes": ()}],
-)
+EXCLUDED = [{"layout": "sparse"}, {"upsample": "nearest"}, {"crop_rows": (5, 5)}, {"crop_rows": (0, 33)}, {"layers": ()}]
+
+
+@pytest.mark.parametrize("changes", [*EXCLUDED, {"classes": ()}])
 def test_a_meta_that_the_format_excludes_cannot_be_made(changes: dict[str, Any]) -> None:
     with pytest.raises(StoreError):
         feature_meta(**changes)
@@ -263,5 +267,43 @@ def test_the_specification_names_every_array_and_every_key_of_the_attribute() ->
         fmt.kept_array(1),
     ]
     keys = [*feature_meta().to_attribute(), *dataset_meta().to_attribute()]
-    missing = [name for name in [*(spec.name for spec in specs), *keys, "layers/", "average_latent"] if f"`{name}" not in text]
-    assert not missing
+    names = [*(spec.name for spec in specs), *keys, "layers/", "average_latent"]
+    assert [name for name in names if f"`{name}" not in text] == []
+
+
+RELEASED_WIDTHS = {4: 512, 8: 512, 16: 512, 32: 512, 64: 256, 128: 128, 256: 64, 512: 32, 1024: 16}
+DEMO_WIDTHS = {4: 128, 8: 128, 16: 96, 32: 64, 64: 32}
+
+
+@pytest.mark.parametrize(("widths", "side", "num_classes"), [(DEMO_WIDTHS, 64, 11), (RELEASED_WIDTHS, 512, 34)])
+def test_the_numbers_of_the_worked_examples_are_those_of_the_code(widths: dict[int, int], side: int, num_classes: int) -> None:
+    native = [(f"b{size}_{kind}", (size, size), c) for size, c in widths.items() for kind in ("out", "conv")]
+    classes = tuple(fmt.ClassInfo(i, str(i), "#000000") for i in range(num_classes))
+    meta = fmt.FeatureMeta("dense", (side, side), (0, side), fmt.build_layers(native, (side, side)), classes)
+    (dense,) = fmt.feature_arrays(meta, 16, (8,))[:1]
+    layers = fmt.feature_arrays(replace(meta, layout="pyramid"), 16, (8,))[: len(native)]
+    assert dense.shards is not None
+    numbers = {
+        "dense raw": dense.raw_bytes,
+        "dense chunk": prod(dense.chunks) * 2,
+        "dense file": prod(dense.shards) * 2,
+        "pyramid raw": sum(spec.raw_bytes for spec in layers),
+    }
+    if side == 512:
+        numbers["dense of an image"] = dense.raw_bytes // 16
+        numbers["pyramid of an image"] = numbers["pyramid raw"] // 16
+        numbers["largest chunk"] = max(prod(spec.chunks) for spec in layers) * 2
+        numbers["largest file"] = max(prod(spec.shards or ()) for spec in layers) * 2
+    text = SPECIFICATION.read_text(encoding="utf-8")
+    assert {name: n for name, n in numbers.items() if f"{n:,} bytes" not in text} == {}
+    assert f"{16 * len(fmt.bands(side))} = 16 images x {len(fmt.bands(side))} bands" in text
+    assert f"({', '.join(map(str, dense.shape))})" in text
+
+
+def test_the_demo_of_the_worked_example_is_the_generator_that_is_shipped() -> None:
+    from pipeline import demo
+    from pipeline.checkpoints import load_generator
+
+    layers = load_generator(demo.checkpoint_path()).generator.layers
+    assert {layer.resolution[0]: layer.channels for layer in layers} == DEMO_WIDTHS
+    assert len(demo.class_names()) == 11

@@ -15,7 +15,15 @@ from torch.nn import functional as F
 from fstore import format as fmt
 from fstore import interpolate
 from fstore.errors import OverflowError16
-from fstore.interpolate import axis_taps, concatenate_block, concatenate_pixels, resize_block, resize_pixels, source_range, to_stored
+from fstore.interpolate import (
+    axis_taps,
+    concatenate_block,
+    concatenate_pixels,
+    resize_block,
+    resize_pixels,
+    source_range,
+    to_stored,
+)
 
 sides = st.integers(1, 40)
 seeds = st.integers(0, 2**31)
@@ -97,7 +105,7 @@ def test_the_size_of_the_working_block_changes_no_bit(stack, block_bytes: int) -
 
 
 @given(sides, sides, sides, sides, seeds)
-def test_the_values_are_those_of_bilinear_resizing_to_float32_rounding(h: int, w: int, rows: int, columns: int, seed: int) -> None:
+def test_the_values_are_those_of_bilinear_resizing_to_float32_rounding(h: int, w: int, rows: int, columns: int, seed: int):
     source = random_map(seed, h, w, 2)
     found = resize_block(source, (h, w), (rows, columns), torch.arange(rows), torch.arange(columns))
     exact = F.interpolate(source.double().permute(2, 0, 1)[None], size=(rows, columns), mode="bilinear", align_corners=False)

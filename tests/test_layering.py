@@ -152,5 +152,6 @@ def test_importing_the_store_package_loads_no_heavy_library() -> None:
 
 
 def test_the_walk_sees_an_import_inside_a_function_and_none_for_type_checking() -> None:
-    tree = ast.parse("if TYPE_CHECKING:\n    import torch\nelse:\n    import numpy\ndef f():\n    from fstore import format as fmt\n")
+    source = "if TYPE_CHECKING:\n    import torch\nelse:\n    import numpy\ndef f():\n    from fstore import format as fmt\n"
+    tree = ast.parse(source)
     assert {name for node in executed(tree) for name in imported(node, "x")} == {"numpy", "fstore.format"}

@@ -154,7 +154,7 @@ def plan_arguments(draw: st.DrawFn) -> dict[str, Any]:
 
 
 @given(plan_arguments())
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=300, deadline=None, derandomize=True)
 def test_plan_keeps_its_invariants(arguments: dict[str, Any]) -> None:
     plan = plan_epoch(**arguments)
     counts, (a, b) = arguments["class_counts"], arguments["unit_tiles"]
@@ -175,6 +175,19 @@ def test_plan_keeps_its_invariants(arguments: dict[str, Any]) -> None:
         covered[image] += coverage
     assert ((by_region > 0) == regions).all()
     assert covered.max() <= 1
+
+
+@pytest.mark.parametrize("alpha", [0.0, 1.0])
+def test_units_read_are_no_more_than_the_draws_ask_for(alpha: float) -> None:
+    """1,024 units, one class a ramp: 4,000 draws at 32 a unit read 125, and one for the top-up."""
+    counts = np.full((4, 16, 16, 2), 200, np.uint16)
+    counts[..., 1] = np.arange(16)
+    for seed in range(5):
+        plan = plan_epoch(
+            counts, seed=seed, epoch=0, alpha=alpha, draws=4000, draws_per_unit=32.0, unit_tiles=DENSE
+        )
+        assert plan.num_draws == 4000 and not plan.coverage.any()
+        assert plan.num_units <= 126
 
 
 @LAYOUTS
@@ -207,16 +220,12 @@ def test_coverage_draw_is_uniform_over_its_region() -> None:
 @LAYOUTS
 def test_class_mix_is_frequency_to_the_alpha(alpha: float, unit_tiles: tuple[int, int]) -> None:
     """Each class's excess over its share has mean 0 over independent seeds, by its own standard error."""
-    frequency = np.array([np.count_nonzero(MASKS == k) for k in range(NUM_CLASSES)]) / MASKS.size
+    frequency = np.bincount(MASKS.ravel(), minlength=NUM_CLASSES)[:NUM_CLASSES] / MASKS.size
     present = frequency > 0
     mix = np.where(present, frequency**alpha, 0)
     mix /= mix.sum()
-    draws = []
-    for seed in range(300):
-        draws.append(
-            plan_of(MASKS, seed=seed, alpha=alpha, draws=400, unit_tiles=unit_tiles).draws.sum(axis=0)
-        )
-    totals = np.array(draws)  # [seeds, K]
+    plans = [plan_of(MASKS, seed=s, alpha=alpha, draws=400, unit_tiles=unit_tiles) for s in range(300)]
+    totals = np.array([plan.draws.sum(axis=0) for plan in plans])  # [seeds, K]
     excess = totals - totals.sum(axis=1, keepdims=True) * mix
     error = excess.std(axis=0, ddof=1) / len(excess) ** 0.5
     assert (np.abs(excess.mean(axis=0)) < 4 * error + 1e-9).all()
@@ -296,7 +305,7 @@ def test_units_are_read_in_random_order() -> None:
     per_class=st.lists(st.integers(0, 150), min_size=4, max_size=4),
     seed=st.integers(0, 2**64 - 1),
 )
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100, deadline=None, derandomize=True)
 def test_choice_takes_every_pixel_once_before_any_twice(
     labels: list[int], per_class: list[int], seed: int
 ) -> None:
@@ -358,7 +367,7 @@ def test_choice_takes_labels_of_one_byte_with_256_classes() -> None:
 
 
 @LAYOUTS
-@pytest.mark.parametrize("draws_per_epoch", [13, 200, 5000], ids=["fewest", "scarce", "ample"])
+@pytest.mark.parametrize("draws_per_epoch", [1, 200, 5000], ids=["fewest", "scarce", "ample"])
 def test_every_member_draws_from_every_region_every_epoch(
     unit_tiles: tuple[int, int], draws_per_epoch: int
 ) -> None:
@@ -474,7 +483,7 @@ def test_bytes_read_stay_within_the_stated_factor(
 
 
 def test_memory_stays_within_the_stated_bound() -> None:
-    """64 KiB a pixel make all else small. The epoch's features are many times what may be held."""
+    """16 KiB a pixel make all else small. The epoch's features are many times what may be held."""
     channels, batch_size, members = 2**13, 8, 2
     pixel_bytes = channels * 2
     store = FakeStore(
@@ -492,10 +501,14 @@ def test_memory_stays_within_the_stated_bound() -> None:
     largest_unit_bytes = int(sampler.plan(0).total.sum(axis=1).max()) * members * pixel_bytes
     batch_bytes = members * batch_size * pixel_bytes
     tracemalloc.start()
-    emitted_bytes = sum(batch.features.nbytes for batch in sampler.epoch(0))
+    emitted_bytes = 0
+    for batch in sampler.epoch(0):
+        if emitted_bytes == 0:
+            time.sleep(0.1)  # a slow step: time for the reader to run ahead, if it could
+        emitted_bytes += batch.features.nbytes
     _, peak_bytes = tracemalloc.get_traced_memory()
     tracemalloc.stop()
-    bound_bytes = buffer_bytes + 2 * largest_unit_bytes + 2 * batch_bytes + 2**20
+    bound_bytes = buffer_bytes + 2 * largest_unit_bytes + 2 * batch_bytes + 2**18
     assert emitted_bytes > 8 * bound_bytes
     assert peak_bytes < bound_bytes
 

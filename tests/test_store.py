@@ -1,4 +1,6 @@
-"""The store as its users see it: both layouts, pixels, visibility of committed images, corruption, durability."""
+"""The store as its users see it: both layouts, pixels, visibility of committed images, corruption,
+durability.
+"""
 
 from __future__ import annotations
 
@@ -54,7 +56,13 @@ def test_a_dask_slice_of_a_pyramid_equals_the_whole(tmp_path: Path) -> None:
     fill(tmp_path / "s.zarr", make_meta("pyramid"))
     features = fstore.open(tmp_path / "s.zarr").features
     whole = features.compute()
-    for key in [np.s_[1, 3:35, 5, 4:13], np.s_[:, 7, ::3, -2:], np.s_[0:2, 10:11], np.s_[-1, ..., 6], np.s_[2, 1, 2, 3]]:
+    for key in [
+        np.s_[1, 3:35, 5, 4:13],
+        np.s_[:, 7, ::3, -2:],
+        np.s_[0:2, 10:11],
+        np.s_[-1, ..., 6],
+        np.s_[2, 1, 2, 3],
+    ]:
         assert np.array_equal(features[key].compute(), whole[key])
 
 
@@ -76,7 +84,13 @@ def test_only_committed_images_are_visible(tmp_path: Path, layout: str) -> None:
     store = fstore.open(tmp_path / "s.zarr")
     assert store.image_ids.tolist() == [0, 2]
     assert store.num_images == 4
-    assert store.features.shape[0] == store.masks.shape[0] == store.images.shape[0] == store.latents.shape[0] == 2
+    assert (
+        store.features.shape[0]
+        == store.masks.shape[0]
+        == store.images.shape[0]
+        == store.latents.shape[0]
+        == 2
+    )
     np.testing.assert_allclose(store.features[1].compute(), brute_features(meta, 2), rtol=2**-10, atol=2e-5)
     assert np.array_equal(store.masks[1].compute(), make_image(meta, 2)[1])
     assert np.array_equal(store.pixels([1], [3], [4])[0], store.features[1, 3, 4].compute())
@@ -134,7 +148,9 @@ def test_a_folder_that_is_no_store_is_never_touched(tmp_path: Path) -> None:
     (tmp_path / "thesis" / "chapter.tex").write_text("two years of work")
     for overwrite in (False, True):
         with pytest.raises(StoreError, match="not a store of this program"):
-            fstore.create(tmp_path / "thesis", make_meta(), num_images=1, latent_shape=(8,), overwrite=overwrite)
+            fstore.create(
+                tmp_path / "thesis", make_meta(), num_images=1, latent_shape=(8,), overwrite=overwrite
+            )
     assert (tmp_path / "thesis" / "chapter.tex").exists()
 
 
@@ -163,11 +179,17 @@ def test_a_feature_that_float16_cannot_hold_names_layer_and_value(tmp_path: Path
     ("damage", "says"),
     [
         pytest.param(lambda p: p.unlink(), "missing or empty", id="shard-deleted"),
-        pytest.param(lambda p: p.write_bytes(b""), "missing or empty", id="shard-emptied-zarr-would-read-zeros"),
-        pytest.param(lambda p: p.write_bytes(p.read_bytes()[: p.stat().st_size // 2]), "truncated", id="shard-cut"),
+        pytest.param(
+            lambda p: p.write_bytes(b""), "missing or empty", id="shard-emptied-zarr-would-read-zeros"
+        ),
+        pytest.param(
+            lambda p: p.write_bytes(p.read_bytes()[: p.stat().st_size // 2]), "truncated", id="shard-cut"
+        ),
         pytest.param(lambda p: flip(p, 40), "damaged", id="a-bit-flipped-in-a-chunk"),
         pytest.param(lambda p: flip(p, -30), "index is damaged", id="a-bit-flipped-in-the-index"),
-        pytest.param(lambda p: drop_chunk(p), "absent from its shard", id="chunk-skipped-zarr-would-read-zeros"),
+        pytest.param(
+            lambda p: drop_chunk(p), "absent from its shard", id="chunk-skipped-zarr-would-read-zeros"
+        ),
     ],
 )
 def test_corruption_is_named_not_read_as_zeros(tmp_path: Path, damage, says: str) -> None:
@@ -189,7 +211,9 @@ def flip(path: Path, position: int) -> None:
 
 
 def drop_chunk(path: Path) -> None:
-    """Mark the first inner chunk as absent, with a valid index checksum, as a writer that skips zeros leaves it."""
+    """Mark the first inner chunk as absent, with a valid index checksum, as a writer that skips zeros leaves
+    it.
+    """
     from google_crc32c import value
 
     data = path.read_bytes()
@@ -201,7 +225,7 @@ def drop_chunk(path: Path) -> None:
 def test_zeros_are_written_like_any_other_value(tmp_path: Path) -> None:
     meta = make_meta("dense")
     writer = fstore.create(tmp_path / "s.zarr", meta, num_images=1, latent_shape=(8,))
-    maps = [torch_zeros for torch_zeros in (m * 0 for m in make_maps(0))]
+    maps = [values * 0 for values in make_maps(0)]
     zeros = np.zeros((meta.height, meta.width), np.uint8)
     writer.write_image(0, maps, np.zeros((*zeros.shape, 3), np.uint8), zeros, np.zeros(8, np.float32))
     assert fstore.verify_store(tmp_path / "s.zarr").ok

@@ -1,7 +1,8 @@
-"""``dgan demo``: the three stages on the embedded generator, and how far the labels agree with the exact masks.
+"""``dgan demo``: the three stages on the embedded generator, and how far the labels agree with the exact
+masks.
 
-Every latent of the demo has a known mask, so the result is measured, not shown: mean intersection over union on fresh latents. It calls the
-stages as the command line does; each knows nothing of the demo.
+Every latent of the demo has a known mask, so the result is measured, not shown: mean intersection over union
+on fresh latents. It calls the stages as the command line does; each knows nothing of the demo.
 """
 
 from __future__ import annotations
@@ -32,7 +33,9 @@ PICTURE_SCALE = 3
 
 @dataclass(frozen=True)
 class Agreement:
-    """Mean IoU over all classes against exact masks: of all images, of the kept ones, of the dropped ones; and by class."""
+    """Mean IoU over all classes against exact masks: of all images, of the kept ones, of the dropped ones;
+    and by class.
+    """
 
     everything: float
     kept: float
@@ -43,7 +46,8 @@ class Agreement:
 def run_demo(out: Path, num: int, device: torch.device, say: Callable[[str], None]) -> Agreement:
     """Run the pipeline into ``out`` and print a table of what it took and reached. Returns the agreement.
 
-    ``num`` fresh latents are labelled. Raises UsageError where ``out`` holds something else than an earlier demo.
+    ``num`` fresh latents are labelled. Raises UsageError where ``out`` holds something else than an earlier
+    demo.
     """
     config = _config(out, num)
     _prepare_folder(out)
@@ -81,13 +85,19 @@ def _config(out: Path, num: int) -> Config:
 
 
 def _prepare_folder(out: Path) -> None:
-    """Empty the folder of an earlier demo, so that times are those of whole stages. Raises UsageError for strangers in it."""
+    """Empty the folder of an earlier demo, so that times are those of whole stages. Raises UsageError for
+    strangers in it.
+    """
     ours = {"features.zarr", "features-pyramid.zarr", "dataset.zarr", "interpreter", "labels.png"}
     if out.exists() and not out.is_dir():
         raise UsageError(f"{out}: is a file, expected a folder for the demo; pass another --out")
-    strangers = sorted(entry.name for entry in out.iterdir() if entry.name not in ours) if out.exists() else []
+    strangers = (
+        sorted(entry.name for entry in out.iterdir() if entry.name not in ours) if out.exists() else []
+    )
     if strangers:
-        raise UsageError(f"{out}: holds {strangers[0]!r}, which is not the demo's; pass an empty or new folder with --out")
+        raise UsageError(
+            f"{out}: holds {strangers[0]!r}, which is not the demo's; pass an empty or new folder with --out"
+        )
     for name in ours & {entry.name for entry in out.iterdir()} if out.exists() else ():
         path = out / name
         shutil.rmtree(path) if path.is_dir() else path.unlink()
@@ -95,13 +105,18 @@ def _prepare_folder(out: Path) -> None:
 
 
 def measure(store: str) -> Agreement:
-    """Compare a demo dataset's labels with the exact masks of its latents. Pixels are pooled over images, classes weigh the same."""
+    """Compare a demo dataset's labels with the exact masks of its latents. Pixels are pooled over images,
+    classes weigh the same.
+    """
     dataset = fstore.open(store)
     assert isinstance(dataset, fstore.Dataset)
     num_classes = len(dataset.meta.classes)
     labels, latents = dataset.labels.compute(), dataset.latents.compute()
     truth = demo.exact_masks(latents)
-    matrices = [confusion(torch.from_numpy(t).flatten(), torch.from_numpy(p).flatten(), num_classes) for t, p in zip(truth, labels, strict=True)]
+    matrices = [
+        confusion(torch.from_numpy(t).flatten(), torch.from_numpy(p).flatten(), num_classes)
+        for t, p in zip(truth, labels, strict=True)
+    ]
     stacked = torch.stack(matrices)  # [n, K, K]
     kept = torch.from_numpy(dataset.kept)
     total = stacked.sum(0)
@@ -113,24 +128,39 @@ def measure(store: str) -> Agreement:
 
 
 def write_picture(store: str, path: Path) -> None:
-    """A PNG of the most certain kept and of the dropped images: a row of images, of labels, of divergence, twice."""
+    """A PNG of the most certain kept and of the dropped images: a row of images, of labels, of divergence,
+    twice.
+    """
     dataset = fstore.open(store)
     assert isinstance(dataset, fstore.Dataset)
     order = np.argsort(dataset.uncertainty, kind="stable")
     half = PICTURE_COLUMNS // 2
     chosen = np.concatenate([order[: PICTURE_COLUMNS - half], order[-half:]])
-    palette = np.array([[int(c.color[i : i + 2], 16) for i in (1, 3, 5)] for c in dataset.meta.classes], dtype=np.uint8)
+    palette = np.array(
+        [[int(c.color[i : i + 2], 16) for i in (1, 3, 5)] for c in dataset.meta.classes], dtype=np.uint8
+    )
     images = dataset.images.compute()[chosen]  # [n, H, W, 3]
     labels = palette[dataset.labels.compute()[chosen]]
-    divergence = dataset.divergence.compute()[chosen].astype(np.float32) / np.log(dataset.meta.interpreter["members"])
-    heat = np.stack([np.clip(divergence * 3 - i, 0, 1) for i in range(3)], axis=-1)  # black, red, yellow, white
+    divergence = dataset.divergence.compute()[chosen].astype(np.float32) / np.log(
+        dataset.meta.interpreter["members"]
+    )
+    heat = np.stack(
+        [np.clip(divergence * 3 - i, 0, 1) for i in range(3)], axis=-1
+    )  # black, red, yellow, white
     rows = [np.concatenate(list(part), axis=1) for part in (images, labels, (heat * 255).astype(np.uint8))]
     picture = Image.fromarray(np.concatenate(rows, axis=0))
-    picture.resize((picture.width * PICTURE_SCALE, picture.height * PICTURE_SCALE), Image.Resampling.NEAREST).save(path)
+    picture.resize(
+        (picture.width * PICTURE_SCALE, picture.height * PICTURE_SCALE), Image.Resampling.NEAREST
+    ).save(path)
 
 
 def _report(
-    config: Config, pyramid: str, seconds: dict[str, float], agreement: Agreement, picture: Path, say: Callable[[str], None]
+    config: Config,
+    pyramid: str,
+    seconds: dict[str, float],
+    agreement: Agreement,
+    picture: Path,
+    say: Callable[[str], None],
 ) -> None:
     from rich.console import Console
     from rich.table import Table

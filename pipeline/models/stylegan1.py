@@ -103,7 +103,7 @@ class Noise(nn.Module):
         self.weight = nn.Parameter(torch.zeros(channels))
 
     def forward(self, x: Tensor, noise: Tensor) -> Tensor:
-        return x + noise * self.weight[:, None, None]
+        return torch.addcmul(x, noise, self.weight[:, None, None])
 
 
 class NoiseOnly(nn.Module):

@@ -1,7 +1,7 @@
 """``dgan extract-features``: annotated latents through the generator into a feature store.
 
-``prepare`` reads and checks every input before anything is written; ``plan_lines`` says what the run will cost; ``extract`` renders what
-is not committed yet, image by image. It knows neither training nor labelling.
+``prepare`` reads and checks every input before anything is written; ``plan_lines`` says what the run will
+cost; ``extract`` renders what is not committed yet, image by image. It knows neither training nor labelling.
 """
 
 from __future__ import annotations
@@ -31,7 +31,9 @@ from pipeline.rendering import NUM_AVERAGE_SAMPLES, Renderer, RenderSettings, co
 from pipeline.settings import Config
 
 DEFAULT_RESOLUTION_LIMIT = 512  # the released experiments' feature resolution for generators of 512 and 1024
-WRITE_BYTES_PER_SECOND = 200e6  # resizing, compressing and writing dense features on two cores (docs/performance.md)
+WRITE_BYTES_PER_SECOND = (
+    200e6  # resizing, compressing and writing dense features on two cores (docs/performance.md)
+)
 
 
 @dataclass(frozen=True)
@@ -54,7 +56,9 @@ class ExtractJob:
 
 
 def prepare(config: Config) -> ExtractJob:
-    """Read checkpoint, latents, average latent and masks. Raises UsageError, one line, for any that does not fit."""
+    """Read checkpoint, latents, average latent and masks. Raises UsageError, one line, for any that does not
+    fit.
+    """
     from pipeline import demo
 
     loaded = load_generator(config.generator.checkpoint or _demo_checkpoint(config))
@@ -64,12 +68,20 @@ def prepare(config: Config) -> ExtractJob:
             demo.write_inputs(folder)
             latent_file, mask_folder = Path(folder) / "latents.npy", Path(folder) / "masks"
         if latent_file is None:
-            raise UsageError("no latents are given; pass --latents FILE.npy, or set [latents] file in the configuration")
+            raise UsageError(
+                "no latents are given; pass --latents FILE.npy, or set [latents] file in the configuration"
+            )
         if mask_folder is None:
-            raise UsageError("no annotations are given; pass --annotations DIR, or set [annotations] folder in the configuration")
+            raise UsageError(
+                "no annotations are given; pass --annotations DIR, or set [annotations] folder in the "
+                "configuration"
+            )
         generator = loaded.generator
         latents = load_latents(
-            latent_file, config.latents.space, latent_size=generator.latent_size, min_w_layers=generator.min_w_layers
+            latent_file,
+            config.latents.space,
+            latent_size=generator.latent_size,
+            min_w_layers=generator.min_w_layers,
         )
         settings = _render_settings(config, loaded)
         annotations = load_masks(
@@ -84,14 +96,26 @@ def prepare(config: Config) -> ExtractJob:
         )
     average, record = _average_latent(config, loaded, settings)
     meta = _meta(config, loaded, latents, annotations, settings, record)
-    return ExtractJob(loaded, latents, annotations, average, settings, meta, config.features.store, config.features.render_batch)
+    return ExtractJob(
+        loaded,
+        latents,
+        annotations,
+        average,
+        settings,
+        meta,
+        config.features.store,
+        config.features.render_batch,
+    )
 
 
 def _demo_checkpoint(config: Config) -> Path:
     from pipeline import demo
 
     if not config.demo:
-        raise UsageError("no checkpoint is given; pass --checkpoint FILE, or set [generator] checkpoint in the configuration")
+        raise UsageError(
+            "no checkpoint is given; pass --checkpoint FILE, or set [generator] checkpoint in the "
+            "configuration"
+        )
     return demo.checkpoint_path()
 
 
@@ -100,16 +124,25 @@ def _render_settings(config: Config, loaded: LoadedGenerator) -> RenderSettings:
     side = config.features.resolution or min(generator.resolution, DEFAULT_RESOLUTION_LIMIT)
     first, last = config.features.crop_rows or (0, side)
     if last > side:
-        raise UsageError(f"--crop-rows {first}:{last} ends after row {side}, the last of the resolution; see --resolution")
+        raise UsageError(
+            f"--crop-rows {first}:{last} ends after row {side}, the last of the resolution; see --resolution"
+        )
     layers = config.generator.truncation_layers
     layers = generator.default_truncation_layers if layers is None else layers
     if layers > generator.num_w_layers:
-        raise UsageError(f"--truncation-layers is {layers}; {loaded.path} has {generator.num_w_layers} W+ layers, expected no more")
+        raise UsageError(
+            f"--truncation-layers is {layers}; {loaded.path} has {generator.num_w_layers} W+ layers, "
+            "expected no more"
+        )
     psi = config.generator.truncation
-    return RenderSettings(psi, layers, config.generator.noise, config.generator.noise_seed, (side, side), (first, last))
+    return RenderSettings(
+        psi, layers, config.generator.noise, config.generator.noise_seed, (side, side), (first, last)
+    )
 
 
-def _average_latent(config: Config, loaded: LoadedGenerator, settings: RenderSettings) -> tuple[np.ndarray, str]:
+def _average_latent(
+    config: Config, loaded: LoadedGenerator, settings: RenderSettings
+) -> tuple[np.ndarray, str]:
     """The average latent and how the store records its origin."""
     if config.generator.average_latent is None:
         return computed_average_latent(loaded.generator), f"mean of {NUM_AVERAGE_SAMPLES} seeded samples"
@@ -152,7 +185,10 @@ def _meta(
         classes=_classes(config, annotations),
         ignore=annotations.ignore,
         generator=record,
-        inputs={"latents_sha256": array_sha256(latents.values), "masks_sha256": array_sha256(annotations.masks)},
+        inputs={
+            "latents_sha256": array_sha256(latents.values),
+            "masks_sha256": array_sha256(annotations.masks),
+        },
         created=created_record(),
     )
 
@@ -163,7 +199,9 @@ def _classes(config: Config, annotations: Annotations) -> tuple[fmt.ClassInfo, .
     if named:
         return tuple(fmt.ClassInfo(i, c.name, c.color or colors[i]) for i, c in enumerate(named))
     names = ("background", *(f"class_{i}" for i in range(1, annotations.num_classes)))
-    return tuple(fmt.ClassInfo(i, name, color) for i, (name, color) in enumerate(zip(names, colors, strict=True)))
+    return tuple(
+        fmt.ClassInfo(i, name, color) for i, (name, color) in enumerate(zip(names, colors, strict=True))
+    )
 
 
 def plan_lines(job: ExtractJob, device: torch.device) -> list[str]:
@@ -177,14 +215,18 @@ def plan_lines(job: ExtractJob, device: torch.device) -> list[str]:
     raw = resources.store_bytes(meta, n)
     seconds = _render_seconds(job, device) * n + raw / WRITE_BYTES_PER_SECOND
     lines = [
-        f"checkpoint   {job.loaded.path} ({job.loaded.generator.architecture}, {job.loaded.generator.resolution} px)",
+        f"checkpoint   {job.loaded.path} ({job.loaded.generator.architecture}, "
+        f"{job.loaded.generator.resolution} px)",
         f"images       {n}, latent space {job.latents.space}, {len(meta.classes)} classes",
-        f"features     ({n}, {meta.height}, {meta.width}, {meta.channels}) float16 = {human_bytes(dense_raw)} dense, "
+        f"features     ({n}, {meta.height}, {meta.width}, {meta.channels}) float16 = "
+        f"{human_bytes(dense_raw)} dense, "
         f"layout {meta.layout}",
-        f"store        {location}: {human_bytes(raw)} raw, about {human_bytes(resources.estimated_store_bytes(meta, n))} on disk",
+        f"store        {location}: {human_bytes(raw)} raw, about "
+        f"{human_bytes(resources.estimated_store_bytes(meta, n))} on disk",
         f"disk free    {'unknown (a URL)' if free is None else human_bytes(free)}",
         f"host memory  about {human_bytes(host)} at the peak",
-        f"device       {device}" + (f", about {human_bytes(_device_bytes(job))} at the peak" if on_gpu else ""),
+        f"device       {device}"
+        + (f", about {human_bytes(_device_bytes(job))} at the peak" if on_gpu else ""),
         f"time         about {human_duration(seconds)}",
     ]
     note = resources.pyramid_note(meta, n)
@@ -205,12 +247,14 @@ def _render_seconds(job: ExtractJob, device: torch.device) -> float:
     return time.perf_counter() - start
 
 
-def extract(job: ExtractJob, device: torch.device, *, overwrite: bool = False, say: Callable[[str], None] = print) -> str:
+def extract(
+    job: ExtractJob, device: torch.device, *, overwrite: bool = False, say: Callable[[str], None] = print
+) -> str:
     """Render and write what is not committed yet. Returns one line on what is in the store.
 
     Raises:
-        RunError: the disk cannot hold it. MismatchError: the store was begun with other settings. OverflowError16: a
-        feature does not fit float16.
+        RunError: the disk cannot hold it. MismatchError: the store was begun with other settings.
+        OverflowError16: a feature does not fit float16.
     """
     location = Location.parse(job.store)
     done = 0 if overwrite else _committed(location)
@@ -229,14 +273,16 @@ def extract(job: ExtractJob, device: torch.device, *, overwrite: bool = False, s
         say(note)
     if pending:
         # The stored one, not today's: computing it again moves by a rounding with the number of threads.
-        average = fstore.open(job.store).average_latent  # type: ignore[union-attr]
-        settings_average = job.average_latent if average is None else average
-        renderer = Renderer(job.loaded.generator, job.settings, settings_average, device)
+        store = fstore.open(job.store)
+        stored = store.average_latent if isinstance(store, fstore.FeatureStore) else None
+        average = job.average_latent if stored is None else stored
+        renderer = Renderer(job.loaded.generator, job.settings, average, device)
         with progress("extracting features", job.num_images, "images", job.num_images - len(pending)) as bar:
             for batch in _batches(pending, job.render_batch):
                 _extract_batch(job, renderer, writer, batch, bar.advance)
-    return f"{location}: {job.num_images} images committed, features ({job.num_images}, {job.meta.height}, {job.meta.width}, " + (
-        f"{job.meta.channels}) float16, layout {job.meta.layout}"
+    return (
+        f"{location}: {job.num_images} images committed, features ({job.num_images}, {job.meta.height}, "
+        f"{job.meta.width}, " + (f"{job.meta.channels}) float16, layout {job.meta.layout}")
     )
 
 
@@ -261,7 +307,9 @@ def _check_disk(job: ExtractJob, location: Location, done: int) -> None:
 
 
 def _batches(pending: list[int], size: int) -> list[list[int]]:
-    """Pending images grouped by render batch: image i always renders in batch i // size, whatever is pending."""
+    """Pending images grouped by render batch: image i always renders in batch i // size, whatever is
+    pending.
+    """
     groups: dict[int, list[int]] = {}
     for image in pending:
         groups.setdefault(image // size, []).append(image)
@@ -269,10 +317,14 @@ def _batches(pending: list[int], size: int) -> list[list[int]]:
 
 
 def _extract_batch(
-    job: ExtractJob, renderer: Renderer, writer: fstore.FeatureWriter, wanted: list[int], advance: Callable[[int], None]
+    job: ExtractJob,
+    renderer: Renderer,
+    writer: fstore.FeatureWriter,
+    wanted: list[int],
+    advance: Callable[[int], None],
 ) -> None:
-    """Render the whole batch that holds ``wanted`` and write those. A short last batch is filled by repeating its last image:
-    a network's output moves by a rounding with its batch size."""
+    """Render the whole batch that holds ``wanted`` and write those. A short last batch is filled by repeating
+    its last image: a network's output moves by a rounding with its batch size."""
     first = wanted[0] // job.render_batch * job.render_batch
     images = [min(first + i, job.num_images - 1) for i in range(job.render_batch)]
     rendered = renderer.render(job.latents.values[images], job.latents.space, images)
@@ -281,7 +333,11 @@ def _extract_batch(
         if image not in wanted:
             continue
         # Of a batch of one the writer empties the list as it goes, which frees each float32 map early.
-        maps = [features.pop(0)[0] for _ in range(len(features))] if job.render_batch == 1 else [f[place] for f in features]
+        maps = (
+            [features.pop(0)[0] for _ in range(len(features))]
+            if job.render_batch == 1
+            else [f[place] for f in features]
+        )
         picture = renderer.picture(rendered.images[place])
         writer.write_image(image, maps, picture, job.annotations.masks[image], job.latents.values[image])
         advance(1)

@@ -1,8 +1,9 @@
-"""``dgan synthesize``: sample latents, render, label, score, and filter the most uncertain, into a dataset store.
+"""``dgan synthesize``: sample latents, render, label, score, and filter the most uncertain, into a dataset
+store.
 
-A task is 64 images, written whole and then committed; the filter is set once all are there. Latents, noise and batch boundaries follow
-from the seed and the global image index alone, so that the bytes do not depend on interruptions. It knows neither
-feature stores nor training: the interpreter's folder says all that it needs.
+A task is 64 images, written whole and then committed; the filter is set once all are there. Latents, noise
+and batch boundaries follow from the seed and the global image index alone, so that the bytes do not depend on
+interruptions. It knows neither feature stores nor training: the interpreter's folder says all that it needs.
 """
 
 from __future__ import annotations
@@ -52,7 +53,8 @@ class SynthesizeJob:
 def prepare(config: Config, *, force: bool = False) -> SynthesizeJob:
     """Read the interpreter and the checkpoint that it was trained on.
 
-    Raises UsageError, one line, where either cannot be used, or the checkpoint is another one and ``force`` is not set.
+    Raises UsageError, one line, where either cannot be used, or the checkpoint is another one and ``force``
+    is not set.
     """
     interpreter = load_interpreter(config.synthesize.interpreter)
     info = interpreter.info
@@ -60,17 +62,23 @@ def prepare(config: Config, *, force: bool = False) -> SynthesizeJob:
     loaded = load_generator(path)
     if loaded.sha256 != info.generator.get("sha256") and not force:
         raise UsageError(
-            f"{path}: sha256 is {loaded.sha256[:12]}..., the interpreter {config.synthesize.interpreter} was trained on "
-            f"{info.generator.get('checkpoint')} with {str(info.generator.get('sha256'))[:12]}...; pass that checkpoint, "
+            f"{path}: sha256 is {loaded.sha256[:12]}..., the interpreter {config.synthesize.interpreter} was "
+            "trained on "
+            f"{info.generator.get('checkpoint')} with {str(info.generator.get('sha256'))[:12]}...; pass that "
+            "checkpoint, "
             "or --force to label with this one all the same"
         )
     _check_layers(loaded, interpreter)
     settings = RenderSettings.from_record(info.generator, info.grid, info.crop_rows)
-    return SynthesizeJob(loaded, interpreter, settings, _meta(config.synthesize, loaded, interpreter), config.synthesize)
+    return SynthesizeJob(
+        loaded, interpreter, settings, _meta(config.synthesize, loaded, interpreter), config.synthesize
+    )
 
 
 def _checkpoint_path(config: Config, interpreter: Interpreter) -> Path:
-    """The checkpoint that is given; else the demo's, where the interpreter is the demo's; else one of the recorded name here."""
+    """The checkpoint that is given; else the demo's, where the interpreter is the demo's; else one of the
+    recorded name here.
+    """
     from pipeline import demo
     from pipeline.checkpoints import file_sha256
 
@@ -83,18 +91,23 @@ def _checkpoint_path(config: Config, interpreter: Interpreter) -> Path:
     if here and Path(here).is_file():
         return Path(here)
     raise UsageError(
-        f"no checkpoint is given and {here!r}, which the interpreter was trained on, is not in this folder; pass --checkpoint FILE"
+        f"no checkpoint is given and {here!r}, which the interpreter was trained on, is not in this folder; "
+        "pass --checkpoint FILE"
     )
 
 
 def _check_layers(loaded: LoadedGenerator, interpreter: Interpreter) -> None:
     info = interpreter.info
-    found = fmt.build_layers([(la.name, la.resolution, la.channels) for la in loaded.generator.layers], info.grid)
+    found = fmt.build_layers(
+        [(la.name, la.resolution, la.channels) for la in loaded.generator.layers], info.grid
+    )
     if found != info.layers:
         width = sum(layer.channels for layer in found)
         raise UsageError(
-            f"{loaded.path}: its {len(found)} feature layers ({width} channels) are not those of the interpreter "
-            f"({len(info.layers)} layers, {info.channels} channels); pass the checkpoint that it was trained on"
+            f"{loaded.path}: its {len(found)} feature layers ({width} channels) are not those of the "
+            "interpreter "
+            f"({len(info.layers)} layers, {info.channels} channels); pass the checkpoint that it was trained "
+            "on"
         )
 
 
@@ -114,7 +127,11 @@ def _meta(config: SynthesizeConfig, loaded: LoadedGenerator, interpreter: Interp
         ignore=info.ignore,
         score=config.score,
         seed=config.seed,
-        interpreter={"folder": Path(config.interpreter).name, "sha256": interpreter.sha256, "members": info.members},
+        interpreter={
+            "folder": Path(config.interpreter).name,
+            "sha256": interpreter.sha256,
+            "members": info.members,
+        },
         generator=generator,
         created=created_record(),
     )
@@ -132,13 +149,17 @@ def plan_lines(job: SynthesizeJob, device: torch.device) -> list[str]:
     render = resources.render_bytes(job.loaded.generator, config.render_batch)
     on_gpu = device.type == "cuda"
     return [
-        f"interpreter  {config.interpreter}: {job.interpreter.info.members} members, {len(meta.classes)} classes",
+        f"interpreter  {config.interpreter}: {job.interpreter.info.members} members, {len(meta.classes)} "
+        "classes",
         f"checkpoint   {job.loaded.path}",
-        f"images       {config.num} of ({meta.shape[0]}, {meta.shape[1]}, 3) uint8, with labels and divergence",
-        f"store        {location}: {human_bytes(resources.dataset_bytes(meta, config.num))} raw, about as much on disk",
+        f"images       {config.num} of ({meta.shape[0]}, {meta.shape[1]}, 3) uint8, with labels and "
+        "divergence",
+        f"store        {location}: {human_bytes(resources.dataset_bytes(meta, config.num))} raw, about as "
+        "much on disk",
         f"disk free    {'unknown (a URL)' if free is None else human_bytes(free)}",
         f"host memory  about {human_bytes(host + (0 if on_gpu else render))} at the peak",
-        f"device       {device}" + (f", about {human_bytes(render + _label_bytes(job))} at the peak" if on_gpu else ""),
+        f"device       {device}"
+        + (f", about {human_bytes(render + _label_bytes(job))} at the peak" if on_gpu else ""),
         f"time         at most about {human_duration(seconds)}",
     ]
 
@@ -153,13 +174,16 @@ def synthesize(job: SynthesizeJob, device: torch.device, *, overwrite: bool = Fa
     """Fill the dataset and set its filter. Returns one line on what is in the store.
 
     Raises:
-        RunError: the disk cannot hold it. MismatchError: the store was begun with other settings. StoreError: it is longer.
+        RunError: the disk cannot hold it. MismatchError: the store was begun with other settings. StoreError:
+        it is longer.
     """
     config = job.config
     location = Location.parse(config.store)
     left = config.num - (0 if overwrite else _committed(location))
     needed = resources.dataset_bytes(job.meta, max(left, 0))
-    resources.check_disk(location, needed, f"a dataset of {left} more images", "make room, or ask for fewer with --num")
+    resources.check_disk(
+        location, needed, f"a dataset of {left} more images", "make room, or ask for fewer with --num"
+    )
     writer = fstore.create_dataset(config.store, job.meta, num_images=config.num, overwrite=overwrite)
     pending = writer.pending_tasks()
     if pending:
@@ -183,14 +207,22 @@ def _committed(location: Location) -> int:
 def _renderer(job: SynthesizeJob, device: torch.device) -> Renderer:
     average = job.interpreter.average_latent
     if average is None:
-        raise UsageError(f"{job.config.interpreter}: holds no average latent; train it again on a store of this version")
+        raise UsageError(
+            f"{job.config.interpreter}: holds no average latent; train it again on a store of this version"
+        )
     job.interpreter.ensemble.to(device)
     return Renderer(job.loaded.generator, job.settings, average, device)
 
 
-def _task(job: SynthesizeJob, renderer: Renderer, images: range, advance: Callable[[int], None]) -> dict[str, np.ndarray]:
-    """The arrays of one task. Batches begin at multiples of their size and are rendered whole, surplus images and all."""
-    parts: dict[str, list[np.ndarray]] = {name: [] for name in ("images", "labels", "divergence", "latents", "uncertainty")}
+def _task(
+    job: SynthesizeJob, renderer: Renderer, images: range, advance: Callable[[int], None]
+) -> dict[str, np.ndarray]:
+    """The arrays of one task. Batches begin at multiples of their size and are rendered whole, surplus images
+    and all.
+    """
+    parts: dict[str, list[np.ndarray]] = {
+        name: [] for name in ("images", "labels", "divergence", "latents", "uncertainty")
+    }
     size = job.config.render_batch
     for first in range(images.start, images.stop, size):
         wanted = min(size, images.stop - first)
@@ -201,24 +233,32 @@ def _task(job: SynthesizeJob, renderer: Renderer, images: range, advance: Callab
 
 
 @torch.inference_mode()
-def _label_batch(job: SynthesizeJob, renderer: Renderer, images: range, wanted: int) -> dict[str, list[np.ndarray]]:
+def _label_batch(
+    job: SynthesizeJob, renderer: Renderer, images: range, wanted: int
+) -> dict[str, list[np.ndarray]]:
     """Render a whole batch and label its first ``wanted`` images."""
     latents = seeded_latents(job.config.seed, images, job.loaded.generator.latent_size)
     rendered = renderer.render(latents, SAMPLED_SPACE, images)
-    parts: dict[str, list[np.ndarray]] = {name: [] for name in ("images", "labels", "divergence", "latents", "uncertainty")}
+    parts: dict[str, list[np.ndarray]] = {
+        name: [] for name in ("images", "labels", "divergence", "latents", "uncertainty")
+    }
     for place in range(wanted):
         labels, divergence = _label_image(job, [feature[place] for feature in rendered.features])
         score = image_score(divergence, job.config.score)
         parts["images"].append(renderer.picture(rendered.images[place]))
         parts["labels"].append(labels.cpu().numpy())
-        parts["divergence"].append(divergence_to_float16(divergence, job.interpreter.info.members).cpu().numpy())
+        parts["divergence"].append(
+            divergence_to_float16(divergence, job.interpreter.info.members).cpu().numpy()
+        )
         parts["latents"].append(latents[place])
-        parts["uncertainty"].append(np.float32(score))
+        parts["uncertainty"].append(np.asarray(score, dtype=np.float32))
     return parts
 
 
 def _label_image(job: SynthesizeJob, maps: list[Tensor]) -> tuple[Tensor, Tensor]:
-    """Labels and divergence [H, W] from native maps [c, h, w], by the float16 features that training saw, some rows at a time."""
+    """Labels and divergence [H, W] from native maps [c, h, w], by the float16 features that training saw,
+    some rows at a time.
+    """
     info = job.interpreter.info
     stored = [to_stored(values, layer, info.grid) for values, layer in zip(maps, info.layers, strict=True)]
     height, width = job.meta.shape
@@ -239,15 +279,21 @@ def set_filter(store: str, keep: str) -> str:
     """
     dataset = fstore.open(store)
     if not isinstance(dataset, fstore.Dataset):
-        raise UsageError(f"{dataset.location}: is a store of kind 'features', expected a dataset written by `dgan synthesize`")
+        raise UsageError(
+            f"{dataset.location}: is a store of kind 'features', expected a dataset written by `dgan "
+            "synthesize`"
+        )
     if not dataset.complete:
         raise UsageError(
-            f"{dataset.location}: {len(dataset)} of {dataset.num_images} images are committed; run the same `dgan synthesize` to its end"
+            f"{dataset.location}: {len(dataset)} of {dataset.num_images} images are committed; run the same "
+            "`dgan synthesize` to its end"
         )
     kept, threshold = keep_mask(dataset.uncertainty, parse_keep(keep))
     if threshold is None:
-        raise RunError(f"{dataset.location}: array 'uncertainty' has no finite value; the interpreter diverged, train it again")
+        raise RunError(
+            f"{dataset.location}: array 'uncertainty' has no finite value; the interpreter diverged, train "
+            "it again"
+        )
     fstore.set_kept(store, kept, keep, threshold)
-    return (
-        f"{dataset.location}: {int(kept.sum())} of {len(kept)} images kept (keep {keep}, uncertainty at most {threshold:.4g})"
-    )
+    share = f"{int(kept.sum())} of {len(kept)} images kept"
+    return f"{dataset.location}: {share} (keep {keep}, uncertainty at most {threshold:.4g})"

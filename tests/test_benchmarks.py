@@ -1,0 +1,136 @@
+"""The benchmark programs run, at toy sizes, and print their tables; what they compute beside timing is right."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+ROOT = Path(__file__).resolve().parent.parent
+
+
+@pytest.fixture(autouse=True)
+def _importable(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.syspath_prepend(str(ROOT))
+    monkeypatch.setenv("OMP_NUM_THREADS", "1")
+
+
+@pytest.mark.parametrize(("kind", "width"), [("face", 5088), ("car", 5056), ("cat", 4992)])
+def test_official_widths_give_the_published_feature_widths(kind: str, width: int) -> None:
+    from benchmarks.generators import KINDS, feature_width, official_widths
+
+    assert feature_width(official_widths(KINDS[kind])) == width
+
+
+def test_a_made_checkpoint_loads_as_a_generator_of_its_size(tmp_path: Path) -> None:
+    from benchmarks.generators import make_checkpoint
+    from pipeline.checkpoints import load_generator
+
+    make_checkpoint(tmp_path / "g.for_g_all.pt", [8, 8, 4], latent_size=6)
+    generator = load_generator(tmp_path / "g.for_g_all.pt").generator
+    assert (generator.resolution, generator.latent_size) == (16, 6)
+
+
+def test_a_mask_has_every_class_as_regions(tmp_path: Path) -> None:
+    from benchmarks.generators import blob_mask
+
+    mask = blob_mask(64, 10, seed=0)
+    assert set(np.unique(mask)) == set(range(10))
+    assert (mask[:, 1:] == mask[:, :-1]).mean() > 0.8
+
+
+def test_codecs_table_has_every_codec_and_both_readers(capsys: pytest.CaptureFixture[str]) -> None:
+    from benchmarks import codecs
+
+    codecs.main(["--quick"])
+    printed = capsys.readouterr().out
+    assert printed.count("bitshuffle") == 2 * 4  # four candidates, two sources of features
+    assert "zarr-python" in printed
+    assert "cannot" not in printed
+
+
+def test_face_size_promises_hold_on_a_toy_generator(capsys: pytest.CaptureFixture[str]) -> None:
+    from benchmarks import face_size
+
+    face_size.main(["--quick", "--pixels", "50"])
+    assert "agree bit for bit at 50 pixels: True" in capsys.readouterr().out
+
+
+def test_a_wrong_pixel_is_more_than_one_rounding_away() -> None:
+    from benchmarks.face_size import rounding_errors
+
+    exact = np.linspace(-3, 3, 1001, dtype=np.float32)
+    rounded = exact.astype(np.float16)
+    assert rounding_errors(rounded, exact).max() <= 0.5
+    rounded[7] = np.nextafter(rounded[7], np.float16(9))
+    assert rounding_errors(rounded, exact).max() > 0.5
+
+
+def test_sampler_table_has_both_layouts_and_the_flat_file(capsys: pytest.CaptureFixture[str]) -> None:
+    from benchmarks import sampler
+
+    sampler.main(["--quick"])
+    printed = capsys.readouterr().out
+    assert all(name in printed for name in ("dense, sampler", "pyramid, sequential", "flat .npy"))
+
+
+@pytest.mark.slow
+def test_released_procedure_is_compared_with_the_pipeline(capsys: pytest.CaptureFixture[str]) -> None:
+    from benchmarks import released_procedure
+
+    released_procedure.main(["--quick"])
+    printed = capsys.readouterr().out
+    assert "│ released" in printed
+    assert "│ dgan" in printed
+
+
+def test_released_rule_stops_after_51_batches_in_a_row_without_a_better_loss() -> None:
+    from benchmarks.released_procedure import stops
+
+    best, failures, checked = float("inf"), 0, 0
+    for loss in [1.0, *[2.0] * 50, 0.5, *[0.5] * 60]:
+        best, failures, stop = stops(loss, best, failures)
+        checked += 1
+        if stop:
+            break
+    assert (best, checked) == (0.5, 52 + 51)
+
+
+def test_released_classifier_learns_and_ends_in_evaluation_mode() -> None:
+    from benchmarks.released_procedure import train_member
+
+    torch.manual_seed(0)
+    labels = torch.arange(640) % 2
+    features = torch.randn(640, 4) * 0.1 + labels[:, None]
+    member, steps = train_member(features, labels, 2, max_epochs=30)
+    assert 40 < steps <= 300
+    assert not member.training
+    assert (member(features).argmax(1) == labels).float().mean() > 0.95
+
+
+def test_class_ious_are_intersection_over_union() -> None:
+    from benchmarks.released_procedure import class_ious
+
+    found = class_ious(np.array([0, 0, 1, 1]), np.array([0, 1, 1, 1]), 3)
+    np.testing.assert_allclose(found, [1 / 2, 2 / 3, np.nan])
+
+
+def test_peak_memory_of_a_child_is_its_own_and_not_that_of_its_parent() -> None:
+    from benchmarks.measure import run_child
+
+    ballast = np.ones(200_000_000, np.uint8)
+    wait = "import time; time.sleep(0.2)"
+    small = run_child([sys.executable, "-c", wait])
+    large = run_child([sys.executable, "-c", f"held = b'1' * 100_000_000; {wait}"])
+    assert small.peak_bytes < 60e6 < ballast.nbytes
+    assert 100e6 < large.peak_bytes < 160e6
+
+
+def test_a_failing_child_is_an_error_that_shows_its_output() -> None:
+    from benchmarks.measure import run_child
+
+    with pytest.raises(RuntimeError, match="no luck"):
+        run_child([sys.executable, "-c", "raise SystemExit('no luck')"])

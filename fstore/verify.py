@@ -110,8 +110,8 @@ def _array_problems(group: zarr.Group, spec: fmt.ArraySpec, location: Location) 
     for key, value in expected.items():
         if found[key] != value:
             yield f"{location}: array {spec.name!r} has {key} {found[key]}, expected {value}"
-    names = array.metadata.to_dict().get("dimension_names")
-    if tuple(names or ()) != spec.dimension_names:
+    names = getattr(array.metadata, "dimension_names", None)
+    if names != spec.dimension_names:
         yield f"{location}: array {spec.name!r} has dimension names {names}, expected {spec.dimension_names}"
 
 
@@ -167,8 +167,11 @@ def _pieces(array: zarr.Array[Any], image: int) -> Iterator[fmt.Region]:
 def _filter_problems(
     group: zarr.Group, meta: fmt.DatasetMeta, committed: list[int], where: str
 ) -> Iterator[str]:
-    arrays = [get_array(group, name) for name in ("kept", "uncertainty")]
-    kept, uncertainty = (np.asarray(array[:]) if array is not None else np.empty(0) for array in arrays)
+    array, scores = get_array(group, "kept"), get_array(group, "uncertainty")
+    if array is None or scores is None:
+        yield f"{where}: array 'kept' or 'uncertainty' is missing"
+        return
+    kept, uncertainty = np.asarray(array[:], dtype=bool), np.asarray(scores[:])
     if len(committed) == len(kept) and kept.any():
         threshold = float(uncertainty[kept].max())
         if meta.threshold is None or not np.isclose(threshold, meta.threshold):

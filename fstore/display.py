@@ -58,8 +58,8 @@ def facts(store: Store) -> list[tuple[str, str]]:
         share = raw * len(store.image_ids) / max(store.num_images, 1)
         ratio = f", {share / used:.2f}x compressed" if used and share else ""
         lines.append(("on disk", f"{human_bytes(used)}{ratio}"))
-    codecs = store.array(store.array_names()[0]).array.metadata.to_dict()["codecs"]
-    lines.append(("codecs", _codec_names(codecs)))
+    largest = max(store.array_names(), key=lambda name: _array_bytes(store, name))
+    lines.append(("codecs", _codec_names(store.array(largest).array.metadata.to_dict()["codecs"])))
     if meta.generator:
         lines.append(("generator", ", ".join(f"{k} {_short(v)}" for k, v in meta.generator.items())))
     lines.append(

@@ -299,7 +299,7 @@ def mask_dtype(meta: FeatureMeta | DatasetMeta) -> str:
 
 def layer_array_name(index: int, layer: LayerInfo) -> str:
     """Path of a pyramid layer's array inside the group."""
-    return f"layers/{index:02d}_{layer.name}"
+    return f"layers/{index}_{layer.name}"
 
 
 def feature_arrays(meta: FeatureMeta, num_images: int, latent_shape: Sequence[int]) -> list[ArraySpec]:

@@ -21,7 +21,9 @@ SPECIFICATION = Path(__file__).resolve().parent.parent / "docs" / "format.md"
 
 sides = st.integers(1, 9)
 texts = st.text(max_size=8)
-records = st.dictionaries(texts, st.none() | st.booleans() | st.integers(0, 9) | texts | st.lists(st.integers(0, 9)), max_size=3)
+records = st.dictionaries(
+    texts, st.none() | st.booleans() | st.integers(0, 9) | texts | st.lists(st.integers(0, 9)), max_size=3
+)
 
 
 @st.composite
@@ -41,7 +43,9 @@ def members(region: fmt.Region) -> set[tuple[int, ...]]:
     return set(product(*(range(start, stop) for start, stop in region)))
 
 
-def shard_members(unit: tuple[int, ...], shard: tuple[int, ...], shape: tuple[int, ...]) -> set[tuple[int, ...]]:
+def shard_members(
+    unit: tuple[int, ...], shard: tuple[int, ...], shape: tuple[int, ...]
+) -> set[tuple[int, ...]]:
     bounds = [(u * s, min((u + 1) * s, size)) for u, s, size in zip(unit, shard, shape, strict=True)]
     return members(tuple(bounds))
 
@@ -75,7 +79,9 @@ def test_a_region_is_accepted_exactly_if_it_holds_every_shard_that_it_touches_wh
             fmt.check_aligned(spec, region)
 
 
-@pytest.mark.parametrize("region", [((0, 40), (0, 9)), ((-32, 0), (0, 8)), ((0, 0), (0, 8))], ids=["beyond", "negative", "empty"])
+@pytest.mark.parametrize(
+    "region", [((0, 40), (0, 9)), ((-32, 0), (0, 8)), ((0, 0), (0, 8))], ids=["beyond", "negative", "empty"]
+)
 def test_a_region_outside_the_array_is_refused(region: fmt.Region) -> None:
     spec = fmt.ArraySpec("a", (40, 8), "float16", (16, 8), (32, 8), ("y", "x"))
     fmt.check_aligned(spec, ((0, 40), (0, 8)))
@@ -84,7 +90,9 @@ def test_a_region_outside_the_array_is_refused(region: fmt.Region) -> None:
 
 
 @given(st.integers(1, 50), st.integers(1, 50), st.integers(1, 5), st.integers(0, 99))
-def test_class_counts_are_those_of_counting_pixel_by_pixel(height: int, width: int, num_classes: int, seed: int) -> None:
+def test_class_counts_are_those_of_counting_pixel_by_pixel(
+    height: int, width: int, num_classes: int, seed: int
+) -> None:
     random = np.random.default_rng(seed)
     mask = random.integers(0, num_classes + 2, (height, width)).astype(np.uint8)  # the two beyond are ignored
     mask[random.random(mask.shape) < 0.1] = 255
@@ -105,7 +113,11 @@ def named_classes(names: list[str]) -> tuple[fmt.ClassInfo, ...]:
 def feature_metas(draw: st.DrawFn) -> fmt.FeatureMeta:
     grid = (draw(st.integers(1, 80)), draw(st.integers(1, 140)))
     first = draw(st.integers(0, grid[0] - 1))
-    native = draw(st.lists(st.tuples(st.just("layer"), st.tuples(sides, st.integers(1, 200)), sides), min_size=1, max_size=4))
+    native = draw(
+        st.lists(
+            st.tuples(st.just("layer"), st.tuples(sides, st.integers(1, 200)), sides), min_size=1, max_size=4
+        )
+    )
     return fmt.FeatureMeta(
         layout=draw(st.sampled_from(fmt.LAYOUTS)),
         grid=grid,
@@ -144,7 +156,9 @@ def test_the_attribute_reads_back_equal_through_json(meta: fmt.FeatureMeta | fmt
 
 @given(feature_metas(), st.integers(1, 70))
 @settings(max_examples=50)
-def test_every_array_can_be_sharded_and_none_has_two_images_in_a_file(meta: fmt.FeatureMeta, num_images: int) -> None:
+def test_every_array_can_be_sharded_and_none_has_two_images_in_a_file(
+    meta: fmt.FeatureMeta, num_images: int
+) -> None:
     specs = [*fmt.feature_arrays(meta, num_images, (18, 8)), fmt.committed_array("features", num_images)]
     assert len({spec.name for spec in specs}) == len(specs)
     for spec in specs:
@@ -167,9 +181,15 @@ def test_every_task_of_a_dataset_has_files_of_its_own(meta: fmt.DatasetMeta, num
 
 @given(feature_metas())
 @settings(max_examples=50)
-def test_a_pyramid_has_the_channels_of_the_dense_array_and_never_more_than_its_pixels(meta: fmt.FeatureMeta) -> None:
+def test_a_pyramid_has_the_channels_of_the_dense_array_and_never_more_than_its_pixels(
+    meta: fmt.FeatureMeta,
+) -> None:
     dense = fmt.feature_arrays(replace(meta, layout="dense"), 1, (8,))[0]
-    layers = [s for s in fmt.feature_arrays(replace(meta, layout="pyramid"), 1, (8,)) if s.name.startswith("layers/")]
+    layers = [
+        s
+        for s in fmt.feature_arrays(replace(meta, layout="pyramid"), 1, (8,))
+        if s.name.startswith("layers/")
+    ]
     assert sum(spec.shape[-1] for spec in layers) == dense.shape[-1] == meta.channels
     assert all(spec.shape[1] <= meta.grid[0] and spec.shape[2] <= meta.grid[1] for spec in layers)
     assert dense.shape[1:3] == (meta.height, meta.width)
@@ -179,12 +199,20 @@ def test_layers_finer_than_the_grid_are_reduced_to_it_side_by_side_and_offsets_a
     layers = fmt.build_layers([("a", (4, 4), 6), ("b", (64, 8), 5), ("c", (128, 128), 3)], (32, 48))
     assert [layer.resolution for layer in layers] == [(4, 4), (32, 8), (32, 48)]
     assert [layer.offset for layer in layers] == [0, 6, 11]
-    assert [fmt.layer_array_name(i, layer) for i, layer in enumerate(layers)] == ["layers/00_a", "layers/01_b", "layers/02_c"]
+    assert [fmt.layer_array_name(i, layer) for i, layer in enumerate(layers)] == [
+        "layers/0_a",
+        "layers/1_b",
+        "layers/2_c",
+    ]
 
 
 def feature_meta(**changes: Any) -> fmt.FeatureMeta:
     meta = fmt.FeatureMeta(
-        "dense", (32, 32), (0, 32), fmt.build_layers([("a", (4, 4), 6)], (32, 32)), (fmt.ClassInfo(0, "background", "#000000"),)
+        "dense",
+        (32, 32),
+        (0, 32),
+        fmt.build_layers([("a", (4, 4), 6)], (32, 32)),
+        (fmt.ClassInfo(0, "background", "#000000"),),
     )
     return replace(meta, **changes)
 
@@ -207,20 +235,28 @@ def dataset_meta(**changes: Any) -> fmt.DatasetMeta:
 def test_check_same_names_the_key_and_both_values(changes: dict[str, Any], key: str) -> None:
     store = feature_meta(generator={"sha256": "ab", "noise": "const"}).to_attribute()
     run = feature_meta(**{"generator": {"sha256": "ab", "noise": "const"}, **changes}).to_attribute()
-    with pytest.raises(MismatchError, match=f"^a.zarr: was begun with {key} = .*, this run has .*--overwrite") as caught:
+    with pytest.raises(
+        MismatchError, match=f"^a.zarr: was begun with {key} = .*, this run has .*--overwrite"
+    ) as caught:
         fmt.check_same(store, run, "a.zarr")
     assert "\n" not in str(caught.value)
 
 
 def test_check_same_ignores_what_does_not_change_a_byte_of_the_arrays() -> None:
-    a = dataset_meta(keep="0.9", threshold=0.2, created={"time": "early"}, interpreter={"folder": "a", "sha256": "1"})
-    b = dataset_meta(keep=None, threshold=None, created={"time": "late"}, interpreter={"folder": "b", "sha256": "1"})
+    a = dataset_meta(
+        keep="0.9", threshold=0.2, created={"time": "early"}, interpreter={"folder": "a", "sha256": "1"}
+    )
+    b = dataset_meta(
+        keep=None, threshold=None, created={"time": "late"}, interpreter={"folder": "b", "sha256": "1"}
+    )
     fmt.check_same(a.to_attribute(), b.to_attribute(), "d.zarr")
     moved = feature_meta(generator={"checkpoint": "old.pt", "sha256": "1"})
     renamed = feature_meta(generator={"checkpoint": "new.pt", "sha256": "1"})
     fmt.check_same(moved.to_attribute(), renamed.to_attribute(), "f.zarr")
     with pytest.raises(MismatchError, match=r"interpreter\.sha256"):
-        fmt.check_same(a.to_attribute(), replace(b, interpreter={"folder": "b", "sha256": "2"}).to_attribute(), "d.zarr")
+        fmt.check_same(
+            a.to_attribute(), replace(b, interpreter={"folder": "b", "sha256": "2"}).to_attribute(), "d.zarr"
+        )
 
 
 @pytest.mark.parametrize(
@@ -234,12 +270,20 @@ def test_check_same_ignores_what_does_not_change_a_byte_of_the_arrays() -> None:
         ({"version": 1, "kind": "features"}, r"incomplete or malformed \(KeyError"),
     ],
 )
-def test_an_attribute_of_another_version_or_kind_or_with_a_key_missing_is_refused(attribute: dict[str, Any], says: str) -> None:
+def test_an_attribute_of_another_version_or_kind_or_with_a_key_missing_is_refused(
+    attribute: dict[str, Any], says: str
+) -> None:
     with pytest.raises(StoreError, match=f"^a.zarr: .*{says}"):
         fmt.FeatureMeta.from_attribute(attribute, "a.zarr")
 
 
-EXCLUDED = [{"layout": "sparse"}, {"upsample": "nearest"}, {"crop_rows": (5, 5)}, {"crop_rows": (0, 33)}, {"layers": ()}]
+EXCLUDED = [
+    {"layout": "sparse"},
+    {"upsample": "nearest"},
+    {"crop_rows": (5, 5)},
+    {"crop_rows": (0, 33)},
+    {"layers": ()},
+]
 
 
 @pytest.mark.parametrize("changes", [*EXCLUDED, {"classes": ()}])
@@ -250,9 +294,17 @@ def test_a_meta_that_the_format_excludes_cannot_be_made(changes: dict[str, Any])
 
 @pytest.mark.parametrize(
     ("num_classes", "ignore", "dtype"),
-    [(256, None, "uint8"), (257, None, "uint16"), (2, 255, "uint8"), (2, 256, "uint16"), (1, 65535, "uint16")],
+    [
+        (256, None, "uint8"),
+        (257, None, "uint16"),
+        (2, 255, "uint8"),
+        (2, 256, "uint16"),
+        (1, 65535, "uint16"),
+    ],
 )
-def test_masks_take_two_bytes_where_a_label_passes_255(num_classes: int, ignore: int | None, dtype: str) -> None:
+def test_masks_take_two_bytes_where_a_label_passes_255(
+    num_classes: int, ignore: int | None, dtype: str
+) -> None:
     classes = tuple(fmt.ClassInfo(i, str(i), "#000000") for i in range(num_classes))
     assert fmt.mask_dtype(dataset_meta(classes=classes, ignore=ignore)) == dtype
     assert fmt.mask_dtype(feature_meta(classes=classes, ignore=ignore)) == dtype
@@ -275,8 +327,12 @@ RELEASED_WIDTHS = {4: 512, 8: 512, 16: 512, 32: 512, 64: 256, 128: 128, 256: 64,
 DEMO_WIDTHS = {4: 128, 8: 128, 16: 96, 32: 64, 64: 32}
 
 
-@pytest.mark.parametrize(("widths", "side", "num_classes"), [(DEMO_WIDTHS, 64, 11), (RELEASED_WIDTHS, 512, 34)])
-def test_the_numbers_of_the_worked_examples_are_those_of_the_code(widths: dict[int, int], side: int, num_classes: int) -> None:
+@pytest.mark.parametrize(
+    ("widths", "side", "num_classes"), [(DEMO_WIDTHS, 64, 11), (RELEASED_WIDTHS, 512, 34)]
+)
+def test_the_numbers_of_the_worked_examples_are_those_of_the_code(
+    widths: dict[int, int], side: int, num_classes: int
+) -> None:
     native = [(f"b{size}_{kind}", (size, size), c) for size, c in widths.items() for kind in ("out", "conv")]
     classes = tuple(fmt.ClassInfo(i, str(i), "#000000") for i in range(num_classes))
     meta = fmt.FeatureMeta("dense", (side, side), (0, side), fmt.build_layers(native, (side, side)), classes)

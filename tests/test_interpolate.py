@@ -1,4 +1,4 @@
-"""The one interpolation routine: the same bits whatever slice is asked for, and bilinear resizing to float32 rounding."""
+"""The one interpolation routine: the same bits whatever slice is asked for, bilinear to float32 rounding."""
 
 from __future__ import annotations
 
@@ -39,10 +39,15 @@ def ranges(draw: st.DrawFn, size: int) -> tuple[int, int]:
 def stacks(draw: st.DrawFn) -> tuple[list[Tensor], tuple[fmt.LayerInfo, ...], tuple[int, int]]:
     """Stored maps [h, w, c] float16 of one to four layers, and the grid."""
     grid = (draw(sides), draw(sides))
-    native = [(f"l{i}", (draw(sides), draw(sides)), draw(st.integers(1, 7))) for i in range(draw(st.integers(1, 4)))]
+    native = [
+        (f"l{i}", (draw(sides), draw(sides)), draw(st.integers(1, 7))) for i in range(draw(st.integers(1, 4)))
+    ]
     layers = fmt.build_layers(native, grid)
     generator = torch.Generator().manual_seed(draw(seeds))
-    maps = [torch.randn((*layer.resolution, layer.channels), generator=generator).mul_(5).half() for layer in layers]
+    maps = [
+        torch.randn((*layer.resolution, layer.channels), generator=generator).mul_(5).half()
+        for layer in layers
+    ]
     return maps, layers, grid
 
 
@@ -71,7 +76,9 @@ def test_pixels_in_any_order_have_the_bits_of_the_block(data: st.DataObject) -> 
     size, grid = (data.draw(sides), data.draw(sides)), (data.draw(sides), data.draw(sides))
     source = random_map(data.draw(seeds), *size, 3)
     whole = resize_block(source, size, grid, torch.arange(grid[0]), torch.arange(grid[1]))
-    places = data.draw(st.lists(st.tuples(st.integers(0, grid[0] - 1), st.integers(0, grid[1] - 1)), min_size=1, max_size=20))
+    places = data.draw(
+        st.lists(st.tuples(st.integers(0, grid[0] - 1), st.integers(0, grid[1] - 1)), min_size=1, max_size=20)
+    )
     rows, columns = torch.tensor(places).T
     found = resize_pixels(source, size, grid, rows, columns)
     assert np.array_equal(bits(found), bits(whole[rows, columns]))
@@ -84,13 +91,17 @@ def test_a_concatenated_block_and_its_pixels_have_the_bits_of_the_whole(stack, d
     assert whole.shape == (*grid, sum(layer.channels for layer in layers))
     rows, columns = data.draw(ranges(grid[0])), data.draw(ranges(grid[1]))
     spans = [
-        (source_range(la.resolution[0], grid[0], *rows), source_range(la.resolution[1], grid[1], *columns)) for la in layers
+        (source_range(la.resolution[0], grid[0], *rows), source_range(la.resolution[1], grid[1], *columns))
+        for la in layers
     ]
     parts = [values[slice(*y), slice(*x)] for values, (y, x) in zip(maps, spans, strict=True)]
     origins = [(y[0], x[0]) for y, x in spans]
     block = concatenate_block(parts, layers, grid, rows, columns, origins)
     assert np.array_equal(bits(block), bits(whole[slice(*rows), slice(*columns)]))
-    y, x = (values.flatten() for values in torch.meshgrid(torch.arange(*rows), torch.arange(*columns), indexing="ij"))
+    y, x = (
+        values.flatten()
+        for values in torch.meshgrid(torch.arange(*rows), torch.arange(*columns), indexing="ij")
+    )
     pixels = concatenate_pixels(parts, layers, grid, y, x, origins)
     assert np.array_equal(bits(pixels), bits(block.flatten(0, 1)))
 
@@ -101,15 +112,47 @@ def test_the_size_of_the_working_block_changes_no_bit(stack, block_bytes: int) -
     whole = concatenate_block(maps, layers, grid, (0, grid[0]), (0, grid[1]))
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(interpolate, "_BLOCK_BYTES", 4 * grid[1] * block_bytes)
-        assert np.array_equal(bits(concatenate_block(maps, layers, grid, (0, grid[0]), (0, grid[1]))), bits(whole))
+        assert np.array_equal(
+            bits(concatenate_block(maps, layers, grid, (0, grid[0]), (0, grid[1]))), bits(whole)
+        )
 
 
 @given(sides, sides, sides, sides, seeds)
-def test_the_values_are_those_of_bilinear_resizing_to_float32_rounding(h: int, w: int, rows: int, columns: int, seed: int):
+def test_the_values_are_those_of_bilinear_resizing_to_float32_rounding(
+    h: int, w: int, rows: int, columns: int, seed: int
+):
     source = random_map(seed, h, w, 2)
     found = resize_block(source, (h, w), (rows, columns), torch.arange(rows), torch.arange(columns))
-    exact = F.interpolate(source.double().permute(2, 0, 1)[None], size=(rows, columns), mode="bilinear", align_corners=False)
-    torch.testing.assert_close(found.double(), exact[0].permute(1, 2, 0), rtol=0, atol=8 * 2**-24 * float(source.abs().max()))
+    exact = F.interpolate(
+        source.double().permute(2, 0, 1)[None], size=(rows, columns), mode="bilinear", align_corners=False
+    )
+    torch.testing.assert_close(
+        found.double(), exact[0].permute(1, 2, 0), rtol=0, atol=8 * 2**-24 * float(source.abs().max())
+    )
+
+
+def by_the_specification(values: np.ndarray, target: int) -> np.ndarray:
+    """Axis 0 resized as ``docs/format.md``, section 5, says, in numpy: each float32 operation rounded."""
+    size = len(values)
+    if size == target:
+        return values
+    p = np.maximum((np.arange(target) + 0.5) * (size / target) - 0.5, 0)
+    lower = np.minimum(np.floor(p).astype(np.int64), size - 1)
+    upper = np.minimum(lower + 1, size - 1)
+    w = (p - lower).astype(np.float32)[:, None, None]
+    return values[lower] * (np.float32(1) - w) + values[upper] * w
+
+
+@given(stacks())
+def test_features_have_the_bits_of_the_specification(stack) -> None:
+    maps, layers, grid = stack
+    features = concatenate_block(maps, layers, grid, (0, grid[0]), (0, grid[1]))
+    parts = []
+    for values in maps:
+        rows = by_the_specification(values.float().numpy(), grid[0])  # [Hg, w, c]
+        parts.append(by_the_specification(rows.transpose(1, 0, 2), grid[1]).transpose(1, 0, 2))  # [Hg, Wg, c]
+    expected = np.concatenate(parts, axis=2).astype(np.float16)
+    assert np.array_equal(features.view(torch.int16).numpy(), expected.view(np.int16))
 
 
 @given(stacks())
@@ -140,15 +183,21 @@ def test_source_range_holds_exactly_the_taps(source: int, target: int, data: st.
     [((64, 64), (16, 24)), ((64, 8), (16, 8)), ((16, 24), (16, 24)), ((4, 4), (4, 4))],
     ids=["finer-both-ways", "finer-in-rows-only", "the-grid's-own-size", "coarser"],
 )
-def test_a_layer_finer_than_the_grid_is_reduced_to_it_before_rounding(native: tuple[int, int], stored: tuple[int, int]) -> None:
+def test_a_layer_finer_than_the_grid_is_reduced_to_it_before_rounding(
+    native: tuple[int, int], stored: tuple[int, int]
+) -> None:
     grid = (16, 24)
     (layer,) = fmt.build_layers([("a", native, 3)], grid)
     values = random_map(0, 3, *native)
     found = to_stored(values, layer, grid)
     assert found.shape == (*stored, 3)
     assert found.dtype == torch.float16
-    exact = F.interpolate(values[None].double(), size=stored, mode="bilinear", align_corners=False)[0].permute(1, 2, 0)
-    torch.testing.assert_close(found.double(), exact, rtol=2**-11, atol=8 * 2**-24 * float(values.abs().max()))
+    exact = F.interpolate(values[None].double(), size=stored, mode="bilinear", align_corners=False)[
+        0
+    ].permute(1, 2, 0)
+    torch.testing.assert_close(
+        found.double(), exact, rtol=2**-11, atol=8 * 2**-24 * float(values.abs().max())
+    )
     if native == stored:
         assert np.array_equal(bits(found), bits(values.permute(1, 2, 0).half()))
 
@@ -158,7 +207,9 @@ def test_a_value_that_float16_cannot_hold_is_an_error_with_layer_and_value(value
     (layer,) = fmt.build_layers([("b8_conv", (4, 4), 2)], (8, 8))
     values = torch.zeros(2, 4, 4)
     values[1, 2, 3] = value
-    with pytest.raises(OverflowError16, match=re.escape(f"'b8_conv': feature value {value:.6g} does not fit float16")):
+    with pytest.raises(
+        OverflowError16, match=re.escape(f"'b8_conv': feature value {value:.6g} does not fit float16")
+    ):
         to_stored(values, layer, (8, 8))
 
 

@@ -1,4 +1,4 @@
-"""Which module may import which: the folders' table and the order inside ``fstore``, read from the source without running it."""
+"""Which module may import which: the folders' table and the order inside ``fstore``, read from the source."""
 
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ def modules() -> dict[str, Path]:
 
 @cache
 def imports(module: str) -> frozenset[str]:
-    """Dotted names of all modules that a module imports, inside functions too, but not those for type checking only."""
+    """Dotted names of what a module imports, inside functions too, but not for type checking only."""
     tree = ast.parse(modules()[module].read_text(encoding="utf-8"))
     return frozenset(name for node in executed(tree) for name in imported(node, module))
 
@@ -99,7 +99,11 @@ def test_the_store_imports_arrays_and_nothing_of_the_pipeline(module: str) -> No
 def test_inside_the_store_imports_point_one_way(module: str) -> None:
     own = module.removeprefix("fstore.") if module != "fstore" else "__init__"
     assert own in FSTORE_RANKS, f"{module} is new: give it a rank here"
-    used = {name.removeprefix("fstore.") for name in imports(module) if within(name, "fstore") and name != "fstore"}
+    used = {
+        name.removeprefix("fstore.")
+        for name in imports(module)
+        if within(name, "fstore") and name != "fstore"
+    }
     assert not [name for name in used if FSTORE_RANKS[name] >= FSTORE_RANKS[own]]
     assert "fstore" not in imports(module), f"{module} imports the package that imports it"
 
@@ -112,7 +116,9 @@ def test_the_format_is_pure() -> None:
 @pytest.mark.parametrize("module", of("pipeline.models"))
 def test_networks_import_only_numbers_and_each_other(module: str) -> None:
     assert outside_libraries(module) <= MODEL_LIBRARIES
-    assert not [n for n in imports(module) if n.split(".")[0] in PACKAGES and not within(n, "pipeline.models")]
+    assert not [
+        n for n in imports(module) if n.split(".")[0] in PACKAGES and not within(n, "pipeline.models")
+    ]
 
 
 @pytest.mark.parametrize("module", of("pipeline.stages"))
@@ -137,13 +143,17 @@ def test_no_two_modules_import_each_other_in_a_circle() -> None:
 
 def loaded_by(code: str) -> set[str]:
     script = f"import sys\n{code}\nprint(*{{name.split('.')[0] for name in sys.modules}}, file=sys.stderr)"
-    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True, cwd=REPOSITORY)
+    done = subprocess.run(
+        [sys.executable, "-c", script], capture_output=True, text=True, check=True, cwd=REPOSITORY
+    )
     return set(done.stderr.split())
 
 
-@pytest.mark.parametrize("arguments", [["--help"], ["extract-features", "--help"], ["demo", "--help"], ["--version"]])
+@pytest.mark.parametrize(
+    "arguments", [["--help"], ["extract-features", "--help"], ["demo", "--help"], ["--version"]]
+)
 def test_help_loads_no_heavy_library(arguments: list[str]) -> None:
-    code = f"from pipeline.cli import main\ntry:\n    main({arguments!r})\nexcept SystemExit as done:\n    assert not done.code"
+    code = f"from pipeline.cli import main\nmain({arguments!r}, standalone_mode=False)"
     assert not loaded_by(code) & set(HEAVY)
 
 
@@ -152,6 +162,6 @@ def test_importing_the_store_package_loads_no_heavy_library() -> None:
 
 
 def test_the_walk_sees_an_import_inside_a_function_and_none_for_type_checking() -> None:
-    source = "if TYPE_CHECKING:\n    import torch\nelse:\n    import numpy\ndef f():\n    from fstore import format as fmt\n"
-    tree = ast.parse(source)
+    guarded = "if TYPE_CHECKING:\n    import torch\nelse:\n    import numpy\n"
+    tree = ast.parse(guarded + "def f():\n    from fstore import format as fmt\n")
     assert {name for node in executed(tree) for name in imported(node, "x")} == {"numpy", "fstore.format"}

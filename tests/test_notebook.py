@@ -1,4 +1,4 @@
-"""The notebook runs from top to bottom on small stores of both layouts, and its outputs are not in the repository."""
+"""The notebook runs on small stores of both layouts, and its outputs are not in the repository."""
 
 from __future__ import annotations
 
@@ -18,7 +18,9 @@ NOTEBOOK = Path(__file__).resolve().parent.parent / "docs" / "inspect.ipynb"
 def make_dataset(path: Path, num_images: int = 70, side: int = 16) -> None:
     """A complete dataset of noise, a task and a short one, of which 0.9 are kept."""
     classes = tuple(fmt.ClassInfo(i, f"class_{i}", f"#{i * 60:02x}8040") for i in range(4))
-    writer = fstore.create_dataset(path, fmt.DatasetMeta((side, side), classes, latent_size=8), num_images=num_images)
+    writer = fstore.create_dataset(
+        path, fmt.DatasetMeta((side, side), classes, latent_size=8), num_images=num_images
+    )
     random = np.random.default_rng(0)
     for task in writer.pending_tasks():
         n = len(writer.task_images(task))
@@ -43,21 +45,31 @@ def test_the_notebook_is_stored_without_outputs() -> None:
 
 
 @pytest.mark.parametrize("layout", ["dense", "pyramid"])
-def test_the_notebook_runs_and_shows_both_stores(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, layout: str) -> None:
+def test_the_notebook_runs_and_shows_both_stores(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, layout: str
+) -> None:
     nbformat = pytest.importorskip("nbformat", reason="nbformat is not installed; pip install -e .[dev]")
     nbclient = pytest.importorskip("nbclient", reason="nbclient is not installed; pip install -e .[dev]")
     pytest.importorskip("ipykernel", reason="ipykernel is not installed; pip install -e .[dev]")
     pytest.importorskip("matplotlib", reason="matplotlib is not installed; pip install -e .[dev]")
     fill(tmp_path / "features.zarr", make_meta(layout), num_images=4, images=[0, 2, 3])
     make_dataset(tmp_path / "dataset.zarr")
-    for variable in ("IPYTHONDIR", "JUPYTER_CONFIG_DIR", "JUPYTER_DATA_DIR", "JUPYTER_RUNTIME_DIR", "MPLCONFIGDIR"):
+    for variable in (
+        "IPYTHONDIR",
+        "JUPYTER_CONFIG_DIR",
+        "JUPYTER_DATA_DIR",
+        "JUPYTER_RUNTIME_DIR",
+        "MPLCONFIGDIR",
+    ):
         monkeypatch.setenv(variable, str(tmp_path / variable))
     monkeypatch.setenv("DGAN_FEATURES", "features.zarr")
     monkeypatch.setenv("DGAN_DATASET", "dataset.zarr")
     notebook = nbformat.read(NOTEBOOK, as_version=4)
     nbclient.NotebookClient(notebook, timeout=120, resources={"metadata": {"path": str(tmp_path)}}).execute()
     outputs = [output for cell in notebook.cells for output in cell.get("outputs", [])]
-    shown = "".join(output.get("data", {}).get("text/plain", "") + output.get("text", "") for output in outputs)
+    shown = "".join(
+        output.get("data", {}).get("text/plain", "") + output.get("text", "") for output in outputs
+    )
     assert "<FeatureStore features.zarr>" in shown
     assert "3 of 4 committed" in shown
     assert "<Dataset dataset.zarr>" in shown

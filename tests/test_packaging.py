@@ -32,7 +32,9 @@ def lines(text: str) -> list[str]:
 
 def package_folders(setup: ConfigParser) -> dict[str, Path]:
     """Listed packages and the folders that hold them."""
-    moved = dict(tuple(part.strip() for part in line.split("=")) for line in lines(setup["options"]["package_dir"]))
+    moved = dict(
+        tuple(part.strip() for part in line.split("=")) for line in lines(setup["options"]["package_dir"])
+    )
     names = lines(setup["options"]["packages"])
     return {name: REPOSITORY / moved.get(name, name.replace(".", "/")) for name in names}
 
@@ -64,9 +66,17 @@ def test_the_embedded_configuration_and_checkpoint_are_found_and_small() -> None
 
 
 def test_every_requirement_is_pinned_to_a_version_that_it_allows(setup: ConfigParser) -> None:
-    pins = dict(line.split("==") for line in lines((REPOSITORY / "constraints.txt").read_text()) if not line.startswith("#"))
+    pins = dict(
+        line.split("==")
+        for line in lines((REPOSITORY / "constraints.txt").read_text())
+        if not line.startswith("#")
+    )
     extras = setup["options.extras_require"]
-    wanted = [Requirement(line) for text in (setup["options"]["install_requires"], *extras.values()) for line in lines(text)]
+    wanted = [
+        Requirement(line)
+        for text in (setup["options"]["install_requires"], *extras.values())
+        for line in lines(text)
+    ]
     for requirement in wanted:
         assert requirement.name in pins, f"constraints.txt does not pin {requirement.name}"
         assert requirement.specifier.contains(pins[requirement.name]), f"{requirement} excludes the pin"
@@ -86,25 +96,45 @@ def test_every_shipped_configuration_loads(path: Path) -> None:
     ("name", "num_classes", "resolution", "crop_rows", "truncation_layers"),
     [("face_34", 34, 512, None, 8), ("car_20", 20, 512, (64, 448), 8), ("cat_16", 16, 256, None, 7)],
 )
-def test_the_released_experiments_are_data(name: str, num_classes: int, resolution: int, crop_rows, truncation_layers: int):
+def test_the_released_experiments_are_data(
+    name: str, num_classes: int, resolution: int, crop_rows, truncation_layers: int
+):
     path = REPOSITORY / "configs" / f"{name}.toml"
     config = load_config(path)
     assert len(config.annotations.classes) == num_classes
     assert (config.features.resolution, config.features.crop_rows) == (resolution, crop_rows)
     assert (config.generator.truncation, config.generator.truncation_layers) == (0.7, truncation_layers)
-    files = (config.generator.checkpoint, config.generator.average_latent, config.latents.file, config.annotations.folder)
+    files = (
+        config.generator.checkpoint,
+        config.generator.average_latent,
+        config.latents.file,
+        config.annotations.folder,
+    )
     assert all(file is not None and file.is_relative_to(path.parent) for file in files)
 
 
 @pytest.mark.slow
-def test_a_wheel_holds_every_module_and_data_file_and_finds_its_data(tmp_path: Path, setup: ConfigParser) -> None:
+def test_a_wheel_holds_every_module_and_data_file_and_finds_its_data(
+    tmp_path: Path, setup: ConfigParser
+) -> None:
     source = tmp_path / "source"
     source.mkdir()
     for name in ("fstore", "pipeline", "configs"):
         shutil.copytree(REPOSITORY / name, source / name, ignore=shutil.ignore_patterns("__pycache__"))
     for name in ("setup.cfg", "pyproject.toml", "README.md", "LICENSE"):
         shutil.copy(REPOSITORY / name, source / name)
-    command = [sys.executable, "-m", "pip", "wheel", "-qq", "--no-deps", "--no-build-isolation", "-w", str(tmp_path), str(source)]
+    command = [
+        sys.executable,
+        "-m",
+        "pip",
+        "wheel",
+        "-qq",
+        "--no-deps",
+        "--no-build-isolation",
+        "-w",
+        str(tmp_path),
+        str(source),
+    ]
     subprocess.run(command, check=True)
     (wheel,) = tmp_path.glob("*.whl")
     zipfile.ZipFile(wheel).extractall(tmp_path / "installed")
@@ -116,9 +146,16 @@ def test_a_wheel_holds_every_module_and_data_file_and_finds_its_data(tmp_path: P
         if path.is_file() and path.suffix != ".pyc"
     }
     assert inside == expected
-    code = "from importlib import resources; from pipeline import demo; assert demo.checkpoint_path().is_file(); "
-    code += "print(resources.files('pipeline.configs') / 'demo.toml')"
+    code = "from importlib import resources; from pipeline import demo; "
+    code += (
+        "assert demo.checkpoint_path().is_file(); print(resources.files('pipeline.configs') / 'demo.toml')"
+    )
     run = subprocess.run(
-        [sys.executable, "-c", code], check=True, capture_output=True, text=True, cwd=tmp_path, env={"PYTHONPATH": "installed"}
+        [sys.executable, "-c", code],
+        check=True,
+        capture_output=True,
+        text=True,
+        cwd=tmp_path,
+        env={"PYTHONPATH": "installed"},
     )
     assert (tmp_path / run.stdout.strip()).read_text(encoding="utf-8") == demo_text()

@@ -103,7 +103,7 @@ def test_a_resumed_store_has_the_files_and_bytes_of_an_undisturbed_one(tmp_path:
     fill(tmp_path / "whole.zarr", meta)
     fill(tmp_path / "resumed.zarr", meta, images=[1])
     # What a kill leaves: shards of an uncommitted image, one of them cut short, and a temporary file.
-    name = "features/c/2" if layout == "dense" else "layers/03_b64_out/c/2"
+    name = "features/c/2" if layout == "dense" else "layers/3_b64_out/c/2"
     shutil.copytree(tmp_path / "whole.zarr" / name, tmp_path / "resumed.zarr" / name)
     damaged = sorted(p for p in (tmp_path / "resumed.zarr" / name).rglob("*") if p.is_file())[-1]
     damaged.write_bytes(damaged.read_bytes()[:100])

@@ -1,6 +1,6 @@
 """Trains the demo generator: a small StyleGAN1 that reproduces the procedural faces, by plain regression.
 
-    python -m pipeline.demo.train --steps 7500 --seed 0 --device auto --out stylegan1_demo_64.for_g_all.pt
+    python -m pipeline.demo.train --steps 9000 --seed 0 --device auto --out stylegan1_demo_64.for_g_all.pt
 
 Loss: L1, L1 of average-pooled images and a squared term; no discriminator. Noise weights are zero and stay
 so: one latent is one image under every noise mode. It knows nothing of the stages; what it reached is written

@@ -22,16 +22,17 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     import numpy as np
 
+    from fstore.dataset_writer import DatasetWriter
     from fstore.format import DatasetMeta, FeatureMeta
     from fstore.reader import Dataset, FeatureStore
     from fstore.sampler import StratifiedChunkSampler as StratifiedChunkSampler
     from fstore.verify import Report
-    from fstore.writer import DatasetWriter, FeatureWriter
+    from fstore.writer import FeatureWriter
 
 _LAZY = {
     "Dataset": "reader",
     "DatasetMeta": "format",
-    "DatasetWriter": "writer",
+    "DatasetWriter": "dataset_writer",
     "FeatureMeta": "format",
     "FeatureStore": "reader",
     "FeatureWriter": "writer",
@@ -86,7 +87,7 @@ def create_dataset(
         MismatchError: the store there was begun with other settings. StoreError: something else lies there,
         or it is longer.
     """
-    from fstore.writer import open_dataset
+    from fstore.dataset_writer import open_dataset
 
     return open_dataset(path, meta, num_images, overwrite)
 
@@ -103,8 +104,8 @@ def set_kept(path: Path, kept: np.ndarray, keep: str, threshold: float) -> None:
     """Replace the filter of a complete dataset: ``kept`` (N,) bool, its share as decimal text, the largest
     kept score.
     """
+    from fstore.dataset_writer import write_kept
     from fstore.location import Location
-    from fstore.writer import write_kept
 
     write_kept(Location.parse(path), kept, keep, threshold)
 

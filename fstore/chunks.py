@@ -23,15 +23,17 @@ from fstore.location import chunk_key
 _ABSENT = np.iinfo(np.uint64).max
 
 
-def read_markers(group: zarr.Group) -> np.ndarray:
-    """``committed`` as (N,) bool; a marker that cannot be read counts as 0."""
+def read_markers(group: zarr.Group, start: int = 0, stop: int | None = None) -> np.ndarray:
+    """``committed`` of images [start, stop) as bool; a marker that cannot be read counts as 0."""
     array = group["committed"]
     assert isinstance(array, zarr.Array)
+    stop = array.shape[0] if stop is None else stop
     step = array.chunks[0]
-    markers = np.zeros(array.shape[0], dtype=bool)
-    for start in range(0, len(markers), step):
+    markers = np.zeros(stop - start, dtype=bool)
+    for chunk in range(start // step * step, stop, step):
+        first, last = max(chunk, start), min(chunk + step, stop)
         try:
-            markers[start : start + step] = np.asarray(array[start : start + step]) == 1
+            markers[first - start : last - start] = np.asarray(array[first:last]) == 1
         except Exception:  # any failure to decode means the same: not committed
             continue
     return markers

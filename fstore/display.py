@@ -115,10 +115,12 @@ def _class_html(number: int, name: str, color: str, pixels: int | None, images: 
 
 
 def _kept(store: Any) -> str:
+    if store.meta.keep is None:
+        return "not set yet"
     try:
         kept = store.kept
     except StoreError:
-        return "not set yet"
+        return "unreadable; run `dgan verify`"
     meta = store.meta
     return f"{int(kept.sum())} of {len(kept)} (keep {meta.keep}, threshold {meta.threshold:.4g} nats)"
 

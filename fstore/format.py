@@ -17,7 +17,7 @@ from __future__ import annotations
 
 import difflib
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from itertools import product
 from math import ceil, prod
 from typing import Any
@@ -34,6 +34,11 @@ TASK_IMAGES = 64  # images of a dataset shard: one task writes them
 KEPT_CHUNK = 65536  # `kept` is rewritten whole: one chunk makes that one atomic write up to this many images
 
 LAYOUTS = ("dense", "pyramid")
+# Every name that a store of either kind may have at its top, beside its zarr.json.
+TOP_LEVEL = (
+    *("features", "layers", "images", "masks", "latents", "class_counts", "average_latent"),
+    *("labels", "divergence", "uncertainty", "kept", "heatmaps", "keypoints", "committed"),
+)
 UPSAMPLE_MODES = ("bilinear",)
 Region = tuple[tuple[int, int], ...]  # [start, stop) of every axis
 # Keys of the attribute that may differ between a store and a rerun: file names do not matter where hashes
@@ -458,8 +463,3 @@ def _pair(values: Sequence[int]) -> tuple[int, int]:
 
 def _classes(values: Sequence[Mapping[str, Any]]) -> tuple[ClassInfo, ...]:
     return tuple(ClassInfo(int(c["id"]), str(c["name"]), str(c["color"])) for c in values)
-
-
-def with_created(meta: FeatureMeta, created: Mapping[str, Any]) -> FeatureMeta:
-    """The same meta with another ``created``."""
-    return replace(meta, created=created)

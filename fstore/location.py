@@ -59,6 +59,10 @@ class Location:
             return zarr.open_group(self.target, mode=mode, zarr_format=3)  # type: ignore[arg-type]
         except FileNotFoundError:
             raise StoreError(f"{self}: is no Zarr v3 group; expected a store written by dgan") from None
+        except ImportError as error:
+            raise StoreError(
+                f"{self}: {_one_line(error)}; such stores need an optional library, see dgan[remote]"
+            ) from None
         except (ValueError, KeyError, TypeError, NotADirectoryError) as error:
             raise StoreError(f"{self}: cannot be read as a Zarr v3 group ({_one_line(error)})") from None
 
@@ -67,6 +71,10 @@ class Location:
         lies there).
         """
         if self.folder is not None:
+            if self.folder.is_symlink() and not self.folder.exists():
+                raise StoreError(
+                    f"{self}: is a link to {self.folder.readlink()}, which does not exist; mend the link"
+                )
             if not self.folder.exists():
                 return "absent"
             if self.folder.is_dir() and not any(self.folder.iterdir()):
@@ -82,13 +90,29 @@ class Location:
             return "foreign"
         return "creating" if attribute.get("creating") else "store"
 
-    def remove(self) -> None:
-        """Delete the store and all in it."""
-        if self.folder is not None:
-            shutil.rmtree(self.folder)
+    def empty(self, names: Iterable[str]) -> None:
+        """Delete the store's parts of those ``names``, the group's own file last, and nothing else.
+
+        The folder itself stays: it may be a link to another disk, or hold what is not the store's.
+        """
+        if self.folder is None:
+            group = zarr.open_group(self.target, mode="a")
+            for name in names:
+                sync(group.store.delete_dir(name))
+            sync(group.store.delete("zarr.json"))
             return
-        group = zarr.open_group(self.target, mode="a")
-        sync(group.store.delete_dir(""))
+        for name in names:
+            if (self.folder / name).is_dir():
+                shutil.rmtree(self.folder / name)
+        self.sweep()
+        (self.folder / "zarr.json").unlink(missing_ok=True)
+
+    def keys(self) -> list[str]:
+        """Keys of all files of the store; none for a URL."""
+        if self.folder is None:
+            return []
+        files = (entry for entry in self.folder.rglob("*") if entry.is_file())
+        return sorted(entry.relative_to(self.folder).as_posix() for entry in files)
 
     def free_bytes(self) -> int | None:
         """Bytes free on the disk that holds the folder (or would); None for a URL."""
@@ -151,6 +175,11 @@ def sync_folders(location: Location, keys: Iterable[str]) -> None:
     }
     for folder in sorted(folders, key=lambda path: len(path.parts), reverse=True):
         _fsync(folder)
+
+
+def sync_folder(folder: Path) -> None:
+    """Force the names in one folder to the disk."""
+    _fsync(folder)
 
 
 def _fsync(path: Path) -> None:

@@ -9,6 +9,9 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from decimal import Decimal
+from fractions import Fraction
+from math import ceil
 from typing import Any
 
 import numpy as np
@@ -58,7 +61,10 @@ def verify(location: Location, advance: Callable[[int], None] = lambda count: No
     if markers is None:
         raise StoreError(f"{location}: array 'committed' is missing; write the store again with --overwrite")
     specs = _specs(meta, group, markers.shape[0], location)
-    problems = [line for spec in specs for line in _array_problems(group, spec, location)]
+    checked_specs = [*specs, fmt.committed_array(meta.kind, markers.shape[0])]
+    if is_dataset:
+        checked_specs.append(fmt.kept_array(markers.shape[0]))
+    problems = [line for spec in checked_specs for line in _array_problems(group, spec, location)]
     if problems:
         return Report(tuple(problems), 0, markers.shape[0], 0)
     arrays = {
@@ -73,6 +79,9 @@ def verify(location: Location, advance: Callable[[int], None] = lambda count: No
         advance(1)
     if isinstance(meta, fmt.DatasetMeta) and meta.keep is not None and not problems:
         problems += _filter_problems(group, meta, committed, str(location))
+    average = get_array(group, "average_latent")
+    if average is not None:
+        problems += _small_array_problems(average, str(location))
     return Report(tuple(problems), len(committed), markers.shape[0], counter.bytes_read)
 
 
@@ -109,10 +118,19 @@ def _array_problems(group: zarr.Group, spec: fmt.ArraySpec, location: Location) 
     }
     for key, value in expected.items():
         if found[key] != value:
-            yield f"{location}: array {spec.name!r} has {key} {found[key]}, expected {value}"
+            hint = (
+                "; a run with a larger --num was cut off, run it again"
+                if _is_longer(key, found, expected)
+                else ""
+            )
+            yield f"{location}: array {spec.name!r} has {key} {found[key]}, expected {value}{hint}"
     names = getattr(array.metadata, "dimension_names", None)
     if names != spec.dimension_names:
         yield f"{location}: array {spec.name!r} has dimension names {names}, expected {spec.dimension_names}"
+
+
+def _is_longer(key: str, found: dict[str, Any], expected: dict[str, Any]) -> bool:
+    return key == "shape" and bool(found[key]) and found[key][0] > expected[key][0]
 
 
 def _image_problems(
@@ -167,11 +185,19 @@ def _pieces(array: zarr.Array[Any], image: int) -> Iterator[fmt.Region]:
 def _filter_problems(
     group: zarr.Group, meta: fmt.DatasetMeta, committed: list[int], where: str
 ) -> Iterator[str]:
-    array, scores = get_array(group, "kept"), get_array(group, "uncertainty")
-    if array is None or scores is None:
+    found = [get_array(group, name) for name in ("kept", "uncertainty")]
+    if None in found or meta.keep is None:
         yield f"{where}: array 'kept' or 'uncertainty' is missing"
         return
-    kept, uncertainty = np.asarray(array[:], dtype=bool), np.asarray(scores[:])
+    try:
+        kept, uncertainty = (_whole(array, where) for array in found if array is not None)
+    except StoreError as error:
+        yield str(error)
+        return
+    wanted = ceil(Fraction(Decimal(meta.keep)) * len(kept))
+    if int(kept.sum()) != wanted:
+        count = f"{int(kept.sum())} of {len(kept)} images"
+        yield f"{where}: array 'kept' keeps {count}, expected {wanted} (keep {meta.keep})"
     if len(committed) == len(kept) and kept.any():
         threshold = float(uncertainty[kept].max())
         if meta.threshold is None or not np.isclose(threshold, meta.threshold):
@@ -179,3 +205,16 @@ def _filter_problems(
             yield f"{where}: attribute 'threshold' is {meta.threshold}, {expected}"
         if not kept.all() and float(uncertainty[~kept].min()) < threshold:
             yield f"{where}: array 'kept' drops an image that is less uncertain than one it keeps"
+
+
+def _small_array_problems(array: zarr.Array[Any], where: str) -> Iterator[str]:
+    """Problems of an array that belongs to no image."""
+    try:
+        if not np.isfinite(_whole(array, where)).all():
+            yield f"{where}: array {array.path!r}: has a value that is not finite"
+    except StoreError as error:
+        yield str(error)
+
+
+def _whole(array: zarr.Array[Any], where: str) -> np.ndarray:
+    return CheckedArray(array, where).read(tuple((0, size) for size in array.shape))

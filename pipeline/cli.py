@@ -46,7 +46,8 @@ def report_errors(command: Function) -> Function:
             raise
         except KeyboardInterrupt:
             click.echo(
-                "interrupted: what is finished is on disk; the same command goes on from there", err=True
+                "interrupted; a stage goes on from what it finished when the same command is run again",
+                err=True,
             )
             sys.exit(130)
         except Exception as error:
@@ -89,6 +90,7 @@ def explain(error: Exception) -> tuple[int, str]:
     )
 
 
+BUILT_IN = "built-in defaults"
 DEBUG = click.option("--debug", is_flag=True, help="Show the traceback of an error.")
 CONFIG = click.option(
     "--config",
@@ -221,7 +223,7 @@ def train(
 @click.option("--keep", help="Fraction of least uncertain images to keep.  [default: 0.9]")
 @click.option("--seed", type=int, help="[default: 0]")
 @click.option("--score", help="An image's uncertainty: top10, mean or sum.  [default: top10]")
-@click.option("--render-batch", type=int, help="Images a forward pass; divides 64.  [default: 4]")
+@click.option("--render-batch", type=int, help="Images a forward pass; divides 64.  [default: 2]")
 @click.option("--store", help="[default: dataset.zarr]")
 @click.option(
     "--force", is_flag=True, help="Label with another checkpoint than the interpreter was trained on."
@@ -342,8 +344,9 @@ def _load_config(config_file: Path | None, checkpoint: Path | None) -> Config:
 
     config = load_config(config_file)
     if checkpoint is not None and config.source == DEMO_SOURCE:
-        config = Config(source="built-in defaults")
-    _note(f"using the {config.source}" if config.source != str(config_file) else f"using {config.source}")
+        config = Config(source=BUILT_IN)
+    is_file = config.source not in (DEMO_SOURCE, BUILT_IN)
+    _note(f"using {config.source}" if is_file else f"using the {config.source}")
     return config
 
 

@@ -1,10 +1,9 @@
-"""Which device a stage runs on, how many threads, and what its memory is. Knows torch's devices and nothing
+"""Which device a stage runs on, and on how many threads. Knows torch's devices and nothing
 of stages.
 """
 
 from __future__ import annotations
 
-import os
 import re
 
 import torch
@@ -17,7 +16,7 @@ def select_device(name: str) -> torch.device:
     not there.
     """
     if name == "auto":
-        return torch.device("cuda", 0) if torch.cuda.is_available() else torch.device("cpu")
+        return _exact_cuda(0) if torch.cuda.is_available() else torch.device("cpu")
     if not re.fullmatch(r"cpu|cuda(:\d+)?", name):
         raise UsageError(f"--device is {name!r}; expected auto, cpu, cuda or cuda:i")
     if name == "cpu":
@@ -29,6 +28,20 @@ def select_device(name: str) -> torch.device:
             f"--device is {name!r}, but torch sees {count} CUDA devices; use --device cpu, or install a CUDA "
             "build"
         )
+    return _exact_cuda(index)
+
+
+def _exact_cuda(index: int) -> torch.device:
+    """A GPU that computes float32 as float32, the same bits every time.
+
+    By default its convolutions use TF32, with 10 bits of mantissa, which moves features by far more than the
+    one float16 rounding that the store promises; and cuDNN may choose algorithms that add in any order, so
+    that a resumed run would differ from an undisturbed one.
+    """
+    torch.backends.cudnn.allow_tf32 = False
+    torch.backends.cuda.matmul.allow_tf32 = False
+    torch.backends.cudnn.deterministic = True
+    torch.backends.cudnn.benchmark = False
     return torch.device("cuda", index)
 
 
@@ -36,20 +49,3 @@ def set_threads(threads: int | None) -> None:
     """Bound the CPU threads of torch's operators; None leaves torch's own choice."""
     if threads is not None:
         torch.set_num_threads(threads)
-
-
-def free_device_bytes(device: torch.device) -> int:
-    """Bytes free on the device: of a GPU its own memory, of the CPU what the system says is available."""
-    if device.type == "cuda":
-        return torch.cuda.mem_get_info(device)[0]
-    return available_host_bytes()
-
-
-def available_host_bytes() -> int:
-    """Bytes of RAM available for a new program, by Linux's own estimate; elsewhere, all of RAM."""
-    try:
-        with open("/proc/meminfo", encoding="ascii") as file:
-            fields = dict(line.split(":", 1) for line in file)
-        return int(fields["MemAvailable"].split()[0]) * 1024
-    except (OSError, KeyError, ValueError):
-        return os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")

@@ -14,7 +14,8 @@ from fstore.format import ClassInfo, LayerInfo
 
 FORMAT_VERSION = 1
 _RESULTS = ("version", "kind", "epochs", "best_epoch", "created")  # all other keys are settings
-_UNSEMANTIC = ("training.buffer_mb",)  # a memory budget: recorded, but a run may be resumed with another
+# A memory budget, and a name where the hash beside it counts: recorded, but a run may be resumed with others.
+_UNSEMANTIC = ("training.buffer_mb", "generator.checkpoint")
 
 
 @dataclass(frozen=True)

@@ -79,9 +79,14 @@ def pyramid_note(meta: fmt.FeatureMeta, num_images: int) -> str | None:
     )
 
 
-def check_disk(location: Location, needed: int, what: str, way_out: str) -> None:
-    """Refuse to start what the disk cannot hold, naming both figures. Raises RunError."""
+def check_disk(location: Location, needed: int, what: str, way_out: str, *, overwrite: bool = False) -> None:
+    """Refuse to start what the disk cannot hold, naming both figures. Raises RunError.
+
+    With ``overwrite`` the room that the present store takes is about to be free.
+    """
     free = location.free_bytes()
+    if free is not None and overwrite and location.state() == "store":
+        free += location.used_bytes() or 0
     if free is not None and needed > free:
         raise RunError(
             f"{location}: {what} needs about {human_bytes(needed)} and the disk has {human_bytes(free)} "

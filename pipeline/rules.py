@@ -42,7 +42,8 @@ def integer(low: int, high: int = 2**63 - 1) -> Rule:
         _require(isinstance(value, int) and not isinstance(value, bool) and low <= value <= high)
         return int(value)
 
-    return Rule(f"an integer >= {low}" if high == 2**63 - 1 else f"an integer from {low} to {high}", parse)
+    expected = f"an integer >= {low}, below 2^63" if high == 2**63 - 1 else f"an integer from {low} to {high}"
+    return Rule(expected, parse)
 
 
 def number(expected: str, accept: Callable[[float], bool]) -> Rule:

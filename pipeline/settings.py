@@ -112,7 +112,7 @@ class SynthesizeConfig:
     score: str = key("top10", choice(*SCORES))
     store: str = key("dataset.zarr", STORE)
     interpreter: Path = key(Path("interpreter"), PATH)
-    render_batch: int = key(4, RENDER_BATCH)
+    render_batch: int = key(2, RENDER_BATCH)  # at 1024 px each image of a batch takes 0.6 GiB
 
 
 @dataclass(frozen=True)

@@ -24,12 +24,16 @@ FSTORE_RANKS = {
     "interpolate": 2,
     "location": 2,
     "plan": 2,
+    "lock": 1,
     "chunks": 3,
-    "reader": 4,
-    "sampler": 4,
-    "verify": 4,
-    "writer": 4,
-    "__init__": 5,  # inside functions only: `import fstore` loads none of them
+    "creation": 3,
+    "dataset_writer": 5,
+    "shards": 4,
+    "reader": 5,
+    "sampler": 5,
+    "verify": 5,
+    "writer": 5,
+    "__init__": 6,  # inside functions only: `import fstore` loads none of them
 }
 FSTORE_LIBRARIES = {"numpy", "zarr", "numcodecs", "dask", "torch", "google_crc32c", "fsspec"}
 MODEL_LIBRARIES = {"numpy", "torch"}

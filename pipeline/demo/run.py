@@ -27,6 +27,8 @@ from pipeline.labelling import confusion, mean_iou
 from pipeline.settings import Config
 from pipeline.stages import extract, synthesize, train
 
+MARK = "demo.txt"  # a folder without it is never emptied
+RESULTS = ("features.zarr", "features-pyramid.zarr", "dataset.zarr", "interpreter", "labels.png")
 PICTURE_COLUMNS = 8
 PICTURE_SCALE = 3
 
@@ -50,7 +52,6 @@ def run_demo(out: Path, num: int, device: torch.device, say: Callable[[str], Non
     demo.
     """
     config = _config(out, num)
-    _prepare_folder(out)
     seconds: dict[str, float] = {}
 
     def timed(name: str, stage: Callable[[], object]) -> None:
@@ -60,6 +61,7 @@ def run_demo(out: Path, num: int, device: torch.device, say: Callable[[str], Non
         seconds[name] = time.perf_counter() - start
 
     job = extract.prepare(config)
+    _prepare_folder(out)
     timed("extract-features (dense)", lambda: say(extract.extract(job, device, say=say)))
     pyramid = replace(job, meta=replace(job.meta, layout="pyramid"), store=str(out / "features-pyramid.zarr"))
     timed("extract-features (pyramid)", lambda: say(extract.extract(pyramid, device, say=say)))
@@ -85,23 +87,26 @@ def _config(out: Path, num: int) -> Config:
 
 
 def _prepare_folder(out: Path) -> None:
-    """Empty the folder of an earlier demo, so that times are those of whole stages. Raises UsageError for
-    strangers in it.
+    """Empty the folder of an earlier demo, so that times are those of whole stages, and mark it as the
+    demo's.
+
+    Raises UsageError for a folder that holds anything and does not bear the mark: it may be somebody's work.
     """
-    ours = {"features.zarr", "features-pyramid.zarr", "dataset.zarr", "interpreter", "labels.png"}
     if out.exists() and not out.is_dir():
         raise UsageError(f"{out}: is a file, expected a folder for the demo; pass another --out")
-    strangers = (
-        sorted(entry.name for entry in out.iterdir() if entry.name not in ours) if out.exists() else []
-    )
-    if strangers:
+    found = sorted(entry.name for entry in out.iterdir()) if out.exists() else []
+    if found and MARK not in found:
         raise UsageError(
-            f"{out}: holds {strangers[0]!r}, which is not the demo's; pass an empty or new folder with --out"
+            f"{out}: holds {found[0]!r} and no earlier demo; pass an empty or new folder with --out"
         )
-    for name in ours & {entry.name for entry in out.iterdir()} if out.exists() else ():
+    for name in RESULTS:
         path = out / name
-        shutil.rmtree(path) if path.is_dir() else path.unlink()
+        if path.is_dir() and not path.is_symlink():
+            shutil.rmtree(path)
+        else:
+            path.unlink(missing_ok=True)
     out.mkdir(parents=True, exist_ok=True)
+    (out / MARK).write_text("Written by `dgan demo`, which empties this folder when it is run again.\n")
 
 
 def measure(store: str) -> Agreement:

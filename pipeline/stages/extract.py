@@ -205,7 +205,7 @@ def _classes(config: Config, annotations: Annotations) -> tuple[fmt.ClassInfo, .
 
 
 def plan_lines(job: ExtractJob, device: torch.device) -> list[str]:
-    """What the run makes and costs, a line each; renders one batch to estimate the time."""
+    """What the run makes and costs, a line each; renders one image to estimate the time."""
     meta, n = job.meta, job.num_images
     location = Location.parse(job.store)
     free = location.free_bytes()
@@ -258,7 +258,7 @@ def extract(
     """
     location = Location.parse(job.store)
     done = 0 if overwrite else _committed(location)
-    _check_disk(job, location, done)
+    _check_disk(job, location, done, overwrite)
     writer = fstore.create(
         job.store,
         job.meta,
@@ -280,6 +280,7 @@ def extract(
         with progress("extracting features", job.num_images, "images", job.num_images - len(pending)) as bar:
             for batch in _batches(pending, job.render_batch):
                 _extract_batch(job, renderer, writer, batch, bar.advance)
+    writer.close()
     return (
         f"{location}: {job.num_images} images committed, features ({job.num_images}, {job.meta.height}, "
         f"{job.meta.width}, " + (f"{job.meta.channels}) float16, layout {job.meta.layout}")
@@ -296,14 +297,15 @@ def _committed(location: Location) -> int:
         return 0
 
 
-def _check_disk(job: ExtractJob, location: Location, done: int) -> None:
+def _check_disk(job: ExtractJob, location: Location, done: int, overwrite: bool) -> None:
     left = job.num_images - done
     pyramid = resources.estimated_store_bytes(replace(job.meta, layout="pyramid"), left)
     way_out = "make room, or put --store on another disk"
     if job.meta.layout == "dense":
         way_out = f"--layout pyramid would need about {human_bytes(pyramid)}; or {way_out}"
     needed = resources.estimated_store_bytes(job.meta, left)
-    resources.check_disk(location, needed, f"extracting {left} images ({job.meta.layout})", way_out)
+    what = f"extracting {left} images ({job.meta.layout})"
+    resources.check_disk(location, needed, what, way_out, overwrite=overwrite)
 
 
 def _batches(pending: list[int], size: int) -> list[list[int]]:

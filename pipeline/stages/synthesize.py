@@ -45,6 +45,7 @@ class SynthesizeJob:
 
     loaded: LoadedGenerator
     interpreter: Interpreter
+    average_latent: np.ndarray
     settings: RenderSettings
     meta: fmt.DatasetMeta
     config: SynthesizeConfig
@@ -69,10 +70,17 @@ def prepare(config: Config, *, force: bool = False) -> SynthesizeJob:
             "or --force to label with this one all the same"
         )
     _check_layers(loaded, interpreter)
+    average = interpreter.average_latent
+    entries = loaded.generator.latent_size
+    if average is None or average.shape[-1] != entries:
+        found = "none" if average is None else f"one of shape {average.shape}"
+        raise UsageError(
+            f"{config.synthesize.interpreter}: its average latent is {found}, expected {entries} entries as "
+            f"{path} has; train again on a store of this checkpoint"
+        )
     settings = RenderSettings.from_record(info.generator, info.grid, info.crop_rows)
-    return SynthesizeJob(
-        loaded, interpreter, settings, _meta(config.synthesize, loaded, interpreter), config.synthesize
-    )
+    meta = _meta(config.synthesize, loaded, interpreter)
+    return SynthesizeJob(loaded, interpreter, average, settings, meta, config.synthesize)
 
 
 def _checkpoint_path(config: Config, interpreter: Interpreter) -> Path:
@@ -138,13 +146,13 @@ def _meta(config: SynthesizeConfig, loaded: LoadedGenerator, interpreter: Interp
 
 
 def plan_lines(job: SynthesizeJob, device: torch.device) -> list[str]:
-    """What the run makes and costs, a line each; renders and labels one image to estimate the time."""
+    """What the run makes and costs, a line each; renders and labels one batch to estimate the time."""
     config, meta = job.config, job.meta
     location = Location.parse(config.store)
     free = location.free_bytes()
     start = time.perf_counter()
-    _label_batch(job, _renderer(job, device), range(job.config.render_batch), 1)
-    seconds = (time.perf_counter() - start) * config.num
+    _label_batch(job, _renderer(job, device), range(config.render_batch), config.render_batch)
+    seconds = (time.perf_counter() - start) / config.render_batch * config.num
     host = resources.IMPORTS_BYTES + fmt.TASK_IMAGES * 10 * meta.shape[0] * meta.shape[1] + _label_bytes(job)
     render = resources.render_bytes(job.loaded.generator, config.render_batch)
     on_gpu = device.type == "cuda"
@@ -160,7 +168,7 @@ def plan_lines(job: SynthesizeJob, device: torch.device) -> list[str]:
         f"host memory  about {human_bytes(host + (0 if on_gpu else render))} at the peak",
         f"device       {device}"
         + (f", about {human_bytes(render + _label_bytes(job))} at the peak" if on_gpu else ""),
-        f"time         at most about {human_duration(seconds)}",
+        f"time         about {human_duration(seconds)}",
     ]
 
 
@@ -181,9 +189,8 @@ def synthesize(job: SynthesizeJob, device: torch.device, *, overwrite: bool = Fa
     location = Location.parse(config.store)
     left = config.num - (0 if overwrite else _committed(location))
     needed = resources.dataset_bytes(job.meta, max(left, 0))
-    resources.check_disk(
-        location, needed, f"a dataset of {left} more images", "make room, or ask for fewer with --num"
-    )
+    way_out = "make room, or ask for fewer with --num"
+    resources.check_disk(location, needed, f"a dataset of {left} more images", way_out, overwrite=overwrite)
     writer = fstore.create_dataset(config.store, job.meta, num_images=config.num, overwrite=overwrite)
     pending = writer.pending_tasks()
     if pending:
@@ -192,6 +199,7 @@ def synthesize(job: SynthesizeJob, device: torch.device, *, overwrite: bool = Fa
         with progress("synthesizing", config.num, "images", done) as bar:
             for task in pending:
                 writer.write_task(task, _task(job, renderer, writer.task_images(task), bar.advance))
+    writer.close()
     return set_filter(config.store, config.keep)
 
 
@@ -205,13 +213,8 @@ def _committed(location: Location) -> int:
 
 
 def _renderer(job: SynthesizeJob, device: torch.device) -> Renderer:
-    average = job.interpreter.average_latent
-    if average is None:
-        raise UsageError(
-            f"{job.config.interpreter}: holds no average latent; train it again on a store of this version"
-        )
     job.interpreter.ensemble.to(device)
-    return Renderer(job.loaded.generator, job.settings, average, device)
+    return Renderer(job.loaded.generator, job.settings, job.average_latent, device)
 
 
 def _task(

@@ -23,6 +23,7 @@ from torch import Tensor
 import fstore
 from fstore._version import __version__
 from fstore.location import Location
+from fstore.lock import FolderLock
 from fstore.reader import FeatureStore
 from fstore.sampler import Batch, StratifiedChunkSampler
 from pipeline.errors import RunError, UsageError
@@ -76,11 +77,14 @@ def train(
     plan = plan_train(store, config)
     info = describe(store, plan)
     folder = Path(config.out)
+    lock = FolderLock(folder) if folder.is_dir() else None  # so that nobody else trains into it
     if _prepare_folder(folder, info, overwrite) == "finished":
         remove_state(folder)  # left where a run was killed at the very end
         report(f"{folder}: trained already with these settings; nothing to do")
         return load_interpreter(folder)
     check_disk(Location.parse(folder), plan.disk_bytes, "training", "free some, or choose another --out")
+    folder.mkdir(parents=True, exist_ok=True)
+    lock = lock or FolderLock(folder)
     if plan.missing_classes:
         missing = ", ".join(plan.missing_classes)
         report(f"{store_path}: no training image has {missing}; they will not be learnt")
@@ -95,6 +99,7 @@ def train(
     learner.restore_best()
     interpreter = save_interpreter(folder, learner.ensemble, info, store.average_latent)
     report(f"{folder}: {summary(info)}")
+    lock.release()
     return interpreter
 
 

@@ -1,0 +1,133 @@
+"""Bringing a store into being: its group, its arrays, its lock; and opening one that is there for more
+writing.
+
+It knows how arrays of the format are laid out and encoded, not what is written into them, nor when.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import zarr
+from zarr.codecs import Crc32cCodec, ZstdCodec
+
+from fstore import format as fmt
+from fstore.errors import StoreError
+from fstore.location import (
+    ATTRIBUTE,
+    Location,
+    get_array,
+    get_attribute,
+    sync_file,
+    sync_folder,
+    sync_folders,
+)
+from fstore.lock import FolderLock
+
+ZSTD_LEVEL = 1  # measured: docs/performance.md
+
+
+@dataclass(frozen=True)
+class OpenGroup:
+    """A group open for writing, whether it is new, and the lock that keeps other writers out (None at a
+    URL).
+    """
+
+    group: zarr.Group
+    is_new: bool
+    lock: FolderLock | None
+
+
+def create_group(
+    location: Location,
+    attribute: dict[str, Any],
+    arrays: Sequence[fmt.ArraySpec],
+    overwrite: bool,
+    small: Mapping[str, np.ndarray],
+) -> OpenGroup:
+    """Open the store for writing, creating it where there is none.
+
+    ``small`` arrays are written whole at creation. The attribute is written last: a creation, or a deletion
+    by ``overwrite``, that was cut off is begun again. Raises StoreError where something else lies at the
+    place or another process writes there, MismatchError where a store was begun with other settings.
+    """
+    attribute = json.loads(json.dumps(attribute, allow_nan=False))  # as it reads back from disk
+    state = location.state()
+    if state == "foreign":
+        raise StoreError(f"{location}: exists and is not a store of this program; choose another --store")
+    lock = _lock(location)
+    if state == "creating" or (state == "store" and overwrite):
+        if state == "store":
+            location.open_group("r+").attrs.put({ATTRIBUTE: {"creating": True}})
+            sync_all(location, ["zarr.json"])
+        location.empty(fmt.TOP_LEVEL)
+        state = "absent"
+    if state == "store":
+        location.sweep()
+        group = location.open_group("r+")
+        found = get_attribute(group) or {}
+        fmt.check_attribute(found, attribute["kind"], str(location))
+        fmt.check_same(found, attribute, str(location))
+        return OpenGroup(group, False, lock)
+    group = zarr.create_group(location.target, overwrite=False, attributes={ATTRIBUTE: {"creating": True}})
+    for spec in arrays:
+        create_array(group, spec)
+    for name, values in small.items():
+        names = ("layer", "channel")[-values.ndim :]
+        create_array(group, fmt.ArraySpec(name, values.shape, str(values.dtype), values.shape, None, names))
+        open_for_writing(group, name)[...] = values
+    sync_all(location, location.keys())
+    group.attrs.put({ATTRIBUTE: attribute})
+    sync_all(location, ["zarr.json"])
+    return OpenGroup(group, True, lock)
+
+
+def _lock(location: Location) -> FolderLock | None:
+    """Lock the store's folder, making it first."""
+    if location.folder is None:
+        return None
+    missing = [folder for folder in (location.folder, *location.folder.parents) if not folder.exists()]
+    location.folder.mkdir(parents=True, exist_ok=True)
+    for folder in missing:
+        sync_folder(folder.parent)
+    return FolderLock(location.folder)
+
+
+def sync_all(location: Location, keys: Sequence[str]) -> None:
+    """Force files and the folders above them to the disk."""
+    for key in keys:
+        sync_file(location, key)
+    sync_folders(location, keys)
+
+
+def create_array(group: zarr.Group, spec: fmt.ArraySpec) -> None:
+    """One array of the format: zstd, a crc32c on every chunk, zeros written like any other value."""
+    group.create_array(
+        spec.name,
+        shape=spec.shape,
+        dtype=spec.dtype,
+        chunks=spec.chunks,
+        shards=spec.shards,
+        compressors=[ZstdCodec(level=ZSTD_LEVEL), Crc32cCodec()],
+        fill_value=False if spec.dtype == "bool" else 0,
+        dimension_names=spec.dimension_names,
+        config={"write_empty_chunks": True},
+    )
+
+
+def require_array(group: zarr.Group, name: str) -> zarr.Array[Any]:
+    """The array, or a StoreError that says what to do about its absence."""
+    array = get_array(group, name)
+    if array is None:
+        raise StoreError(f"array {name!r} is missing; the store is not whole, use --overwrite to start anew")
+    return array
+
+
+def open_for_writing(group: zarr.Group, name: str) -> zarr.Array[Any]:
+    """The array, writing zeros too: that setting is not stored on disk and opening forgets it."""
+    array = require_array(group, name)
+    return array.with_config({"write_empty_chunks": True})

@@ -1,0 +1,140 @@
+"""Writing a dataset: filled a task of 64 images at a time, lengthened by a larger number, filtered at the
+end.
+
+A task's arrays are written, forced to disk, and only then marked. It knows arrays, not what renders or
+labels.
+"""
+
+from __future__ import annotations
+
+import os
+
+import numpy as np
+import zarr
+
+from fstore import format as fmt
+from fstore.chunks import read_markers
+from fstore.creation import OpenGroup, create_group, open_for_writing, require_array, sync_all
+from fstore.errors import StoreError
+from fstore.location import ATTRIBUTE, Location, chunk_key, get_attribute
+from fstore.lock import FolderLock
+from fstore.shards import ShardWriter
+
+
+class DatasetWriter:
+    """A dataset being filled, a task of 64 images at a time. Made by ``fstore.create_dataset``."""
+
+    def __init__(self, location: Location, opened: OpenGroup, meta: fmt.DatasetMeta, num_images: int):
+        self.location = location
+        self.meta = meta
+        self.num_images = num_images
+        specs = [*fmt.dataset_arrays(meta, num_images), fmt.committed_array("dataset", num_images)]
+        self._shards = ShardWriter(location, opened.group, specs)
+        self._opened = opened
+
+    def close(self) -> None:
+        """Let other processes write. The end of the process, or of the object, does the same."""
+        if self._opened.lock:
+            self._opened.lock.release()
+
+    def pending_tasks(self) -> list[int]:
+        """Tasks with an image that is not committed, ascending; task t holds images 64 t to 64 t + 63."""
+        return sorted({int(i) // fmt.TASK_IMAGES for i in np.flatnonzero(~read_markers(self._opened.group))})
+
+    def task_images(self, task: int) -> range:
+        """Image indices of a task; the last one may be short."""
+        first = task * fmt.TASK_IMAGES
+        return range(first, min(first + fmt.TASK_IMAGES, self.num_images))
+
+    def write_task(self, task: int, parts: dict[str, np.ndarray]) -> None:
+        """Write a task's arrays whole, then commit its images.
+
+        Args:
+            task: its index.
+            parts: for n images: images (n, H, W, 3) uint8, labels (n, H, W) integer, divergence (n, H, W),
+                latents (n, D) float32, uncertainty (n,) float32.
+
+        Raises:
+            StoreError: a part is missing or its shape does not fit.
+        """
+        images = self.task_images(task)
+        # A task that an earlier, shorter run committed in part is whole on disk, and readers may have it
+        # open: keep it.
+        is_fresh = not read_markers(self._opened.group, images.start, images.stop).any()
+        for name, spec in self._shards.specs.items():
+            if name == "committed":
+                continue
+            if is_fresh:
+                self._shards.clear(name, task)
+            expected = (len(images), *spec.shape[1:])
+            found = parts[name].shape if name in parts else None
+            if found != expected:
+                raise StoreError(f"task {task}: array {name!r} has shape {found}, expected {expected}")
+            start = (images.start, *[0] * (len(expected) - 1))
+            self._shards.write(name, parts[name].astype(spec.dtype, copy=False), start)
+        self._shards.commit(images.start, len(images))
+
+
+def open_dataset(
+    path: str | os.PathLike[str], meta: fmt.DatasetMeta, num_images: int, overwrite: bool
+) -> DatasetWriter:
+    """See ``fstore.create_dataset``."""
+    location = Location.parse(path)
+    specs = [
+        *fmt.dataset_arrays(meta, num_images),
+        fmt.kept_array(num_images),
+        fmt.committed_array("dataset", num_images),
+    ]
+    opened = create_group(location, meta.to_attribute(), specs, overwrite, {})
+    # The longest: a run with a larger number that was killed while lengthening leaves some arrays short.
+    found = max(require_array(opened.group, spec.name).shape[0] for spec in specs)
+    if found > num_images:
+        raise StoreError(
+            f"{location}: holds {found} images, this run asks for {num_images}; ask for {found} or more, "
+            "or use --overwrite"
+        )
+    if any(require_array(opened.group, spec.name).shape[0] < num_images for spec in specs):
+        grow(opened.group, location, num_images)
+    return DatasetWriter(location, opened, meta, num_images)
+
+
+def write_kept(location: Location, kept: np.ndarray, keep: str, threshold: float) -> None:
+    """Replace the filter of a complete dataset: ``kept`` (N,) bool whole, then ``keep`` and ``threshold`` in
+    the attribute.
+    """
+    group = location.open_group("r+")
+    lock = None if location.folder is None else FolderLock(location.folder)
+    array = open_for_writing(group, "kept")
+    if array.shape != kept.shape:
+        raise StoreError(
+            f"{location}: kept has {array.shape[0]} places and the dataset {len(kept)} images; a run with a "
+            "larger "
+            "--num was cut off, run it again"
+        )
+    _set_filter(group, None, None)  # so that a kill between the two never shows the old share with a new mask
+    array[:] = kept
+    sync_all(location, [chunk_key(array, [i]) for i in range(-(-len(kept) // fmt.KEPT_CHUNK))])
+    _set_filter(group, keep, threshold)
+    sync_all(location, ["zarr.json"])
+    if lock is not None:
+        lock.release()
+
+
+def _set_filter(group: zarr.Group, keep: str | None, threshold: float | None) -> None:
+    attribute = get_attribute(group) or {}
+    attribute.update(keep=keep, threshold=threshold)
+    group.attrs.put({ATTRIBUTE: attribute})
+
+
+def grow(group: zarr.Group, location: Location, num_images: int) -> None:
+    """Lengthen every array of a dataset to ``num_images``; what it held stays. The filter is unset until the
+    end.
+    """
+    _set_filter(group, None, None)
+    # `committed` last: were it longer than the others, a reader would ask them for images that they do not
+    # have.
+    for name in sorted(group.array_keys(), key=lambda name: name == "committed"):
+        array = require_array(group, name)
+        if array.shape[0] < num_images:
+            array.resize((num_images, *array.shape[1:]))
+    sync_all(location, ["zarr.json", *(f"{name}/zarr.json" for name in group.array_keys())])

@@ -334,3 +334,88 @@ def test_a_config_file_in_the_folder_makes_the_commands_short(folder: Path) -> N
     done("synthesize")
     assert fstore.open("dataset.zarr").kept.sum() == 2
     assert json.loads(Path("interpreter/interpreter.json").read_text())["members"] == 2
+
+
+@pytest.fixture
+def dataset(folder: Path) -> Path:
+    """A finished dataset of 20 images, half of them kept."""
+    done(*extract())
+    done("train", *TRAIN)
+    done("synthesize", "--checkpoint", "in/checkpoint.pt", "--num", "20", "--keep", "0.5")
+    return Path("dataset.zarr")
+
+
+def test_verify_finds_a_filter_that_is_missing_damaged_or_wrong(dataset: Path) -> None:
+    kept = dataset / "kept" / "c" / "0"
+    whole = kept.read_bytes()
+    for spoil, says in (
+        (kept.unlink, "missing or empty"),
+        (lambda: kept.write_bytes(whole[:-1] + bytes([whole[-1] ^ 1])), "damaged"),
+        (
+            lambda: fstore.set_kept(dataset, np.arange(20) < 3, "0.5", 1.0),
+            "keeps 3 of 20 images, expected 10",
+        ),
+    ):
+        kept.write_bytes(whole)
+        spoil()
+        result = dgan("verify", dataset)
+        assert result.exit_code == 1
+        assert says in result.stderr
+        assert "Traceback" not in result.output
+    kept.unlink()
+    assert "unreadable" in done("info", dataset).stdout
+    done("filter", dataset, "--keep", "0.5")
+    assert kept.read_bytes() == whole
+
+
+def test_a_lengthening_cut_off_says_how_to_go_on(dataset: Path) -> None:
+    group = zarr.open_group(dataset, mode="r+")
+    for name in ("images", "labels", "kept"):
+        array = group[name]
+        array.resize((25, *array.shape[1:]))
+    synthesize = ["synthesize", "--checkpoint", "in/checkpoint.pt", "--keep", "0.5"]
+    assert "holds 25 images, this run asks for 20" in refused(*synthesize, "--num", "20")
+    assert "larger --num was cut off" in dgan("verify", dataset).stderr
+    assert "larger --num was cut off" in refused("filter", dataset, "--keep", "0.5")
+    done(*synthesize, "--num", "25")
+    assert fstore.verify_store(dataset).ok
+
+
+def test_overwrite_counts_the_room_that_it_frees(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from fstore.location import Location
+
+    done(*extract())
+    used = Location.parse("features.zarr").used_bytes()
+    monkeypatch.setattr(Location, "free_bytes", lambda self: int(used * 0.9))
+    assert "free" in refused(*extract("--store", "second.zarr"), code=1)
+    done(*extract("--overwrite"))
+
+
+def test_a_renamed_checkpoint_is_the_same_checkpoint(folder: Path) -> None:
+    done(*extract())
+    done("train", *TRAIN)
+    Path("in/checkpoint.pt").rename("in/renamed.pt")
+    words = [str(w).replace("checkpoint.pt", "renamed.pt") for w in extract()]
+    done(*words)
+    done(*words, "--overwrite")
+    assert "nothing to do" in done("train", *TRAIN).stdout
+    done("synthesize", "--checkpoint", "in/renamed.pt", "--num", "3")
+
+
+def test_the_demo_never_empties_a_folder_that_is_not_its_own(folder: Path) -> None:
+    Path("mine").mkdir()
+    done(*extract("--store", "mine/features.zarr"))
+    assert "no earlier demo" in refused("demo", "--out", "mine")
+    assert len(fstore.open("mine/features.zarr")) == 4
+
+
+def test_forcing_a_checkpoint_of_another_latent_size_is_refused_before_the_store(folder: Path) -> None:
+    from tiny import WIDTHS
+
+    from pipeline.models.stylegan1 import StyleGAN1
+
+    done(*extract())
+    done("train", *TRAIN)
+    torch.save(StyleGAN1(WIDTHS, 24).state_dict(), "other.pt")
+    assert "average latent" in refused("synthesize", "--num", "2", "--checkpoint", "other.pt", "--force")
+    assert not Path("dataset.zarr").exists()

@@ -271,3 +271,100 @@ def test_credentials_in_a_url_are_never_shown() -> None:
     from fstore.location import Location
 
     assert str(Location.parse("s3://key:secret@bucket/a.zarr?token=x")) == "s3://bucket/a.zarr"
+
+
+def test_a_store_has_one_writer_at_a_time(tmp_path: Path) -> None:
+    meta = make_meta()
+    writer = fstore.create(tmp_path / "s.zarr", meta, num_images=2, latent_shape=(8,))
+    for overwrite in (False, True):
+        with pytest.raises(StoreError, match="another process is writing there"):
+            fstore.create(tmp_path / "s.zarr", meta, num_images=2, latent_shape=(8,), overwrite=overwrite)
+    writer.close()
+    fill(tmp_path / "s.zarr", meta, num_images=2)
+    assert fstore.verify_store(tmp_path / "s.zarr").ok
+
+
+def test_a_committed_image_is_never_written_again(tmp_path: Path) -> None:
+    meta = make_meta()
+    fill(tmp_path / "s.zarr", meta, num_images=2, images=[0])
+    writer = fstore.create(tmp_path / "s.zarr", meta, num_images=2, latent_shape=(8,))
+    picture, mask = make_image(meta, 0)
+    with pytest.raises(StoreError, match="committed already"):
+        writer.write_image(0, make_maps(0), picture, mask, np.zeros(8, np.float32))
+    assert len(fstore.open(tmp_path / "s.zarr")) == 1
+
+
+@pytest.mark.parametrize("label", [4, 254, -1, 300])
+def test_a_label_of_no_class_is_refused_not_wrapped(tmp_path: Path, label: int) -> None:
+    meta = make_meta(num_classes=4)
+    writer = fstore.create(tmp_path / "s.zarr", meta, num_images=1, latent_shape=(8,))
+    picture, mask = make_image(meta, 0)
+    mask = mask.astype(np.int64)
+    mask[3, 3] = label
+    with pytest.raises(StoreError, match=f"label {label}, expected 0 to 3 or 255"):
+        writer.write_image(0, make_maps(0), picture, mask, np.zeros(8, np.float32))
+
+
+def test_overwriting_keeps_a_link_and_what_is_not_the_stores(tmp_path: Path) -> None:
+    meta = make_meta()
+    (tmp_path / "big-disk").mkdir()
+    (tmp_path / "s.zarr").symlink_to(tmp_path / "big-disk")
+    fill(tmp_path / "s.zarr", meta, num_images=1)
+    (tmp_path / "big-disk" / "notes.txt").write_text("mine")
+    fstore.create(tmp_path / "s.zarr", meta, num_images=1, latent_shape=(8,), overwrite=True)
+    assert (tmp_path / "s.zarr").is_symlink()
+    assert (tmp_path / "big-disk" / "notes.txt").read_text() == "mine"
+    assert len(fstore.open(tmp_path / "s.zarr")) == 0
+    (tmp_path / "dangling.zarr").symlink_to(tmp_path / "nowhere")
+    with pytest.raises(StoreError, match="link to"):
+        fill(tmp_path / "dangling.zarr", meta)
+
+
+@pytest.mark.parametrize("cut", [0, 1, 3, 5])
+def test_an_overwrite_cut_off_at_any_moment_is_begun_again(
+    tmp_path: Path, cut: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    meta = make_meta()
+    fill(tmp_path / "s.zarr", meta)
+    remove, removed = shutil.rmtree, []
+
+    def cut_off(path: Path) -> None:
+        if len(removed) == cut:
+            raise KeyboardInterrupt
+        removed.append(path)
+        remove(path)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(shutil, "rmtree", cut_off)
+        with pytest.raises(KeyboardInterrupt):
+            fstore.create(tmp_path / "s.zarr", meta, num_images=3, latent_shape=(8,), overwrite=True)
+    with pytest.raises(StoreError, match="cut off"):
+        fstore.open(tmp_path / "s.zarr")
+    fill(tmp_path / "s.zarr", meta)
+    assert fstore.verify_store(tmp_path / "s.zarr").ok
+
+
+def test_a_strided_read_touches_only_the_range_it_needs(tmp_path: Path) -> None:
+    from fstore.reader import _View
+
+    whole = np.arange(5 * 7 * 9).reshape(5, 7, 9)
+    asked = []
+
+    def read(region: tuple[tuple[int, int], ...]) -> np.ndarray:
+        asked.append(region)
+        return whole[tuple(slice(a, b) for a, b in region)]
+
+    view = _View(whole.shape, "int64", np.arange(5), read)
+    for key in [np.s_[1:2, 2:6:3, 0:4], np.s_[::2, -1, ::-2], np.s_[4, 6:1:-2], np.s_[0:0, 1], np.s_[:, 5:2]]:
+        assert np.array_equal(view[key], whole[key])
+    assert asked[0] == ((1, 2), (2, 6), (0, 4))
+
+
+def test_a_url_without_its_library_is_one_clear_line() -> None:
+    try:
+        import s3fs  # noqa: F401
+    except ImportError:
+        with pytest.raises(StoreError, match=r"s3://bucket/x.zarr: .*dgan\[remote\]"):
+            fstore.open("s3://bucket/x.zarr")
+    else:
+        pytest.skip("s3fs is installed here")

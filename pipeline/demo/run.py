@@ -146,9 +146,8 @@ def write_picture(store: str, path: Path) -> None:
     )
     images = dataset.images.compute()[chosen]  # [n, H, W, 3]
     labels = palette[dataset.labels.compute()[chosen]]
-    divergence = dataset.divergence.compute()[chosen].astype(np.float32) / np.log(
-        dataset.meta.interpreter["members"]
-    )
+    divergence = dataset.divergence.compute()[chosen].astype(np.float32)
+    divergence /= max(float(divergence.max()), 1e-6)  # the brightest pixel of the picture is white
     heat = np.stack(
         [np.clip(divergence * 3 - i, 0, 1) for i in range(3)], axis=-1
     )  # black, red, yellow, white

@@ -21,43 +21,6 @@ SCORES = ("top10", "mean", "sum")
 DEFAULT_CHUNK_PIXELS = 4096
 
 
-class EnsembleTally:
-    """Votes, mean probabilities and mean entropy of P pixels, collected one member at a time.
-
-    Members may thus be run one after another over a whole image: what is held is 2 x [P, K] and [P], never
-    members x P x K.
-    """
-
-    def __init__(self, num_pixels: int, num_classes: int, device: torch.device | str = "cpu") -> None:
-        self.num_members = 0
-        self._votes = torch.zeros(num_pixels, num_classes, dtype=torch.int16, device=device)
-        self._probability = torch.zeros(num_pixels, num_classes, device=device)
-        self._entropy = torch.zeros(num_pixels, device=device)
-
-    def add(self, logits: Tensor, pixels: slice = slice(None), *, is_new_member: bool = True) -> None:
-        """One member's logits [P, K], or those of a slice of the pixels.
-
-        A member that comes in several slices is counted once: ``is_new_member`` at its first slice only.
-        """
-        probability = logits.float().softmax(1)  # [P, K]
-        winner = logits.argmax(1, keepdim=True)  # the first of equal maxima: the lowest id
-        self._votes[pixels].scatter_add_(1, winner, torch.ones_like(winner, dtype=torch.int16))
-        self._probability[pixels] += probability
-        self._entropy[pixels] += entropy(probability)
-        self.num_members += int(is_new_member)
-
-    def labels(self) -> Tensor:
-        """Majority vote [P] int64, ties to the lowest class id."""
-        return self._votes.argmax(1)
-
-    def divergence(self) -> Tensor:
-        """Jensen-Shannon divergence [P] float32 in nats, in [0, ln(members)]."""
-        if self.num_members < 1:
-            raise ValueError("no member has been added, expected at least one")
-        mean = self._probability / self.num_members  # [P, K]
-        return _bounded(entropy(mean) - self._entropy / self.num_members, self.num_members)
-
-
 def entropy(probability: Tensor) -> Tensor:
     """Shannon entropy in nats over the last axis; 0 ln 0 is 0."""
     return torch.special.entr(probability).sum(-1)

@@ -13,7 +13,6 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 from pipeline.labelling import (
-    EnsembleTally,
     confusion,
     divergence_limit,
     divergence_to_float16,
@@ -47,13 +46,6 @@ def brute_force_divergence(logits: Tensor) -> list[float]:
     ]
 
 
-def tally(logits: Tensor) -> EnsembleTally:
-    running = EnsembleTally(*logits.shape[1:])
-    for member in logits:
-        running.add(member)
-    return running
-
-
 @given(sizes, st.integers(1, 3))
 def test_vote_is_the_commonest_class_and_ties_go_to_the_lowest_id(
     size: tuple[int, int, int, int], levels: int
@@ -64,7 +56,6 @@ def test_vote_is_the_commonest_class_and_ties_go_to_the_lowest_id(
         winners = [max(range(len(row)), key=lambda k: (row[k], -k)) for row in pixel.tolist()]
         expected.append(max(range(size[2]), key=lambda k: (winners.count(k), -k)))
     assert vote(logits).tolist() == expected
-    assert tally(logits).labels().tolist() == expected
 
 
 @given(sizes, scales)
@@ -72,18 +63,17 @@ def test_divergence_is_the_definition_within_its_bounds(
     size: tuple[int, int, int, int], scale: float
 ) -> None:
     logits = random_logits(size, scale)
-    for divergence in (js_divergence(logits.softmax(2)), tally(logits).divergence()):
-        assert divergence.dtype == torch.float32
-        np.testing.assert_allclose(divergence, brute_force_divergence(logits), atol=2e-6)
-        assert divergence.min() >= 0
-        assert divergence.max().item() <= math.log(size[0])
+    divergence = js_divergence(logits.softmax(2))
+    assert divergence.dtype == torch.float32
+    np.testing.assert_allclose(divergence, brute_force_divergence(logits), atol=2e-6)
+    assert divergence.min() >= 0
+    assert divergence.max().item() <= math.log(size[0])
 
 
 @given(sizes, scales)
 def test_divergence_is_zero_where_members_agree(size: tuple[int, int, int, int], scale: float) -> None:
     logits = random_logits(size, scale)[:1].expand(size[0], -1, -1)
     assert js_divergence(logits.softmax(2)).max() < 1e-6
-    assert tally(logits).divergence().max() < 1e-6
 
 
 @given(st.integers(1, 12), st.integers(0, 5))
@@ -92,7 +82,6 @@ def test_divergence_is_ln_of_the_members_where_each_is_sure_of_another_class(
 ) -> None:
     probabilities = torch.eye(members, members + spare)[:, None]  # [E, 1, K]
     assert js_divergence(probabilities).item() == pytest.approx(math.log(members), abs=1e-6)
-    assert tally(probabilities * 200).divergence().item() == pytest.approx(math.log(members), abs=1e-6)
 
 
 def test_divergence_averages_probabilities_not_logits() -> None:
@@ -118,22 +107,6 @@ def test_divergence_stored_as_float16_stays_within_its_bounds() -> None:
     assert stored.dtype == torch.float16
     assert stored[2].item() <= math.log(10)
     assert stored[:2].tolist() == [0, 1]
-
-
-def test_a_tally_takes_members_in_slices() -> None:
-    logits = random_logits((3, 8, 4, 0))
-    running = EnsembleTally(8, 4)
-    for member in logits:
-        for start in (0, 3, 6):
-            running.add(member[start : start + 3], slice(start, start + 3), is_new_member=start == 0)
-    assert running.num_members == 3
-    assert torch.equal(running.labels(), vote(logits))
-    torch.testing.assert_close(running.divergence(), js_divergence(logits.softmax(2)), atol=1e-6, rtol=0)
-
-
-def test_a_tally_without_members_is_refused() -> None:
-    with pytest.raises(ValueError, match="at least one"):
-        EnsembleTally(3, 2).divergence()
 
 
 @pytest.mark.parametrize(

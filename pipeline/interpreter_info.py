@@ -20,12 +20,16 @@ _UNSEMANTIC = ("training.buffer_mb", "generator.checkpoint")
 
 @dataclass(frozen=True)
 class EpochMetrics:
-    """What one epoch reached. ``steps`` so far, mean ``loss``, ``miou`` on held-out pixels, None without."""
+    """What one epoch reached. ``steps`` so far, mean ``loss``, ``miou`` on held-out pixels, None without.
+
+    A ``final`` epoch came after the stopping rule had spoken, over all images, the held-out ones too.
+    """
 
     epoch: int
     steps: int
     loss: float
     miou: float | None
+    final: bool = False
 
 
 @dataclass(frozen=True)

@@ -22,6 +22,7 @@ class Learner:
     def __init__(self, ensemble: InterpreterEnsemble, learning_rate: float) -> None:
         self.ensemble = ensemble
         self._adam = torch.optim.Adam(ensemble.parameters(), lr=learning_rate, fused=True)
+        self._learning_rate = learning_rate
         self._best: dict[str, Tensor] = {}
 
     @property
@@ -29,8 +30,11 @@ class Learner:
         """Where the tensors lie."""
         return self.ensemble.weight1.device
 
-    def step(self, batch: Batch) -> Tensor:
-        """One optimisation step. Returns the cross-entropy, averaged over the batch and the members."""
+    def step(self, batch: Batch, share: float = 1.0) -> Tensor:
+        """One optimisation step at ``share`` of the learning rate.
+
+        Returns the cross-entropy, averaged over the batch and the members.
+        """
         features = torch.from_numpy(batch.features).to(self.device)  # [E, B, C]: half the bytes to move
         features = features.to(self.ensemble.weight1.dtype)
         labels = torch.from_numpy(batch.labels).to(self.device)  # [E, B]
@@ -39,6 +43,8 @@ class Learner:
         members, size = labels.shape
         loss = F.cross_entropy(logits.flatten(0, 1), labels.flatten(), reduction="sum") / size
         loss.backward()
+        for group in self._adam.param_groups:
+            group["lr"] = share * self._learning_rate
         self._adam.step()
         return loss.detach() / members
 

@@ -99,6 +99,7 @@ class TrainConfig:
     held_out: float = key(0.125, number("a number with 0 <= held_out < 1", lambda part: 0 <= part < 1))
     patience: int = key(3, POSITIVE)  # epochs without a better validation mIoU
     max_epochs: int = key(30, POSITIVE)
+    final_epochs: int = key(3, integer(0))  # then over all images; 0 keeps the best epoch's weights
     epoch_pixels: int | None = key(None, POSITIVE)
     validation_pixels: int = key(20000, POSITIVE)
     buffer_mb: int = key(512, POSITIVE)

@@ -1,4 +1,4 @@
-"""The benchmark programs run, at toy sizes, and print their tables; what they compute beside timing is right."""
+"""The benchmark programs run at toy sizes and print their tables; what they compute is right."""
 
 from __future__ import annotations
 
@@ -88,7 +88,7 @@ def test_released_procedure_is_compared_with_the_pipeline(capsys: pytest.Capture
 
 
 def test_released_rule_stops_after_51_batches_in_a_row_without_a_better_loss() -> None:
-    from benchmarks.released_procedure import stops
+    from benchmarks.released import stops
 
     best, failures, checked = float("inf"), 0, 0
     for loss in [1.0, *[2.0] * 50, 0.5, *[0.5] * 60]:
@@ -100,7 +100,7 @@ def test_released_rule_stops_after_51_batches_in_a_row_without_a_better_loss() -
 
 
 def test_released_classifier_learns_and_ends_in_evaluation_mode() -> None:
-    from benchmarks.released_procedure import train_member
+    from benchmarks.released import train_member
 
     torch.manual_seed(0)
     labels = torch.arange(640) % 2

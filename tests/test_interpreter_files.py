@@ -92,7 +92,7 @@ def test_the_folder_holds_two_files_with_documented_names(tmp_path: Path) -> Non
     document = json.loads((folder / "interpreter.json").read_text())
     assert document["classes"][1] == {"id": 1, "name": "skin", "color": "#aabbcc"}
     assert document["generator"]["sha256"] == "ab" * 32
-    assert document["epochs"][1] == {"epoch": 1, "steps": 20, "loss": 0.6, "miou": 0.4}
+    assert document["epochs"][1] == {"epoch": 1, "steps": 20, "loss": 0.6, "miou": 0.4, "final": False}
 
 
 def test_saving_the_same_twice_gives_the_same_bytes(tmp_path: Path) -> None:

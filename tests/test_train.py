@@ -16,10 +16,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from torch import Tensor
 
 import fstore
 from fstore.format import ClassInfo, DatasetMeta, FeatureMeta, LayerInfo
 from fstore.location import Location
+from fstore.reader import FeatureStore
+from fstore.sampler import Batch, StratifiedChunkSampler
 from pipeline.errors import RunError, UsageError
 from pipeline.interpreter_files import load_interpreter, load_state
 from pipeline.labelling import label_pixels
@@ -30,7 +33,14 @@ from pipeline.stages.train import dry_run, open_features, plan_train, train
 CLASSES = (ClassInfo(0, "sky", "#0000ff"), ClassInfo(1, "earth", "#884400"), ClassInfo(2, "sun", "#ffff00"))
 HEIGHT, WIDTH, IGNORE = 32, 40, 255
 SMALL = TrainConfig(
-    members=3, batch_size=32, max_epochs=4, epoch_pixels=640, hidden=(8, 6), buffer_mb=8, patience=99
+    members=3,
+    batch_size=32,
+    max_epochs=4,
+    epoch_pixels=640,
+    hidden=(8, 6),
+    buffer_mb=8,
+    patience=99,
+    final_epochs=0,
 )
 
 
@@ -221,6 +231,67 @@ def test_a_killed_run_ends_with_the_files_of_an_undisturbed_one(
     assert contents(config.out) == contents(undisturbed.out)
 
 
+def learnt_rates(monkeypatch: pytest.MonkeyPatch, store: Path, config: TrainConfig) -> list[float]:
+    """The learning rate of every step of a run, as a share of the configured one."""
+    rates: list[float] = []
+    step = stage.Learner.step
+
+    def recorded(self: stage.Learner, batch: Batch, share: float = 1.0) -> Tensor:
+        rates.append(share)
+        return step(self, batch, share)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(stage.Learner, "step", recorded)
+        train(store, replace(config, out=config.out.with_name("rates")))
+    return rates
+
+
+def test_final_epochs_see_every_image_and_their_weights_are_kept(
+    store: Path, config: TrainConfig, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    seen: list[tuple[int, ...]] = []
+    make_sampler = stage.make_sampler
+
+    def recorded(
+        opened: FeatureStore, settings: TrainConfig, images: tuple[int, ...]
+    ) -> StratifiedChunkSampler:
+        seen.append(images)
+        return make_sampler(opened, settings, images)
+
+    monkeypatch.setattr(stage, "make_sampler", recorded)
+    config = replace(config, max_epochs=2, final_epochs=2)
+    plan = stage.plan_train(stage.open_features(store), config)
+    seen.clear()
+    info = train(store, config).info
+    everything = tuple(sorted(plan.split.training + plan.split.held_out))
+    assert len(everything) > len(plan.split.training)
+    assert seen[1:] == [plan.split.training] * 2 + [everything] * 2  # the first one is planning's
+    assert [epoch.final for epoch in info.epochs] == [False, False, True, True]
+    assert [epoch.miou is None for epoch in info.epochs] == [False, False, True, True]
+    assert info.best_epoch in (0, 1)
+    assert learnt_rates(monkeypatch, store, config) == pytest.approx(
+        [1.0] * 40 + [1 - step / 40 for step in range(40)], abs=1e-9
+    )
+    short = train(store, replace(config, final_epochs=1, out=config.out.with_name("short")))
+    longer = train(store, replace(config, final_epochs=2, out=config.out.with_name("longer")))
+    assert not torch.equal(short.ensemble.weight1, longer.ensemble.weight1)
+
+
+def test_a_run_killed_in_its_final_epochs_ends_with_the_files_of_an_undisturbed_one(
+    store: Path, config: TrainConfig, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    config = replace(config, max_epochs=2, final_epochs=3)
+    undisturbed = replace(config, out=config.out.with_name("undisturbed"))
+    train(store, undisturbed)
+    for last in (2, 4):
+        with monkeypatch.context() as patched:
+            kill_before_epoch(patched, last)
+            with pytest.raises(Killed):
+                train(store, config)
+    train(store, config)
+    assert contents(config.out) == contents(undisturbed.out)
+
+
 def test_a_run_killed_in_its_first_epoch_begins_again(
     store: Path, config: TrainConfig, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -390,7 +461,7 @@ def test_a_run_ended_by_sigkill_goes_on(store: Path, config: TrainConfig) -> Non
         "torch.set_num_threads(1)\n"
         "from pipeline.settings import TrainConfig; from pipeline.stages.train import train\n"
         "train(sys.argv[1], TrainConfig(members=3, batch_size=32, max_epochs=40, epoch_pixels=640,"
-        " hidden=(8, 6), buffer_mb=8, patience=99, out=Path(sys.argv[2])))"
+        " hidden=(8, 6), buffer_mb=8, patience=99, final_epochs=0, out=Path(sys.argv[2])))"
     )
     command = [sys.executable, "-c", program, str(store), str(config.out)]
     for _ in range(3):

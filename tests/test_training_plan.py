@@ -18,7 +18,7 @@ from pipeline.training_plan import (
     TrainPlan,
     best_epoch,
     choose_validation,
-    is_finished,
+    is_stopped,
     split_images,
 )
 
@@ -113,7 +113,7 @@ def test_the_best_epoch(metrics: list[EpochMetrics], expected: int) -> None:
     ],
 )
 def test_the_stopping_rule(metrics: list[EpochMetrics], config: TrainConfig, finished: bool) -> None:
-    assert is_finished(metrics, config) is finished
+    assert is_stopped(metrics, config) is finished
 
 
 PLAN = TrainPlan(

@@ -9,7 +9,8 @@ from __future__ import annotations
 import hashlib
 import math
 import os
-from collections.abc import Callable, Iterable
+import sys
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import asdict, replace
 from datetime import UTC, datetime
 from itertools import islice
@@ -55,6 +56,7 @@ from pipeline.training_plan import (
     best_epoch,
     choose_validation,
     is_finished,
+    is_stopped,
     split_images,
 )
 
@@ -107,8 +109,11 @@ def summary(info: InterpreterInfo) -> str:
     """One line on what a trained interpreter reached."""
     best = info.epochs[info.best_epoch or 0]
     quality = f"loss {best.loss:.4f}" if best.miou is None else f"mIoU {best.miou:.4f} on held-out images"
+    num_final = sum(epoch.final for epoch in info.epochs)
+    then = f", then {num_final} epochs over all images" if num_final else ""
     num_epochs, num_steps = len(info.epochs), info.epochs[-1].steps
-    return f"{info.members} members, {num_steps:,} steps, {num_epochs} epochs; best: {best.epoch}, {quality}"
+    length = f"{num_steps:,} steps, {num_epochs} epochs"
+    return f"{info.members} members, {length}; best: {best.epoch}, {quality}{then}"
 
 
 def dry_run(store_path: str | os.PathLike[str], config: TrainConfig, *, on_gpu: bool = False) -> list[str]:
@@ -215,34 +220,46 @@ def _run_epochs(
     learner: Learner,
     folder: Path,
 ) -> InterpreterInfo:
-    """Train until the stopping rule says so, saving the state after every epoch."""
-    if is_finished(info.epochs, plan.config):
+    """Train until the stopping rule says so, then over all images, saving the state after every epoch."""
+    if is_finished(info.epochs, plan):
         return info
-    sampler = make_sampler(store, plan.config, plan.split.training)
     with progress("training", plan.max_steps, "steps", info.epochs[-1].steps if info.epochs else 0) as bar:
         bar.status("reading the validation pixels")
         truth, features = _read_validation(store, plan)
-        while not is_finished(info.epochs, plan.config):
+        while not is_finished(info.epochs, plan):
             epoch, done = len(info.epochs), info.epochs[-1].steps if info.epochs else 0
-            num_steps = min(sampler.steps_per_epoch, plan.max_steps - done)
-            loss = _run_epoch(learner, islice(sampler.epoch(epoch), num_steps), epoch, bar)
-            miou = None if truth is None else _validate(learner.ensemble, features, truth)
-            metrics = EpochMetrics(epoch, done + num_steps, loss, miou)
+            final = is_stopped(info.epochs, plan.config)
+            held_out = plan.split.held_out if final else ()
+            sampler = make_sampler(store, plan.config, tuple(sorted(plan.split.training + held_out)))
+            num_steps = min(sampler.steps_per_epoch, (plan.config.steps or sys.maxsize) - done)
+            shares = _rate_shares(sum(m.final for m in info.epochs), plan.final_epochs, num_steps, final)
+            batches = zip(sampler.epoch(epoch), shares, strict=False)
+            loss = _run_epoch(learner, islice(batches, num_steps), epoch, bar)
+            miou = None if truth is None or final else _validate(learner.ensemble, features, truth)
+            metrics = EpochMetrics(epoch, done + num_steps, loss, miou, final)
             best = best_epoch((*info.epochs, metrics))
             info = with_epoch(info, metrics, best)
-            if best == epoch:
+            if final or best == epoch:
                 learner.remember_best()
             save_state(folder, TrainingState(info, learner.tensors()))
             bar.status(f"epoch {epoch}: loss {loss:.4f}" + ("" if miou is None else f", mIoU {miou:.4f}"))
     return info
 
 
-def _run_epoch(learner: Learner, batches: Iterable[Batch], epoch: int, bar: Bar) -> float:
+def _rate_shares(num_done: int, num_epochs: int, num_steps: int, final: bool) -> Iterator[float]:
+    """The share of the learning rate at each step of an epoch: all of it, but falling linearly to zero over
+    the final epochs, which averages the noise of small batches out of the weights.
+    """
+    for step in range(num_steps):
+        yield 1 - (num_done * num_steps + step) / (num_epochs * num_steps) if final else 1.0
+
+
+def _run_epoch(learner: Learner, batches: Iterable[tuple[Batch, float]], epoch: int, bar: Bar) -> float:
     """Mean loss of an epoch's steps. Raises RunError where it is not finite."""
     total = torch.zeros((), dtype=torch.float64, device=learner.device)
     num_steps = 0
-    for batch in batches:
-        total += learner.step(batch)
+    for batch, share in batches:
+        total += learner.step(batch, share)
         num_steps += 1
         bar.advance(1)
     loss = float(total) / num_steps

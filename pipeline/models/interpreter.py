@@ -182,7 +182,7 @@ class InterpreterEnsemble(nn.Module):
 
 
 def _initial_member(num_classes: int, channels: int, widths: tuple[int, int], seed: int) -> dict[str, Tensor]:
-    """The released initialisation: weights N(0, 0.02), biases 0, BatchNorm weights N(1, 0.02)."""
+    """The released initialisation: linear weights N(0, 0.02), biases 0, BatchNorm as torch makes it."""
     generator = torch.Generator().manual_seed(seed)
     sizes = (channels, *widths, num_classes)
     member: dict[str, Tensor] = {}
@@ -191,7 +191,7 @@ def _initial_member(num_classes: int, channels: int, widths: tuple[int, int], se
         member[f"weight{layer}"] = torch.randn(num_out, num_in, generator=generator) * INIT_STD
         member[f"bias{layer}"] = torch.zeros(num_out)
         if layer < 3:
-            member[f"norm{layer}_weight"] = 1 + torch.randn(num_out, generator=generator) * INIT_STD
+            member[f"norm{layer}_weight"] = torch.ones(num_out)
             member[f"norm{layer}_bias"] = torch.zeros(num_out)
             member[f"norm{layer}_mean"] = torch.zeros(num_out)
             member[f"norm{layer}_var"] = torch.ones(num_out)

@@ -1,0 +1,143 @@
+"""Time, peak memory and tables for the benchmark programs. It knows nothing of what they measure."""
+
+from __future__ import annotations
+
+import os
+import platform
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from statistics import median
+
+POLL_SECONDS = 0.02
+ROOT = Path(__file__).resolve().parent.parent
+DGAN = (sys.executable, "-c", "from pipeline.cli import main; main(prog_name='dgan')")
+
+
+@dataclass(frozen=True)
+class ChildRun:
+    """What one child process took: wall time, peak resident set, and what it printed."""
+
+    seconds: float
+    peak_bytes: int
+    output: str
+
+
+def run_child(command: Sequence[str], folder: Path | None = None) -> ChildRun:
+    """Run a command to its end. Raises RuntimeError with its output when it fails.
+
+    The peak is the kernel's high-water mark of the child's own address space, read again and again while it
+    runs. ``wait4`` alone would not do, because its figure begins at the size of the process that started the
+    child; it is used where there is no ``/proc``.
+    """
+    path = os.pathsep.join([str(ROOT), os.environ.get("PYTHONPATH", "")])
+    with tempfile.TemporaryFile("w+") as output:
+        start = time.perf_counter()
+        child = subprocess.Popen(
+            command,
+            cwd=folder,
+            stdout=output,
+            stderr=subprocess.STDOUT,
+            env={**os.environ, "PYTHONPATH": path},
+        )
+        peak = 0
+        while True:
+            peak = max(peak, _high_water_bytes(child.pid))
+            finished, status, usage = os.wait4(child.pid, os.WNOHANG)
+            if finished:
+                break
+            time.sleep(POLL_SECONDS)
+        seconds = time.perf_counter() - start
+        child.returncode = os.waitstatus_to_exitcode(status)
+        output.seek(0)
+        text = output.read()
+    if child.returncode:
+        raise RuntimeError(f"{' '.join(command)} ended with {child.returncode}: {text[-2000:]}")
+    unit = 1 if sys.platform == "darwin" else 1024
+    return ChildRun(seconds, peak or usage.ru_maxrss * unit, text)
+
+
+def imports_peak_bytes() -> int:
+    """Peak memory of a process that imports what extraction imports and does nothing."""
+    return run_child([sys.executable, "-c", "import pipeline.stages.extract, dask.array"]).peak_bytes
+
+
+def _high_water_bytes(process: int) -> int:
+    try:
+        lines = Path(f"/proc/{process}/status").read_text().splitlines()
+    except OSError:
+        return 0
+    found = [line.split()[1] for line in lines if line.startswith("VmHWM")]
+    return int(found[0]) * 1024 if found else 0
+
+
+def median_seconds(work: Callable[[], object], repeats: int) -> float:
+    """The median wall time of ``repeats`` calls."""
+    return median(seconds_of(work) for _ in range(repeats))
+
+
+def seconds_of(work: Callable[[], object]) -> float:
+    """The wall time of one call."""
+    start = time.perf_counter()
+    work()
+    return time.perf_counter() - start
+
+
+def drop_cached(folder: Path) -> None:
+    """Ask the kernel to forget the files' pages. A cache below it, such as a host's, may still have them."""
+    if not hasattr(os, "posix_fadvise"):
+        return
+    for file in [folder] if folder.is_file() else [p for p in folder.rglob("*") if p.is_file()]:
+        descriptor = os.open(file, os.O_RDONLY)
+        try:
+            os.fsync(descriptor)
+            os.posix_fadvise(descriptor, 0, 0, os.POSIX_FADV_DONTNEED)
+        finally:
+            os.close(descriptor)
+
+
+@contextmanager
+def working_folder(folder: Path | None) -> Iterator[Path]:
+    """``folder`` itself, created and kept, or a temporary one."""
+    if folder is not None:
+        folder.mkdir(parents=True, exist_ok=True)
+        yield folder
+        return
+    with tempfile.TemporaryDirectory(prefix="dgan-bench-") as made:
+        yield Path(made)
+
+
+def machine() -> str:
+    """Processor, cores, memory and load of this machine, in one line: figures mean little without it."""
+    name = platform.processor() or platform.machine()
+    cpuinfo = Path("/proc/cpuinfo")
+    if cpuinfo.exists():
+        models = [
+            line.split(":", 1)[1].strip()
+            for line in cpuinfo.read_text().splitlines()
+            if line.startswith("model name")
+        ]
+        name = models[0] if models else name
+    memory = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE") / 1e9
+    load = os.getloadavg()[0]
+    python = platform.python_version()
+    return f"{os.cpu_count()} cores {name}, {memory:.0f} GB, load average {load:.1f}, Python {python}"
+
+
+def print_table(title: str, columns: Sequence[str], rows: Sequence[Sequence[object]]) -> None:
+    """A table as wide as it needs to be, also into a file; all columns but the first are right-aligned."""
+    from rich.console import Console
+    from rich.table import Table
+
+    table = Table(title=title, title_justify="left")
+    for index, column in enumerate(columns):
+        table.add_column(column, justify="right" if index else "left", no_wrap=True)
+    for row in rows:
+        table.add_row(*[str(cell) for cell in row])
+    width = sum(max(len(str(row[i])) for row in [columns, *rows]) + 3 for i in range(len(columns))) + 1
+    Console(width=max(width, 40, len(title) + 1)).print(table)

@@ -1,7 +1,7 @@
 """What a run will cost, told before it starts: disk, memory, time; and the refusal of one that the disk
 cannot hold.
 
-Pure arithmetic on a store's meta, but for ``check_disk``, which asks the file system.
+Arithmetic on a store's meta; ``check_disk`` and ``committed_images`` ask the file system.
 """
 
 from __future__ import annotations
@@ -11,8 +11,10 @@ import sys
 from dataclasses import replace
 from math import prod
 
+import fstore
 from fstore import format as fmt
 from fstore.display import human_bytes
+from fstore.errors import StoreError
 from fstore.location import Location
 from pipeline.errors import RunError
 from pipeline.models.generator import Generator
@@ -77,6 +79,16 @@ def pyramid_note(meta: fmt.FeatureMeta, num_images: int) -> str | None:
         f"{human_bytes(pyramid)} "
         f"({dense / pyramid:.0f}x less), read through `fstore`"
     )
+
+
+def committed_images(location: Location) -> int:
+    """Images that an earlier run has written; their share of the disk is already taken."""
+    if location.state() != "store":
+        return 0
+    try:
+        return len(fstore.open(location.target))
+    except StoreError:
+        return 0
 
 
 def check_disk(location: Location, needed: int, what: str, way_out: str, *, overwrite: bool = False) -> None:

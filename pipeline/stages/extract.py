@@ -18,7 +18,6 @@ import torch
 import fstore
 from fstore import format as fmt
 from fstore.display import human_bytes, human_duration
-from fstore.errors import StoreError
 from fstore.location import Location
 from pipeline import resources
 from pipeline.annotations import Annotations, default_palette, load_masks
@@ -257,7 +256,7 @@ def extract(
         OverflowError16: a feature does not fit float16.
     """
     location = Location.parse(job.store)
-    done = 0 if overwrite else _committed(location)
+    done = 0 if overwrite else resources.committed_images(location)
     _check_disk(job, location, done, overwrite)
     writer = fstore.create(
         job.store,
@@ -285,16 +284,6 @@ def extract(
         f"{location}: {job.num_images} images committed, features ({job.num_images}, {job.meta.height}, "
         f"{job.meta.width}, " + (f"{job.meta.channels}) float16, layout {job.meta.layout}")
     )
-
-
-def _committed(location: Location) -> int:
-    """Images that an earlier run has written; their share of the disk is already taken."""
-    if location.state() != "store":
-        return 0
-    try:
-        return len(fstore.open(location.target))
-    except StoreError:
-        return 0
 
 
 def _check_disk(job: ExtractJob, location: Location, done: int, overwrite: bool) -> None:

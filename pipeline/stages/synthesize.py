@@ -20,7 +20,6 @@ from torch import Tensor
 import fstore
 from fstore import format as fmt
 from fstore.display import human_bytes, human_duration
-from fstore.errors import StoreError
 from fstore.interpolate import concatenate_block, to_stored
 from fstore.location import Location
 from pipeline import resources
@@ -187,7 +186,7 @@ def synthesize(job: SynthesizeJob, device: torch.device, *, overwrite: bool = Fa
     """
     config = job.config
     location = Location.parse(config.store)
-    left = config.num - (0 if overwrite else _committed(location))
+    left = config.num - (0 if overwrite else resources.committed_images(location))
     needed = resources.dataset_bytes(job.meta, max(left, 0))
     way_out = "make room, or ask for fewer with --num"
     resources.check_disk(location, needed, f"a dataset of {left} more images", way_out, overwrite=overwrite)
@@ -201,15 +200,6 @@ def synthesize(job: SynthesizeJob, device: torch.device, *, overwrite: bool = Fa
                 writer.write_task(task, _task(job, renderer, writer.task_images(task), bar.advance))
     writer.close()
     return set_filter(config.store, config.keep)
-
-
-def _committed(location: Location) -> int:
-    if location.state() != "store":
-        return 0
-    try:
-        return len(fstore.open(location.target))
-    except StoreError:
-        return 0
 
 
 def _renderer(job: SynthesizeJob, device: torch.device) -> Renderer:

@@ -41,6 +41,11 @@ class OpenGroup:
     is_new: bool
     lock: FolderLock | None
 
+    def close(self) -> None:
+        """Let others write."""
+        if self.lock is not None:
+            self.lock.release()
+
 
 def create_group(
     location: Location,
@@ -56,23 +61,50 @@ def create_group(
     place or another process writes there, MismatchError where a store was begun with other settings.
     """
     attribute = json.loads(json.dumps(attribute, allow_nan=False))  # as it reads back from disk
-    state = location.state()
-    if state == "foreign":
-        raise StoreError(f"{location}: exists and is not a store of this program; choose another --store")
+    _refuse_foreign(location)
     lock = _lock(location)
-    if state == "creating" or (state == "store" and overwrite):
-        if state == "store":
-            location.open_group("r+").attrs.put({ATTRIBUTE: {"creating": True}})
-            sync_all(location, ["zarr.json"])
-        location.empty(fmt.TOP_LEVEL)
-        state = "absent"
+    try:
+        _refuse_foreign(location)  # again: it may have changed before the lock was held
+        state = location.state()
+        if state == "store" and not overwrite:
+            return OpenGroup(_resume(location, attribute), False, lock)
+        if state != "absent":
+            _empty(location, state)
+        return OpenGroup(_create(location, attribute, arrays, small), True, lock)
+    except BaseException:
+        if lock is not None:
+            lock.release()
+        raise
+
+
+def _refuse_foreign(location: Location) -> None:
+    if location.state() == "foreign":
+        raise StoreError(f"{location}: exists and is not a store of this program; choose another --store")
+
+
+def _resume(location: Location, attribute: dict[str, Any]) -> zarr.Group:
+    location.sweep()
+    group = location.open_group("r+")
+    found = get_attribute(group) or {}
+    fmt.check_attribute(found, attribute["kind"], str(location))
+    fmt.check_same(found, attribute, str(location))
+    return group
+
+
+def _empty(location: Location, state: str) -> None:
+    """Delete a store, or what is left of one, so that it is begun again if the deletion is cut off."""
     if state == "store":
-        location.sweep()
-        group = location.open_group("r+")
-        found = get_attribute(group) or {}
-        fmt.check_attribute(found, attribute["kind"], str(location))
-        fmt.check_same(found, attribute, str(location))
-        return OpenGroup(group, False, lock)
+        location.open_group("r+").attrs.put({ATTRIBUTE: {"creating": True}})
+        sync_all(location, ["zarr.json"])
+    location.empty(fmt.TOP_LEVEL)
+
+
+def _create(
+    location: Location,
+    attribute: dict[str, Any],
+    arrays: Sequence[fmt.ArraySpec],
+    small: Mapping[str, np.ndarray],
+) -> zarr.Group:
     group = zarr.create_group(location.target, overwrite=False, attributes={ATTRIBUTE: {"creating": True}})
     for spec in arrays:
         create_array(group, spec)
@@ -83,7 +115,7 @@ def create_group(
     sync_all(location, location.keys())
     group.attrs.put({ATTRIBUTE: attribute})
     sync_all(location, ["zarr.json"])
-    return OpenGroup(group, True, lock)
+    return group
 
 
 def _lock(location: Location) -> FolderLock | None:

@@ -34,8 +34,7 @@ class DatasetWriter:
 
     def close(self) -> None:
         """Let other processes write. The end of the process, or of the object, does the same."""
-        if self._opened.lock:
-            self._opened.lock.release()
+        self._opened.close()
 
     def pending_tasks(self) -> list[int]:
         """Tasks with an image that is not committed, ascending; task t holds images 64 t to 64 t + 63."""
@@ -89,6 +88,7 @@ def open_dataset(
     # The longest: a run with a larger number that was killed while lengthening leaves some arrays short.
     found = max(require_array(opened.group, spec.name).shape[0] for spec in specs)
     if found > num_images:
+        opened.close()
         raise StoreError(
             f"{location}: holds {found} images, this run asks for {num_images}; ask for {found} or more, "
             "or use --overwrite"
@@ -102,22 +102,27 @@ def write_kept(location: Location, kept: np.ndarray, keep: str, threshold: float
     """Replace the filter of a complete dataset: ``kept`` (N,) bool whole, then ``keep`` and ``threshold`` in
     the attribute.
     """
-    group = location.open_group("r+")
     lock = None if location.folder is None else FolderLock(location.folder)
+    try:
+        _write_kept(location, kept, keep, threshold)
+    finally:
+        if lock is not None:
+            lock.release()
+
+
+def _write_kept(location: Location, kept: np.ndarray, keep: str, threshold: float) -> None:
+    group = location.open_group("r+")
     array = open_for_writing(group, "kept")
     if array.shape != kept.shape:
         raise StoreError(
-            f"{location}: kept has {array.shape[0]} places and the dataset {len(kept)} images; a run with a "
-            "larger "
-            "--num was cut off, run it again"
+            f"{location}: kept has {array.shape[0]} places and the dataset {len(kept)} images; "
+            "a run with a larger --num was cut off, run it again"
         )
     _set_filter(group, None, None)  # so that a kill between the two never shows the old share with a new mask
     array[:] = kept
     sync_all(location, [chunk_key(array, [i]) for i in range(-(-len(kept) // fmt.KEPT_CHUNK))])
     _set_filter(group, keep, threshold)
     sync_all(location, ["zarr.json"])
-    if lock is not None:
-        lock.release()
 
 
 def _set_filter(group: zarr.Group, keep: str | None, threshold: float | None) -> None:

@@ -60,9 +60,7 @@ class Location:
         except FileNotFoundError:
             raise StoreError(f"{self}: is no Zarr v3 group; expected a store written by dgan") from None
         except ImportError as error:
-            raise StoreError(
-                f"{self}: {_one_line(error)}; such stores need an optional library, see dgan[remote]"
-            ) from None
+            raise StoreError(f"{self}: {_one_line(error)}; pip install the library that this names") from None
         except (ValueError, KeyError, TypeError, NotADirectoryError) as error:
             raise StoreError(f"{self}: cannot be read as a Zarr v3 group ({_one_line(error)})") from None
 

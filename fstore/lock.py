@@ -33,7 +33,7 @@ class FolderLock:
             os.close(descriptor)
             if error.errno in (errno.EWOULDBLOCK, errno.EACCES):
                 raise StoreError(
-                    f"{folder}: another process is writing there; wait for it, or stop it"
+                    f"{folder}: another writer has it open; wait for that process, or close the writer"
                 ) from None
             return  # a file system without locks, such as some network mounts
         self._descriptor = descriptor

@@ -50,8 +50,7 @@ class FeatureWriter:
 
     def close(self) -> None:
         """Let other processes write. The end of the process, or of the object, does the same."""
-        if self._opened.lock:
-            self._opened.lock.release()
+        self._opened.close()
 
     def pending(self) -> list[int]:
         """Images that are not committed yet, ascending."""
@@ -184,6 +183,7 @@ def open_features(
     opened = create_group(location, meta.to_attribute(), specs, overwrite, small)
     shape = require_array(opened.group, "latents").shape
     if shape != (num_images, *latent_shape):
+        opened.close()
         raise MismatchError(
             f"{location}: holds latents of shape {shape}, this run has {(num_images, *latent_shape)}; "
             "use the same latents, another store, or --overwrite to start anew"

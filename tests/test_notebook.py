@@ -33,6 +33,7 @@ def make_dataset(path: Path, num_images: int = 70, side: int = 16) -> None:
             "uncertainty": divergence.astype(np.float32).mean((1, 2)),
         }
         writer.write_task(task, parts)
+    writer.close()
     uncertainty = fstore.open(path).uncertainty
     kept = np.zeros(num_images, dtype=bool)
     kept[np.argsort(uncertainty, kind="stable")[: int(0.9 * num_images)]] = True

@@ -277,7 +277,7 @@ def test_a_store_has_one_writer_at_a_time(tmp_path: Path) -> None:
     meta = make_meta()
     writer = fstore.create(tmp_path / "s.zarr", meta, num_images=2, latent_shape=(8,))
     for overwrite in (False, True):
-        with pytest.raises(StoreError, match="another process is writing there"):
+        with pytest.raises(StoreError, match="another writer has it open"):
             fstore.create(tmp_path / "s.zarr", meta, num_images=2, latent_shape=(8,), overwrite=overwrite)
     writer.close()
     fill(tmp_path / "s.zarr", meta, num_images=2)
@@ -364,7 +364,7 @@ def test_a_url_without_its_library_is_one_clear_line() -> None:
     try:
         import s3fs  # noqa: F401
     except ImportError:
-        with pytest.raises(StoreError, match=r"s3://bucket/x.zarr: .*dgan\[remote\]"):
+        with pytest.raises(StoreError, match=r"s3://bucket/x.zarr: .*s3fs"):
             fstore.open("s3://bucket/x.zarr")
     else:
         pytest.skip("s3fs is installed here")

@@ -419,3 +419,12 @@ def test_forcing_a_checkpoint_of_another_latent_size_is_refused_before_the_store
     torch.save(StyleGAN1(WIDTHS, 24).state_dict(), "other.pt")
     assert "average latent" in refused("synthesize", "--num", "2", "--checkpoint", "other.pt", "--force")
     assert not Path("dataset.zarr").exists()
+
+
+def test_without_a_config_a_users_store_is_trained_with_the_defaults() -> None:
+    from pipeline.config import load_demo_config
+    from pipeline.settings import SynthesizeConfig, TrainConfig
+
+    config = load_demo_config()
+    assert config.train == TrainConfig()  # hidden widths, above all, must follow from the number of classes
+    assert config.synthesize == SynthesizeConfig()

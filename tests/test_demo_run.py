@@ -19,5 +19,6 @@ def test_the_demo_reaches_its_promise_on_fresh_latents(
     assert agreement.everything >= 0.80
     assert agreement.kept > agreement.dropped
     assert min(agreement.per_class.values()) > 0.5
-    assert Image.open(tmp_path / "demo" / "labels.png").size == (8 * 64 * 3, 3 * 64 * 3)
+    with Image.open(tmp_path / "demo" / "labels.png") as picture:
+        assert picture.size == (8 * 64 * 3, 3 * 64 * 3)
     assert "mIoU against exact masks" in capsys.readouterr().out

@@ -19,21 +19,22 @@ HEAVY = ("torch", "zarr", "dask", "numpy", "numcodecs", "safetensors", "PIL", "r
 FSTORE_RANKS = {
     "_version": 0,
     "errors": 0,
-    "format": 1,
-    "display": 2,
-    "interpolate": 2,
-    "location": 2,
-    "plan": 2,
+    "meta": 1,
+    "format": 2,
+    "display": 3,
+    "interpolate": 3,
+    "location": 3,
+    "plan": 3,
     "lock": 1,
-    "chunks": 3,
-    "creation": 3,
-    "dataset_writer": 5,
-    "shards": 4,
-    "reader": 5,
-    "sampler": 5,
-    "verify": 5,
-    "writer": 5,
-    "__init__": 6,  # inside functions only: `import fstore` loads none of them
+    "chunks": 4,
+    "creation": 4,
+    "dataset_writer": 6,
+    "shards": 5,
+    "reader": 6,
+    "sampler": 6,
+    "verify": 6,
+    "writer": 6,
+    "__init__": 7,  # inside functions only: `import fstore` loads none of them
 }
 FSTORE_LIBRARIES = {"numpy", "zarr", "numcodecs", "dask", "torch", "google_crc32c", "fsspec"}
 MODEL_LIBRARIES = {"numpy", "torch"}

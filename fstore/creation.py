@@ -20,10 +20,10 @@ from fstore.errors import StoreError
 from fstore.location import (
     ATTRIBUTE,
     Location,
+    force_to_disk,
     get_array,
     get_attribute,
     sync_file,
-    sync_folder,
     sync_folders,
 )
 from fstore.lock import FolderLock
@@ -33,12 +33,11 @@ ZSTD_LEVEL = 1  # measured: docs/performance.md
 
 @dataclass(frozen=True)
 class OpenGroup:
-    """A group open for writing, whether it is new, and the lock that keeps other writers out (None at a
+    """A group open for writing and the lock that keeps other writers out (None at a
     URL).
     """
 
     group: zarr.Group
-    is_new: bool
     lock: FolderLock | None
 
     def close(self) -> None:
@@ -67,10 +66,10 @@ def create_group(
         _refuse_foreign(location)  # again: it may have changed before the lock was held
         state = location.state()
         if state == "store" and not overwrite:
-            return OpenGroup(_resume(location, attribute), False, lock)
+            return OpenGroup(_resume(location, attribute), lock)
         if state != "absent":
             _empty(location, state)
-        return OpenGroup(_create(location, attribute, arrays, small), True, lock)
+        return OpenGroup(_create(location, attribute, arrays, small), lock)
     except BaseException:
         if lock is not None:
             lock.release()
@@ -125,7 +124,7 @@ def _lock(location: Location) -> FolderLock | None:
     missing = [folder for folder in (location.folder, *location.folder.parents) if not folder.exists()]
     location.folder.mkdir(parents=True, exist_ok=True)
     for folder in missing:
-        sync_folder(folder.parent)
+        force_to_disk(folder.parent)
     return FolderLock(location.folder)
 
 

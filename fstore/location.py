@@ -158,7 +158,7 @@ def chunk_key(array: zarr.Array[Any], coordinates: Iterable[int]) -> str:
 def sync_file(location: Location, key: str) -> None:
     """Force one file's bytes to the disk: zarr's local store renames and never syncs."""
     if location.folder is not None:
-        _fsync(location.folder / key)
+        force_to_disk(location.folder / key)
 
 
 def sync_folders(location: Location, keys: Iterable[str]) -> None:
@@ -172,15 +172,11 @@ def sync_folders(location: Location, keys: Iterable[str]) -> None:
         folder for key in keys for folder in (location.folder / key).parents if folder.is_relative_to(top)
     }
     for folder in sorted(folders, key=lambda path: len(path.parts), reverse=True):
-        _fsync(folder)
+        force_to_disk(folder)
 
 
-def sync_folder(folder: Path) -> None:
-    """Force the names in one folder to the disk."""
-    _fsync(folder)
-
-
-def _fsync(path: Path) -> None:
+def force_to_disk(path: Path) -> None:
+    """fsync a file's bytes, or the names in a folder."""
     descriptor = os.open(path, os.O_RDONLY)
     try:
         os.fsync(descriptor)

@@ -238,21 +238,27 @@ def check_same(store: Mapping[str, Any], run: Mapping[str, Any], where: str) -> 
     """Refuse to go on with a store begun with other settings. Raises MismatchError naming the first
     difference.
     """
-    for key, found, asked in _differences(store, run, ""):
+    for key, found, asked in differences(store, run, UNSEMANTIC):
         raise MismatchError(
             f"{where}: was begun with {key} = {_short(found)}, this run has {_short(asked)}; "
             "use the same settings, another store, or --overwrite to start anew"
         )
 
 
-def _differences(a: Mapping[str, Any], b: Mapping[str, Any], prefix: str) -> list[tuple[str, Any, Any]]:
+def differences(
+    a: Mapping[str, Any], b: Mapping[str, Any], ignored: Sequence[str] = (), prefix: str = ""
+) -> list[tuple[str, Any, Any]]:
+    """Where two JSON objects differ: (dotted key, value in ``a``, value in ``b``), nested objects key by key.
+
+    ``ignored`` are dotted keys that may differ.
+    """
     found: list[tuple[str, Any, Any]] = []
     for key in [*a, *(key for key in b if key not in a)]:
-        if prefix + key in UNSEMANTIC:
+        if prefix + key in ignored:
             continue
         left, right = a.get(key), b.get(key)
         if isinstance(left, Mapping) and isinstance(right, Mapping):
-            found += _differences(left, right, f"{prefix}{key}.")
+            found += differences(left, right, ignored, f"{prefix}{key}.")
         elif left != right:
             found.append((prefix + key, left, right))
     return found

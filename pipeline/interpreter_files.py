@@ -25,6 +25,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import load, save_file
 from torch import Tensor
 
+from fstore.location import force_to_disk
 from pipeline.errors import UsageError
 from pipeline.interpreter_info import FORMAT_VERSION, InterpreterInfo, settings_differences
 from pipeline.models.interpreter import InterpreterEnsemble
@@ -239,14 +240,6 @@ def _replace(path: Path, write: Callable[[Path], Any]) -> None:
     """Write under a temporary name, force to disk, rename: there is never half a file under ``path``."""
     partial = path.with_name(path.name + PARTIAL)
     write(partial)
-    _fsync(partial)
+    force_to_disk(partial)
     os.replace(partial, path)
-    _fsync(path.parent)
-
-
-def _fsync(path: Path) -> None:
-    descriptor = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
+    force_to_disk(path.parent)

@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass, replace
 from typing import Any
 
-from fstore.format import ClassInfo, LayerInfo
+from fstore.meta import ClassInfo, LayerInfo, differences
 
 FORMAT_VERSION = 1
 _RESULTS = ("version", "kind", "epochs", "best_epoch", "created")  # all other keys are settings
@@ -76,8 +76,7 @@ class InterpreterInfo:
 
 def settings_differences(found: InterpreterInfo, asked: InterpreterInfo) -> list[tuple[str, Any, Any]]:
     """Settings in which the two differ: (dotted key, found value, asked value), in the fields' order."""
-    differences = _differences(_settings(found), _settings(asked), "")
-    return [difference for difference in differences if difference[0] not in _UNSEMANTIC]
+    return differences(_settings(found), _settings(asked), _UNSEMANTIC)
 
 
 def with_epoch(info: InterpreterInfo, metrics: EpochMetrics, best_epoch: int) -> InterpreterInfo:
@@ -87,14 +86,3 @@ def with_epoch(info: InterpreterInfo, metrics: EpochMetrics, best_epoch: int) ->
 
 def _settings(info: InterpreterInfo) -> dict[str, Any]:
     return {key: value for key, value in info.to_json().items() if key not in _RESULTS}
-
-
-def _differences(a: Mapping[str, Any], b: Mapping[str, Any], prefix: str) -> list[tuple[str, Any, Any]]:
-    found: list[tuple[str, Any, Any]] = []
-    for key in [*a, *(key for key in b if key not in a)]:
-        left, right = a.get(key), b.get(key)
-        if isinstance(left, dict) and isinstance(right, dict):
-            found += _differences(left, right, f"{prefix}{key}.")
-        elif left != right:
-            found.append((prefix + key, left, right))
-    return found

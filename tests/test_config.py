@@ -122,8 +122,6 @@ def test_the_file_in_the_current_folder_comes_before_the_demo(
 
 
 def test_the_embedded_demo_configuration_loads_from_the_checkout() -> None:
-    if not (REPOSITORY / "configs" / "demo.toml").exists():
-        pytest.skip("configs/demo.toml is not in this checkout")
     demo = config_module._parse_toml(config_module.demo_text(), DEMO_SOURCE, None)
     assert demo.demo
     assert demo.synthesize.store == "dataset.zarr" and demo.features.store == "features.zarr"

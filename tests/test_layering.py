@@ -25,6 +25,7 @@ FSTORE_RANKS = {
     "interpolate": 3,
     "location": 3,
     "plan": 3,
+    "views": 3,
     "lock": 1,
     "chunks": 4,
     "creation": 4,

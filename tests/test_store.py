@@ -345,7 +345,7 @@ def test_an_overwrite_cut_off_at_any_moment_is_begun_again(
 
 
 def test_a_strided_read_touches_only_the_range_it_needs(tmp_path: Path) -> None:
-    from fstore.reader import _View
+    from fstore.views import View
 
     whole = np.arange(5 * 7 * 9).reshape(5, 7, 9)
     asked = []
@@ -354,7 +354,7 @@ def test_a_strided_read_touches_only_the_range_it_needs(tmp_path: Path) -> None:
         asked.append(region)
         return whole[tuple(slice(a, b) for a, b in region)]
 
-    view = _View(whole.shape, "int64", np.arange(5), read)
+    view = View(whole.shape, "int64", np.arange(5), read)
     for key in [np.s_[1:2, 2:6:3, 0:4], np.s_[::2, -1, ::-2], np.s_[4, 6:1:-2], np.s_[0:0, 1], np.s_[:, 5:2]]:
         assert np.array_equal(view[key], whole[key])
     assert asked[0] == ((1, 2), (2, 6), (0, 4))

@@ -104,9 +104,34 @@ DEVICE = click.option("--device", default="auto", show_default=True, help="auto,
 THREADS = click.option("--threads", type=click.IntRange(min=1), help="CPU threads of torch.")
 
 
+class ByteSize(click.ParamType):
+    """A number of bytes, written as ``4GB`` or ``512MiB``."""
+
+    name = "size"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> int:
+        from pipeline.sizes import parse_bytes
+
+        if isinstance(value, int):
+            return value
+        try:
+            return parse_bytes(value, param.opts[0] if param else "the size")
+        except UsageError as error:
+            raise click.UsageError(str(error), ctx) from None
+
+
+BYTES = ByteSize()
+MEMORY_BUDGET = click.option(
+    "--memory-budget",
+    type=BYTES,
+    metavar="SIZE",
+    help="Most host memory of the process, as 8GB; buffers follow from it.",
+)
+
+
 def stage_options(command: Function) -> Function:
     """The options that every stage has."""
-    for option in (DEBUG, DRY_RUN, OVERWRITE, THREADS, DEVICE, CONFIG):
+    for option in (DEBUG, DRY_RUN, OVERWRITE, MEMORY_BUDGET, THREADS, DEVICE, CONFIG):
         command = option(command)
     return command
 
@@ -154,7 +179,13 @@ def main(debug: bool) -> None:
 @stage_options
 @report_errors
 def extract_features(
-    config_file: Path | None, device: str, threads: int | None, overwrite: bool, dry_run: bool, **flags: Any
+    config_file: Path | None,
+    device: str,
+    threads: int | None,
+    memory_budget: int | None,
+    overwrite: bool,
+    dry_run: bool,
+    **flags: Any,
 ) -> None:
     """Render annotated latents and write their per-pixel features to a Zarr store."""
     from pipeline.config import with_overrides
@@ -194,7 +225,13 @@ def extract_features(
 @stage_options
 @report_errors
 def train(
-    config_file: Path | None, device: str, threads: int | None, overwrite: bool, dry_run: bool, **flags: Any
+    config_file: Path | None,
+    device: str,
+    threads: int | None,
+    memory_budget: int | None,
+    overwrite: bool,
+    dry_run: bool,
+    **flags: Any,
 ) -> None:
     """Train the ensemble of pixel classifiers on a feature store."""
     from pipeline.config import with_overrides
@@ -234,6 +271,7 @@ def synthesize(
     config_file: Path | None,
     device: str,
     threads: int | None,
+    memory_budget: int | None,
     overwrite: bool,
     dry_run: bool,
     force: bool,

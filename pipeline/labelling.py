@@ -57,6 +57,40 @@ def divergence_to_float16(divergence: Tensor, num_members: int) -> Tensor:
     return divergence.half().clamp(max=divergence_limit(num_members, torch.float16))
 
 
+class Tally:
+    """Running votes, probabilities and entropies of P pixels; (members x pixels x classes) never exists.
+
+    ``add`` takes one member after another, then ``labels`` and ``divergence`` are what ``vote`` and
+    ``js_divergence`` give for all of them at once.
+    """
+
+    def __init__(self, num_pixels: int, num_classes: int, device: torch.device) -> None:
+        self._num_members = 0
+        self._votes = torch.zeros(num_pixels, num_classes, dtype=torch.int16, device=device)
+        self._probability = torch.zeros(num_pixels, num_classes, device=device)  # summed over members
+        self._entropy = torch.zeros(num_pixels, device=device)  # summed over members, and negated
+
+    def add(self, logits: Tensor) -> None:
+        """One member's logits [P, K] float32."""
+        self._num_members += 1
+        winners = logits.argmax(1, keepdim=True)  # [P, 1]
+        self._votes.scatter_add_(1, winners, torch.ones_like(winners, dtype=torch.int16))
+        log_probability = logits.log_softmax(1)
+        probability = log_probability.exp()
+        self._probability += probability
+        # 0 ln 0 is 0 here without a special case: the logarithm of a softmax of finite logits is finite.
+        self._entropy += probability.mul_(log_probability).sum(1)
+
+    def labels(self) -> Tensor:
+        """Labels [P] int64: the majority; ties go to the lowest id."""
+        return self._votes.argmax(1)
+
+    def divergence(self) -> Tensor:
+        """Jensen-Shannon divergence [P] float32, nats."""
+        mean = self._probability / self._num_members
+        return _bounded(entropy(mean) + self._entropy / self._num_members, self._num_members)
+
+
 def _bounded(divergence: Tensor, num_members: int) -> Tensor:
     return divergence.clamp(0, divergence_limit(num_members, torch.float32))
 

@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from fstore.sampler import StratifiedChunkSampler as StratifiedChunkSampler
     from fstore.verify import Report
     from fstore.writer import FeatureWriter
+    from fstore.writer import PreparedImage as PreparedImage
 
 _LAZY = {
     "Dataset": "reader",
@@ -36,6 +37,7 @@ _LAZY = {
     "FeatureMeta": "format",
     "FeatureStore": "reader",
     "FeatureWriter": "writer",
+    "PreparedImage": "writer",
     "StratifiedChunkSampler": "sampler",
 }
 
@@ -59,6 +61,7 @@ def create(
     latent_shape: Sequence[int],
     average_latent: np.ndarray | None = None,
     overwrite: bool = False,
+    band_buffers: int = 3,
 ) -> FeatureWriter:
     """Create a feature store, or resume one begun with the same ``meta``.
 
@@ -69,13 +72,15 @@ def create(
         latent_shape: (D,) or (L, D) of one image's latent.
         average_latent: (D,) or (L, D) float32 to keep beside the latents, or None.
         overwrite: delete a store found there first.
+        band_buffers: bands of dense features in memory at once, of 32 rows each; the bytes written do not
+            depend on it.
 
     Raises:
         MismatchError: the store there was begun with other settings. StoreError: something else lies there.
     """
     from fstore.writer import open_features
 
-    return open_features(path, meta, num_images, latent_shape, average_latent, overwrite)
+    return open_features(path, meta, num_images, latent_shape, average_latent, overwrite, band_buffers)
 
 
 def create_dataset(

@@ -186,6 +186,11 @@ def bands(height: int) -> list[tuple[int, int]]:
     return [(first, min(first + BAND, height)) for first in range(0, height, BAND)]
 
 
+def num_write_threads(band_buffers: int) -> int:
+    """Bands that are compressed and written at once while one is being made."""
+    return max(1, band_buffers - 1)
+
+
 def units(region: Region, side: tuple[int, ...]) -> list[tuple[int, ...]]:
     """Coordinates of the shards, or chunks, of shape ``side`` that a region touches."""
     return list(

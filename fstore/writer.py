@@ -8,22 +8,37 @@ undisturbed one. The writer knows arrays and feature maps; it does not know what
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
-from concurrent.futures import Future, ThreadPoolExecutor, wait
-from threading import BoundedSemaphore
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass
+from functools import partial
+from threading import Event
 
 import numpy as np
+import torch
 from torch import Tensor
 
 from fstore import format as fmt
+from fstore.bands import Band, BandMaker
 from fstore.chunks import read_markers
 from fstore.creation import OpenGroup, create_group, require_array
 from fstore.errors import MismatchError, StoreError
-from fstore.interpolate import concatenate_block, to_stored
+from fstore.interpolate import to_stored
 from fstore.location import Location
 from fstore.shards import ShardWriter
 
-BANDS_IN_FLIGHT = 2  # each holds a raw band and its compressed copy: about 2.8 times its raw size
+BAND_BUFFERS = 3  # one being made while two are compressed and written (docs/performance.md)
+
+
+@dataclass(frozen=True)
+class PreparedImage:
+    """What is written of one image, checked; its maps as they are stored, [h, w, c] float16. Made by
+    ``FeatureWriter.prepare``.
+    """
+
+    image: int
+    maps: list[Tensor]
+    parts: dict[str, np.ndarray]
 
 
 class FeatureWriter:
@@ -38,6 +53,7 @@ class FeatureWriter:
         meta: fmt.FeatureMeta,
         num_images: int,
         latent_shape: Sequence[int],
+        band_buffers: int,
     ):
         self.location = location
         self.meta = meta
@@ -47,10 +63,17 @@ class FeatureWriter:
         self._shards = ShardWriter(location, opened.group, specs_and_marker)
         self._names = [spec.name for spec in specs]
         self._opened = opened
+        self._bands = BandMaker(meta, band_buffers)
+        self._num_threads = fmt.num_write_threads(band_buffers)
+        self._stopped = Event()
 
     def close(self) -> None:
         """Let other processes write. The end of the process, or of the object, does the same."""
         self._opened.close()
+
+    def stop(self) -> None:
+        """Make ``write`` in another thread give up soon, with InterruptedError; its image stays pending."""
+        self._stopped.set()
 
     def pending(self) -> list[int]:
         """Images that are not committed yet, ascending."""
@@ -59,7 +82,13 @@ class FeatureWriter:
     def write_image(
         self, image: int, maps: list[Tensor], picture: np.ndarray, mask: np.ndarray, latent: np.ndarray
     ) -> None:
-        """Write one image whole, then commit it.
+        """Write one image whole, then commit it: ``prepare`` and ``write``, which see."""
+        self.write(self.prepare(image, maps, picture, mask, latent))
+
+    def prepare(
+        self, image: int, maps: list[Tensor], picture: np.ndarray, mask: np.ndarray, latent: np.ndarray
+    ) -> PreparedImage:
+        """Check an image's parts and round its maps to what is stored, on the device that they are on.
 
         Args:
             image: its index in the store.
@@ -75,52 +104,58 @@ class FeatureWriter:
         """
         self._check(image, maps, picture, mask, latent)
         stored = [to_stored(maps.pop(0), layer, self.meta.grid) for layer in self.meta.layers]
+        if stored[0].device.type == "cuda":
+            torch.cuda.current_stream(stored[0].device).synchronize()  # other streams will read the maps
+        counts = fmt.class_counts(mask, len(self.meta.classes))
+        mask = mask.astype(fmt.mask_dtype(self.meta))
+        parts = {"images": picture, "masks": mask, "latents": latent, "class_counts": counts}
+        return PreparedImage(image, stored, parts)
+
+    def write(self, prepared: PreparedImage) -> None:
+        """Write a prepared image whole, then commit it; one image at a time, in any thread.
+
+        Raises InterruptedError after ``stop``, and whatever the first failed write raised.
+        """
+        image = prepared.image
         for name in self._names:
             self._shards.clear(name, image)
-        if self.meta.layout == "dense":
-            self._write_bands(image, stored)
-        else:
-            for index, (layer, values) in enumerate(zip(self.meta.layers, stored, strict=True)):
-                self._shards.write(
-                    fmt.layer_array_name(index, layer), values.cpu().numpy()[None], (image, 0, 0, 0)
-                )
-        counts = fmt.class_counts(mask, len(self.meta.classes))
-        dtype = fmt.mask_dtype(self.meta)
-        self._write_part("images", image, picture)
-        self._write_part("masks", image, mask.astype(dtype))
-        self._write_part("latents", image, latent)
-        self._write_part("class_counts", image, counts)
+        futures: list[Future[None]] = []
+        with ThreadPoolExecutor(self._num_threads, thread_name_prefix="fstore-write") as pool:
+            for work in self._writes(prepared):
+                futures.append(pool.submit(work))
+                if self._stopped.is_set() or any(f.done() and f.exception() for f in futures):
+                    break
+        for future in futures:
+            future.result()
+        if self._stopped.is_set():
+            raise InterruptedError(f"image {image}: stopped before it was whole")
         self._shards.commit(image, 1)
+
+    def _writes(self, prepared: PreparedImage) -> Iterator[Callable[[], None]]:
+        """The writes that make up an image, each a shard or more of its own, so that threads may share them.
+
+        The large ones come first: a pool that begins with them ends evenly.
+        """
+        image = prepared.image
+        if self.meta.layout == "dense":
+            for band in self._bands.bands(prepared.maps):
+                yield partial(self._write_band, image, band)
+        else:
+            layers = enumerate(zip(self.meta.layers, prepared.maps, strict=True))
+            for index, (layer, values) in reversed(list(layers)):
+                name = fmt.layer_array_name(index, layer)
+                yield partial(self._write_part, name, image, values.cpu().numpy())
+        for name, part in prepared.parts.items():
+            yield partial(self._write_part, name, image, part)
 
     def _write_part(self, name: str, image: int, values: np.ndarray) -> None:
         self._shards.write(name, values[None], (image, *[0] * values.ndim))
 
-    def _write_bands(self, image: int, stored: list[Tensor]) -> None:
-        """Dense features, a band of 32 rows at a time, at most ``BANDS_IN_FLIGHT`` of them in memory."""
-        slots = BoundedSemaphore(BANDS_IN_FLIGHT)
-        futures: list[Future[None]] = []
-        first_row = self.meta.crop_rows[0]
-        columns = (0, self.meta.width)
-
-        def write(values: np.ndarray, row: int) -> None:
-            try:
-                self._shards.write("features", values, (image, row, 0, 0))
-            finally:
-                slots.release()
-
-        with ThreadPoolExecutor(BANDS_IN_FLIGHT, thread_name_prefix="fstore-write") as pool:
-            for start, stop in fmt.bands(self.meta.height):
-                slots.acquire()
-                if any(future.done() and future.exception() for future in futures):
-                    slots.release()
-                    break
-                rows = (first_row + start, first_row + stop)
-                block = concatenate_block(stored, self.meta.layers, self.meta.grid, rows, columns)
-                futures.append(pool.submit(write, block.cpu().numpy()[None], start))
-                del block
-            wait(futures)
-        for future in futures:
-            future.result()
+    def _write_band(self, image: int, band: Band) -> None:
+        try:
+            self._shards.write("features", band.values()[None], (image, band.start, 0, 0))
+        finally:
+            self._bands.give_back(band)
 
     def _check(
         self, image: int, maps: list[Tensor], picture: np.ndarray, mask: np.ndarray, latent: np.ndarray
@@ -175,6 +210,7 @@ def open_features(
     latent_shape: Sequence[int],
     average_latent: np.ndarray | None,
     overwrite: bool,
+    band_buffers: int = BAND_BUFFERS,
 ) -> FeatureWriter:
     """See ``fstore.create``."""
     location = Location.parse(path)
@@ -188,4 +224,4 @@ def open_features(
             f"{location}: holds latents of shape {shape}, this run has {(num_images, *latent_shape)}; "
             "use the same latents, another store, or --overwrite to start anew"
         )
-    return FeatureWriter(location, opened, meta, num_images, latent_shape)
+    return FeatureWriter(location, opened, meta, num_images, latent_shape, band_buffers)

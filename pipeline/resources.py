@@ -6,10 +6,13 @@ Arithmetic on a store's meta; ``check_disk`` and ``committed_images`` ask the fi
 
 from __future__ import annotations
 
+import ctypes
+import os
 import resource
 import sys
 from dataclasses import replace
 from math import prod
+from pathlib import Path
 
 import fstore
 from fstore import format as fmt
@@ -22,8 +25,7 @@ from pipeline.models.generator import Generator
 COMPRESSION = (
     1.15  # float16 features under zstd compress 1.17 to 1.38 times (docs/performance.md): a cautious figure
 )
-BAND_COPIES = 3  # raw band, compressed chunks, joined shard
-BANDS_HELD = 3  # two being written, one being made
+M_MMAP_THRESHOLD = -3  # of glibc's malloc.h
 IMPORTS_BYTES = 600 * 2**20  # torch, zarr, dask and the interpreter itself
 
 
@@ -47,25 +49,38 @@ def render_bytes(generator: Generator, batch: int) -> int:
     layer's workspace.
     """
     maps = [layer.channels * prod(layer.resolution) * 4 for layer in generator.layers]
-    weights = sum(p.numel() * 4 for p in generator.parameters())  # type: ignore[attr-defined]
-    return weights + batch * (sum(maps) + 5 * max(maps))
+    return weight_bytes(generator) + batch * (sum(maps) + 5 * max(maps))
 
 
-def extract_host_bytes(
-    meta: fmt.FeatureMeta, num_images: int, generator: Generator, batch: int, on_gpu: bool
-) -> int:
-    """Peak host memory of extraction; it depends on the number of images only through their masks."""
-    band = fmt.BAND * meta.width * meta.channels * 2
-    pyramid = sum(prod(la.resolution) * la.channels * 2 for la in meta.layers)
-    writing = BANDS_HELD * BAND_COPIES * band if meta.layout == "dense" else BAND_COPIES * pyramid
-    masks = num_images * meta.height * meta.width
-    return IMPORTS_BYTES + pyramid + writing + masks + (0 if on_gpu else render_bytes(generator, batch))
+def weight_bytes(generator: Generator) -> int:
+    """Bytes of the network's float32 parameters."""
+    return sum(p.numel() * 4 for p in generator.parameters())  # type: ignore[attr-defined]
 
 
 def peak_host_bytes() -> int:
     """The largest resident memory of this process so far."""
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     return peak if sys.platform == "darwin" else peak * 1024  # bytes there, kilobytes on Linux
+
+
+def return_freed_memory() -> None:
+    """Have glibc give every block of 1 MiB and more back to the system when it is freed.
+
+    By default it comes to keep blocks of up to 32 MiB for later use, apart by thread and in pieces: maps and
+    shards of an image left holes that took another 100 to 200 MB as images went by. Does nothing elsewhere.
+    """
+    mallopt = getattr(ctypes.CDLL(None), "mallopt", None) if sys.platform == "linux" else None
+    if mallopt is not None:
+        mallopt(M_MMAP_THRESHOLD, 2**20)
+
+
+def available_host_bytes() -> int:
+    """Memory that this machine could still give to a process; all that it has, where it does not say."""
+    try:
+        lines = Path("/proc/meminfo").read_text().splitlines()
+        return next(int(line.split()[1]) * 1024 for line in lines if line.startswith("MemAvailable"))
+    except (OSError, StopIteration):
+        return os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
 
 
 def pyramid_note(meta: fmt.FeatureMeta, num_images: int) -> str | None:

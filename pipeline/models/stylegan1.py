@@ -32,7 +32,7 @@ class ScaledLinear(nn.Module):
 
     def __init__(self, num_in: int, num_out: int, *, gain: float, lr_multiplier: float = 1.0) -> None:
         super().__init__()
-        self.weight = nn.Parameter(torch.randn(num_out, num_in) / lr_multiplier)
+        self.weight = nn.Parameter(initial_weight(num_out, num_in, std=1 / lr_multiplier))
         self.bias = nn.Parameter(torch.zeros(num_out))
         self.weight_scale = gain / math.sqrt(num_in) * lr_multiplier
         self.bias_scale = lr_multiplier
@@ -46,7 +46,7 @@ class ScaledConv(nn.Module):
 
     def __init__(self, num_in: int, num_out: int, kernel: int, *, gain: float) -> None:
         super().__init__()
-        self.weight = nn.Parameter(torch.randn(num_out, num_in, kernel, kernel))
+        self.weight = nn.Parameter(initial_weight(num_out, num_in, kernel, kernel))
         self.bias = nn.Parameter(torch.zeros(num_out))
         self.weight_scale = gain / math.sqrt(num_in * kernel * kernel)
 
@@ -73,7 +73,7 @@ class UpscaleConv(nn.Module):
 
     def __init__(self, num_in: int, num_out: int, *, fused: bool) -> None:
         super().__init__()
-        self.weight = nn.Parameter(torch.randn(num_out, num_in, 3, 3))
+        self.weight = nn.Parameter(initial_weight(num_out, num_in, 3, 3))
         self.bias = nn.Parameter(torch.zeros(num_out))
         self.weight_scale = math.sqrt(2.0) / math.sqrt(num_in * 9)
         self.fused = fused
@@ -272,10 +272,17 @@ class StyleGAN1(nn.Module):
         return Rendered(self.g_synthesis.torgb(x), features)
 
 
+def initial_weight(*shape: int, std: float = 1.0) -> Tensor:
+    """Normal values. None on the meta device, where a network is only shaped: to draw or to multiply there
+    imports a second's worth of torch.
+    """
+    is_meta = torch.get_default_device().type == "meta"
+    return torch.empty(shape) if is_meta else torch.randn(shape) * std
+
+
 def binomial_kernel() -> Tensor:
     """[1, 1, 3, 3] float32, the outer product of [1, 2, 1] with itself over 16."""
-    row = torch.tensor([1.0, 2.0, 1.0])
-    return torch.outer(row, row)[None, None] / 16.0
+    return torch.tensor([[[[0.0625, 0.125, 0.0625], [0.125, 0.25, 0.125], [0.0625, 0.125, 0.0625]]]])
 
 
 def infer_sizes(state: Mapping[str, Tensor]) -> tuple[list[int], int]:

@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import closing
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -21,8 +22,10 @@ from fstore.display import human_bytes, human_duration
 from fstore.location import Location
 from pipeline import resources
 from pipeline.annotations import Annotations, default_palette, load_masks
+from pipeline.background import BackgroundCalls
 from pipeline.checkpoints import LoadedGenerator, load_generator
 from pipeline.errors import UsageError
+from pipeline.extract_plan import ExtractMemory, extract_sizes, plan_memory
 from pipeline.latents import LatentSet, array_sha256, load_average_latent, load_latents
 from pipeline.progress import progress
 from pipeline.record import created_record
@@ -203,13 +206,20 @@ def _classes(config: Config, annotations: Annotations) -> tuple[fmt.ClassInfo, .
     )
 
 
-def plan_lines(job: ExtractJob, device: torch.device) -> list[str]:
+def _plan_memory(job: ExtractJob, device: torch.device, budget: int | None) -> ExtractMemory:
+    sizes = extract_sizes(
+        job.meta, job.num_images, job.loaded.generator, job.render_batch, on_gpu=device.type == "cuda"
+    )
+    return plan_memory(sizes, budget)
+
+
+def plan_lines(job: ExtractJob, device: torch.device, memory_budget: int | None = None) -> list[str]:
     """What the run makes and costs, a line each; renders one image to estimate the time."""
     meta, n = job.meta, job.num_images
     location = Location.parse(job.store)
     free = location.free_bytes()
     on_gpu = device.type == "cuda"
-    host = resources.extract_host_bytes(meta, n, job.loaded.generator, job.render_batch, on_gpu)
+    memory = _plan_memory(job, device, memory_budget)
     dense_raw = 2 * n * meta.height * meta.width * meta.channels
     raw = resources.store_bytes(meta, n)
     seconds = _render_seconds(job, device) * n + raw / WRITE_BYTES_PER_SECOND
@@ -223,7 +233,7 @@ def plan_lines(job: ExtractJob, device: torch.device) -> list[str]:
         f"store        {location}: {human_bytes(raw)} raw, about "
         f"{human_bytes(resources.estimated_store_bytes(meta, n))} on disk",
         f"disk free    {'unknown (a URL)' if free is None else human_bytes(free)}",
-        f"host memory  about {human_bytes(host)} at the peak",
+        f"host memory  about {human_bytes(memory.host_bytes)} at the peak",
         f"device       {device}"
         + (f", about {human_bytes(_device_bytes(job))} at the peak" if on_gpu else ""),
         f"time         about {human_duration(seconds)}",
@@ -247,14 +257,23 @@ def _render_seconds(job: ExtractJob, device: torch.device) -> float:
 
 
 def extract(
-    job: ExtractJob, device: torch.device, *, overwrite: bool = False, say: Callable[[str], None] = print
+    job: ExtractJob,
+    device: torch.device,
+    *,
+    overwrite: bool = False,
+    memory_budget: int | None = None,
+    say: Callable[[str], None] = print,
 ) -> str:
-    """Render and write what is not committed yet. Returns one line on what is in the store.
+    """Render and write what is not committed yet, a batch while the image before is written. Returns one line
+    on what is in the store.
 
     Raises:
+        UsageError: ``memory_budget``, bytes of host memory that the process may take, is too little.
         RunError: the disk cannot hold it. MismatchError: the store was begun with other settings.
         OverflowError16: a feature does not fit float16.
     """
+    memory = _plan_memory(job, device, memory_budget)
+    resources.return_freed_memory()
     location = Location.parse(job.store)
     done = 0 if overwrite else resources.committed_images(location)
     _check_disk(job, location, done, overwrite)
@@ -265,25 +284,45 @@ def extract(
         latent_shape=job.latents.values.shape[1:],
         average_latent=job.average_latent,
         overwrite=overwrite,
+        band_buffers=memory.band_buffers,
     )
-    pending = writer.pending()
-    note = resources.pyramid_note(job.meta, job.num_images)
-    if note and pending:
-        say(note)
-    if pending:
-        # The stored one, not today's: computing it again moves by a rounding with the number of threads.
-        store = fstore.open(job.store)
-        stored = store.average_latent if isinstance(store, fstore.FeatureStore) else None
-        average = job.average_latent if stored is None else stored
-        renderer = Renderer(job.loaded.generator, job.settings, average, device)
-        with progress("extracting features", job.num_images, "images", job.num_images - len(pending)) as bar:
-            for batch in _batches(pending, job.render_batch):
-                _extract_batch(job, renderer, writer, batch, bar.advance)
-    writer.close()
+    with closing(writer):
+        pending = writer.pending()
+        note = resources.pyramid_note(job.meta, job.num_images)
+        if note and pending:
+            say(note)
+        if pending:
+            _write_pending(job, device, writer, pending, memory.queue_depth)
     return (
         f"{location}: {job.num_images} images committed, features ({job.num_images}, {job.meta.height}, "
         f"{job.meta.width}, " + (f"{job.meta.channels}) float16, layout {job.meta.layout}")
     )
+
+
+def _write_pending(
+    job: ExtractJob,
+    device: torch.device,
+    writer: fstore.FeatureWriter,
+    pending: list[int],
+    queue_depth: int,
+) -> None:
+    # The stored one, not today's: computing it again moves by a rounding with the number of threads.
+    store = fstore.open(job.store)
+    stored = store.average_latent if isinstance(store, fstore.FeatureStore) else None
+    average = job.average_latent if stored is None else stored
+    renderer = Renderer(job.loaded.generator, job.settings, average, device)
+    with (
+        progress("extracting features", job.num_images, "images", job.num_images - len(pending)) as bar,
+        BackgroundCalls(queue_depth, writer.stop) as background,
+    ):
+
+        def write(prepared: fstore.PreparedImage) -> None:
+            writer.write(prepared)
+            bar.advance(1)
+
+        for batch in _batches(pending, job.render_batch):
+            for prepared in _rendered(job, renderer, writer, batch):
+                background.submit(write, prepared)
 
 
 def _check_disk(job: ExtractJob, location: Location, done: int, overwrite: bool) -> None:
@@ -307,15 +346,12 @@ def _batches(pending: list[int], size: int) -> list[list[int]]:
     return list(groups.values())
 
 
-def _extract_batch(
-    job: ExtractJob,
-    renderer: Renderer,
-    writer: fstore.FeatureWriter,
-    wanted: list[int],
-    advance: Callable[[int], None],
-) -> None:
-    """Render the whole batch that holds ``wanted`` and write those. A short last batch is filled by repeating
-    its last image: a network's output moves by a rounding with its batch size."""
+def _rendered(
+    job: ExtractJob, renderer: Renderer, writer: fstore.FeatureWriter, wanted: list[int]
+) -> Iterator[fstore.PreparedImage]:
+    """Render the whole batch that holds ``wanted``, and yield those. A short last batch is filled by
+    repeating its last image: a network's output moves by a rounding with its batch size.
+    """
     first = wanted[0] // job.render_batch * job.render_batch
     images = [min(first + i, job.num_images - 1) for i in range(job.render_batch)]
     rendered = renderer.render(job.latents.values[images], job.latents.space, images)
@@ -330,5 +366,4 @@ def _extract_batch(
             else [f[place] for f in features]
         )
         picture = renderer.picture(rendered.images[place])
-        writer.write_image(image, maps, picture, job.annotations.masks[image], job.latents.values[image])
-        advance(1)
+        yield writer.prepare(image, maps, picture, job.annotations.masks[image], job.latents.values[image])

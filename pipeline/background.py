@@ -1,0 +1,55 @@
+"""Writing behind the work that makes what is written: one thread, in order, a bounded number of calls ahead.
+
+It knows calls, not what they do.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable
+from concurrent.futures import Future, ThreadPoolExecutor
+from types import TracebackType
+from typing import Any
+
+
+class BackgroundCalls:
+    """A context in which ``submit`` returns at once; a class because it holds the thread and the queue.
+
+    Calls run one after another in the order of submission. At most ``depth`` are unfinished: a further
+    ``submit`` waits, which bounds the memory that their arguments take. With depth 0 the caller does the work
+    itself. The first exception is raised by a later ``submit`` or at the end; what waits then is not begun.
+    ``stop`` is called when the context ends by an exception, an interrupt above all: a call that listens to
+    it need not be waited for to its end.
+    """
+
+    def __init__(self, depth: int, stop: Callable[[], None] = lambda: None) -> None:
+        self._depth = depth
+        self._stop = stop
+        self._pool = ThreadPoolExecutor(1, thread_name_prefix="dgan-write")
+        self._unfinished: deque[Future[Any]] = deque()
+
+    def submit(self, call: Callable[..., object], *arguments: Any) -> None:
+        """Have ``call(*arguments)`` done after all earlier ones."""
+        if self._depth == 0:
+            call(*arguments)
+            return
+        while len(self._unfinished) >= self._depth:
+            self._unfinished.popleft().result()
+        self._unfinished.append(self._pool.submit(call, *arguments))
+
+    def __enter__(self) -> BackgroundCalls:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        try:
+            if error is not None:
+                self._stop()
+            while self._unfinished and error is None:
+                self._unfinished.popleft().result()
+        except BaseException:
+            self._stop()
+            raise
+        finally:
+            self._pool.shutdown(wait=True, cancel_futures=True)

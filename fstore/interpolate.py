@@ -19,6 +19,7 @@ from torch import Tensor
 from fstore.errors import OverflowError16
 from fstore.format import LayerInfo
 
+_PIXEL_BLOCK_BYTES = 2**19
 _BLOCK_BYTES = 4 * 2**20  # float32 temporaries of about this many bytes stay in a CPU's cache
 
 
@@ -200,10 +201,67 @@ def concatenate_pixels(
     rows: Tensor,
     columns: Tensor,
     origins: Sequence[tuple[int, int]] | None = None,
+    out: Tensor | None = None,
 ) -> Tensor:
-    """Features of n pixels: stored maps [h, w, c] float16, grid rows and columns [n] -> [n, C] float16."""
-    parts = []
+    """Features of n pixels: stored maps [h, w, c] float16, grid rows and columns [n] -> [n, C] float16.
+
+    ``maps`` may be parts that start at ``origins``. The features go to ``out`` where it is given. Pixels that
+    share rows share their interpolation, so bands of them are fastest, in the order of their rows.
+    """
+    channels = sum(layer.channels for layer in layers)
+    result = (
+        out
+        if out is not None
+        else torch.empty((len(rows), channels), dtype=torch.float16, device=maps[0].device)
+    )
+    if not len(rows):
+        return result
+    shared = torch.unique(rows, return_inverse=True)
+    start = 0
     for position, (source, layer) in enumerate(zip(maps, layers, strict=True)):
         origin = origins[position] if origins else (0, 0)
-        parts.append(resize_pixels(source, layer.resolution, grid, rows, columns, origin).to(torch.float16))
-    return torch.cat(parts, dim=1)
+        target = result[:, start : start + layer.channels]
+        _resize_pixels_into(target, source, layer.resolution, grid, (rows, columns), shared, origin)
+        start += layer.channels
+    return result
+
+
+def _resize_pixels_into(
+    target: Tensor,
+    source: Tensor,
+    size: tuple[int, int],
+    grid: tuple[int, int],
+    pixels: tuple[Tensor, Tensor],
+    shared: tuple[Tensor, Tensor],
+    origin: tuple[int, int],
+) -> None:
+    """``resize_pixels`` of one layer into ``target`` [n, c]. ``shared``: the rows without repetition, and
+    each pixel's place among them.
+    """
+    (rows, columns), (unique_rows, place) = pixels, shared
+    if size == grid:
+        target.copy_(source[rows - origin[0], columns - origin[1]])
+    elif size[1] == grid[1] or len(unique_rows) * source.shape[1] > 2 * len(rows):
+        target.copy_(resize_pixels(source, size, grid, rows, columns, origin))
+    else:  # rows first, once for all pixels of a row
+        first, last = source_range(size[0], grid[0], int(unique_rows[0]), int(unique_rows[-1]) + 1)
+        needed = source[first - origin[0] : last - origin[0]].to(torch.float32)
+        lerped = _lerp_axis(needed, 0, size[0], grid[0], unique_rows, first)  # [R, w', c]
+        left, right, weight = axis_taps(size[1], grid[1], columns)
+        start = place * source.shape[1] - origin[1]
+        _blend_rows_into(target, lerped.flatten(0, 1), left + start, right + start, weight)
+
+
+def _blend_rows_into(target: Tensor, values: Tensor, lower: Tensor, upper: Tensor, weight: Tensor) -> None:
+    """``_blend`` of rows ``lower`` and ``upper`` [n] of ``values`` [m, c] float32 into ``target`` [n, c], in
+    blocks that stay in a CPU's cache.
+    """
+    num, channels = target.shape
+    step = num if target.device.type != "cpu" else max(1, _PIXEL_BLOCK_BYTES // (4 * channels))
+    taps = values.new_empty((2, min(step, num), channels))  # once: new pages cost more than the arithmetic
+    for first in range(0, num, step):
+        block = slice(first, min(first + step, num))
+        below, above = taps[:, : block.stop - first]
+        torch.index_select(values, 0, lower[block], out=below)
+        torch.index_select(values, 0, upper[block], out=above)
+        target[block] = _blend(below, above, weight[block, None])

@@ -179,6 +179,17 @@ class FeatureStore(Store):
             total += chunk_rows * w * layer.channels * 2
         return total
 
+    def native_maps(self, image: int) -> list[torch.Tensor]:
+        """Every layer of a committed image (a position), at its own resolution: [h, w, c] float16 each.
+
+        Raises StoreError for a dense store, which has none.
+        """
+        if self.layout != "pyramid":
+            raise StoreError(f"{self.location}: layout is {self.layout!r}; only a pyramid has native maps")
+        return self._native_parts(int(self.image_ids[image]), (0, self.meta.grid[0]), (0, self.meta.grid[1]))[
+            0
+        ]
+
     def pixels(
         self,
         images: Sequence[int] | np.ndarray,
@@ -207,20 +218,22 @@ class FeatureStore(Store):
                 )
         unit = (1, fmt.TILE, fmt.TILE) if self.layout == "dense" else (1, fmt.BAND, self.meta.width)
         cells = index // np.array(unit)[:, None]  # [3, n]
+        read = self._dense_pixels if self.layout == "dense" else self._pyramid_pixels
+        if index.shape[1] and (cells == cells[:, :1]).all():  # one unit, as the sampler asks
+            return read(int(self.image_ids[index[0, 0]]), index[1], index[2])
         out = np.empty((index.shape[1], self.meta.channels), np.float16)
         _, inverse = np.unique(cells, axis=1, return_inverse=True)
         order = np.argsort(inverse, kind="stable")
         for members in np.split(order, np.flatnonzero(np.diff(inverse[order])) + 1):
             if len(members):
                 image = int(self.image_ids[index[0, members[0]]])
-                read = self._dense_pixels if self.layout == "dense" else self._pyramid_pixels
                 out[members] = read(image, index[1, members], index[2, members])
         return out
 
     def _dense_pixels(self, image: int, rows: np.ndarray, columns: np.ndarray) -> np.ndarray:
         top, left = int(rows[0]) // fmt.TILE * fmt.TILE, int(columns[0]) // fmt.TILE * fmt.TILE
         bottom, right = min(top + fmt.TILE, self.meta.height), min(left + fmt.TILE, self.meta.width)
-        tile = self.array("features").read(
+        tile = self.array("features").read_in_thread(
             ((image, image + 1), (top, bottom), (left, right), (0, self.meta.channels))
         )[0]
         return tile[rows - top, columns - left]
@@ -229,10 +242,17 @@ class FeatureStore(Store):
         grid_rows = torch.from_numpy(rows + self.meta.crop_rows[0])
         spans = (int(grid_rows.min()), int(grid_rows.max()) + 1), (int(columns.min()), int(columns.max()) + 1)
         maps, origins = self._native_parts(image, *spans)
-        values = concatenate_pixels(
-            maps, self.meta.layers, self.meta.grid, grid_rows, torch.from_numpy(columns), origins
+        out = np.empty((len(rows), self.meta.channels), np.float16)
+        concatenate_pixels(
+            maps,
+            self.meta.layers,
+            self.meta.grid,
+            grid_rows,
+            torch.from_numpy(columns),
+            origins,
+            out=torch.from_numpy(out),  # numpy's memory: it asks the kernel for large pages, torch does not
         )
-        return values.numpy()
+        return out
 
     def _pyramid_region(self, region: fmt.Region) -> np.ndarray:
         """A block of the dense features built from the native maps: region of (N, H, W, C) -> float16."""
@@ -265,8 +285,11 @@ class FeatureStore(Store):
             h, w = layer.resolution
             y, x = source_range(h, self.meta.grid[0], *rows), source_range(w, self.meta.grid[1], *columns)
             name = fmt.layer_array_name(index, layer)
-            values = self.array(name).read(((image, image + 1), y, x, (0, layer.channels)))[0]
-            maps.append(torch.from_numpy(values))
+            region = ((image, image + 1), y, x, (0, layer.channels))
+            values = self.array(name).read_in_thread(region)[0]
+            maps.append(
+                torch.from_numpy(np.require(values, requirements="W"))
+            )  # torch wants no read-only one
             origins.append((y[0], x[0]))
         return maps, origins
 

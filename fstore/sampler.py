@@ -9,15 +9,20 @@ This module knows no files and no layout: any object with the few members of ``S
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Generator, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import closing
 from dataclasses import dataclass
+from itertools import islice
 from math import ceil
+from threading import Lock
 from typing import Any, Protocol
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
+from torch import Tensor
 
 from fstore.errors import StoreError
 from fstore.format import TILE
@@ -55,15 +60,17 @@ class SampledStore(Protocol):
     def read_masks(self, images: Sequence[int]) -> NDArray[np.integer]:
         """Labels (len(images), H, W)."""
 
-    def pixels(self, images: Ints, rows: Ints, columns: Ints) -> NDArray[np.float16]:
-        """Features (n, C) of n pixels."""
+    def pixels(self, images: Ints, rows: Ints, columns: Ints) -> NDArray[np.float16] | Tensor:
+        """Features (n, C) float16 of n pixels; a tensor where they lie on a device. Called by threads."""
 
 
 @dataclass(frozen=True)
 class Batch:
-    """One step: ``features`` (members, batch, C) float16 and ``labels`` (members, batch) int64."""
+    """One step: ``features`` (members, batch, C) float16 on the store's device, ``labels`` (members, batch)
+    int64.
+    """
 
-    features: NDArray[np.float16]
+    features: Tensor
     labels: Ints
 
 
@@ -71,7 +78,7 @@ class Batch:
 class _Block:
     """A unit: ``features`` [r, C] of drawn pixels; its draws as ``rows`` [members, d] and ``labels`` [d]."""
 
-    features: NDArray[np.float16]
+    features: Tensor
     rows: Ints
     labels: Ints
 
@@ -88,8 +95,8 @@ class StratifiedChunkSampler:
 
     ``read_factor``: the bytes read are at most this many times the bytes of one member's draws, plus (regions
     + 1) units. ``buffer_bytes``: the most that the features in the shuffle buffer take. Besides them the
-    drawn pixels of two units at most are in flight, for one thread reads one unit ahead, which changes
-    nothing but the time.
+    drawn pixels of ``units_ahead`` + 1 units at most are in flight: ``threads`` read so many units ahead
+    (None: one a thread), also while batches leave the buffer, which changes nothing but the time.
 
     ``units_read`` and ``bytes_read`` (features, uncompressed) count since the sampler was made.
     Raises StoreError for arguments that do not fit the store.
@@ -107,18 +114,24 @@ class StratifiedChunkSampler:
         images: Sequence[int] | None = None,
         read_factor: float = 8.0,
         buffer_bytes: int = 512 * 2**20,
+        threads: int = 1,
+        units_ahead: int | None = None,
     ) -> None:
         _check_positive(batch_size=batch_size, members=members, draws_per_epoch=draws_per_epoch)
         _check_positive(read_factor=read_factor, buffer_bytes=buffer_bytes)
+        _check_positive(threads=threads, units_ahead=units_ahead)
         self.store = store
         self.batch_size = batch_size
         self.members = members
         self.alpha = alpha
         self.seed = seed
+        self.threads = threads
+        self.units_ahead = units_ahead or threads
         self.images = _check_images(images, store.shape[0])
         self.units_read = 0
         self.bytes_read = 0
         self._masks: dict[int, NDArray[np.integer]] = {}
+        self._reading_masks = Lock()
         self._counts = _drawable_counts(store, self.images)
         labelled = int(self._counts.sum(dtype=np.int64))
         if labelled == 0:
@@ -152,35 +165,47 @@ class StratifiedChunkSampler:
         """The ``steps_per_epoch`` batches of an epoch. Raises whatever reading the store raises."""
         plan = self.plan(epoch)
         rows = min(self._buffer_rows, self.members * plan.num_draws)
-        buffer = _ShuffleBuffer(rows, self.store.shape[3], self.members, self.batch_size)
+        buffer: _ShuffleBuffer | None = None
         num_drains = 0
         with closing(self._read_ahead(plan, epoch)) as blocks:
             for block in blocks:
                 self.units_read += 1
                 self.bytes_read += self.store.read_unit_bytes
+                if buffer is None:
+                    buffer = _ShuffleBuffer(rows, block.features, self.members, self.batch_size)
                 if not buffer.fits(block):
                     yield from buffer.drain(random_stream(self.seed, epoch, Purpose.SHUFFLE, num_drains))
                     num_drains += 1
                 buffer.add(block)
                 del block  # else it would live on beside the two that are in flight
+        assert buffer is not None, "a plan has at least one unit"
         yield from buffer.drain(random_stream(self.seed, epoch, Purpose.SHUFFLE, num_drains))
 
     def _read_ahead(self, plan: EpochPlan, epoch: int) -> Generator[_Block, None, None]:
-        """The plan's blocks in order, the next one being read while one is used."""
-        with ThreadPoolExecutor(max_workers=1) as reader:
-            ahead = reader.submit(self._read_unit, plan, 0, epoch)
-            for following in range(1, plan.num_units + 1):
-                block = ahead.result()
-                if following < plan.num_units:
-                    ahead = reader.submit(self._read_unit, plan, following, epoch)
+        """The plan's blocks in order, the next ones being read while one is used."""
+        operator_threads = torch.get_num_threads()
+        readers = ThreadPoolExecutor(self.threads, initializer=torch.set_num_threads, initargs=(1,))
+        waiting = iter(range(plan.num_units))
+        ahead: deque[Future[_Block]] = deque()
+        try:
+            ahead.extend(
+                readers.submit(self._read_unit, plan, i, epoch) for i in islice(waiting, self.units_ahead)
+            )
+            while ahead:
+                block = ahead.popleft().result()
+                ahead.extend(readers.submit(self._read_unit, plan, i, epoch) for i in islice(waiting, 1))
                 yield block
                 del block
+        finally:
+            readers.shutdown(cancel_futures=True)
+            torch.set_num_threads(operator_threads)  # what a reader sets also holds for threads to come
 
     def _read_unit(self, plan: EpochPlan, index: int, epoch: int) -> _Block:
         image, unit_row, unit_column = (int(v) for v in plan.units[index])
         position = int(self.images[image])
-        if position not in self._masks:
-            self._masks[position] = np.asarray(self.store.read_masks([position]))[0]
+        with self._reading_masks:
+            if position not in self._masks:
+                self._masks[position] = np.asarray(self.store.read_masks([position]))[0]
         height, width = self.store.unit_tiles[0] * TILE, self.store.unit_tiles[1] * TILE
         top, left = unit_row * height, unit_column * width
         labels = self._masks[position][top : top + height, left : left + width]
@@ -190,7 +215,9 @@ class StratifiedChunkSampler:
         pixels, rows = np.unique(chosen, return_inverse=True)
         row, column = np.divmod(pixels, labels.shape[1])
         features = self.store.pixels(np.full(len(pixels), position), top + row, left + column)
-        return _Block(features, rows.reshape(chosen.shape), np.repeat(np.arange(len(draws)), draws))
+        return _Block(
+            torch.as_tensor(features), rows.reshape(chosen.shape), np.repeat(np.arange(len(draws)), draws)
+        )
 
     def _check_buffer(self, buffer_bytes: int) -> int:
         """Rows of the buffer, which must take one unit beside what a drain leaves: under a batch a member."""
@@ -212,8 +239,8 @@ class _ShuffleBuffer:
     What a drain cannot put in a full batch stays, moved to the front: less than one batch a member.
     """
 
-    def __init__(self, num_rows: int, channels: int, members: int, batch_size: int) -> None:
-        self._features = np.empty((num_rows, channels), np.float16)
+    def __init__(self, num_rows: int, like: Tensor, members: int, batch_size: int) -> None:
+        self._features = _empty((num_rows, like.shape[1]), like.device)
         self._batch_size = batch_size
         self._filled = 0
         self._rows: list[Ints] = [np.empty((members, 0), np.int64)]  # of [members, d]
@@ -239,16 +266,27 @@ class _ShuffleBuffer:
         full = rows.shape[1] // size * size
         for start in range(0, full, size):
             batch = slice(start, start + size)
-            yield Batch(self._features[rows[:, batch]], labels[:, batch].copy())  # [members, size, C]
+            yield Batch(self._gather(rows[:, batch]), labels[:, batch].copy())
         self._keep(rows[:, full:], labels[:, full:])
+
+    def _gather(self, rows: Ints) -> Tensor:
+        """Features [members, size, C] of buffer rows [members, size]."""
+        device, channels = self._features.device, self._features.shape[1]
+        out = _empty((rows.size, channels), device)
+        torch.index_select(self._features, 0, torch.from_numpy(rows.ravel()).to(device), out=out)
+        return out.view(*rows.shape, channels)
 
     def _keep(self, rows: Ints, labels: Ints) -> None:
         kept, places = np.unique(rows, return_inverse=True)
-        for place, row in enumerate(
-            kept
-        ):  # ascending: none is overwritten before it has moved, and no copy is made
-            self._features[place] = self._features[row]
+        self._features[: len(kept)] = self._gather(kept)
         self._rows, self._labels, self._filled = [places.reshape(rows.shape)], [labels], len(kept)
+
+
+def _empty(shape: tuple[int, int], device: torch.device) -> Tensor:
+    """Float16 memory. On a CPU numpy's, which asks the kernel for large pages where torch's does not."""
+    if device.type == "cpu":
+        return torch.from_numpy(np.empty(shape, np.float16))
+    return torch.empty(shape, dtype=torch.float16, device=device)
 
 
 def _check_positive(**values: float | None) -> None:

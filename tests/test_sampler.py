@@ -12,6 +12,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -391,7 +392,7 @@ def test_batches_hold_the_features_and_labels_of_the_planned_pixels(unit_tiles: 
     batches = list(sampler.epoch(5))
     planned = sampler.plan(5).total.sum(axis=0)
     for batch in batches:
-        assert batch.features.shape == (2, 16, 3) and batch.features.dtype == np.float16
+        assert batch.features.shape == (2, 16, 3) and batch.features.dtype == torch.float16
         assert batch.labels.shape == (2, 16) and batch.labels.dtype == np.int64
     for member in range(2):
         position, label = drawn(batches, member)
@@ -429,15 +430,24 @@ def test_emitted_draws_are_uniform_inside_a_class(unit_tiles: tuple[int, int]) -
 
 
 def test_same_seed_and_epoch_give_the_same_batches_however_slow_the_reads() -> None:
-    def batches(delays: Sequence[float], seed: int = 1, epoch: int = 3) -> list[Batch]:
-        store = make_store(delays=delays)
-        sampler = StratifiedChunkSampler(store, batch_size=16, members=2, draws_per_epoch=300, seed=seed)
+    def batches(delays: Sequence[float], seed: int = 1, epoch: int = 3, threads: int = 1) -> list[Batch]:
+        sampler = StratifiedChunkSampler(
+            make_store(delays=delays),
+            batch_size=16,
+            members=2,
+            draws_per_epoch=300,
+            seed=seed,
+            threads=threads,
+            units_ahead=2 * threads,
+        )
         return list(sampler.epoch(epoch))
 
     fast, slow = batches((0.0,)), batches((0.004, 0.0, 0.001))
-    assert len(fast) == len(slow) == 19
-    for a, b in zip(fast, slow, strict=True):
-        assert (a.features == b.features).all() and (a.labels == b.labels).all()
+    many = batches((0.004, 0.0, 0.001), threads=5)
+    assert len(fast) == len(slow) == len(many) == 19
+    for a, b, c in zip(fast, slow, many, strict=True):
+        assert torch.equal(a.features, b.features) and (a.labels == b.labels).all()
+        assert torch.equal(a.features, c.features) and (a.labels == c.labels).all()
     for other in (batches((0.0,), seed=2), batches((0.0,), epoch=4)):
         assert any((a.features != b.features).any() for a, b in zip(fast, other, strict=True))
 
@@ -532,7 +542,7 @@ def test_small_buffer_emits_the_same_draws_as_a_large_one() -> None:
 def test_batches_mix_units() -> None:
     sampler = StratifiedChunkSampler(make_store(), batch_size=32, draws_per_epoch=2000)
     for batch in sampler.epoch(0):
-        image, row, column = batch.features[0, :, :3].astype(int).T
+        image, row, column = batch.features[0, :, :3].numpy().astype(int).T
         assert len(set(zip(image, row // 16, column // 16, strict=True))) > 8
 
 
@@ -579,6 +589,8 @@ def test_masks_that_contradict_the_class_index_are_reported() -> None:
     [
         (dict(batch_size=0), "batch_size is 0"),
         (dict(members=0), "members is 0"),
+        (dict(threads=0), "threads is 0"),
+        (dict(units_ahead=0), "units_ahead is 0"),
         (dict(draws_per_epoch=0), "draws_per_epoch is 0"),
         (dict(read_factor=0.0), "read_factor is 0"),
         (dict(alpha=-0.5), "alpha is -0.5"),

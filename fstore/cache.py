@@ -1,0 +1,80 @@
+"""A pyramid held in memory, host or device: what the sampler asks of a store, without reading it again.
+
+Each pixel has the bits that the store itself gives: the same routine computes it from the same maps. It knows
+the sampler's protocol and a store that gives its maps, and not how these are kept on disk.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from math import prod
+from typing import TYPE_CHECKING
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from fstore import format as fmt
+from fstore.interpolate import concatenate_pixels
+
+if TYPE_CHECKING:
+    from fstore.reader import FeatureStore
+
+
+def pyramid_bytes(meta: fmt.FeatureMeta, num_images: int) -> int:
+    """Memory that the maps of ``num_images`` take, in bytes."""
+    return num_images * sum(prod(layer.resolution) * layer.channels * 2 for layer in meta.layers)
+
+
+class CachedPyramid:
+    """A pyramid store's maps in memory, and its class index and masks as the store has them.
+
+    A class: it stands where the sampler expects a ``SampledStore``. ``images`` are the positions to hold; the
+    pixels of no others can be had. Raises CorruptionError where a map is absent or damaged.
+    """
+
+    def __init__(
+        self, store: FeatureStore, images: Sequence[int], device: torch.device | str = "cpu"
+    ) -> None:
+        self.meta = store.meta
+        self.shape = store.shape
+        self.unit_tiles = store.unit_tiles
+        self.read_unit_bytes = store.read_unit_bytes
+        self.class_counts = store.class_counts
+        self.read_masks = store.read_masks
+        self._device = torch.device(device)
+        self._maps = {int(i): [part.to(device) for part in store.native_maps(int(i))] for i in images}
+
+    def pixels(
+        self, images: NDArray[np.integer], rows: NDArray[np.integer], columns: NDArray[np.integer]
+    ) -> NDArray[np.float16] | Tensor:
+        """Features (n, C) float16 of n pixels: an array where the maps lie in host memory, else a tensor.
+
+        Positions are those of the store, rows are counted after the crop. Raises KeyError for an image that
+        is not held.
+        """
+        shape = (len(images), self.meta.channels)
+        host = self._device.type == "cpu"
+        # numpy's memory, since numpy asks the kernel for large pages and torch does not
+        array = np.empty(shape if host else 0, np.float16)
+        out = (
+            torch.from_numpy(array) if host else torch.empty(shape, dtype=torch.float16, device=self._device)
+        )
+        for image in np.unique(images):
+            chosen = np.flatnonzero(np.asarray(images) == image)
+            whole = len(chosen) == len(images)  # as the sampler asks: nothing is copied twice
+            values = concatenate_pixels(
+                self._maps[int(image)],
+                self.meta.layers,
+                self.meta.grid,
+                self._index(rows, chosen) + self.meta.crop_rows[0],
+                self._index(columns, chosen),
+                out=out if whole else None,
+            )
+            if not whole:
+                out[torch.from_numpy(chosen).to(self._device)] = values
+        return array if host else out
+
+    def _index(self, values: NDArray[np.integer], chosen: NDArray[np.integer]) -> Tensor:
+        return torch.from_numpy(np.asarray(values, np.int64)[chosen]).to(self._device)

@@ -28,6 +28,12 @@ if TYPE_CHECKING:
 # sampler's and the writer's threads need; on a machine with other work 300 training steps took 43 s so, and
 # 3.4 s with this.
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+# But not asleep at once: a training step is some 200 short operators, and waking a thread for each took 10%.
+os.environ.setdefault("GOMP_SPINCOUNT", "5000")
+
+# Also before torch is imported: large tensors in huge pages. With pages of 4 kB a third of the time of
+# rendering a 1024 px image and of resizing its maps goes into faulting them in.
+os.environ.setdefault("THP_MEM_ALLOC_ENABLE", "1")
 
 Function = TypeVar("Function", bound=Callable[..., Any])
 
@@ -204,9 +210,10 @@ def extract_features(
 
     job = extract.prepare(config)
     if dry_run:
-        _echo_lines(extract.plan_lines(job, target))
+        _echo_lines(extract.plan_lines(job, target, memory_budget))
         return
-    click.echo(extract.extract(job, target, overwrite=overwrite, say=_note))
+    line = extract.extract(job, target, overwrite=overwrite, memory_budget=memory_budget, say=_note)
+    click.echo(line)
 
 
 @main.command("train")
@@ -221,6 +228,12 @@ def extract_features(
     help="Class mix frequency^ALPHA: 1 natural, 0 balanced.  [default: 1]",
 )
 @click.option("--seed", type=int, help="[default: 0]")
+@click.option("--precision", help="Of the large products: auto, float32 or bfloat16.  [default: auto]")
+@click.option(
+    "--cache",
+    metavar="SIZE",
+    help="Hold a pyramid store in memory if it fits SIZE; none: not.  [default: auto]",
+)
 @click.option("--out", type=click.Path(path_type=Path), help="Folder.  [default: interpreter]")
 @stage_options
 @report_errors
@@ -244,9 +257,17 @@ def train(
     from pipeline.stages import train as stage
 
     if dry_run:
-        _echo_lines(stage.dry_run(config.features.store, config.train, on_gpu=target.type == "cuda"))
+        lines = stage.dry_run(config.features.store, config.train, device=target, memory_budget=memory_budget)
+        _echo_lines(lines)
         return
-    stage.train(config.features.store, config.train, device=target, overwrite=overwrite, report=click.echo)
+    stage.train(
+        config.features.store,
+        config.train,
+        device=target,
+        overwrite=overwrite,
+        memory_budget=memory_budget,
+        report=click.echo,
+    )
 
 
 @main.command("synthesize")
@@ -261,6 +282,8 @@ def train(
 @click.option("--seed", type=int, help="[default: 0]")
 @click.option("--score", help="An image's uncertainty: top10, mean or sum.  [default: top10]")
 @click.option("--render-batch", type=int, help="Images a forward pass; divides 64.  [default: 2]")
+@click.option("--precision", help="Of the labelling: auto, float32 or bfloat16.  [default: auto]")
+@click.option("--tile", type=int, help="Grid rows labelled at once, a multiple of 8.  [default: by memory]")
 @click.option("--store", help="[default: dataset.zarr]")
 @click.option(
     "--force", is_flag=True, help="Label with another checkpoint than the interpreter was trained on."
@@ -289,9 +312,10 @@ def synthesize(
 
     job = stage.prepare(config, force=force)
     if dry_run:
-        _echo_lines(stage.plan_lines(job, target))
+        _echo_lines(stage.plan_lines(job, target, memory_budget, overwrite=overwrite))
         return
-    click.echo(stage.synthesize(job, target, overwrite=overwrite))
+    line = stage.synthesize(job, target, overwrite=overwrite, memory_budget=memory_budget, say=_note)
+    click.echo(line)
 
 
 @main.command("filter")

@@ -85,4 +85,6 @@ def with_epoch(info: InterpreterInfo, metrics: EpochMetrics, best_epoch: int) ->
 
 
 def _settings(info: InterpreterInfo) -> dict[str, Any]:
-    return {key: value for key, value in info.to_json().items() if key not in _RESULTS}
+    settings = {key: value for key, value in info.to_json().items() if key not in _RESULTS}
+    # Interpreters from before there was a choice were trained in float32, and do not say so.
+    return {**settings, "training": {"precision": "float32", **settings["training"]}}

@@ -15,6 +15,9 @@ from fractions import Fraction
 from pathlib import Path
 from typing import Any
 
+from pipeline.errors import UsageError
+from pipeline.sizes import parse_bytes
+
 TASK_IMAGES = 64  # images of one synthesize task (docs/format.md); render batches may not straddle two tasks
 _URL = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*://")
 
@@ -127,6 +130,18 @@ def _keep_text(value: Any) -> str:
     return value.strip() if isinstance(value, str) else repr(float(value))
 
 
+def _cache_text(value: Any) -> str:
+    _require(isinstance(value, str))
+    text = value.strip().lower()
+    if text in ("0", "none"):
+        return "none"
+    try:
+        parse_bytes(text, "cache")
+    except UsageError as error:
+        raise ValueError from error
+    return text
+
+
 ANY_SEED = integer(0)
 POSITIVE = integer(1)
 PATH = Rule("a path", _path, is_path=True)
@@ -138,6 +153,8 @@ RENDER_BATCH = Rule(
     f"a divisor of {TASK_IMAGES}",
     lambda value: value if TASK_IMAGES % POSITIVE.parse(value) == 0 else _require(False),
 )
+TILE = Rule("a multiple of 8", lambda value: value if POSITIVE.parse(value) % 8 == 0 else _require(False))
 NAME = Rule("a name", _text)
 COLOR = Rule('a colour "#rrggbb"', _color)
+CACHE = Rule('a size such as "4GB", or "none"', _cache_text)
 BOOLEAN = Rule("true or false", _boolean)

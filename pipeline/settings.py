@@ -12,6 +12,7 @@ from typing import Any
 from pipeline.rules import (
     ANY_SEED,
     BOOLEAN,
+    CACHE,
     COLOR,
     CROP_ROWS,
     HIDDEN,
@@ -21,6 +22,7 @@ from pipeline.rules import (
     POSITIVE,
     RENDER_BATCH,
     STORE,
+    TILE,
     Rule,
     choice,
     integer,
@@ -32,6 +34,7 @@ LATENT_SPACES = ("z", "w", "w+")
 LAYOUTS = ("dense", "pyramid")
 SCORES = ("top10", "mean", "sum")
 SMALL_CLASSES = ("background", "ignore")
+PRECISIONS = ("auto", "float32", "bfloat16")
 
 
 def key(default: Any, rule: Rule, flag: str | None = None) -> Any:
@@ -100,9 +103,14 @@ class TrainConfig:
     patience: int = key(3, POSITIVE)  # epochs without a better validation mIoU
     max_epochs: int = key(30, POSITIVE)
     final_epochs: int = key(3, integer(0))  # then over all images; 0 keeps the best epoch's weights
+    falling: float = key(
+        0.3, number("a number from 0 to 1", lambda part: 0 <= part <= 1)
+    )  # last part of a run of given ``steps``, in which the learning rate falls linearly to zero
     epoch_pixels: int | None = key(None, POSITIVE)
     validation_pixels: int = key(20000, POSITIVE)
-    buffer_mb: int = key(512, POSITIVE)
+    buffer_mb: int | None = key(None, POSITIVE)  # shuffle buffer, in MiB; None: 512, or what a budget leaves
+    precision: str = key("auto", choice(*PRECISIONS))  # of the first layer's products
+    cache: str | None = key(None, CACHE)  # a size, or "none"; None: by itself
 
 
 @dataclass(frozen=True)
@@ -114,6 +122,8 @@ class SynthesizeConfig:
     store: str = key("dataset.zarr", STORE)
     interpreter: Path = key(Path("interpreter"), PATH)
     render_batch: int = key(2, RENDER_BATCH)  # at 1024 px each image of a batch takes 0.6 GiB
+    precision: str = key("auto", choice(*PRECISIONS))  # of the labelling's large products
+    tile: int | None = key(None, TILE)  # grid rows labelled at once; None: by memory
 
 
 @dataclass(frozen=True)

@@ -14,9 +14,11 @@ import numpy as np
 from fstore.display import human_bytes
 from pipeline.interpreter_info import EpochMetrics
 from pipeline.settings import TrainConfig
+from pipeline.training_memory import BUFFER_MB, IMPORTS_BYTES, Demand, MemoryPlan
 
 FLOAT_BYTES, FEATURE_BYTES = 4, 2
-LABELLING_CHUNK = 4096  # pixels labelled at once in validation
+READING_BYTES = 24 * 2**20  # a reader's float32 rows of a map while it interpolates
+LABELLING_CHUNK = 2048  # pixels labelled at once in validation
 CPU_FLOPS = 40e9  # of one thread, measured on these products; for the estimate only, as the next two
 GPU_FLOPS = 4e12
 READ_BYTES_PER_SECOND = 200e6
@@ -111,9 +113,23 @@ def is_finished(epochs: Sequence[EpochMetrics], plan: TrainPlan) -> bool:
     return is_stopped(epochs, plan.config) and num_final >= plan.final_epochs
 
 
+def rate_shares(num_left: int, num_falling: float, num_steps: int) -> list[float]:
+    """The share of the learning rate at each of the next ``num_steps`` steps, ``num_left`` before the end.
+
+    All of it, but falling linearly to zero over the last ``num_falling`` steps, which averages the noise of
+    small batches out of the weights.
+    """
+    return [min(1.0, (num_left - i) / num_falling) if num_falling else 1.0 for i in range(num_steps)]
+
+
 @dataclass(frozen=True)
 class TrainPlan:
-    """The run in numbers. ``epoch_bytes``: read from the store in one epoch, uncompressed."""
+    """The run in numbers. ``epoch_bytes``: read from the store in one epoch, uncompressed.
+
+    ``unit_bytes`` is what reading one sampling unit costs, ``unit_pixels`` are its pixels at most,
+    ``unit_draws`` the different ones that an epoch draws of it, by all members. ``pyramid_bytes``: all maps
+    of the store, 0 for a dense one.
+    """
 
     split: Split
     config: TrainConfig
@@ -123,6 +139,10 @@ class TrainPlan:
     steps_per_epoch: int
     epoch_bytes: int
     unit_bytes: int
+    unit_pixels: int
+    unit_draws: int
+    mask_bytes: int
+    pyramid_bytes: int
     validation_pixels: int
     missing_classes: tuple[str, ...]
 
@@ -153,20 +173,38 @@ class TrainPlan:
         return 2 * 4 * self.weight_bytes  # a state: weights, two moments of each, the best epoch's weights
 
     @property
-    def feature_memory_bytes(self) -> int:
-        """Host memory at most for features: shuffle buffer, units in flight, batches, validation pixels."""
-        sample = self.channels * FEATURE_BYTES
-        draws = self.config.members * self.config.batch_size * self.steps_per_epoch
-        buffer = min(self.config.buffer_mb * 2**20, draws * sample)
-        batch = self.config.members * self.config.batch_size * self.channels * (FEATURE_BYTES + FLOAT_BYTES)
-        return buffer + 3 * self.unit_bytes + 2 * batch + self.validation_pixels * sample
-
-    @property
     def network_memory_bytes(self) -> int:
         """Memory at most of weights, gradients, Adam moments, best weights, and a chunk being validated."""
         chunk = min(LABELLING_CHUNK, self.validation_pixels)
         hidden = 3 * self.config.members * sum(self.widths)
-        return 5 * self.weight_bytes + chunk * (self.channels + hidden) * FLOAT_BYTES
+        return 6 * self.weight_bytes + chunk * (self.channels + hidden) * FLOAT_BYTES
+
+    @property
+    def pixel_bytes(self) -> int:
+        """Bytes of one pixel's feature."""
+        return self.channels * FEATURE_BYTES
+
+    @property
+    def buffer_bytes(self) -> int:
+        """Bytes at most of the shuffle buffer."""
+        return self.demand(on_gpu=False).buffer_bytes(self.config.buffer_mb or BUFFER_MB)
+
+    def demand(self, *, on_gpu: bool) -> Demand:
+        """Host memory of the run before it is shared out; with ``on_gpu`` the network lies elsewhere."""
+        c = self.config
+        batch = c.members * c.batch_size
+        state = 4 * self.weight_bytes  # what saving it copies; nothing is validated meanwhile
+        network = 2 * state if on_gpu else max(self.network_memory_bytes, 6 * self.weight_bytes + state)
+        fixed = IMPORTS_BYTES + network + self.mask_bytes
+        fixed += self.validation_pixels * self.pixel_bytes + 5 * batch * self.pixel_bytes
+        return Demand(
+            fixed_bytes=fixed,
+            unit_bytes=self.unit_draws * self.pixel_bytes,
+            reading_bytes=2 * self.unit_bytes + READING_BYTES,
+            least_buffer_bytes=(c.members * (c.batch_size - 1) + self.unit_pixels) * self.pixel_bytes,
+            epoch_bytes=batch * self.steps_per_epoch * self.pixel_bytes,
+            pyramid_bytes=self.pyramid_bytes,
+        )
 
     def epoch_seconds(self, flops_per_second: float) -> float:
         """A rough estimate: the slower of arithmetic and reading, which overlap."""
@@ -174,7 +212,9 @@ class TrainPlan:
         flops += 2 * self.validation_pixels * self.weight_bytes / FLOAT_BYTES
         return max(flops / flops_per_second, self.epoch_bytes / READ_BYTES_PER_SECOND)
 
-    def lines(self, *, free_bytes: int | None = None, flops_per_second: float = CPU_FLOPS) -> list[str]:
+    def lines(
+        self, memory: MemoryPlan, *, free_bytes: int | None = None, flops_per_second: float = CPU_FLOPS
+    ) -> list[str]:
         """The plan for people, a line a subject."""
         c, (h1, h2), k = self.config, self.widths, self.num_classes
         positions = ", ".join(map(str, self.split.held_out))
@@ -184,6 +224,7 @@ class TrainPlan:
         stop += f"; then {self.final_epochs} epochs over all images" if self.final_epochs else ""
         seconds = self.epoch_seconds(flops_per_second)
         total = seconds * self.max_steps / self.steps_per_epoch
+        cached = f", {human_bytes(self.pyramid_bytes)} the whole pyramid" if memory.cached else ""
         free = "" if free_bytes is None else f", {human_bytes(free_bytes)} free"
         return [
             f"interpreter  {c.members} members of {self.channels} -> {h1} -> {h2} -> {k}, "
@@ -192,8 +233,9 @@ class TrainPlan:
             f"epoch        {self.steps_per_epoch:,} steps of {c.members} x {c.batch_size} pixels, "
             f"reads {human_bytes(self.epoch_bytes)}",
             f"stops        {stop}",
-            f"memory       at most {human_bytes(self.feature_memory_bytes)} for features (host) and "
-            f"{human_bytes(self.network_memory_bytes)} for the network (device)",
+            f"memory       at most {human_bytes(memory.host_bytes)} of the host's, "
+            f"{memory.buffer_mb} MiB of it the shuffle buffer{cached}",
+            f"precision    {c.precision} in the first layer's products",
             f"disk         at most {human_bytes(self.disk_bytes)}{free}",
             f"time         roughly {_duration(seconds)} an epoch, {_duration(total)} at most",
         ]

@@ -17,12 +17,12 @@ MEMBERS, BATCH, CHANNELS, CLASSES, WIDTHS = 3, 12, 9, 4, (7, 5)
 def batch(seed: int) -> Batch:
     rng = np.random.default_rng(seed)
     features = rng.normal(size=(MEMBERS, BATCH, CHANNELS)).astype(np.float16)
-    return Batch(features, rng.integers(CLASSES, size=(MEMBERS, BATCH)))
+    return Batch(torch.from_numpy(features), rng.integers(CLASSES, size=(MEMBERS, BATCH)))
 
 
-def learner(dtype: torch.dtype = torch.float32) -> Learner:
+def learner(dtype: torch.dtype = torch.float32, precision: torch.dtype | None = None) -> Learner:
     ensemble = InterpreterEnsemble(CLASSES, CHANNELS, seeds=member_seeds(0, MEMBERS), widths=WIDTHS)
-    return Learner(ensemble.to(dtype), learning_rate=1e-3)
+    return Learner(ensemble.to(dtype), learning_rate=1e-3, precision=precision)
 
 
 def plain_member(stack: InterpreterEnsemble, i: int) -> nn.Sequential:
@@ -47,7 +47,7 @@ def test_each_member_learns_from_its_own_batches_as_if_alone() -> None:
         losses = []
         for i, (member, optimiser) in enumerate(zip(members, optimisers, strict=True)):
             features, labels = (
-                torch.from_numpy(part[i]) for part in (batch(step).features, batch(step).labels)
+                torch.as_tensor(part[i]) for part in (batch(step).features, batch(step).labels)
             )
             optimiser.zero_grad()
             losses.append(F.cross_entropy(member(features.double()), labels))
@@ -58,6 +58,16 @@ def test_each_member_learns_from_its_own_batches_as_if_alone() -> None:
     for i, member in enumerate(members):
         for name, tensor in member.state_dict().items():
             torch.testing.assert_close(state[f"{i}.layers.{name}"], tensor, rtol=1e-9, atol=1e-11)
+
+
+def test_bfloat16_products_give_gradients_of_the_same_direction() -> None:
+    exact, rounded = learner(), learner(precision=torch.bfloat16)
+    losses = [one.step(batch(0)) for one in (exact, rounded)]
+    torch.testing.assert_close(losses[0], losses[1], rtol=0.02, atol=0)
+    gradients = [one.ensemble.weight1.grad.flatten(1) for one in (exact, rounded)]
+    assert all(gradient.dtype == torch.float32 for gradient in gradients)
+    assert F.cosine_similarity(*gradients, dim=1).min() > 0.99
+    assert rounded.ensemble.weight1.dtype == torch.float32
 
 
 def test_a_restored_learner_goes_on_exactly_as_the_one_it_was_saved_from() -> None:

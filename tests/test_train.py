@@ -28,7 +28,9 @@ from pipeline.interpreter_files import load_interpreter, load_state
 from pipeline.labelling import label_pixels
 from pipeline.settings import TrainConfig
 from pipeline.stages import train as stage
-from pipeline.stages.train import dry_run, open_features, plan_train, train
+from pipeline.stages.train import dry_run, train
+from pipeline.training_memory import MemoryPlan
+from pipeline.training_setup import open_features, plan_train
 
 CLASSES = (ClassInfo(0, "sky", "#0000ff"), ClassInfo(1, "earth", "#884400"), ClassInfo(2, "sun", "#ffff00"))
 HEIGHT, WIDTH, IGNORE = 32, 40, 255
@@ -253,19 +255,18 @@ def test_final_epochs_see_every_image_and_their_weights_are_kept(
     make_sampler = stage.make_sampler
 
     def recorded(
-        opened: FeatureStore, settings: TrainConfig, images: tuple[int, ...]
+        opened: FeatureStore, settings: TrainConfig, images: tuple[int, ...], memory: MemoryPlan
     ) -> StratifiedChunkSampler:
         seen.append(images)
-        return make_sampler(opened, settings, images)
+        return make_sampler(opened, settings, images, memory)
 
     monkeypatch.setattr(stage, "make_sampler", recorded)
     config = replace(config, max_epochs=2, final_epochs=2)
-    plan = stage.plan_train(stage.open_features(store), config)
-    seen.clear()
+    plan = plan_train(open_features(store), config)
     info = train(store, config).info
     everything = tuple(sorted(plan.split.training + plan.split.held_out))
     assert len(everything) > len(plan.split.training)
-    assert seen[1:] == [plan.split.training] * 2 + [everything] * 2  # the first one is planning's
+    assert seen == [plan.split.training] * 2 + [everything] * 2
     assert [epoch.final for epoch in info.epochs] == [False, False, True, True]
     assert [epoch.miou is None for epoch in info.epochs] == [False, False, True, True]
     assert info.best_epoch in (0, 1)
@@ -372,6 +373,50 @@ def test_an_unfinished_run_of_other_settings_is_refused_too(
     with pytest.raises(UsageError, match=r"training\.batch_size = 32, this run has 16"):
         train(store, replace(config, batch_size=16))
     assert len(train(store, replace(config, buffer_mb=4)).info.epochs) == 4  # less memory is no other run
+
+
+def test_a_resumed_run_keeps_its_precision_and_its_shuffle_buffer(
+    store: Path, config: TrainConfig, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    undisturbed = replace(config, precision="float32", out=config.out.with_name("undisturbed"))
+    train(store, undisturbed)
+    with monkeypatch.context() as patched:
+        kill_before_epoch(patched, 1)
+        with pytest.raises(Killed):
+            train(store, replace(config, precision="float32"))
+    with pytest.raises(UsageError, match=r"training\.precision = float32, this run has bfloat16"):
+        train(store, replace(config, precision="bfloat16"))
+    with pytest.raises(UsageError, match=r"takes at least .*, 8 MiB of it the shuffle buffer, on which"):
+        train(store, config, memory_budget=10**6)
+    info = train(store, replace(config, precision="auto", buffer_mb=None)).info
+    assert (info.training["precision"], info.training["buffer_mb"]) == ("float32", 8)
+    assert contents(config.out) == contents(undisturbed.out)
+
+
+def test_a_budget_that_cannot_do_is_refused_before_anything_is_written(
+    store: Path, config: TrainConfig
+) -> None:
+    with pytest.raises(
+        UsageError, match=r"--memory-budget is 10 MB: this training takes at least .*; give \d+MB"
+    ):
+        train(store, config, memory_budget=10**7)
+    assert not config.out.exists()
+    train(store, config)
+    assert train(store, config, memory_budget=10**7).info.epochs  # finished: it takes nothing
+
+
+def test_a_pyramid_in_memory_changes_nothing_but_the_time(tmp_path: Path, config: TrainConfig) -> None:
+    path = write_store(tmp_path / "features.zarr", "pyramid")
+    config = replace(config, final_epochs=1, max_epochs=2)
+    for cache in ("none", "1GB", "1kB"):  # the last is too small for it
+        train(path, replace(config, cache=cache, out=tmp_path / cache))
+    assert contents(tmp_path / "none") == contents(tmp_path / "1GB") == contents(tmp_path / "1kB")
+
+
+def test_bfloat16_products_learn_the_same_classes(store: Path, config: TrainConfig) -> None:
+    info = train(store, replace(config, precision="bfloat16", max_epochs=8, learning_rate=1e-2)).info
+    assert info.training["precision"] == "bfloat16"
+    assert max(epoch.miou for epoch in info.epochs) > 0.95
 
 
 def test_a_damaged_training_state_is_refused_and_overwritten(store: Path, config: TrainConfig) -> None:

@@ -13,12 +13,14 @@ from hypothesis.extra.numpy import arrays
 from pipeline.interpreter_info import EpochMetrics
 from pipeline.models.interpreter import InterpreterEnsemble
 from pipeline.settings import TrainConfig
+from pipeline.training_memory import AUTO_CACHE_BYTES, MemoryPlan, share_memory
 from pipeline.training_plan import (
     Split,
     TrainPlan,
     best_epoch,
     choose_validation,
     is_stopped,
+    rate_shares,
     split_images,
 )
 
@@ -125,6 +127,10 @@ PLAN = TrainPlan(
     steps_per_epoch=2048,
     epoch_bytes=10**10,
     unit_bytes=16 * 16 * 5088 * 2,
+    unit_pixels=256,
+    unit_draws=190,
+    mask_bytes=16 * 512 * 512,
+    pyramid_bytes=0,
     validation_pixels=20000,
     missing_classes=(),
 )
@@ -136,9 +142,19 @@ def test_the_planned_weights_are_those_of_the_ensemble() -> None:
     assert plan.weight_bytes == sum(p.numel() * p.element_size() for p in ensemble.parameters())
 
 
-def test_a_dry_run_at_full_size_promises_less_than_two_gigabytes() -> None:
-    lines = PLAN.lines(free_bytes=10**10)
-    assert PLAN.feature_memory_bytes + PLAN.network_memory_bytes < 2 * 10**9
+def memory_of(plan: TrainPlan) -> MemoryPlan:
+    return share_memory(
+        plan.demand(on_gpu=False), budget=None, buffer_mb=None, cache_limit=AUTO_CACHE_BYTES, threads=2
+    )
+
+
+@pytest.mark.parametrize("pyramid_bytes", [0, 16 * 82_500_000], ids=["dense", "pyramid in memory"])
+def test_a_dry_run_at_full_size_promises_less_than_three_gigabytes(pyramid_bytes: int) -> None:
+    plan = replace(PLAN, pyramid_bytes=pyramid_bytes)
+    memory = memory_of(plan)
+    lines = plan.lines(memory, free_bytes=10**10)
+    assert memory.cached == (pyramid_bytes > 0)
+    assert memory.host_bytes < 3 * 2**30
     text = "\n".join(lines)
     for expected in (
         "10 members of 5088 -> 256 -> 128 -> 34",
@@ -151,6 +167,18 @@ def test_a_dry_run_at_full_size_promises_less_than_two_gigabytes() -> None:
 
 
 def test_a_dry_run_with_given_steps_says_so() -> None:
-    lines = replace(PLAN, config=TrainConfig(steps=500), split=Split((0,), ())).lines()
+    lines = replace(PLAN, config=TrainConfig(steps=500), split=Split((0,), ())).lines(memory_of(PLAN))
     assert any(line.endswith("after 500 steps") for line in lines)
     assert any("none held out" in line for line in lines)
+
+
+@given(st.integers(1, 300), st.integers(1, 80), st.floats(0, 1))
+def test_the_rate_is_whole_and_then_falls_evenly_to_zero(total: int, per_epoch: int, part: float) -> None:
+    shares: list[float] = []
+    while len(shares) < total:  # in epochs, as a resumed run has them
+        shares += rate_shares(total - len(shares), part * total, min(per_epoch, total - len(shares)))
+    falling = part * total
+    expected = [min(1.0, (total - i) / falling) if falling else 1.0 for i in range(total)]
+    assert shares == expected
+    assert shares[0] == 1 and min(shares) > 0
+    assert sum(shares) == pytest.approx(total - falling / 2, abs=1)  # the area of a trapezoid

@@ -68,10 +68,7 @@ class ImageLabeller:
             level.resolution: folded.first_layer([self._channels(i) for i in level.layers])
             for level in (*self.plan.nodes.values(), *self.plan.other)
         }  # [E * h1, c] each
-        fine = [self._channels(i) for level in self.plan.fine for i in level.layers]
-        stacked = folded.first_layer(fine) if fine else folded.bias1.new_empty(len(folded.bias1), 0)
-        members = stacked.unflatten(0, (folded.num_members, folded.width))  # [E, h1, c]
-        self.fine_weights = members.transpose(1, 2).contiguous()  # [E, c, h1]
+        self.heads = folded.heads([self._channels(i) for level in self.plan.fine for i in level.layers])
 
     def label(self, maps: Sequence[Tensor]) -> tuple[Tensor, Tensor]:
         """Labels [H, W] (uint8, int64 beyond 256 classes) and divergence [H, W] float32, nats.
@@ -104,7 +101,7 @@ class ImageLabeller:
             return tile_bytes(
                 self.layers,
                 self.grid,
-                stacked_width=len(folded.bias1),
+                stacked_width=folded.bias1.numel(),
                 width=folded.width,
                 num_classes=folded.num_classes,
                 tile_rows=rows,
@@ -162,7 +159,7 @@ class Tile:
         self._labeller, self._maps, self._folded = labeller, maps, labeller.folded
         self._first, self._last = first, last
         plan = labeller.plan
-        bias: Tensor | None = self._folded.bias1.to(self._folded.dtype)
+        bias: Tensor | None = self._folded.bias1.flatten().to(self._folded.dtype)
         self._products: dict[int, Tensor] = {}  # by ratio: [rows, w, E, h1], the rows that the tile needs
         for ratio in sorted(plan.nodes, reverse=True):
             rows = needed_rows(*window(first, last, ratio), plan.nodes[ratio].resolution[0])
@@ -202,18 +199,13 @@ class Tile:
 
     def tally(self, first: int, last: int) -> Tally:
         """What all members say of grid rows [first, last)."""
-        folded, weights = self._folded, self._labeller.fine_weights
+        heads = self._labeller.heads
         num_pixels = (last - first) * self._labeller.grid[1]
         fine = self._fine_features(first, last)  # [P, c]
-        tally = Tally(num_pixels, folded.num_classes, self._labeller.device)
-        for member in range(folded.num_members):
-            hidden = self._coarse_part(first, last, member)  # [P, h1]
-            if hidden is None:
-                bias = folded.bias1.view(folded.num_members, -1)[member].to(folded.dtype)
-                hidden = torch.addmm(bias, fine, weights[member])
-            elif self._labeller.plan.fine:
-                hidden = hidden.addmm_(fine, weights[member])
-            tally.add(folded.logits(member, hidden))
+        prepared = None if fine is None else heads[0].prepare(fine)
+        tally = Tally(num_pixels, self._folded.num_classes, self._labeller.device)
+        for member, head in enumerate(heads):
+            tally.add(head.logits(self._coarse_part(first, last, member), prepared))
         return tally
 
     def _coarse_part(self, first: int, last: int, member: int) -> Tensor | None:
@@ -236,11 +228,11 @@ class Tile:
             nodes, spacing = self._refine(nodes, BAND_RATIO, first, last, member), BAND_RATIO // 2
         return to_pixels(nodes, spacing)  # [rows, W, h1]
 
-    def _fine_features(self, first: int, last: int) -> Tensor:
-        """The fine levels resized to grid rows [first, last): [P, c], c = 0 where there are none."""
+    def _fine_features(self, first: int, last: int) -> Tensor | None:
+        """The fine levels resized to grid rows [first, last): [P, c]; None where there are none."""
         dtype, resolutions = self._folded.dtype, [level.resolution for level in self._labeller.plan.fine]
         parts = [self._resize(self._maps[size], size, first, last).to(dtype) for size in resolutions]
-        return torch.cat(parts, dim=2).flatten(0, 1) if parts else self._folded.bias1.new_empty(0, 0)
+        return torch.cat(parts, dim=2).flatten(0, 1) if parts else None
 
     def _resize(self, values: Tensor, size: tuple[int, int], first: int, last: int) -> Tensor:
         """A map [h, w, c] of ``size`` at grid rows [first, last): [rows, W, c] float32."""

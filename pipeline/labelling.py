@@ -121,8 +121,8 @@ def label_pixels(
     return labels, divergence
 
 
-def image_score(divergence: Tensor, score: str = "top10") -> float:
-    """One image's uncertainty from its divergence [H, W].
+def score_images(divergence: Tensor, score: str = "top10") -> Tensor:
+    """Each image's uncertainty [n] float64 from its divergence [n, H, W], on the same device.
 
     ``top10`` (DatasetGAN's rule) is the mean of the most uncertain 10% of the pixels, at least one; ``mean``
     and ``sum`` are over all. Sums are taken in float64. A NaN anywhere gives NaN. Raises ValueError for an
@@ -134,10 +134,10 @@ def image_score(divergence: Tensor, score: str = "top10") -> float:
         raise ValueError(
             f"divergence of shape {tuple(divergence.shape)} is empty, expected at least one pixel"
         )
-    pixels = divergence.flatten().double()
+    pixels = divergence.flatten(1)  # [n, H * W]
     if score == "top10":
-        pixels = pixels.topk(max(1, len(pixels) // 10)).values  # a NaN counts as the largest
-    return float(pixels.sum() if score == "sum" else pixels.mean())
+        pixels = pixels.topk(max(1, pixels.shape[1] // 10), dim=1).values  # a NaN counts as the largest
+    return pixels.double().sum(1) if score == "sum" else pixels.double().mean(1)
 
 
 def keep_mask(scores: np.ndarray, keep: Fraction) -> tuple[np.ndarray, float | None]:

@@ -16,17 +16,21 @@ from pipeline.labelling import (
     confusion,
     divergence_limit,
     divergence_to_float16,
-    image_score,
     js_divergence,
     keep_mask,
     label_pixels,
     mean_iou,
+    score_images,
     vote,
 )
 from pipeline.models.interpreter import InterpreterEnsemble, member_seeds
 
 sizes = st.tuples(st.integers(1, 6), st.integers(1, 8), st.integers(1, 7), st.integers(0, 10**6))
 scales = st.sampled_from([0.0, 0.1, 1.0, 10.0, 1e4])
+
+
+def image_score(divergence: Tensor, score: str = "top10") -> float:
+    return float(score_images(divergence[None], score))
 
 
 def random_logits(size: tuple[int, int, int, int], scale: float = 1.0) -> Tensor:

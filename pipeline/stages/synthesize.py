@@ -10,44 +10,35 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 import torch
-from torch import Tensor
 
 import fstore
 from fstore import format as fmt
 from fstore.display import human_bytes, human_duration
-from fstore.interpolate import concatenate_block, to_stored
 from fstore.location import Location
 from pipeline import resources
+from pipeline.background import BackgroundCalls
 from pipeline.checkpoints import LoadedGenerator, load_generator
 from pipeline.errors import RunError, UsageError
 from pipeline.interpreter_files import Interpreter, load_interpreter
-from pipeline.labelling import divergence_to_float16, image_score, keep_mask, label_pixels
-from pipeline.latents import seeded_latents
+from pipeline.labelled_images import SAMPLED_SPACE, LabelledBatch, LabelledImages
+from pipeline.labelling import keep_mask
 from pipeline.progress import progress
 from pipeline.record import created_record
-from pipeline.rendering import Renderer, RenderSettings
+from pipeline.rendering import RenderSettings
 from pipeline.rules import parse_keep
 from pipeline.settings import Config, SynthesizeConfig
-
-SAMPLED_SPACE = "z"  # new images come from Z, whatever space the annotated latents were given in
-LABEL_ROWS = 16  # rows of features in memory while labelling: 83 MB at 512 x 5088 float16
-
-
-@dataclass(frozen=True)
-class SynthesizeJob:
-    """Everything a run needs, read and checked."""
-
-    loaded: LoadedGenerator
-    interpreter: Interpreter
-    average_latent: np.ndarray
-    settings: RenderSettings
-    meta: fmt.DatasetMeta
-    config: SynthesizeConfig
+from pipeline.synthesis_plan import (
+    SynthesizeJob,
+    choose_precision,
+    label_bytes,
+    make_source,
+    plan_memory,
+    recorded_precision,
+)
 
 
 def prepare(config: Config, *, force: bool = False) -> SynthesizeJob:
@@ -144,125 +135,105 @@ def _meta(config: SynthesizeConfig, loaded: LoadedGenerator, interpreter: Interp
     )
 
 
-def plan_lines(job: SynthesizeJob, device: torch.device) -> list[str]:
+def plan_lines(
+    job: SynthesizeJob, device: torch.device, memory_budget: int | None = None, *, overwrite: bool = False
+) -> list[str]:
     """What the run makes and costs, a line each; renders and labels one batch to estimate the time."""
+    notes: list[str] = []
+    job = choose_precision(job, device, notes.append, overwrite=overwrite)
     config, meta = job.config, job.meta
     location = Location.parse(config.store)
     free = location.free_bytes()
+    memory = plan_memory(job, device, memory_budget)
+    source = make_source(job, device, recorded_precision(job), memory.tile_rows)
+    source.batch(range(config.render_batch), 1).host_arrays()  # the first of its kind takes longer
     start = time.perf_counter()
-    _label_batch(job, _renderer(job, device), range(config.render_batch), config.render_batch)
+    source.batch(range(config.render_batch), config.render_batch).host_arrays()
     seconds = (time.perf_counter() - start) / config.render_batch * config.num
-    host = resources.IMPORTS_BYTES + fmt.TASK_IMAGES * 10 * meta.shape[0] * meta.shape[1] + _label_bytes(job)
-    render = resources.render_bytes(job.loaded.generator, config.render_batch)
-    on_gpu = device.type == "cuda"
+    device_bytes = resources.render_bytes(job.loaded.generator, config.render_batch) + label_bytes(job, None)
     return [
         f"interpreter  {config.interpreter}: {job.interpreter.info.members} members, {len(meta.classes)} "
-        "classes",
+        f"classes, {meta.interpreter['precision']} products",
         f"checkpoint   {job.loaded.path}",
         f"images       {config.num} of ({meta.shape[0]}, {meta.shape[1]}, 3) uint8, with labels and "
         "divergence",
         f"store        {location}: {human_bytes(resources.dataset_bytes(meta, config.num))} raw, about as "
         "much on disk",
         f"disk free    {'unknown (a URL)' if free is None else human_bytes(free)}",
-        f"host memory  about {human_bytes(host + (0 if on_gpu else render))} at the peak",
+        f"host memory  about {human_bytes(memory.host_bytes)} at the peak",
         f"device       {device}"
-        + (f", about {human_bytes(render + _label_bytes(job))} at the peak" if on_gpu else ""),
+        + (f", about {human_bytes(device_bytes)} at the peak" if device.type == "cuda" else ""),
         f"time         about {human_duration(seconds)}",
+        *(f"note         {note}" for note in notes),
     ]
 
 
-def _label_bytes(job: SynthesizeJob) -> int:
-    info = job.interpreter.info
-    pyramid = sum(la.resolution[0] * la.resolution[1] * la.channels * 2 for la in info.layers)
-    return pyramid + 3 * LABEL_ROWS * job.meta.shape[1] * info.channels * 2
-
-
-def synthesize(job: SynthesizeJob, device: torch.device, *, overwrite: bool = False) -> str:
+def synthesize(
+    job: SynthesizeJob,
+    device: torch.device,
+    *,
+    overwrite: bool = False,
+    memory_budget: int | None = None,
+    say: Callable[[str], None] = print,
+) -> str:
     """Fill the dataset and set its filter. Returns one line on what is in the store.
 
     Raises:
         RunError: the disk cannot hold it. MismatchError: the store was begun with other settings. StoreError:
-        it is longer.
+        it is longer. UsageError: the memory budget is too small.
     """
     config = job.config
+    memory = plan_memory(job, device, memory_budget)
     location = Location.parse(config.store)
     left = config.num - (0 if overwrite else resources.committed_images(location))
     needed = resources.dataset_bytes(job.meta, max(left, 0))
     way_out = "make room, or ask for fewer with --num"
     resources.check_disk(location, needed, f"a dataset of {left} more images", way_out, overwrite=overwrite)
+    job = choose_precision(job, device, say, overwrite=overwrite)
     writer = fstore.create_dataset(config.store, job.meta, num_images=config.num, overwrite=overwrite)
     pending = writer.pending_tasks()
     if pending:
-        renderer = _renderer(job, device)
+        source = make_source(job, device, recorded_precision(job), memory.tile_rows)
         done = config.num - sum(len(writer.task_images(task)) for task in pending)
-        with progress("synthesizing", config.num, "images", done) as bar:
+        with (
+            progress("synthesizing", config.num, "images", done) as bar,
+            BackgroundCalls(memory.queue_depth) as background,
+        ):
             for task in pending:
-                writer.write_task(task, _task(job, renderer, writer.task_images(task), bar.advance))
+                parts = _task(source, job, writer.task_images(task), bar.advance)
+                background.submit(writer.write_task, task, parts)
+                del parts  # the queue's now
     writer.close()
     return set_filter(config.store, config.keep)
 
 
-def _renderer(job: SynthesizeJob, device: torch.device) -> Renderer:
-    job.interpreter.ensemble.to(device)
-    return Renderer(job.loaded.generator, job.settings, job.average_latent, device)
-
-
 def _task(
-    job: SynthesizeJob, renderer: Renderer, images: range, advance: Callable[[int], None]
+    source: LabelledImages, job: SynthesizeJob, images: range, advance: Callable[[int], None]
 ) -> dict[str, np.ndarray]:
     """The arrays of one task. Batches begin at multiples of their size and are rendered whole, surplus images
-    and all.
+    and all. Each is fetched from the device after the next one is under way.
     """
-    parts: dict[str, list[np.ndarray]] = {
-        name: [] for name in ("images", "labels", "divergence", "latents", "uncertainty")
-    }
+    specs = fmt.dataset_arrays(job.meta, len(images))
+    parts = {spec.name: np.empty(spec.shape, spec.dtype) for spec in specs if spec.name != "kept"}
     size = job.config.render_batch
+    place = 0
+
+    def fetch(batch: LabelledBatch) -> None:
+        nonlocal place
+        for name, values in batch.host_arrays().items():
+            parts[name][place : place + len(values)] = values
+        place += len(batch.latents)
+        advance(len(batch.latents))
+
+    before: LabelledBatch | None = None
     for first in range(images.start, images.stop, size):
-        wanted = min(size, images.stop - first)
-        for name, values in _label_batch(job, renderer, range(first, first + size), wanted).items():
-            parts[name] += values
-        advance(wanted)
-    return {name: np.stack(values) for name, values in parts.items()}
-
-
-@torch.inference_mode()
-def _label_batch(
-    job: SynthesizeJob, renderer: Renderer, images: range, wanted: int
-) -> dict[str, list[np.ndarray]]:
-    """Render a whole batch and label its first ``wanted`` images."""
-    latents = seeded_latents(job.config.seed, images, job.loaded.generator.latent_size)
-    rendered = renderer.render(latents, SAMPLED_SPACE, images)
-    parts: dict[str, list[np.ndarray]] = {
-        name: [] for name in ("images", "labels", "divergence", "latents", "uncertainty")
-    }
-    for place in range(wanted):
-        labels, divergence = _label_image(job, [feature[place] for feature in rendered.features])
-        score = image_score(divergence, job.config.score)
-        parts["images"].append(renderer.picture(rendered.images[place]))
-        parts["labels"].append(labels.cpu().numpy())
-        parts["divergence"].append(
-            divergence_to_float16(divergence, job.interpreter.info.members).cpu().numpy()
-        )
-        parts["latents"].append(latents[place])
-        parts["uncertainty"].append(np.asarray(score, dtype=np.float32))
+        batch = source.batch(range(first, first + size), min(size, images.stop - first))
+        if before is not None:
+            fetch(before)
+        before = batch
+    if before is not None:
+        fetch(before)
     return parts
-
-
-def _label_image(job: SynthesizeJob, maps: list[Tensor]) -> tuple[Tensor, Tensor]:
-    """Labels and divergence [H, W] from native maps [c, h, w], by the float16 features that training saw,
-    some rows at a time.
-    """
-    info = job.interpreter.info
-    stored = [to_stored(values, layer, info.grid) for values, layer in zip(maps, info.layers, strict=True)]
-    height, width = job.meta.shape
-    labels, divergences = [], []
-    for start in range(0, height, LABEL_ROWS):
-        rows = (info.crop_rows[0] + start, info.crop_rows[0] + min(start + LABEL_ROWS, height))
-        block = concatenate_block(stored, info.layers, info.grid, rows, (0, width))  # [R, W, C]
-        label, divergence = label_pixels(job.interpreter.ensemble, block.flatten(0, 1))  # [R * W]
-        labels.append(label.reshape(-1, width))
-        divergences.append(divergence.reshape(-1, width))
-    return torch.cat(labels), torch.cat(divergences)
 
 
 def set_filter(store: str, keep: str) -> str:

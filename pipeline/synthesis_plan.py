@@ -1,0 +1,162 @@
+"""What ``dgan synthesize`` decides before it begins: the precision of labelling, and how much memory to use.
+
+It knows the job and how its images are made; it writes nothing.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from math import prod
+
+import numpy as np
+import torch
+
+import fstore
+from fstore import format as fmt
+from fstore.display import human_bytes
+from fstore.location import Location
+from pipeline import resources
+from pipeline.checkpoints import LoadedGenerator
+from pipeline.errors import UsageError
+from pipeline.interpreter_files import Interpreter
+from pipeline.labelled_images import LabelledImages
+from pipeline.levels import CPU_BAND_ROWS, CPU_TILE_ROWS, ROW_STEP, tile_bytes
+from pipeline.precision import precision_name, resolve_precision
+from pipeline.rendering import Renderer, RenderSettings
+from pipeline.settings import SynthesizeConfig
+
+LEAST_AGREEMENT = 0.999  # of labels with float32's, for products of lower precision
+
+
+@dataclass(frozen=True)
+class SynthesizeJob:
+    """Everything a run needs, read and checked."""
+
+    loaded: LoadedGenerator
+    interpreter: Interpreter
+    average_latent: np.ndarray
+    settings: RenderSettings
+    meta: fmt.DatasetMeta
+    config: SynthesizeConfig
+
+
+def make_source(
+    job: SynthesizeJob, device: torch.device, precision: torch.dtype, tile_rows: int | None = None
+) -> LabelledImages:
+    """The job's images, labelled with products of this precision."""
+    return LabelledImages(
+        Renderer(job.loaded.generator, job.settings, job.average_latent, device),
+        job.interpreter.ensemble,
+        job.interpreter.info.layers,
+        seed=job.config.seed,
+        score=job.config.score,
+        precision=precision,
+        tile_rows=tile_rows,
+    )
+
+
+def choose_precision(
+    job: SynthesizeJob, device: torch.device, say: Callable[[str], None], *, overwrite: bool = False
+) -> SynthesizeJob:
+    """The job with the labelling's precision decided and recorded.
+
+    What is asked for by name is taken; else what an unfinished dataset was begun with; else bfloat16 where
+    the device multiplies it and the interpreter's labels of the first render batch agree with float32's on
+    99.9% of the pixels; else float32.
+    """
+    begun = None if overwrite or job.config.precision != "auto" else _precision_of_store(job)
+    precision = begun or resolve_precision(job.config.precision, device)
+    if job.config.precision == "auto" and begun is None and precision != torch.float32:
+        source = make_source(job, device, torch.float32)
+        agreement = source.agreement(range(job.config.render_batch), precision)
+        if agreement < LEAST_AGREEMENT:
+            say(
+                f"{precision_name(precision)} products change the labels of {1 - agreement:.2%} of the "
+                f"pixels, more than {1 - LEAST_AGREEMENT:.1%}; labelling in float32"
+            )
+            precision = torch.float32
+    interpreter = {**job.meta.interpreter, "precision": precision_name(precision)}
+    return replace(job, meta=replace(job.meta, interpreter=interpreter))
+
+
+def _precision_of_store(job: SynthesizeJob) -> torch.dtype | None:
+    location = Location.parse(job.config.store)
+    if location.state() != "store":
+        return None
+    dataset = fstore.open(location.target)
+    name = dataset.meta.interpreter.get("precision") if isinstance(dataset, fstore.Dataset) else None
+    return resolve_precision(name, torch.device("cpu")) if name in ("float32", "bfloat16") else None
+
+
+def recorded_precision(job: SynthesizeJob) -> torch.dtype:
+    """What ``choose_precision`` recorded."""
+    return resolve_precision(str(job.meta.interpreter["precision"]), torch.device("cpu"))
+
+
+@dataclass(frozen=True)
+class SynthesisMemory:
+    """What follows from a memory budget."""
+
+    queue_depth: int
+    """Tasks of 64 images that may wait to be written while the next one is made."""
+    tile_rows: int | None
+    """Grid rows that are labelled at once; None: as the labeller chooses."""
+    host_bytes: int
+    """The peak to expect, in bytes, imports included."""
+
+
+def plan_memory(job: SynthesizeJob, device: torch.device, budget: int | None) -> SynthesisMemory:
+    """The fastest way to work that the budget allows. Raises UsageError where none does."""
+    on_cpu = device.type == "cpu"
+    tiles: list[int | None] = [CPU_TILE_ROWS, 64, 32, ROW_STEP] if on_cpu else [None]
+    if job.config.tile:
+        tiles = [job.config.tile]
+    plans = [
+        SynthesisMemory(depth, rows, _host_bytes(job, depth, rows if on_cpu else None))
+        for depth in (1, 0)
+        for rows in tiles
+    ]
+    for plan in plans:
+        if budget is None or plan.host_bytes <= budget:
+            return plan
+    hint = f"; see --render-batch, now {job.config.render_batch}" if job.config.render_batch > 1 else ""
+    raise UsageError(
+        f"--memory-budget is {human_bytes(budget or 0)}; synthesizing needs about "
+        f"{human_bytes(plans[-1].host_bytes)} at least{hint}"
+    )
+
+
+def _host_bytes(job: SynthesizeJob, queue_depth: int, tile_rows: int | None) -> int:
+    """Peak host memory; ``tile_rows`` where rendering and labelling happen there too."""
+    num_images = min(fmt.TASK_IMAGES, job.config.num)
+    task = resources.dataset_bytes(job.meta, num_images)
+    depth = queue_depth if job.config.num > fmt.TASK_IMAGES else 0
+    writing = task  # the largest array's shard, raw and compressed
+    host = resources.IMPORTS_BYTES + (1 + depth) * task + writing
+    if tile_rows is None:
+        return host
+    render = resources.render_bytes(job.loaded.generator, job.config.render_batch)
+    return host + render + label_bytes(job, tile_rows)
+
+
+def label_bytes(job: SynthesizeJob, tile_rows: int | None) -> int:
+    """Of labelling one image: its maps once more, the weights cut up, and a tile (None: the whole grid)."""
+    info = job.interpreter.info
+    stacked_width = info.members * info.widths[0]
+    num_bands, band_rows = torch.get_num_threads(), CPU_BAND_ROWS
+    if tile_rows is None:
+        tile_rows, num_bands, band_rows = info.grid[0], 1, info.grid[0]
+    maps = 4 * sum(prod(layer.resolution) * layer.channels for layer in info.layers)
+    weights = 3 * 4 * stacked_width * info.channels
+    tile = tile_bytes(
+        info.layers,
+        info.grid,
+        stacked_width=stacked_width,
+        width=info.widths[0],
+        num_classes=len(info.classes),
+        tile_rows=tile_rows,
+        num_bands=num_bands,
+        band_rows=band_rows,
+    )
+    return maps + weights + tile

@@ -6,16 +6,34 @@ python -m benchmarks
 from __future__ import annotations
 
 import argparse
+import json
+import os
 import subprocess
 import sys
+import tempfile
 import time
+
+from benchmarks.measure import SUMMARY, machine, print_table
 
 PROGRAMS = {
     "codecs": ["--repeats", "3"],
-    "face_size": ["--repeats", "3"],
+    "extraction": ["--repeats", "3"],
     "sampler": ["--repeats", "3"],
+    "training": ["--repeats", "3"],
+    "labelling": ["--repeats", "2"],
     "released_procedure": ["--seeds", "1"],
+    "startup": [],
 }
+
+
+def run(name: str, arguments: list[str]) -> bool:
+    """Run one program; whether it succeeded."""
+    command = [sys.executable, "-m", f"benchmarks.{name}", *arguments]
+    print(f"\n$ python {' '.join(command[1:])}", flush=True)
+    start = time.perf_counter()
+    succeeded = subprocess.run(command, check=False).returncode == 0
+    print(f"({time.perf_counter() - start:.0f} s)", flush=True)
+    return succeeded
 
 
 def main() -> None:
@@ -26,13 +44,12 @@ def main() -> None:
     )
     options = parser.parse_args()
     failed = []
-    for name, arguments in PROGRAMS.items():
-        command = [sys.executable, "-m", f"benchmarks.{name}", *(["--quick"] if options.quick else arguments)]
-        print(f"\n$ python {' '.join(command[1:])}", flush=True)
-        start = time.perf_counter()
-        if subprocess.run(command, check=False).returncode:
-            failed.append(name)
-        print(f"({time.perf_counter() - start:.0f} s)", flush=True)
+    with tempfile.NamedTemporaryFile("r", suffix=".jsonl") as summary:
+        os.environ[SUMMARY] = summary.name
+        for name, arguments in PROGRAMS.items():
+            failed += [] if run(name, ["--quick"] if options.quick else arguments) else [name]
+        lines = [json.loads(line) for line in summary]
+    print_table(machine(), ["what", "dgan", "baseline", "ratio"], lines)
     if failed:
         sys.exit(f"failed: {', '.join(failed)}")
 

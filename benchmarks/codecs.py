@@ -151,8 +151,9 @@ def create(path: Path | None, bands: Bands, candidate: Candidate) -> zarr.Array[
 
 def write(path: Path | None, bands: Bands, candidate: Candidate) -> None:
     """Write all bands as ``fstore`` does: two at once, each forced to the disk."""
+    from fstore import format as fmt
     from fstore.location import Location, chunk_key, sync_file
-    from fstore.writer import BANDS_IN_FLIGHT
+    from fstore.writer import BAND_BUFFERS
 
     if path is not None:
         shutil.rmtree(path, ignore_errors=True)
@@ -164,7 +165,7 @@ def write(path: Path | None, bands: Bands, candidate: Candidate) -> None:
         if path is not None:
             sync_file(Location.parse(path), chunk_key(array, (0, index, 0, 0)))
 
-    with ThreadPoolExecutor(BANDS_IN_FLIGHT) as pool:
+    with ThreadPoolExecutor(fmt.num_write_threads(BAND_BUFFERS)) as pool:
         list(pool.map(one, range(len(bands.values))))
 
 

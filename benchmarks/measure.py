@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import platform
 import subprocess
@@ -16,6 +17,8 @@ from statistics import median
 
 POLL_SECONDS = 0.02
 ROOT = Path(__file__).resolve().parent.parent
+SUMMARY = "DGAN_BENCHMARK_SUMMARY"
+"""Environment variable: the file that collects the lines of the last table of `python -m benchmarks`."""
 DGAN = (sys.executable, "-c", "from pipeline.cli import main; main(prog_name='dgan')")
 
 
@@ -127,6 +130,13 @@ def machine() -> str:
     load = os.getloadavg()[0]
     python = platform.python_version()
     return f"{os.cpu_count()} cores {name}, {memory:.0f} GB, load average {load:.1f}, Python {python}"
+
+
+def add_to_summary(what: str, ours: str, baseline: str, ratio: str) -> None:
+    """One line of the last table of `python -m benchmarks`; nothing where a program runs alone."""
+    if os.environ.get(SUMMARY):
+        with open(os.environ[SUMMARY], "a", encoding="utf-8") as file:
+            file.write(json.dumps([what, ours, baseline, ratio]) + "\n")
 
 
 def print_table(title: str, columns: Sequence[str], rows: Sequence[Sequence[object]]) -> None:

@@ -55,17 +55,18 @@ def stops(loss: float, best: float, failures: int) -> tuple[float, int, bool]:
 
 
 def classifier(channels: int, num_classes: int) -> nn.Sequential:
-    """One member as published for under 32 classes; batch normalisations keep torch's initial values."""
+    """One member as published; batch normalisations keep torch's initial values."""
     from torch import nn
 
+    h1, h2 = (128, 32) if num_classes < 32 else (256, 128)
     member = nn.Sequential(
-        nn.Linear(channels, 128),
+        nn.Linear(channels, h1),
         nn.ReLU(),
-        nn.BatchNorm1d(128),
-        nn.Linear(128, 32),
+        nn.BatchNorm1d(h1),
+        nn.Linear(h1, h2),
         nn.ReLU(),
-        nn.BatchNorm1d(32),
-        nn.Linear(32, num_classes),
+        nn.BatchNorm1d(h2),
+        nn.Linear(h2, num_classes),
     )
     for layer in member:
         if isinstance(layer, nn.Linear):

@@ -5,8 +5,9 @@
 Both layouts of a random-weight generator's features. *Sampler* is one epoch of ``StratifiedChunkSampler``
 for the whole ensemble, as ``dgan train`` uses it; *sequential* reads every pixel once, block after block;
 *single pixels* are ``store.pixels`` calls of one random pixel each, which is what indexing
-``array[image, row, column]`` costs. Single pixels of a memory-mapped ``.npy`` file, which other programs use,
-stand beside them.
+``array[image, row, column]`` costs. *In memory* is the sampler on a pyramid that was loaded before. Single
+pixels of a memory-mapped ``.npy`` file, which other programs use, stand beside them. *Plain reading* is
+``pread`` of the very ranges of the dense files that the sampler's epoch reads, by as many threads.
 
 *Drawn* counts a pixel once for each member that gets it; *used* bytes are the dense float16 bytes of the
 different pixels that were drawn; *read* bytes are those of the chunks that were touched, uncompressed, or of
@@ -16,8 +17,10 @@ the memory pages.
 from __future__ import annotations
 
 import argparse
+import os
 from collections.abc import Callable
-from dataclasses import dataclass
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from statistics import median
@@ -29,12 +32,15 @@ from benchmarks import face_size, generators
 from benchmarks.measure import drop_cached, machine, print_table, seconds_of, working_folder
 
 if TYPE_CHECKING:
+    from fstore.cache import CachedPyramid
     from fstore.reader import FeatureStore
     from fstore.sampler import StratifiedChunkSampler
 
 LAYOUTS = ("dense", "pyramid")
 FEATURE_BYTES = 2
 PAGE_BYTES = 4096
+THREADS = {"dense": 4, "pyramid": 2}  # as the training stage has them on two cores
+UNITS_AHEAD = {"dense": 64, "pyramid": 2}
 
 
 @dataclass(frozen=True)
@@ -64,7 +70,7 @@ def make_stores(case: face_size.Case, folder: Path, num_images: int) -> None:
     generators.make_checkpoint(folder / "generator.for_g_all.pt", case.widths, case.latent_size)
     generators.make_inputs(folder, case.side, num_images=num_images, latent_size=case.latent_size)
     for layout in LAYOUTS:
-        face_size.extract(case, folder, layout, num_images)
+        face_size.extract(case, folder, layout)
 
 
 def open_store(folder: Path, layout: str) -> FeatureStore:
@@ -76,12 +82,18 @@ def open_store(folder: Path, layout: str) -> FeatureStore:
     return store
 
 
-def make_sampler(store: FeatureStore, load: Load) -> StratifiedChunkSampler:
+def make_sampler(store: FeatureStore | CachedPyramid, load: Load) -> StratifiedChunkSampler:
     """As the training stage makes it."""
     from fstore.sampler import StratifiedChunkSampler
 
+    layout = store.meta.layout
     return StratifiedChunkSampler(
-        store, batch_size=load.batch_size, members=load.members, draws_per_epoch=load.draws
+        store,
+        batch_size=load.batch_size,
+        members=load.members,
+        draws_per_epoch=load.draws,
+        threads=THREADS[layout],
+        units_ahead=UNITS_AHEAD[layout],
     )
 
 
@@ -89,6 +101,64 @@ def read_epoch(store: FeatureStore, load: Load) -> None:
     """One epoch of batches, thrown away."""
     for _ in make_sampler(store, load).epoch(0):
         pass
+
+
+def read_cached_epoch(store: FeatureStore, load: Load) -> Callable[[], None]:
+    """One epoch of batches from the pyramid in memory; loading it there is not part of it."""
+    from fstore.cache import CachedPyramid
+
+    cached = CachedPyramid(store, range(len(store)))
+
+    def epoch() -> None:
+        for _ in make_sampler(cached, load).epoch(0):
+            pass
+
+    return epoch
+
+
+def planned_ranges(store: FeatureStore, load: Load) -> list[tuple[str, int, int]]:
+    """Of each chunk that an epoch reads from a dense store, in its order: file, offset, bytes on disk."""
+    folder, array = store.location.folder, store.array("features")
+    assert folder is not None
+    places = [array.locate((*unit, 0)) for unit in make_sampler(store, load).plan(0).units.tolist()]
+    return [(str(folder / key), offset, num_bytes) for key, offset, num_bytes in places]
+
+
+def read_plainly(ranges: list[tuple[str, int, int]]) -> None:
+    """These bytes and nothing else, by as many threads as the sampler has; what is read is thrown away."""
+
+    def read(place: tuple[str, int, int]) -> None:
+        file, offset, num_bytes = place
+        descriptor = os.open(file, os.O_RDONLY)
+        try:
+            os.pread(descriptor, num_bytes, offset)
+        finally:
+            os.close(descriptor)
+
+    with ThreadPoolExecutor(THREADS["dense"]) as pool:
+        list(pool.map(read, ranges))
+
+
+def measure_reading(folder: Path, load: Load) -> None:
+    """The table of the dense sampler beside plain reading of the same byte ranges, cold, in turns."""
+    ranges = planned_ranges(open_store(folder, "dense"), load)
+    num_bytes = sum(length for *_, length in ranges)
+    ways: dict[str, list[float]] = {"plain reading": [], "sampler": []}
+    for turn in range(2 * load.repeats):
+        plain = partial(read_plainly, ranges)
+        sampling = partial(read_epoch, open_store(folder, "dense"), load)
+        runs = [("plain reading", plain), ("sampler", sampling)]
+        for name, work in runs if turn % 2 == 0 else reversed(runs):
+            drop_cached(folder / "dense.zarr")
+            ways[name].append(seconds_of(work))
+    rows = []
+    for name, seconds in ways.items():
+        shares = [a / b for a, b in zip(ways["plain reading"], seconds, strict=True)]
+        rates = sorted(num_bytes / s / 1e6 for s in seconds)
+        spread = f"{rates[0]:,.0f} to {rates[-1]:,.0f}"
+        rows.append([name, f"{median(rates):,.0f}", spread, f"{median(shares):.2f}"])
+    title = f"{len(ranges)} chunks, {num_bytes / 1e6:,.0f} MB on disk, cold, {THREADS['dense']} threads"
+    print_table(title, ["way", "MB/s of the disk's bytes", "range", "share of plain"], rows)
 
 
 def epoch_cost(store: FeatureStore, load: Load) -> Cost:
@@ -214,6 +284,16 @@ def measure(case: face_size.Case, folder: Path, num_images: int, load: Load) -> 
             rows.append(
                 table_row(f"{layout}, {name}", folder / f"{layout}.zarr", prepare, cost, load.repeats)
             )
+    cost = replace(epoch_cost(open_store(folder, "pyramid"), load), bytes_read=0)
+    rows.append(
+        table_row(
+            "pyramid in memory, sampler",
+            folder / "pyramid.zarr",
+            lambda: read_cached_epoch(open_store(folder, "pyramid"), load),
+            cost,
+            load.repeats,
+        )
+    )
     store, flat = open_store(folder, "dense"), folder / "features.npy"
     if not flat.exists():
         write_flat(store, flat)
@@ -235,6 +315,7 @@ def measure(case: face_size.Case, folder: Path, num_images: int, load: Load) -> 
         "pixels/s warm",
     ]
     print_table(title, columns, rows)
+    measure_reading(folder, load)
 
 
 def main(arguments: list[str] | None = None) -> None:

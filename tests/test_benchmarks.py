@@ -52,11 +52,24 @@ def test_codecs_table_has_every_codec_and_both_readers(capsys: pytest.CaptureFix
     assert "cannot" not in printed
 
 
-def test_face_size_promises_hold_on_a_toy_generator(capsys: pytest.CaptureFixture[str]) -> None:
-    from benchmarks import face_size
+def test_extraction_promises_hold_on_a_toy_generator(capsys: pytest.CaptureFixture[str]) -> None:
+    from benchmarks import extraction
 
-    face_size.main(["--quick", "--pixels", "50"])
-    assert "agree bit for bit at 50 pixels: True" in capsys.readouterr().out
+    extraction.main(["--quick", "--pixels", "50"])
+    printed = capsys.readouterr().out
+    assert "agree bit for bit at 50 pixels: True" in printed
+    assert all(name in printed for name in ("(M) memmap", "pyramid", "render alone", "plain files"))
+
+
+def test_the_memmap_work_around_writes_the_features_channels_last(tmp_path: Path) -> None:
+    from benchmarks.memmap_features import write_features
+
+    torch.manual_seed(0)
+    maps = [torch.randn(1, 3, 4, 4), torch.randn(1, 2, 16, 16), torch.randn(1, 1, 8, 8)]
+    write_features(tmp_path / "0.dat", maps, 8)
+    found = np.fromfile(tmp_path / "0.dat", np.float16).reshape(8, 8, 6)
+    resized = [torch.nn.functional.interpolate(m, size=(8, 8), mode="bilinear")[0] for m in maps]
+    np.testing.assert_array_equal(found, torch.cat(resized).half().permute(1, 2, 0).numpy())
 
 
 def test_a_wrong_pixel_is_more_than_one_rounding_away() -> None:
@@ -75,6 +88,17 @@ def test_sampler_table_has_both_layouts_and_the_flat_file(capsys: pytest.Capture
     sampler.main(["--quick"])
     printed = capsys.readouterr().out
     assert all(name in printed for name in ("dense, sampler", "pyramid, sequential", "flat .npy"))
+
+
+@pytest.mark.slow
+def test_training_table_has_the_released_loop_every_way_and_the_command(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    from benchmarks import training
+
+    training.main(["--quick"])
+    printed = capsys.readouterr().out
+    assert all(f"│ {name} " in printed for name in ("released", *training.WAYS, "dense", "pyramid"))
 
 
 @pytest.mark.slow

@@ -1,0 +1,208 @@
+"""Extraction beside the usual work-around: time, memory and disk of true-size images, and a check of pixels.
+
+    python -m benchmarks.extraction
+
+(M) is ``benchmarks.memmap_features``. Every way runs as a child, in turns, for one image and for several, so
+that the time of one more image is told from that of starting. Two floors stand beside them: the renderer
+alone, and plain files of the same bytes as the dense store's, forced to the disk. Exit code 1 if a peak
+passes the limit, the layouts disagree in one bit, or a pixel differs from a brute-force resize by more than
+one float16 rounding. On a GPU, where (M) is not run, the floors are the baselines.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import shutil
+import sys
+from pathlib import Path
+from statistics import median
+
+import numpy as np
+
+from benchmarks import generators
+from benchmarks.face_size import (
+    CHECKPOINT,
+    LAYOUTS,
+    QUICK,
+    Case,
+    check,
+    extract,
+    folder_bytes,
+    make_inputs,
+    official_case,
+)
+from benchmarks.measure import (
+    ChildRun,
+    imports_peak_bytes,
+    machine,
+    print_table,
+    run_child,
+    seconds_of,
+    working_folder,
+)
+
+PEAK_LIMIT = {"cpu": 2 * 2**30, "cuda": 3 * 2**30}  # bytes above the imports
+FLOORS = ("plain files of dense", "render alone")  # of the layouts, in their order
+Runs = dict[tuple[str, int], list[ChildRun]]  # by way and number of images
+
+
+def run_way(way: str, case: Case, folder: Path, device: str) -> ChildRun:
+    """One run of a way on the inputs in ``folder``; what (M) wrote is deleted, a store is kept."""
+    if way in LAYOUTS:
+        return extract(case, folder, way, "--device", device)
+    options = ["--resolution", str(case.resolution), "--out", "memmap"]
+    run = run_child(
+        [sys.executable, "-m", "benchmarks.memmap_features", CHECKPOINT, "latents.npy", *options], folder
+    )
+    shutil.rmtree(folder / "memmap")
+    return run
+
+
+def measure_ways(case: Case, folders: dict[int, Path], ways: list[str], repeats: int, device: str) -> Runs:
+    """Runs of every way, in turns whose order alternates, since the machine's speed drifts."""
+    runs: Runs = {(way, num): [] for way in ways for num in folders}
+    for turn in range(repeats):
+        for way in ways if turn % 2 == 0 else ways[::-1]:
+            for num, folder in folders.items():
+                runs[way, num].append(run_way(way, case, folder, device))
+    return runs
+
+
+def image_seconds(runs: Runs, way: str) -> list[float]:
+    """Seconds of one more image, of each turn."""
+    few, many = sorted(num for name, num in runs if name == way)
+    pairs = zip(runs[way, few], runs[way, many], strict=True)
+    return [(more.seconds - less.seconds) / (many - few) for less, more in pairs]
+
+
+def plain_files_seconds(store: Path, target: Path) -> float:
+    """Seconds of writing all files of ``store`` again, plainly, each forced to the disk."""
+    total = 0.0
+    for number, file in enumerate(sorted(p for p in store.rglob("*") if p.is_file())):
+        content = file.read_bytes()
+        total += seconds_of(lambda path=target / str(number), data=content: write_plainly(path, data))  # type: ignore[misc]
+    shutil.rmtree(target)
+    return total
+
+
+def write_plainly(path: Path, content: bytes) -> None:
+    """A file, on the disk at return."""
+    path.parent.mkdir(exist_ok=True)
+    with path.open("wb") as file:
+        file.write(content)
+        file.flush()
+        os.fsync(file.fileno())
+
+
+def render_seconds(folder: Path, device_name: str, num_images: int = 4) -> list[float]:
+    """Seconds of rendering one image and nothing else, warm."""
+    import torch
+
+    from pipeline.checkpoints import load_generator
+    from pipeline.device import select_device
+    from pipeline.rendering import Renderer, RenderSettings
+
+    device = select_device(device_name)
+    generator = load_generator(folder / CHECKPOINT).generator
+    settings = RenderSettings(0.7, 8, "const", 0, (64, 64), (0, 64))
+    average = np.zeros(generator.latent_size, np.float32)
+    renderer = Renderer(generator, settings, average, device)
+
+    def one() -> None:
+        renderer.render(np.load(folder / "latents.npy")[:1], "z", [0])
+        if device.type == "cuda":
+            torch.cuda.synchronize(device)
+
+    one()
+    return [seconds_of(one) for _ in range(num_images)]
+
+
+def spread(seconds: list[float]) -> str:
+    """Smallest and largest."""
+    return f"{min(seconds):.2f} to {max(seconds):.2f}"
+
+
+def table_rows(runs: Runs, ways: list[str], floors: dict[str, list[float]], folder: Path) -> list[list[str]]:
+    """Ways and floors, with ratios to the first."""
+    most = max(num for _, num in runs)
+    imports = imports_peak_bytes()
+    base = ways[0] if ways[0] not in LAYOUTS else None
+    rows = []
+    for way in ways:
+        whole, one = [run.seconds for run in runs[way, most]], image_seconds(runs, way)
+        ratios = ["", ""]
+        if base:
+            ratios[0] = f"{median(whole) / median(run.seconds for run in runs[base, most]):.2f}"
+            ratios[1] = f"{median(one) / median(image_seconds(runs, base)):.2f}"
+        peak = max(run.peak_bytes for run in runs[way, most])
+        disk = f"{folder_bytes(folder / f'{way}.zarr') / most / 1e6:,.1f}" if way in LAYOUTS else ""
+        several = [f"{median(whole):.2f}", spread(whole), ratios[0]]
+        further = [f"{median(one):.2f}", spread(one), ratios[1]]
+        rows.append([way, *several, *further, f"{(peak - imports) / 2**30:.2f}", disk])
+    for name, seconds in floors.items():
+        rows.append([name, "", "", "", f"{median(seconds):.2f}", spread(seconds), "", "", ""])
+    return rows
+
+
+def largest_peak(runs: Runs) -> int:
+    """Of the stores' ways, bytes above the imports."""
+    peaks = [run.peak_bytes for (way, _), found in runs.items() if way in LAYOUTS for run in found]
+    return max(peaks) - imports_peak_bytes()
+
+
+def measure(case: Case, folder: Path, options: argparse.Namespace) -> bool:
+    """Print the table. Returns whether all that was promised held."""
+    folders = {num: folder / f"images{num}" for num in (1, options.images)}
+    for num, place in folders.items():
+        make_inputs(case, place, num)
+    most = folders[options.images]
+    on_gpu = options.device != "cpu"
+    ways = [*([] if on_gpu or case.crop_rows else ["(M) memmap"]), *LAYOUTS]
+    runs = measure_ways(case, folders, ways, options.repeats, options.device)
+    same, error = check(most, options.pixels, options.device)
+    files = [plain_files_seconds(most / "dense.zarr", most / "plain") for _ in range(options.repeats)]
+    plain = [seconds / options.images for seconds in files]
+    floors = dict(zip(FLOORS, (plain, render_seconds(most, options.device)), strict=True))
+    width = generators.feature_width(case.widths)
+    title = (
+        f"extract-features, {case.name}, {case.resolution} x {case.resolution} x {width}, {options.device}"
+    )
+    heads = [f"{options.images} images s", "range", "/ (M)", "1 more s", "range", "/ (M)"]
+    print_table(
+        title,
+        ["way", *heads, "GiB above imports", "MB on disk, each"],
+        table_rows(runs, ways, floors, most),
+    )
+    for way, floor in zip(LAYOUTS, FLOORS, strict=True):
+        ratio = median(image_seconds(runs, way)) / median(floors[floor])
+        print(f"{way}: one more image takes {ratio:.2f} times as long as {floor}")
+    print(f"dense and pyramid agree bit for bit at {options.pixels} pixels: {same}")
+    print(f"worst distance to a brute-force resize: {error:.4f} of the float16 spacing (one rounding is 0.5)")
+    peak, limit = largest_peak(runs), PEAK_LIMIT["cuda" if on_gpu else "cpu"]
+    print(f"largest peak above the imports {peak / 2**30:.2f} GiB, limit {limit / 2**30:.0f} GiB")
+    return same and error <= 0.5 and peak < limit
+
+
+def main(arguments: list[str] | None = None) -> None:
+    """The command line."""
+    parser = argparse.ArgumentParser(description="Extract true-size images beside the usual work-around.")
+    parser.add_argument("--kind", choices=generators.KINDS, default="face")
+    parser.add_argument("--images", type=int, default=2, help="of the larger run, at least 2")
+    parser.add_argument("--repeats", type=int, default=3)
+    parser.add_argument("--pixels", type=int, default=400, help="pixels to check")
+    parser.add_argument("--device", default="cpu", help="cpu or cuda")
+    parser.add_argument("--folder", type=Path, help="work here, and keep the stores")
+    parser.add_argument("--quick", action="store_true", help="a toy generator, one run")
+    options = parser.parse_args(arguments)
+    if options.quick:
+        options.repeats = 1
+    print(machine())
+    with working_folder(options.folder) as folder:
+        held = measure(QUICK if options.quick else official_case(options.kind), folder, options)
+    if not held:
+        sys.exit("a promise was broken: see above")
+
+
+if __name__ == "__main__":
+    main()

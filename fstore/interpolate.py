@@ -95,6 +95,8 @@ def _lerp_rows_at(
 
 def _lerp_axis(values: Tensor, axis: int, size: int, target: int, index: Tensor, origin: int) -> Tensor:
     if size == target:
+        if values.device.type != "cpu":  # to look at the index would be to wait for the device
+            return values.index_select(axis, index - origin)
         first, count = int(index[0]) - origin, len(index)
         if int(index[-1]) - origin == first + count - 1:
             return values.narrow(axis, first, count)

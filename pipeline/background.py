@@ -37,6 +37,11 @@ class BackgroundCalls:
             self._unfinished.popleft().result()
         self._unfinished.append(self._pool.submit(call, *arguments))
 
+    def check(self) -> None:
+        """Raise what a finished call raised, without waiting: long work need not go on to the next submit."""
+        while self._unfinished and self._unfinished[0].done():
+            self._unfinished.popleft().result()
+
     def __enter__(self) -> BackgroundCalls:
         return self
 

@@ -88,7 +88,8 @@ def explain(error: Exception) -> tuple[int, str]:
     if isinstance(error, MemoryError) or "out of memory" in line.lower():
         return (
             1,
-            f"out of memory ({line or 'host'}); use a smaller --batch-size or render_batch, or --device cpu",
+            f"out of memory ({line or 'host'}); use a smaller --render-batch, --tile or --batch-size, or "
+            "--device cpu",
         )
     return (
         1,

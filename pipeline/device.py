@@ -45,6 +45,21 @@ def _exact_cuda(index: int) -> torch.device:
     return torch.device("cuda", index)
 
 
+def upload(tensor: torch.Tensor, device: torch.device) -> torch.Tensor:
+    """A host tensor on ``device``, without waiting for what a GPU still has to do."""
+    if device.type != "cuda":
+        return tensor.to(device)
+    return tensor.pin_memory().to(device, non_blocking=True)
+
+
+def download(tensor: torch.Tensor) -> torch.Tensor:
+    """A tensor in host memory. From a GPU the copy is only begun: wait for an event recorded after it."""
+    if tensor.device.type != "cuda":
+        return tensor.cpu()
+    host = torch.empty(tensor.shape, dtype=tensor.dtype, pin_memory=True)
+    return host.copy_(tensor, non_blocking=True)
+
+
 def set_threads(threads: int | None) -> None:
     """Bound the CPU threads of torch's operators; None leaves torch's own choice."""
     if threads is not None:

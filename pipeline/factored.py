@@ -58,7 +58,7 @@ class ImageLabeller:
     ) -> None:
         """``layers`` as stored, none finer than the grid. ``tile_rows``: a multiple of 8; None: by memory.
 
-        On a GPU that is as many as half of its free memory holds, on a CPU 128.
+        On a GPU that is as many as a quarter of its memory holds, on a CPU 128.
         """
         self.folded, self.layers, self.grid, self.crop_rows = folded, tuple(layers), grid, crop_rows
         self.device = folded.weight1.device
@@ -73,13 +73,15 @@ class ImageLabeller:
     def label(self, maps: Sequence[Tensor]) -> tuple[Tensor, Tensor]:
         """Labels [H, W] (uint8, int64 beyond 256 classes) and divergence [H, W] float32, nats.
 
-        ``maps``: one [c, h, w] float32 a layer, native resolution, on the ensemble's device. Where the device
-        has no memory for a tile, tiles of half the rows are tried, down to 8.
+        ``maps``: one [c, h, w] float32 a layer, native resolution, on the ensemble's device. Where one value
+        of them is not finite, all of the divergence is NaN. Where the device has no memory for a tile, tiles
+        of half the rows are tried, down to 8.
         """
         read = self._read(maps)
         while True:
             try:
-                return self._label(read)
+                labels, divergence = self._label(read)
+                return labels, divergence.where(_are_finite(read), torch.nan)
             except torch.cuda.OutOfMemoryError:
                 if self.tile_rows <= ROW_STEP:
                     raise
@@ -109,8 +111,9 @@ class ImageLabeller:
                 band_rows=rows,
             )
 
-        free_bytes, _ = torch.cuda.mem_get_info(self.device)
-        return rows_that_fit(needed, self.grid[0], free_bytes // 2)
+        # Of all memory, not of what is free: a resumed run shall choose as the first one did.
+        _, total_bytes = torch.cuda.mem_get_info(self.device)
+        return rows_that_fit(needed, self.grid[0], total_bytes // 4)
 
     def _channels(self, layer: int) -> slice:
         info = self.layers[layer]
@@ -167,7 +170,8 @@ class Tile:
             bias = None  # once is enough
         self._others: list[Tensor] = []
         for level in plan.other:
-            self._others.append(self._product(level, (0, level.resolution[0]), bias))
+            rows = source_range(level.resolution[0], labeller.grid[0], first, last)
+            self._others.append(self._product(level, rows, bias))
             bias = None
         self._nodes: list[Tensor | None] = [None] * self._folded.num_members
 
@@ -212,7 +216,8 @@ class Tile:
         """What the coarse levels give to the first layer's outputs, [P, h1]; None where there are none."""
         total = self._from_nodes(first, last, member)
         for level, product in zip(self._labeller.plan.other, self._others, strict=True):
-            resized = self._resize(product[:, :, member], level.resolution, first, last)
+            held, _ = source_range(level.resolution[0], self._labeller.grid[0], self._first, self._last)
+            resized = self._resize(product[:, :, member], level.resolution, first, last, held)
             total = resized if total is None else total.add_(resized)
         return None if total is None else total.flatten(0, 1).to(self._folded.dtype)
 
@@ -234,12 +239,22 @@ class Tile:
         parts = [self._resize(self._maps[size], size, first, last).to(dtype) for size in resolutions]
         return torch.cat(parts, dim=2).flatten(0, 1) if parts else None
 
-    def _resize(self, values: Tensor, size: tuple[int, int], first: int, last: int) -> Tensor:
-        """A map [h, w, c] of ``size`` at grid rows [first, last): [rows, W, c] float32."""
+    def _resize(self, values: Tensor, size: tuple[int, int], first: int, last: int, held: int = 0) -> Tensor:
+        """A map of ``size`` at grid rows [first, last): [rows, W, c] float32. Its row ``held`` is the first
+        of ``values`` [h, w, c].
+        """
         grid, device = self._labeller.grid, values.device
         rows, columns = torch.arange(first, last, device=device), torch.arange(grid[1], device=device)
         start, stop = source_range(size[0], grid[0], first, last)
-        return resize_block(values[start:stop], size, grid, rows, columns, (start, 0))
+        return resize_block(values[start - held : stop - held], size, grid, rows, columns, (start, 0))
+
+
+def _are_finite(maps: Maps) -> Tensor:
+    """Whether all values are, as a tensor on their device, which is not waited for.
+
+    What follows need not show it: oneDNN's ReLU, for one, makes 0 of NaN.
+    """
+    return torch.stack([values.sum(dtype=torch.float32).isfinite() for values in maps.values()]).all()
 
 
 def reduce_to_grid(values: Tensor, resolution: tuple[int, int], grid: tuple[int, int]) -> Tensor:

@@ -1,8 +1,9 @@
 """Images with labels, divergence and score, a render batch at a time, all of it on the device.
 
 What crosses to the host of an image is its uint8 picture, its labels, its float16 divergence and one number.
-``LabelledImages.batch`` starts the work and ``host_arrays`` waits for it, so that a caller who starts a batch
-before it fetches the one before keeps a GPU busy. It knows generators and interpreters, and no stores.
+``LabelledImages.batch`` starts the work, the copies to the host included, and ``host_arrays`` waits for it:
+a caller who starts a batch before it fetches the one before keeps a GPU busy. It knows generators and
+interpreters, and no stores.
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ import torch
 from torch import Tensor
 
 from fstore.format import LayerInfo
+from pipeline.device import download
 from pipeline.factored import ImageLabeller
 from pipeline.labelling import divergence_to_float16, score_images
 from pipeline.latents import seeded_latents
@@ -28,21 +30,25 @@ SAMPLED_SPACE = "z"  # new images come from Z, whatever space the annotated late
 
 @dataclass(frozen=True)
 class LabelledBatch:
-    """n images: tensors on the device, and the latents (n, D) float32 that they were rendered from."""
+    """n images in host memory, once ``ready`` has happened; and their latents (n, D) float32."""
 
     pictures: Tensor  # [n, H, W, 3] uint8
     labels: Tensor  # [n, H, W] uint8, int64 beyond 256 classes
     divergence: Tensor  # [n, H, W] float16, nats
     scores: Tensor  # [n] float64
     latents: np.ndarray
+    ready: torch.cuda.Event | None
+    """On a GPU: recorded after the copies to the host."""
 
     def host_arrays(self) -> dict[str, np.ndarray]:
         """By the names of a dataset's arrays; waits until the device has computed them."""
+        if self.ready is not None:
+            self.ready.synchronize()
         return {
-            "images": self.pictures.cpu().numpy(),
-            "labels": self.labels.cpu().numpy(),
-            "divergence": self.divergence.cpu().numpy(),
-            "uncertainty": self.scores.float().cpu().numpy(),
+            "images": self.pictures.numpy(),
+            "labels": self.labels.numpy(),
+            "divergence": self.divergence.numpy(),
+            "uncertainty": self.scores.numpy().astype(np.float32),
             "latents": self.latents,
         }
 
@@ -65,9 +71,9 @@ class LabelledImages:
         self._renderer, self._seed, self._score = renderer, seed, score
         self._layers, self._tile_rows = tuple(layers), tile_rows
         self._ensemble = ensemble.to(renderer.device)
-        self._labeller = self.labeller(precision)
+        self._labeller = self._make_labeller(precision)
 
-    def labeller(self, precision: torch.dtype) -> ImageLabeller:
+    def _make_labeller(self, precision: torch.dtype) -> ImageLabeller:
         """One with these products, for the renderer's grid and crop."""
         settings = self._renderer.settings
         return ImageLabeller(
@@ -90,19 +96,20 @@ class LabelledImages:
             labels.append(label)
             divergence.append(disagreement)
         exact = torch.stack(divergence)
-        return LabelledBatch(
-            torch.stack(pictures),
-            torch.stack(labels),
-            divergence_to_float16(exact, self._ensemble.num_members),
-            score_images(exact, self._score),
-            latents[:wanted],
-        )
+        stored = divergence_to_float16(exact, self._ensemble.num_members)
+        tensors = (torch.stack(pictures), torch.stack(labels), stored, score_images(exact, self._score))
+        on_host = [download(values) for values in tensors]
+        ready = None
+        if exact.device.type == "cuda":
+            ready = torch.cuda.Event()
+            ready.record(torch.cuda.current_stream(exact.device))
+        return LabelledBatch(on_host[0], on_host[1], on_host[2], on_host[3], latents[:wanted], ready)
 
     @torch.inference_mode()
     def agreement(self, images: Sequence[int], precision: torch.dtype) -> float:
-        """The share of pixels of these images that products of ``precision`` label as float32 ones do."""
+        """The share of pixels of these images that products of ``precision`` label as one's own do."""
         _, rendered = self._render(images)
-        exact, other = self.labeller(torch.float32), self.labeller(precision)
+        exact, other = self._labeller, self._make_labeller(precision)
         shares = []
         for place in range(len(images)):
             maps = [feature[place] for feature in rendered.features]

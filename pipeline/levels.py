@@ -91,11 +91,13 @@ def tile_bytes(
     step = BAND_RATIO
     node_bytes = (tile_rows // step + 4) * (grid[1] // step + 4) * stacked_width * 4
     plan = plan_levels([layer.resolution for layer in layers], grid)
-    other = sum(prod(level.resolution) for level in plan.other) * stacked_width * 4
+    part = min(1.0, tile_rows / grid[0])  # of each map's rows, and one or two beyond
+    other_pixels = sum((level.resolution[0] * part + 3) * level.resolution[1] for level in plan.other)
     fine = sum(layers[i].channels for level in plan.fine for i in level.layers)
     pixel_bytes = width * 20 + num_classes * 24 + fine * 8
     # Products and nodes of all members, and of one member in each thread what the refinement passes through.
-    return int(2.2 * node_bytes) + other + num_bands * band_rows * grid[1] * pixel_bytes
+    other_bytes = int(other_pixels * stacked_width * 4)
+    return int(2.2 * node_bytes) + other_bytes + num_bands * band_rows * grid[1] * pixel_bytes
 
 
 def rows_that_fit(bytes_of_rows: Callable[[int], int], num_rows: int, available: int) -> int:

@@ -7,6 +7,9 @@ import torch
 from pipeline.errors import UsageError
 from pipeline.settings import PRECISIONS
 
+TYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16}
+"""By the names that are recorded."""
+
 
 def resolve_precision(name: str, device: torch.device) -> torch.dtype:
     """float32 or bfloat16 for ``auto`` (bfloat16 where the hardware multiplies it), or the type named.
@@ -18,12 +21,12 @@ def resolve_precision(name: str, device: torch.device) -> torch.dtype:
         raise UsageError(f"--precision is {name!r}; expected {', '.join(PRECISIONS)}")
     if name == "auto":
         return torch.bfloat16 if _multiplies_bfloat16(device) else torch.float32
-    return torch.bfloat16 if name == "bfloat16" else torch.float32
+    return TYPES[name]
 
 
 def precision_name(precision: torch.dtype) -> str:
     """``float32`` or ``bfloat16``: what `resolve_precision` takes, and what is recorded."""
-    return "bfloat16" if precision == torch.bfloat16 else "float32"
+    return next(name for name, dtype in TYPES.items() if dtype == precision)
 
 
 def _multiplies_bfloat16(device: torch.device) -> bool:

@@ -16,6 +16,7 @@ import torch
 from torch import Tensor
 
 from fstore.interpolate import resize_block
+from pipeline.device import upload
 from pipeline.errors import UsageError
 from pipeline.latents import average_latent_samples
 from pipeline.models.generator import Generator, Rendered, broadcast_w, truncate
@@ -71,7 +72,7 @@ class Renderer:
 
     def w_plus(self, latents: np.ndarray, space: str) -> Tensor:
         """Latents [B, D] of Z or W, or [B, L, D] of W+ -> W+ [B, L, D] as synthesis takes them."""
-        values = torch.from_numpy(np.ascontiguousarray(latents, dtype=np.float32)).to(self.device)
+        values = upload(torch.from_numpy(np.ascontiguousarray(latents, dtype=np.float32)), self.device)
         if space == "w+":
             return values
         if space == "w":
@@ -91,7 +92,7 @@ class Renderer:
             maps = noise_maps(
                 self.generator.noise_shapes, self.settings.noise, self.settings.noise_seed, images
             )
-            on_device = [values.to(self.device) for values in maps]
+            on_device = [upload(values, self.device) for values in maps]
             if self.settings.noise == "random":
                 return on_device
             self._constant = on_device
@@ -112,6 +113,8 @@ def picture_float(image: Tensor, grid: tuple[int, int], crop_rows: tuple[int, in
     """[3, R, R] float32 -> [H, W, 3] float32 on the rows [a, b) of the grid, bilinear."""
     channels_last = image.permute(1, 2, 0).contiguous()  # [R, R, 3]
     size = (channels_last.shape[0], channels_last.shape[1])
+    if size == grid:
+        return channels_last[slice(*crop_rows)]
     rows = torch.arange(*crop_rows, device=image.device)
     columns = torch.arange(grid[1], device=image.device)
     return resize_block(channels_last, size, grid, rows, columns)

@@ -19,10 +19,11 @@ from fstore.location import Location
 from pipeline import resources
 from pipeline.checkpoints import LoadedGenerator
 from pipeline.errors import UsageError
+from pipeline.extract_plan import GPU_IMPORTS_BYTES, IMPORTS_BYTES
 from pipeline.interpreter_files import Interpreter
 from pipeline.labelled_images import LabelledImages
 from pipeline.levels import CPU_BAND_ROWS, CPU_TILE_ROWS, ROW_STEP, tile_bytes
-from pipeline.precision import precision_name, resolve_precision
+from pipeline.precision import TYPES, precision_name, resolve_precision
 from pipeline.rendering import Renderer, RenderSettings
 from pipeline.settings import SynthesizeConfig
 
@@ -44,20 +45,33 @@ class SynthesizeJob:
 def make_source(
     job: SynthesizeJob, device: torch.device, precision: torch.dtype, tile_rows: int | None = None
 ) -> LabelledImages:
-    """The job's images, labelled with products of this precision."""
-    return LabelledImages(
-        Renderer(job.loaded.generator, job.settings, job.average_latent, device),
-        job.interpreter.ensemble,
-        job.interpreter.info.layers,
-        seed=job.config.seed,
-        score=job.config.score,
-        precision=precision,
-        tile_rows=tile_rows,
-    )
+    """The job's images, labelled with products of this precision.
+
+    Raises UsageError for an interpreter with a weight that is no finite number.
+    """
+    renderer = Renderer(job.loaded.generator, job.settings, job.average_latent, device)
+    info, config = job.interpreter.info, job.config
+    try:
+        return LabelledImages(
+            renderer,
+            job.interpreter.ensemble,
+            info.layers,
+            seed=config.seed,
+            score=config.score,
+            precision=precision,
+            tile_rows=tile_rows,
+        )
+    except ValueError as error:
+        raise UsageError(f"{config.interpreter}: {error}") from None
 
 
 def choose_precision(
-    job: SynthesizeJob, device: torch.device, say: Callable[[str], None], *, overwrite: bool = False
+    job: SynthesizeJob,
+    device: torch.device,
+    say: Callable[[str], None],
+    *,
+    tile_rows: int | None = None,
+    overwrite: bool = False,
 ) -> SynthesizeJob:
     """The job with the labelling's precision decided and recorded.
 
@@ -68,7 +82,7 @@ def choose_precision(
     begun = None if overwrite or job.config.precision != "auto" else _precision_of_store(job)
     precision = begun or resolve_precision(job.config.precision, device)
     if job.config.precision == "auto" and begun is None and precision != torch.float32:
-        source = make_source(job, device, torch.float32)
+        source = make_source(job, device, torch.float32, tile_rows)
         agreement = source.agreement(range(job.config.render_batch), precision)
         if agreement < LEAST_AGREEMENT:
             say(
@@ -85,13 +99,14 @@ def _precision_of_store(job: SynthesizeJob) -> torch.dtype | None:
     if location.state() != "store":
         return None
     dataset = fstore.open(location.target)
-    name = dataset.meta.interpreter.get("precision") if isinstance(dataset, fstore.Dataset) else None
-    return resolve_precision(name, torch.device("cpu")) if name in ("float32", "bfloat16") else None
+    if not isinstance(dataset, fstore.Dataset):
+        return None
+    return TYPES.get(str(dataset.meta.interpreter.get("precision")))
 
 
 def recorded_precision(job: SynthesizeJob) -> torch.dtype:
     """What ``choose_precision`` recorded."""
-    return resolve_precision(str(job.meta.interpreter["precision"]), torch.device("cpu"))
+    return TYPES[job.meta.interpreter["precision"]]
 
 
 @dataclass(frozen=True)
@@ -133,9 +148,10 @@ def _host_bytes(job: SynthesizeJob, queue_depth: int, tile_rows: int | None) -> 
     task = resources.dataset_bytes(job.meta, num_images)
     depth = queue_depth if job.config.num > fmt.TASK_IMAGES else 0
     writing = task  # the largest array's shard, raw and compressed
-    host = resources.IMPORTS_BYTES + (1 + depth) * task + writing
+    host = (1 + depth) * task + writing
     if tile_rows is None:
-        return host
+        return host + GPU_IMPORTS_BYTES
+    host += IMPORTS_BYTES
     render = resources.render_bytes(job.loaded.generator, job.config.render_batch)
     return host + render + label_bytes(job, tile_rows)
 

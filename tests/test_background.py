@@ -74,3 +74,21 @@ def test_an_error_of_the_caller_is_not_hidden_by_waiting_calls() -> None:
     with pytest.raises(KeyboardInterrupt):
         be_interrupted()
     assert len(seen) < 4
+
+
+def test_check_raises_what_a_finished_call_raised_without_waiting_for_others() -> None:
+    def fail() -> None:
+        raise OSError("the disk is full")
+
+    failed = threading.Event()
+
+    def submit_and_check() -> None:
+        with BackgroundCalls(2) as calls:
+            calls.check()  # nothing yet
+            calls.submit(fail)
+            calls.submit(failed.set)
+            failed.wait(5)
+            calls.check()
+
+    with pytest.raises(OSError, match="the disk is full"):
+        submit_and_check()

@@ -198,3 +198,44 @@ def test_more_than_256_classes() -> None:
     expected = vote(plain_logits(model, maps, (32, 32), (0, 32)))
     assert labels.dtype == torch.int64
     assert (labels.flatten() == expected).double().mean() >= 0.9999
+
+
+@pytest.mark.parametrize("value", [float("nan"), float("inf"), -float("inf")])
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+@pytest.mark.parametrize("layer", [0, -1])
+def test_one_value_that_is_not_finite_makes_the_whole_image_uncertain(
+    case, value: float, dtype: torch.dtype, layer: int
+) -> None:
+    _, layers, maps = case
+    maps[layer][0, 1, 1] = value
+    model = ensemble(layers[-1].offset + layers[-1].channels)
+    _, divergence = ImageLabeller(FoldedEnsemble(model, dtype), layers, (64, 64), (0, 64)).label(maps)
+    assert divergence.isnan().all()
+
+
+def test_an_ensemble_that_is_not_finite_is_refused() -> None:
+    model = ensemble(5)
+    with torch.no_grad():
+        model.weight2[1, 2, 3] = float("nan")
+    with pytest.raises(ValueError, match="weight2 is not finite"):
+        FoldedEnsemble(model, torch.float32)
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+@pytest.mark.parametrize("sides", SIDES.values(), ids=SIDES)
+def test_nothing_waits_for_the_device_and_all_tensors_are_on_it(
+    sides: list[tuple[int, int]], dtype: torch.dtype
+) -> None:
+    """On the meta device a tensor's value cannot be asked for, and none of another device can take part."""
+    maps = random_maps(sides)
+    layers = layers_of(maps, (64, 64))
+    folded = FoldedEnsemble(ensemble(sum(m.shape[0] for m in maps)), dtype)
+    for name, value in vars(folded).items():
+        if isinstance(value, torch.Tensor):
+            setattr(folded, name, value.to("meta"))
+    folded._second = tuple(value.to("meta") for value in folded._second)
+    folded._third = tuple(value.to("meta") for value in folded._third)
+    labeller = ImageLabeller(folded, layers, (64, 64), (3, 61), tile_rows=24)
+    labels, divergence = labeller.label([values.to("meta") for values in maps])
+    assert labels.device.type == divergence.device.type == "meta"
+    assert labels.shape == divergence.shape == (58, 64)

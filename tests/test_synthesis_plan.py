@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 from pathlib import Path
 
 import numpy as np
@@ -14,9 +15,11 @@ from tiny import input_flags, write_inputs
 
 import fstore
 import pipeline.synthesis_plan as plan
+from fstore.dataset_writer import DatasetWriter
 from pipeline.cli import main
 from pipeline.config import Config, with_overrides
 from pipeline.errors import UsageError
+from pipeline.factored import ImageLabeller
 from pipeline.labelled_images import LabelledImages
 from pipeline.stages import synthesize as stage
 from pipeline.synthesis_plan import SynthesizeJob, choose_precision, plan_memory
@@ -124,16 +127,68 @@ def test_auto_goes_on_with_what_a_store_was_begun_with_and_another_name_is_refus
     assert recorded(store) == "bfloat16"
 
 
+def test_the_check_of_the_precision_keeps_to_the_tile(
+    inputs: Path, has_bfloat16: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    rows: list[int] = []
+    label = ImageLabeller.label
+
+    def recorded_label(self: ImageLabeller, maps: object) -> object:
+        rows.append(self.tile_rows)
+        return label(self, maps)
+
+    monkeypatch.setattr(ImageLabeller, "label", recorded_label)
+    choose_precision(make_job(inputs), CPU, lambda _: None, tile_rows=8)
+    assert set(rows) == {8}
+
+
+def test_an_error_lets_the_same_process_go_on(
+    inputs: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    job = make_job(inputs, tmp_path / "d.zarr", num=3, precision="float32")
+    with monkeypatch.context() as patch:
+        patch.setattr(LabelledImages, "batch", lambda *_: 1 / 0)
+        with pytest.raises(ZeroDivisionError) as held:
+            stage.synthesize(job, CPU)
+    assert held.value is not None  # its frames keep the writer alive, but not its lock
+    assert "3 of 3" in stage.synthesize(job, CPU)
+
+
+def test_a_failed_write_ends_the_run_with_its_line_and_the_rerun_is_whole(
+    inputs: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    store = tmp_path / "d.zarr"
+
+    def full(self: object, task: int, parts: object) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device", str(store))
+
+    with monkeypatch.context() as patch:
+        patch.setattr(DatasetWriter, "write_task", full)
+        result = synthesize(inputs, store, "--num", "70", code=1)
+    assert "the disk is full" in result.stderr
+    synthesize(inputs, store, "--num", "70")
+    assert len(fstore.open(store)) == 70
+
+
+def test_an_interpreter_that_is_not_finite_is_refused(inputs: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    job = make_job(inputs)
+    with torch.no_grad():
+        job.interpreter.ensemble.weight1[0, 0, 0] = float("nan")
+    with pytest.raises(UsageError, match="weight1 is not finite"):
+        plan.make_source(job, CPU, torch.float32)
+
+
 def test_neither_memory_budget_nor_tile_shows_in_the_dataset(inputs: Path, tmp_path: Path) -> None:
     ways = {"default": [], "budget": ["--memory-budget", "16GB"], "tile": ["--tile", "8"]}
     read = {}
     for name, flags in ways.items():
         synthesize(inputs, tmp_path / name, "--precision", "float32", *flags)
         store = fstore.open(tmp_path / name)
-        read[name] = {array: store.lazy(array).compute() for array in ("images", "labels", "uncertainty")}
+        arrays = ("images", "labels", "divergence", "uncertainty")
+        read[name] = {array: store.lazy(array).compute() for array in arrays}
     for name in ("budget", "tile"):
         for array, values in read["default"].items():
-            np.testing.assert_allclose(read[name][array], values, rtol=1e-5)
+            np.testing.assert_array_equal(read[name][array], values)
 
 
 def test_a_budget_that_is_too_small_is_refused_before_anything_is_written(

@@ -26,9 +26,14 @@ class FoldedEnsemble:
     """
 
     def __init__(self, ensemble: InterpreterEnsemble, dtype: torch.dtype) -> None:
-        """Raises ValueError for an ensemble in training mode, whose statistics still move."""
+        """Raises ValueError for an ensemble in training mode, whose statistics still move, or not finite."""
         if ensemble.training:
             raise ValueError("the ensemble is in training mode, expected evaluation mode; call .eval() first")
+        for name, tensor in ensemble.state_dict().items():
+            if not bool(tensor.isfinite().all()):
+                raise ValueError(
+                    f"the ensemble's {name} is not finite: its training diverged, train it again"
+                )
         self.dtype = dtype
         self.num_members, self.num_classes = ensemble.num_members, ensemble.num_classes
         self.width = ensemble.widths[0]

@@ -273,7 +273,6 @@ def extract(
         OverflowError16: a feature does not fit float16.
     """
     memory = _plan_memory(job, device, memory_budget)
-    resources.return_freed_memory()
     location = Location.parse(job.store)
     done = 0 if overwrite else resources.committed_images(location)
     _check_disk(job, location, done, overwrite)
@@ -318,6 +317,7 @@ def _write_pending(
 
         def write(prepared: fstore.PreparedImage) -> None:
             writer.write(prepared)
+            resources.return_freed_memory()
             bar.advance(1)
 
         for batch in _batches(pending, job.render_batch):

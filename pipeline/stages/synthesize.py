@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
+from contextlib import closing
 from pathlib import Path
 
 import numpy as np
@@ -140,17 +141,18 @@ def plan_lines(
 ) -> list[str]:
     """What the run makes and costs, a line each; renders and labels one batch to estimate the time."""
     notes: list[str] = []
-    job = choose_precision(job, device, notes.append, overwrite=overwrite)
+    memory = plan_memory(job, device, memory_budget)
+    job = choose_precision(job, device, notes.append, tile_rows=memory.tile_rows, overwrite=overwrite)
     config, meta = job.config, job.meta
     location = Location.parse(config.store)
     free = location.free_bytes()
-    memory = plan_memory(job, device, memory_budget)
     source = make_source(job, device, recorded_precision(job), memory.tile_rows)
     source.batch(range(config.render_batch), 1).host_arrays()  # the first of its kind takes longer
     start = time.perf_counter()
     source.batch(range(config.render_batch), config.render_batch).host_arrays()
     seconds = (time.perf_counter() - start) / config.render_batch * config.num
-    device_bytes = resources.render_bytes(job.loaded.generator, config.render_batch) + label_bytes(job, None)
+    device_bytes = resources.render_bytes(job.loaded.generator, config.render_batch)
+    device_bytes += label_bytes(job, config.tile)
     return [
         f"interpreter  {config.interpreter}: {job.interpreter.info.members} members, {len(meta.classes)} "
         f"classes, {meta.interpreter['precision']} products",
@@ -189,22 +191,36 @@ def synthesize(
     needed = resources.dataset_bytes(job.meta, max(left, 0))
     way_out = "make room, or ask for fewer with --num"
     resources.check_disk(location, needed, f"a dataset of {left} more images", way_out, overwrite=overwrite)
-    job = choose_precision(job, device, say, overwrite=overwrite)
+    job = choose_precision(job, device, say, tile_rows=memory.tile_rows, overwrite=overwrite)
     writer = fstore.create_dataset(config.store, job.meta, num_images=config.num, overwrite=overwrite)
-    pending = writer.pending_tasks()
-    if pending:
-        source = make_source(job, device, recorded_precision(job), memory.tile_rows)
-        done = config.num - sum(len(writer.task_images(task)) for task in pending)
-        with (
-            progress("synthesizing", config.num, "images", done) as bar,
-            BackgroundCalls(memory.queue_depth) as background,
-        ):
-            for task in pending:
-                parts = _task(source, job, writer.task_images(task), bar.advance)
-                background.submit(writer.write_task, task, parts)
-                del parts  # the queue's now
-    writer.close()
+    with closing(writer):  # after an error too: who catches it can go on in the same process
+        pending = writer.pending_tasks()
+        if pending:
+            source = make_source(job, device, recorded_precision(job), memory.tile_rows)
+            _fill(writer, source, job, pending, memory.queue_depth)
     return set_filter(config.store, config.keep)
+
+
+def _fill(
+    writer: fstore.DatasetWriter,
+    source: LabelledImages,
+    job: SynthesizeJob,
+    pending: list[int],
+    queue_depth: int,
+) -> None:
+    """Make the pending tasks one by one, each written while the next is made."""
+    num = job.config.num
+    done = num - sum(len(writer.task_images(task)) for task in pending)
+    with progress("synthesizing", num, "images", done) as bar, BackgroundCalls(queue_depth) as background:
+
+        def advance(count: int) -> None:
+            bar.advance(count)
+            background.check()
+
+        for task in pending:
+            parts = _task(source, job, writer.task_images(task), advance)
+            background.submit(writer.write_task, task, parts)
+            del parts  # the queue's now
 
 
 def _task(

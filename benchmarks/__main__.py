@@ -17,7 +17,7 @@ from benchmarks.measure import SUMMARY, machine, print_table
 
 PROGRAMS = {
     "codecs": ["--repeats", "3"],
-    "extraction": ["--repeats", "3"],
+    "extraction": ["--repeats", "2", "--images", "4"],
     "sampler": ["--repeats", "3"],
     "training": ["--repeats", "3"],
     "labelling": ["--repeats", "2"],

@@ -34,6 +34,7 @@ from benchmarks.face_size import (
 )
 from benchmarks.measure import (
     ChildRun,
+    add_to_summary,
     imports_peak_bytes,
     machine,
     print_table,
@@ -43,6 +44,7 @@ from benchmarks.measure import (
 )
 
 PEAK_LIMIT = {"cpu": 2 * 2**30, "cuda": 3 * 2**30}  # bytes above the imports
+MEMMAP = "(M) memmap"
 FLOORS = ("plain files of dense", "render alone")  # of the layouts, in their order
 Runs = dict[tuple[str, int], list[ChildRun]]  # by way and number of images
 
@@ -158,7 +160,7 @@ def measure(case: Case, folder: Path, options: argparse.Namespace) -> bool:
         make_inputs(case, place, num)
     most = folders[options.images]
     on_gpu = options.device != "cpu"
-    ways = [*([] if on_gpu or case.crop_rows else ["(M) memmap"]), *LAYOUTS]
+    ways = [*([] if on_gpu or case.crop_rows else [MEMMAP]), *LAYOUTS]
     runs = measure_ways(case, folders, ways, options.repeats, options.device)
     same, error = check(most, options.pixels, options.device)
     files = [plain_files_seconds(most / "dense.zarr", most / "plain") for _ in range(options.repeats)]
@@ -174,6 +176,8 @@ def measure(case: Case, folder: Path, options: argparse.Namespace) -> bool:
         ["way", *heads, "GiB above imports", "MB on disk, each"],
         table_rows(runs, ways, floors, most),
     )
+    if not on_gpu and not case.crop_rows:
+        summarise(runs, options.images)
     for way, floor in zip(LAYOUTS, FLOORS, strict=True):
         ratio = median(image_seconds(runs, way)) / median(floors[floor])
         print(f"{way}: one more image takes {ratio:.2f} times as long as {floor}")
@@ -182,6 +186,29 @@ def measure(case: Case, folder: Path, options: argparse.Namespace) -> bool:
     peak, limit = largest_peak(runs), PEAK_LIMIT["cuda" if on_gpu else "cpu"]
     print(f"largest peak above the imports {peak / 2**30:.2f} GiB, limit {limit / 2**30:.0f} GiB")
     return same and error <= 0.5 and peak < limit
+
+
+def summarise(runs: Runs, num_images: int) -> None:
+    """The two lines on extraction in the last table of `python -m benchmarks`."""
+    imports = imports_peak_bytes()
+    peaks = {
+        way: max(run.peak_bytes for run in found) - imports
+        for (way, num), found in runs.items()
+        if num == num_images
+    }
+    seconds = {way: median(run.seconds for run in runs[way, num_images]) for way in peaks}
+    add_to_summary(
+        "peak memory of extracting features, above the imports",
+        " and ".join(f"{peaks[layout] / 2**30:.2f} GiB {layout}" for layout in LAYOUTS),
+        f"{peaks[MEMMAP] / 2**30:.2f} GiB (M)",
+        " and ".join(f"{peaks[layout] / peaks[MEMMAP]:.2f}x" for layout in LAYOUTS),
+    )
+    add_to_summary(
+        f"extract the features of {num_images} images, whole command",
+        " and ".join(f"{seconds[layout]:.1f} s {layout}" for layout in LAYOUTS),
+        f"{seconds[MEMMAP]:.1f} s (M)",
+        " and ".join(f"{seconds[layout] / seconds[MEMMAP]:.2f}x" for layout in LAYOUTS),
+    )
 
 
 def main(arguments: list[str] | None = None) -> None:

@@ -76,7 +76,8 @@ def host_bytes(sizes: ExtractSizes, band_buffers: int, queue_depth: int) -> int:
     kept = sizes.held + band_buffers * sizes.band
     if queue_depth:
         return kept + writing + making
-    # In turns. Of what the one has freed the allocator keeps a part back from the other: measured, a quarter.
+    # In turns. Of what the one has freed the allocator keeps a part back from the other: a quarter was
+    # measured, and half is allowed for.
     return kept + max(writing, making) + min(writing, making) // 2
 
 

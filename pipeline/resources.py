@@ -25,8 +25,6 @@ from pipeline.models.generator import Generator
 COMPRESSION = (
     1.15  # float16 features under zstd compress 1.17 to 1.38 times (docs/performance.md): a cautious figure
 )
-M_MMAP_THRESHOLD = -3  # of glibc's malloc.h
-IMPORTS_BYTES = 600 * 2**20  # torch, zarr, dask and the interpreter itself
 
 
 def store_bytes(meta: fmt.FeatureMeta, num_images: int) -> int:

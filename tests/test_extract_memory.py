@@ -40,7 +40,10 @@ def test_the_peak_is_below_the_promise_and_the_same_for_two_images_and_eight(
 ) -> None:
     from benchmarks.measure import imports_peak_bytes
 
-    few, many = (peak_bytes(tmp_path, layout, num) for num in (2, 8))
+    # Whether an image is rendered just when two bands are being joined is chance, the likelier the more
+    # images there are: of two images the larger peak of two runs.
+    few = max(peak_bytes(tmp_path, layout, 2) for _ in range(2))
+    many = peak_bytes(tmp_path, layout, 8)
     assert max(few, many) - imports_peak_bytes() < PROMISED_BYTES
     assert many == pytest.approx(few, rel=0.05)
 

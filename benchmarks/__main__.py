@@ -16,10 +16,10 @@ import time
 from benchmarks.measure import SUMMARY, machine, print_table
 
 PROGRAMS = {
-    "codecs": ["--repeats", "3"],
+    "codecs": ["--repeats", "1"],
     "extraction": ["--repeats", "2", "--images", "4"],
-    "sampler": ["--repeats", "3"],
-    "training": ["--repeats", "3"],
+    "sampler": ["--repeats", "2"],
+    "training": ["--repeats", "2"],
     "labelling": ["--repeats", "2"],
     "released_procedure": ["--seeds", "1"],
     "startup": [],

@@ -20,10 +20,11 @@ from statistics import median
 
 import numpy as np
 
-from benchmarks.measure import DGAN, add_to_summary, machine, print_table, run_child, working_folder
+from benchmarks.measure import DGAN, ROOT, add_to_summary, machine, print_table, run_child, working_folder
 from benchmarks.released import FRESH_SEED, add_arguments
 
 AGREEMENT_IMAGES = 40
+DEMO_CONFIG = ROOT / "configs" / "demo.toml"
 
 
 @dataclass(frozen=True)
@@ -67,7 +68,8 @@ def pipeline_outcome(
     here.mkdir()
     write_inputs(here, options.images)
     inputs = ["--latents", "latents.npy", "--annotations", "masks"]
-    (here / "dgan.toml").write_text("demo = true\n" + ("" if steps is None else "[train]\nheld_out = 0.0\n"))
+    if steps is not None:  # else the embedded configuration is found
+        (here / "dgan.toml").write_text(DEMO_CONFIG.read_text() + "\n[train]\nheld_out = 0.0\n")
     runs = [run_child([*DGAN, "extract-features", *inputs], here)]
     train = ["train", "--members", str(options.members), "--seed", str(seed)]
     steps = 40 if options.quick else steps

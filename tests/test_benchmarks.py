@@ -91,6 +91,42 @@ def test_sampler_table_has_both_layouts_and_the_flat_file(capsys: pytest.Capture
 
 
 @pytest.mark.slow
+def test_labelling_table_has_the_released_way_and_both_precisions(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    from benchmarks import labelling
+
+    labelling.main(["--quick"])
+    printed = capsys.readouterr().out
+    assert all(f"│ {name} " in printed for name in ("released (R)", "bfloat16", "float32"))
+
+
+def test_the_released_labelling_is_votes_and_divergence_of_resized_features() -> None:
+    from benchmarks.released_label import classifiers, label
+    from pipeline.labelling import js_divergence, vote
+    from pipeline.models.interpreter import InterpreterEnsemble
+
+    ensemble = InterpreterEnsemble(5, 5, seeds=[0, 1, 2], widths=(8, 6)).eval()
+    with torch.no_grad():
+        ensemble.weight3.mul_(100)
+    members = classifiers(ensemble.export_members(), 3, torch.device("cpu"))
+    maps = [torch.randn(1, 3, 4, 4), torch.randn(1, 2, 16, 16)]
+    labels, divergence = label(maps, members, (16, 16), (2, 14))
+    whole = [torch.nn.functional.interpolate(m, size=(16, 16), mode="bilinear")[0, :, 2:14] for m in maps]
+    with torch.inference_mode():
+        logits = ensemble.forward_shared(torch.cat(whole).flatten(1).T.contiguous())  # [E, P, K]
+    assert torch.equal(labels.flatten(), vote(logits))
+    torch.testing.assert_close(divergence.flatten(), js_divergence(logits.softmax(2)), rtol=0, atol=1e-5)
+
+
+def test_startup_times_the_help(capsys: pytest.CaptureFixture[str]) -> None:
+    from benchmarks import startup
+
+    startup.main(["--quick"])
+    assert "│ dgan --help " in capsys.readouterr().out
+
+
+@pytest.mark.slow
 def test_training_table_has_the_released_loop_every_way_and_the_command(
     capsys: pytest.CaptureFixture[str],
 ) -> None:

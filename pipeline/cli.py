@@ -31,8 +31,8 @@ os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 # But not asleep at once: a training step is some 200 short operators, and waking a thread for each took 10%.
 os.environ.setdefault("GOMP_SPINCOUNT", "5000")
 
-# Also before torch is imported: large tensors in huge pages. Extracting two dense images of a 1024 px generator
-# took 11 s so, and 15 s with pages of 4 kB, most of the difference in faulting them in (docs/performance.md).
+# Also before torch is imported: large tensors in huge pages. Extracting two dense images of a 1024 px
+# generator took 11 s so, and 15 s with pages of 4 kB (docs/performance.md).
 os.environ.setdefault("THP_MEM_ALLOC_ENABLE", "1")
 
 Function = TypeVar("Function", bound=Callable[..., Any])

@@ -54,11 +54,11 @@ def stops(loss: float, best: float, failures: int) -> tuple[float, int, bool]:
     return best, failures + 1, failures + 1 > PATIENT_BATCHES
 
 
-def classifier(channels: int, num_classes: int) -> nn.Sequential:
-    """One member as published; batch normalisations keep torch's initial values."""
+def classifier(channels: int, num_classes: int, widths: tuple[int, int] | None = None) -> nn.Sequential:
+    """One member, as published but for ``widths``; batch normalisations keep torch's initial values."""
     from torch import nn
 
-    h1, h2 = (128, 32) if num_classes < 32 else (256, 128)
+    h1, h2 = widths or ((128, 32) if num_classes < 32 else (256, 128))
     member = nn.Sequential(
         nn.Linear(channels, h1),
         nn.ReLU(),

@@ -70,26 +70,17 @@ def run(checkpoint: Path, interpreter: Path, out: Path, num: int, device: str) -
 
 def classifiers(tensors, num_members: int, device):  # type: ignore[no-untyped-def]
     """The members as modules of their own."""
-    import torch
-    from torch import nn
+    from benchmarks.released import classifier
 
     members = []
     for i in range(num_members):
-        own = {k.partition(".")[2]: v for k, v in tensors.items() if k.partition(".")[0] == str(i)}
-        h1, channels = own["layers.0.weight"].shape
-        classes, h2 = own["layers.6.weight"].shape
-        member = nn.Module()
-        member.layers = nn.Sequential(
-            nn.Linear(channels, h1),
-            nn.ReLU(),
-            nn.BatchNorm1d(h1),
-            nn.Linear(h1, h2),
-            nn.ReLU(),
-            nn.BatchNorm1d(h2),
-            nn.Linear(h2, classes),
-        )
-        member.load_state_dict({k: torch.as_tensor(v) for k, v in own.items()})
-        members.append(member.layers.eval().to(device))
+        prefix = f"{i}.layers."
+        own = {k.removeprefix(prefix): v for k, v in tensors.items() if k.startswith(prefix)}
+        h1, channels = own["0.weight"].shape
+        classes, h2 = own["6.weight"].shape
+        member = classifier(channels, classes, (h1, h2))
+        member.load_state_dict(own)
+        members.append(member.eval().to(device))
     return members
 
 

@@ -1,27 +1,46 @@
-"""Reads generator checkpoint files: hash, tensors, and the network whose names and shapes these have.
+"""Reads generator checkpoint files: hash, content, and the network that some loader recognises in it.
 
-Only tensors are read (``weights_only=True``): nothing that a file carries is ever executed. Every fault of a
-file is a `UsageError` of one line. It knows nothing of latents, truncation or stages.
+A file's format is told from its content, never from its name, and nothing that it carries is executed (see
+`pipeline.checkpoint_files.content`). Every fault of a file is a `UsageError` of one line. It knows nothing of
+latents, truncation or stages.
 """
 
 from __future__ import annotations
 
 import hashlib
-import pickle
-from collections.abc import Mapping
+from collections.abc import Callable
 from dataclasses import dataclass
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
-import torch
-from torch import Tensor
+import numpy as np
 
+from pipeline.checkpoint_files.content import read_checkpoint
+from pipeline.checkpoint_files.pickles import BadPickle, Record
 from pipeline.errors import UsageError
+from pipeline.loaders import nvidia, rosinality, stylegan1_port, tensorflow_stylegan1, tensorflow_stylegan2
+from pipeline.loaders.foreign import FoundNetwork, class_name, fields, text_of
+from pipeline.loaders.tensorflow import is_network
 from pipeline.models.generator import Generator
-from pipeline.models.stylegan1 import StyleGAN1
+from pipeline.models.stylegan2 import StyleGAN2
 
-_PREFIXES = ("g_mapping.", "g_synthesis.")
-_EXPECTED = "expected a StyleGAN1 state dict (*.for_g_all.pt, keys g_mapping.* and g_synthesis.*)"
+LOADERS: tuple[Callable[[Any], FoundNetwork | None], ...] = (
+    stylegan1_port.load,
+    rosinality.load,
+    nvidia.load,
+    tensorflow_stylegan1.load,
+    tensorflow_stylegan2.load,
+)
+"""Each gives the network where the content is of its format, else None. No content is of two formats."""
+
+SUPPORTED = (
+    "a StyleGAN1 generator (*.for_g_all.pt, or NVIDIA's TensorFlow pickle) or a StyleGAN2 generator "
+    "(rosinality's .pt, a StyleGAN2-ADA pickle, or NVIDIA's TensorFlow pickle)"
+)
+
+MAX_REASON = 300
+"""Characters of an error about a file's content: names in a file may be of any length."""
 
 
 @dataclass(frozen=True)
@@ -33,29 +52,92 @@ class LoadedGenerator:
     path: Path
     sha256: str
     """Hexadecimal digest of the whole file."""
+    average_latent: np.ndarray | None = None
+    """(D,) float32 in W where the file has one."""
+    format: str = ""
+    """Short name of the file's format, for people."""
 
 
-def load_generator(path: str | Path) -> LoadedGenerator:
-    """The generator in the checkpoint file `path`.
+def load_generator(path: str | Path, class_label: int | None = None) -> LoadedGenerator:
+    """The generator in the checkpoint file `path`, conditioned on `class_label` where it is conditional.
 
-    A state dict one level down (``{"g_all": ...}``) or with ``module.`` before its keys is accepted. Raises
-    UsageError when the file is missing, a folder, truncated, no PyTorch tensor file, no StyleGAN1 or has a
-    weight that is not finite.
+    Raises UsageError as `read_generator`, and where a conditional generator is given no label or one out of
+    range, or an unconditional one any.
+    """
+    loaded = read_generator(path)
+    choose_class(loaded, class_label)
+    return loaded
+
+
+def read_generator(path: str | Path) -> LoadedGenerator:
+    """The generator in the checkpoint file `path`; a conditional one without a class yet.
+
+    Raises UsageError when the file is missing, a folder, truncated, no checkpoint, not of a supported
+    network, asks to execute something, or has a weight that is missing, wrongly shaped or not finite.
     """
     path = Path(path)
     sha256 = file_sha256(path)
-    state = _state_dict(_read(path), path)
+    content = read_checkpoint(path).content
     try:
-        network = StyleGAN1.from_state_dict(state)
-    except ValueError as error:
-        raise UsageError(f"checkpoint {path}: {error}; {_EXPECTED}, whole and unmodified") from error
-    for key, tensor in network.state_dict().items():
-        if not bool(torch.isfinite(tensor).all()):
+        found = _recognise(content)
+    except (ValueError, BadPickle) as error:
+        reason = str(error)[:MAX_REASON]
+        raise UsageError(
+            f"checkpoint {path}: {reason}; expected {SUPPORTED}, whole and unmodified"
+        ) from error
+    if found is None:
+        raise UsageError(f"checkpoint {path}: found {describe(content)}; expected {SUPPORTED}")
+    network: Any = found.generator
+    network.eval().requires_grad_(False)
+    return LoadedGenerator(found.generator, path, sha256, found.average_latent, found.format)
+
+
+def _recognise(content: Any) -> FoundNetwork | None:
+    for load in LOADERS:
+        found = load(content)
+        if found is not None:
+            return found
+    return None
+
+
+def choose_class(loaded: LoadedGenerator, class_label: int | None) -> None:
+    """Condition a generator on a class. Raises UsageError where label and generator do not fit."""
+    generator, classes = loaded.generator, loaded.generator.class_labels
+    if classes == 0:
+        if class_label is not None:
             raise UsageError(
-                f"checkpoint {path}: {key!r} has NaN or infinite values, expected finite weights; "
-                "export or download it anew"
+                f"checkpoint {loaded.path}: the generator is not conditional, but --class-label "
+                f"{class_label} is given; leave it out"
             )
-    return LoadedGenerator(network.eval().requires_grad_(False), path, sha256)
+        return
+    if class_label is None or not 0 <= class_label < classes:
+        found = "none is given" if class_label is None else f"{class_label} is given"
+        raise UsageError(
+            f"checkpoint {loaded.path}: the generator is conditional on {classes} classes; {found}, expected "
+            f"--class-label 0 to {classes - 1}"
+        )
+    assert isinstance(generator, StyleGAN2)  # the only network with classes
+    generator.class_label = class_label
+
+
+def describe(content: Any) -> str:
+    """What a file holds that is no supported generator, in a few words."""
+    items = [content] if isinstance(content, Record) else content
+    if isinstance(items, (list, tuple)) and items and all(is_network(item) for item in items[:4]):
+        names = ", ".join(text_of(item.get("name")) for item in items[:4])
+        return f"the TensorFlow network{'s' * (len(items) > 1)} {names}"
+    if isinstance(content, Record):
+        return f"an object of class {class_name(content)!r}"
+    entries = fields(content)
+    if entries:
+        names = ", ".join(_entry(key, value) for key, value in islice(entries.items(), 3))
+        return f"a dict with the keys {names} ({len(entries)} in all)"
+    return f"a {type(content).__name__}"
+
+
+def _entry(key: Any, value: Any) -> str:
+    shown = text_of(key)
+    return f"{shown} (of class {class_name(value)!r})" if isinstance(value, Record) else shown
 
 
 def file_sha256(path: Path) -> str:
@@ -73,46 +155,3 @@ def file_sha256(path: Path) -> str:
         raise UsageError(
             f"checkpoint {path}: cannot be read ({error.strerror}); check its permissions"
         ) from error
-
-
-def _read(path: Path) -> Any:
-    """What `torch.load` makes of the file with tensors and plain containers only."""
-    try:
-        return torch.load(path, map_location="cpu", weights_only=True)
-    except pickle.UnpicklingError as error:
-        raise UsageError(
-            f"checkpoint {path}: found something other than plain tensors; {_EXPECTED}"
-        ) from error
-    except Exception as error:  # damaged bytes fail in torch in many ways, all meaning the same to the user
-        kind = "empty" if path.stat().st_size == 0 else "truncated, damaged or no PyTorch file"
-        raise UsageError(
-            f"checkpoint {path}: the file is {kind}; {_EXPECTED}, download or copy it again"
-        ) from error
-
-
-def _state_dict(content: Any, path: Path) -> dict[str, Tensor]:
-    """The state dict in what was read, one level down if need be, without ``module.`` prefixes."""
-    candidates = [content]
-    if isinstance(content, Mapping):
-        candidates += [value for value in content.values() if isinstance(value, Mapping)]
-    for candidate in candidates:
-        if isinstance(candidate, Mapping):
-            state = {str(key).removeprefix("module."): value for key, value in candidate.items()}
-            if any(key.startswith(_PREFIXES) for key in state):
-                return _checked(state, path)
-    if isinstance(content, Mapping):
-        names = ", ".join(repr(str(key)) for key in list(content)[:3]) or "none"
-        raise UsageError(
-            f"checkpoint {path}: found a dict with the keys {names} ({len(content)} in all); {_EXPECTED}"
-        )
-    raise UsageError(f"checkpoint {path}: found a {type(content).__name__}; {_EXPECTED}")
-
-
-def _checked(state: dict[str, Any], path: Path) -> dict[str, Tensor]:
-    for key, value in state.items():
-        if not (isinstance(value, Tensor) and value.is_floating_point()):
-            found = f"dtype {value.dtype}" if isinstance(value, Tensor) else type(value).__name__
-            raise UsageError(
-                f"checkpoint {path}: key {key!r} holds {found}, expected a floating-point tensor; {_EXPECTED}"
-            )
-    return state

@@ -59,7 +59,10 @@ class RenderSettings:
 
 
 class Renderer:
-    """Holds a generator on its device with its constant noise and average latent, which every batch needs."""
+    """Holds a generator on its device with its constant noise and average latent, which every batch needs.
+
+    Noise ``const`` is the checkpoint's own where it has some, else seeded.
+    """
 
     def __init__(
         self, generator: Generator, settings: RenderSettings, average_latent: np.ndarray, device: torch.device
@@ -88,15 +91,18 @@ class Renderer:
         return self.generator.synthesis(self.w_plus(latents, space), self._noise(images))
 
     def _noise(self, images: Sequence[int]) -> list[Tensor]:
-        if self.settings.noise == "random" or self._constant is None:
-            maps = noise_maps(
-                self.generator.noise_shapes, self.settings.noise, self.settings.noise_seed, images
-            )
-            on_device = [upload(values, self.device) for values in maps]
-            if self.settings.noise == "random":
-                return on_device
-            self._constant = on_device
+        if self.settings.noise == "random":
+            return self._on_device(self._maps(images))
+        if self._constant is None:
+            stored = self.generator.stored_noise if self.settings.noise == "const" else None
+            self._constant = self._on_device(self._maps(images) if stored is None else stored)
         return self._constant
+
+    def _maps(self, images: Sequence[int]) -> list[Tensor]:
+        return noise_maps(self.generator.noise_shapes, self.settings.noise, self.settings.noise_seed, images)
+
+    def _on_device(self, maps: Sequence[Tensor]) -> list[Tensor]:
+        return [upload(values, self.device) for values in maps]
 
     def picture(self, image: Tensor) -> np.ndarray:
         """What an annotator sees: [3, R, R] float32 in about [-1, 1] -> (H, W, 3) uint8, resized to the grid
@@ -130,5 +136,5 @@ def computed_average_latent(generator: Generator) -> np.ndarray:
     """(D,) float32: the mean W of 8,000 seeded Z samples, for checkpoints that come without an average
     latent.
     """
-    samples = torch.from_numpy(average_latent_samples(generator.latent_size, NUM_AVERAGE_SAMPLES))
+    samples = torch.from_numpy(average_latent_samples(generator.z_size, NUM_AVERAGE_SAMPLES))
     return np.asarray(generator.mapping(samples).double().mean(0).float().numpy())

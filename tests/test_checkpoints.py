@@ -33,6 +33,8 @@ def test_a_checkpoint_gives_generator_path_and_hash(tmp_path: Path) -> None:
     assert loaded.path == path
     assert loaded.sha256 == hashlib.sha256(path.read_bytes()).hexdigest()
     assert (loaded.generator.resolution, loaded.generator.latent_size) == (8, 8)
+    assert loaded.format == "StyleGAN1 state dict (for_g_all)"
+    assert loaded.average_latent is None and loaded.generator.stored_noise is None
     assert not loaded.generator.mapping(torch.zeros(1, 8)).requires_grad
 
 
@@ -55,6 +57,13 @@ def test_simple_wrappings_are_taken_off(tmp_path: Path, wrap: Callable[[dict[str
     assert image.shape == (1, 3, 8, 8) and image.dtype == torch.float32
 
 
+def test_the_older_container_of_pytorch_is_read(tmp_path: Path) -> None:
+    torch.save(state(), tmp_path / "old.pt", _use_new_zipfile_serialization=False)
+    new, old = load_generator(saved(tmp_path, state())), load_generator(tmp_path / "old.pt")
+    for key, value in new.generator.state_dict().items():  # type: ignore[attr-defined]
+        assert torch.equal(old.generator.state_dict()[key], value)  # type: ignore[attr-defined]
+
+
 def refusal(path: Path) -> str:
     with pytest.raises(UsageError) as caught:
         load_generator(path)
@@ -73,13 +82,14 @@ def test_a_truncated_file_is_named(tmp_path: Path, keep: float) -> None:
     path = saved(tmp_path, state())
     content = path.read_bytes()
     path.write_bytes(content[: int(keep * len(content))])
-    assert ("empty" if keep == 0 else "truncated, damaged or no PyTorch file") in refusal(path)
+    message = refusal(path)
+    assert ("the file is empty" if keep == 0 else "expected a generator's checkpoint") in message
 
 
 def test_another_kind_of_file_is_named(tmp_path: Path) -> None:
     path = tmp_path / "mask.png"
     path.write_bytes(b"\x89PNG\r\n\x1a\n" + bytes(100))
-    assert "expected a StyleGAN1 state dict" in refusal(path)
+    assert "found a PNG image, expected a generator's checkpoint" in refusal(path)
 
 
 class Bomb:
@@ -94,7 +104,8 @@ class Bomb:
 
 def test_nothing_in_a_file_is_executed(tmp_path: Path) -> None:
     path = saved(tmp_path, state() | {"bomb": Bomb(tmp_path / "exploded")})
-    assert "other than plain tensors" in refusal(path)
+    message = refusal(path)
+    assert "mkdir'" in message and "nothing was executed" in message
     assert not (tmp_path / "exploded").exists()
 
 
@@ -103,7 +114,8 @@ def test_nothing_in_a_file_is_executed(tmp_path: Path) -> None:
     [
         ([1, 2], "found a list"),
         ({"epoch": 3}, "keys 'epoch'"),
-        ({"g_ema": {"style.1.weight": torch.zeros(2)}}, "keys 'g_ema'"),  # StyleGAN2
+        ({"model": {"conv1.weight": torch.zeros(2)}}, "keys 'model'"),  # a classifier
+        ({}, "found a dict; expected a StyleGAN1 generator"),
         (
             state() | {"g_mapping.dense2.weight": torch.zeros(8, 9)},
             r"'g_mapping.dense2.weight' has shape (8, 9)",
@@ -118,7 +130,16 @@ def test_nothing_in_a_file_is_executed(tmp_path: Path) -> None:
         ),
         (state() | {"g_synthesis.torgb.bias": "red"}, "'g_synthesis.torgb.bias' holds str"),
     ],
-    ids=["list", "no network", "another network", "wrong shape", "missing key", "nan", "no tensor"],
+    ids=[
+        "list",
+        "no network",
+        "another network",
+        "nothing",
+        "wrong shape",
+        "missing key",
+        "nan",
+        "no tensor",
+    ],
 )
-def test_a_file_that_is_no_stylegan1_is_named(tmp_path: Path, content: Any, message: str) -> None:
+def test_a_file_that_is_no_whole_generator_is_named(tmp_path: Path, content: Any, message: str) -> None:
     assert message in refusal(saved(tmp_path, content))

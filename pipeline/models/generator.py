@@ -47,7 +47,15 @@ class Generator(Protocol):
 
     @property
     def latent_size(self) -> int:
-        """D: entries of one Z or W latent."""
+        """D: entries of one W latent, and of a row of W+."""
+
+    @property
+    def z_size(self) -> int:
+        """Entries of one Z latent; of most networks as many as of a W latent."""
+
+    @property
+    def class_labels(self) -> int:
+        """Number of classes of a conditional generator, which carries the one that was chosen; 0 without."""
 
     @property
     def num_w_layers(self) -> int:
@@ -69,8 +77,12 @@ class Generator(Protocol):
     def noise_shapes(self) -> tuple[tuple[int, int], ...]:
         """(height, width) of every noise input, in the order in which `synthesis` takes them."""
 
+    @property
+    def stored_noise(self) -> tuple[Tensor, ...] | None:
+        """The checkpoint's own constant noise, a [1, 1, h, w] float32 map for each input; None without."""
+
     def mapping(self, z: Tensor) -> Tensor:
-        """Z [B, D] to W [B, D]."""
+        """Z [B, `z_size`] to W [B, D]."""
 
     def synthesis(self, w_plus: Tensor, noise: Sequence[Tensor]) -> Rendered:
         """W+ [B, L, D], L >= `min_w_layers`, and a noise map [1|B, 1, h, w] each to image and features."""

@@ -17,6 +17,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from pipeline.models.generator import FeatureLayer, Rendered
+from pipeline.models.tensors import check_latents, check_synthesis_inputs, check_tensor, initial_weight
 
 NUM_MAPPING_LAYERS = 8
 MAPPING_LR_MULTIPLIER = 0.01
@@ -216,6 +217,8 @@ class StyleGAN1(nn.Module):
         self.g_mapping = Mapping8(latent_size)
         self.g_synthesis = Synthesis(widths, latent_size)
         self.latent_size = latent_size
+        self.z_size = latent_size
+        self.class_labels = 0
         self.resolution = 4 * 2 ** (len(widths) - 1)
         self.min_w_layers = 2 * len(widths)
         self.num_w_layers = max(RELEASED_W_LAYERS, self.min_w_layers)
@@ -223,6 +226,7 @@ class StyleGAN1(nn.Module):
         self.default_truncation_layers = 7 if self.resolution == 256 else 8
         sides = [4 * 2**index for index in range(len(widths))]
         self.noise_shapes = tuple((side, side) for side in sides for _ in range(2))
+        self.stored_noise: tuple[Tensor, ...] | None = None
         self.layers = tuple(
             FeatureLayer(f"b{side}_{kind}", (side, side), channels)
             for side, channels in zip(sides, widths, strict=True)
@@ -258,11 +262,7 @@ class StyleGAN1(nn.Module):
 
     def synthesis(self, w_plus: Tensor, noise: Sequence[Tensor]) -> Rendered:
         """See `Generator.synthesis`; DatasetGAN's feature order: block output, second convolution."""
-        check_latents("w_plus", w_plus, (None, self.latent_size))
-        if w_plus.shape[1] < self.min_w_layers:
-            raise ValueError(f"got {w_plus.shape[1]} W+ rows, expected at least {self.min_w_layers}")
-        if len(noise) != len(self.noise_shapes):
-            raise ValueError(f"got {len(noise)} noise maps, expected {len(self.noise_shapes)}")
+        check_synthesis_inputs(w_plus, noise, self.latent_size, self.min_w_layers, len(self.noise_shapes))
         features: list[Tensor] = []
         x: Tensor | None = None
         for index, block in enumerate(self.g_synthesis.blocks.values()):
@@ -270,14 +270,6 @@ class StyleGAN1(nn.Module):
             x, second = block(x, w_plus[:, rows], noise[rows])
             features += [x, second]
         return Rendered(self.g_synthesis.torgb(x), features)
-
-
-def initial_weight(*shape: int, std: float = 1.0) -> Tensor:
-    """Normal values. None on the meta device, where a network is only shaped: to draw or to multiply there
-    imports a second's worth of torch.
-    """
-    is_meta = torch.get_default_device().type == "meta"
-    return torch.empty(shape) if is_meta else torch.randn(shape) * std
 
 
 def binomial_kernel() -> Tensor:
@@ -301,25 +293,3 @@ def infer_sizes(state: Mapping[str, Tensor]) -> tuple[list[int], int]:
         check_tensor(state, key, (None, None, 3, 3))
         widths.append(state[key].shape[0])
     return widths, state["g_mapping.dense0.weight"].shape[1]
-
-
-def check_tensor(state: Mapping[str, Tensor], key: str, shape: tuple[int | None, ...]) -> None:
-    """ValueError unless `state[key]` exists with `shape` (None: any length)."""
-    if key not in state:
-        raise ValueError(f"missing key {key!r}")
-    found = tuple(state[key].shape)
-    fits = len(found) == len(shape) and all(
-        want in (None, got) for got, want in zip(found, shape, strict=True)
-    )
-    if not fits:
-        text = ", ".join("any" if side is None else str(side) for side in shape)
-        raise ValueError(f"key {key!r} has shape {found}, expected ({text})")
-
-
-def check_latents(name: str, latents: Tensor, tail: tuple[int | None, ...]) -> None:
-    """ValueError unless `latents` is [B, *tail] (None: any length)."""
-    found = tuple(latents.shape)
-    fits = len(found) == 1 + len(tail) and all(w in (None, g) for g, w in zip(found[1:], tail, strict=True))
-    if not fits:
-        text = ", ".join(["batch"] + ["rows" if side is None else str(side) for side in tail])
-        raise ValueError(f"got {name} of shape {found}, expected ({text})")

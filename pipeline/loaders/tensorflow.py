@@ -1,0 +1,114 @@
+"""Reads the networks that NVIDIA's TensorFlow programs pickle, without TensorFlow: records of
+``dnnlib.tflib.network.Network`` whose state has a version, static keyword arguments, module source (never
+looked at), variables and component networks.
+
+It gives the generator's variables under one spelling; which network they belong to, the loaders of StyleGAN1
+and StyleGAN2 decide.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from torch import Tensor
+
+from pipeline.checkpoint_files.pickles import Record
+from pipeline.loaders.foreign import TensorTable, fields, named, text_of
+
+NETWORK_MODULE = "tflib.network"
+MAX_DEPTH = 3
+MAX_VARIABLES = 4096
+_MAPPING = re.compile(r"Dense\d+/|LabelConcat/|LabelEmbed/")
+_SYNTHESIS = re.compile(r"\d+x\d+/|noise\d+$|ToRGB_lod\d+/")
+_FLAT_PREFIXES = (("G_mapping/", "mapping/"), ("G_synthesis/", "synthesis/"))
+
+
+@dataclass(frozen=True)
+class TFGenerator:
+    """Variables of a generator, named ``mapping/...``, ``synthesis/...`` and ``dlatent_avg``, and what it was
+    built with.
+    """
+
+    table: TensorTable
+    arguments: Mapping[str, Any]
+    name: str
+    """Which of the file's networks it is, for people."""
+
+    def take(self, name: str, shape: tuple[int | None, ...]) -> Tensor:
+        """A variable as it is stored; see `TensorTable.take`."""
+        return self.table.take(name, shape)
+
+    def transposed(self, name: str) -> Tensor:
+        """A dense layer's weight (in, out) as [out, in]."""
+        return self.table.take(name, (None, None)).T.contiguous()
+
+    def kernel(self, name: str, side: int) -> Tensor:
+        """A convolution's weight (side, side, in, out) as [out, in, side, side]."""
+        return self.table.take(name, (side, side, None, None)).permute(3, 2, 0, 1).contiguous()
+
+    def require(self, fixed: Mapping[str, tuple[Any, ...]]) -> None:
+        """ValueError naming the first static argument whose value is none of those given for it."""
+        for name, allowed in fixed.items():
+            found = self.arguments.get(name, allowed[0])
+            if isinstance(found, np.generic):
+                found = found.item()
+            found = tuple(found) if isinstance(found, (list, np.ndarray)) else found
+            if not any(type(found) is type(value) and found == value for value in allowed):
+                wanted = " or ".join(text_of(value) for value in allowed)
+                raise ValueError(f"it was built with {name} = {text_of(found)}, supported is {wanted}")
+
+
+def find_generator(content: Any) -> TFGenerator | None:
+    """The averaged generator Gs of a triple (G, D, Gs), or a network that stands alone; None where `content`
+    has no such network.
+    """
+    networks = [content] if isinstance(content, Record) else content
+    if not isinstance(networks, (list, tuple)) or not networks or len(networks) > 16:
+        return None
+    if not all(is_network(network) for network in networks):
+        return None
+    record = networks[-1]
+    variables: dict[str, Any] = {}
+    arguments: dict[str, Any] = {}
+    _collect(record, "", 0, variables, arguments)
+    shown = "Gs" if len(networks) == 3 else text_of(record.get("name")).strip("'")
+    return TFGenerator(TensorTable(variables), arguments, shown)
+
+
+def is_network(value: Any) -> bool:
+    """Whether a value is the record of a TensorFlow network."""
+    return isinstance(value, Record) and value.name == "Network" and value.module.endswith(NETWORK_MODULE)
+
+
+def _collect(
+    record: Record, prefix: str, depth: int, variables: dict[str, Any], arguments: dict[str, Any]
+) -> None:
+    """Add a network's variables and arguments, and its components', to those found so far."""
+    state = fields(record.state)
+    arguments.update(named(state.get("static_kwargs")))
+    found = state.get("variables")
+    if not isinstance(found, (list, tuple)):
+        raise ValueError(f"the network {text_of(state.get('name'))} has no list of variables")
+    for entry in found:
+        if not (isinstance(entry, (list, tuple)) and len(entry) == 2 and isinstance(entry[0], str)):
+            raise ValueError(f"a variable is {text_of(entry)}, expected a pair (name, array)")
+        variables[prefix + _spelling(entry[0]) if not prefix else prefix + entry[0]] = entry[1]
+    if len(variables) > MAX_VARIABLES:
+        raise ValueError(f"the network has more than {MAX_VARIABLES} variables")
+    for name, component in named(state.get("components")):
+        if is_network(component) and depth < MAX_DEPTH:
+            _collect(component, f"{prefix}{name}/", depth + 1, variables, arguments)
+
+
+def _spelling(name: str) -> str:
+    """The name of a top-level variable; some files keep all variables there, with or without a prefix."""
+    for long, short in _FLAT_PREFIXES:
+        if name.startswith(long):
+            return short + name.removeprefix(long)
+    if _MAPPING.match(name):
+        return f"mapping/{name}"
+    return f"synthesis/{name}" if _SYNTHESIS.match(name) else name

@@ -1,0 +1,57 @@
+"""What the networks share: checks of shapes at their boundary, and initial values.
+
+It knows no architecture and no file. Every fault is a ValueError that says what was found and what expected.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+import torch
+from torch import Tensor
+
+
+def initial_weight(*shape: int, std: float = 1.0) -> Tensor:
+    """Normal values. None on the meta device, where a network is only shaped: to draw or to multiply there
+    imports a second's worth of torch.
+    """
+    is_meta = torch.get_default_device().type == "meta"
+    return torch.empty(shape) if is_meta else torch.randn(shape) * std
+
+
+def check_tensor(state: Mapping[str, Tensor], key: str, shape: tuple[int | None, ...]) -> None:
+    """ValueError unless `state[key]` exists with `shape` (None: any length)."""
+    if key not in state:
+        raise ValueError(f"missing key {key!r}")
+    found = tuple(state[key].shape)
+    if not fits(found, shape):
+        raise ValueError(f"key {key!r} has shape {found}, expected ({sides_text(shape)})")
+
+
+def check_latents(name: str, latents: Tensor, tail: tuple[int | None, ...]) -> None:
+    """ValueError unless `latents` is [B, *tail] (None: any length)."""
+    found = tuple(latents.shape)
+    if not fits(found, (None, *tail)):
+        text = ", ".join(["batch"] + ["rows" if side is None else str(side) for side in tail])
+        raise ValueError(f"got {name} of shape {found}, expected ({text})")
+
+
+def check_synthesis_inputs(
+    w_plus: Tensor, noise: Sequence[Tensor], latent_size: int, min_rows: int, num_noise: int
+) -> None:
+    """ValueError unless `w_plus` is [B, >= min_rows, latent_size] and there are `num_noise` noise maps."""
+    check_latents("w_plus", w_plus, (None, latent_size))
+    if w_plus.shape[1] < min_rows:
+        raise ValueError(f"got {w_plus.shape[1]} W+ rows, expected at least {min_rows}")
+    if len(noise) != num_noise:
+        raise ValueError(f"got {len(noise)} noise maps, expected {num_noise}")
+
+
+def fits(found: tuple[int, ...], shape: tuple[int | None, ...]) -> bool:
+    """Whether `found` is `shape`, of which None stands for any length."""
+    return len(found) == len(shape) and all(w in (None, g) for g, w in zip(found, shape, strict=True))
+
+
+def sides_text(shape: tuple[int | None, ...]) -> str:
+    """A shape's sides as text, without its parentheses."""
+    return ", ".join("any" if side is None else str(side) for side in shape)

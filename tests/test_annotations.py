@@ -13,8 +13,15 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
-from pipeline.annotations import Annotations, default_palette, load_masks, resize_nearest
+from pipeline.annotations import (
+    Annotations,
+    default_palette,
+    load_annotations,
+    open_annotations,
+    resize_nearest,
+)
 from pipeline.errors import UsageError
+from pipeline.settings import AnnotationsConfig
 
 GRID = (8, 8)
 
@@ -30,7 +37,11 @@ def save_npy(folder: Path, *masks: Any) -> Path:
 
 
 def load(folder: Path, num_images: int = 1, **options: Any) -> Annotations:
-    return load_masks(folder, num_images, **{"grid": GRID, "min_pixels": 0, **options})
+    grid, crop_rows = options.pop("grid", GRID), options.pop("crop_rows", None)
+    config = AnnotationsConfig(folder=folder, **{"min_pixels": 0, **options})
+    source = open_annotations(config)
+    assert source.numbers == tuple(range(num_images))
+    return load_annotations(source, source.numbers, grid=grid, crop_rows=crop_rows, config=config)
 
 
 def message_of(folder: Path, num_images: int = 1, **options: Any) -> str:
@@ -310,37 +321,61 @@ def test_a_missing_folder_is_named(tmp_path: Path) -> None:
     assert "not a folder" in message_of(tmp_path / "file")
 
 
-def test_missing_masks_are_counted_and_a_few_named(tmp_path: Path) -> None:
-    np.save(tmp_path / "image_mask1.npy", labels_of(0))
+def test_no_annotations_given_is_told_with_the_way_out() -> None:
+    with pytest.raises(UsageError, match="no annotations are given; pass --annotations"):
+        open_annotations(AnnotationsConfig())
+
+
+def test_a_folder_without_annotations_shows_what_it_holds_and_what_is_expected(tmp_path: Path) -> None:
+    assert "it is empty; expected masks image_mask{i}.npy" in message_of(tmp_path)
     np.save(tmp_path / "0.npy", labels_of(0))  # not a name of the released format
-    message = message_of(tmp_path, 9)
-    assert "8 of 9 masks are missing" in message and "image_mask0.npy" in message
-    assert "4 more" in message and "not read as masks: 0.npy" in message
+    assert "no annotations are found; in it are 0.npy" in message_of(tmp_path)
 
 
-def test_an_empty_folder_lacks_every_mask(tmp_path: Path) -> None:
-    assert "2 of 2 masks are missing" in message_of(tmp_path, 2)
+def test_the_numbers_are_those_of_the_files_whatever_is_missing(tmp_path: Path) -> None:
+    for i in (7, 2, 30):
+        np.save(tmp_path / f"image_mask{i}.npy", np.full(GRID, i))
+    np.save(tmp_path / "4.npy", labels_of(0))
+    config = AnnotationsConfig(folder=tmp_path, min_pixels=0)
+    source = open_annotations(config)
+    assert source.numbers == (2, 7, 30)
+    assert source.hint == "names not read as masks: 4.npy"
+    chosen = load_annotations(source, [30, 2], grid=GRID, config=config)
+    assert chosen.masks[:, 0, 0].tolist() == [30, 2]
 
 
-def test_surplus_masks_are_named(tmp_path: Path) -> None:
-    message = message_of(save_npy(tmp_path, *[labels_of(0)] * 4), 2)
-    assert "2 masks are surplus to the 2 latents" in message
-    assert "image_mask2.npy, image_mask3.npy" in message
+def save_picture(path: Path) -> None:
+    Image.fromarray(np.random.default_rng(0).integers(0, 256, (*GRID, 3)).astype(np.uint8)).save(path)
 
 
-def test_missing_and_surplus_masks_are_told_together(tmp_path: Path) -> None:
-    for i in (0, 2, 7):
-        np.save(tmp_path / f"image_mask{i}.npy", labels_of(0))
-    message = message_of(tmp_path, 3)
-    assert "image_mask1.npy" in message and "image_mask7.npy" in message
+@pytest.mark.parametrize(
+    ("mask", "picture"),
+    [
+        ("image_mask{}.npy", "{}.png"),  # the picture has a mask's name
+        ("image_mask{}.png", "{}.png"),
+        ("{}.png", "image_{}.png"),
+        ("image_mask{}.png", "image_{}.jpg"),
+    ],
+)
+def test_pictures_beside_the_masks_are_not_taken_for_masks(tmp_path: Path, mask: str, picture: str) -> None:
+    for i in range(3):
+        save_picture(tmp_path / picture.format(i))
+    for i in range(2):
+        if mask.endswith("npy"):
+            np.save(tmp_path / mask.format(i), labels_of(i))
+        else:
+            Image.fromarray(labels_of(i)).save(tmp_path / mask.format(i))
+    np.testing.assert_array_equal(load(tmp_path, 2).masks, [labels_of(0), labels_of(1)])
 
 
-@pytest.mark.parametrize("start", [1, 1000])
-def test_numbers_that_do_not_start_at_zero_are_told_as_such(tmp_path: Path, start: int) -> None:
-    for i in range(start, start + 3):
-        Image.fromarray(labels_of(0)).save(tmp_path / f"{i}.png")
-    message = message_of(tmp_path, 3)
-    assert f"numbered from {start} ({start}.png) to {start + 2}" in message and "expected 0 to 2" in message
+def test_one_channel_files_named_as_pictures_are_masks_where_nothing_else_is(tmp_path: Path) -> None:
+    Image.fromarray(labels_of(0)).save(tmp_path / "image_0.png")
+    np.testing.assert_array_equal(load(tmp_path).masks[0], labels_of(0))
+    Image.fromarray(labels_of(1)).save(tmp_path / "0.png")  # the better name
+    np.testing.assert_array_equal(load(tmp_path).masks[0], labels_of(1))
+    (tmp_path / "0.png").unlink()
+    save_picture(tmp_path / "image_0.png")
+    assert "no annotations" in message_of(tmp_path)
 
 
 @pytest.mark.parametrize(
@@ -411,7 +446,8 @@ def test_pickled_objects_are_not_loaded(tmp_path: Path) -> None:
 def test_a_colour_png_is_refused_with_the_way_out(tmp_path: Path, mode: str) -> None:
     Image.fromarray(labels_of(0)).convert(mode).save(tmp_path / "0.png")
     message = message_of(tmp_path)
-    assert "0.png" in message and f"mode is {mode}" in message and "8-bit greyscale" in message
+    assert "0.png" in message and "colours" in message and "8-bit greyscale" in message
+    assert f"mode is {mode}, colours" in message_of(tmp_path, format="masks")
 
 
 def test_a_file_that_is_no_png_is_refused(tmp_path: Path) -> None:
@@ -454,8 +490,3 @@ def test_a_truncated_npy_is_refused(tmp_path: Path) -> None:
     path = save_npy(tmp_path, labels_of(0)) / "image_mask0.npy"
     path.write_bytes(path.read_bytes()[:-1])
     assert "image_mask0.npy" in message_of(tmp_path) and "truncated" in message_of(tmp_path)
-
-
-def test_an_unknown_rule_for_small_classes_is_a_programming_error(tmp_path: Path) -> None:
-    with pytest.raises(ValueError, match="small_classes"):
-        load(save_npy(tmp_path, labels_of(0)), small_classes="drop")

@@ -37,6 +37,7 @@ _LAZY = {
     "FeatureMeta": "format",
     "FeatureStore": "reader",
     "FeatureWriter": "writer",
+    "KeypointInfo": "format",
     "PreparedImage": "writer",
     "StratifiedChunkSampler": "sampler",
 }

@@ -93,7 +93,10 @@ class BandMaker:
         first = self.meta.crop_rows[0]
         rows = (first + start, first + stop)
         out = buffer[: stop - start]  # [R, W, C]
-        return concatenate_block(maps, self.meta.layers, self.meta.grid, rows, (0, self.meta.width), out=out)
+        columns = (0, self.meta.width)
+        return concatenate_block(
+            maps, self.meta.layers, self.meta.grid, rows, columns, out=out, mode=self.meta.upsample
+        )
 
     def _take(self, *, pinned: bool) -> Tensor:
         buffer = self._free.get()

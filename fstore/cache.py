@@ -71,6 +71,7 @@ class CachedPyramid:
                 self._index(rows, chosen) + self.meta.crop_rows[0],
                 self._index(columns, chosen),
                 out=out if whole else None,
+                mode=self.meta.upsample,
             )
             if not whole:
                 out[torch.from_numpy(chosen).to(self._device)] = values

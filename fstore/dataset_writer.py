@@ -51,7 +51,8 @@ class DatasetWriter:
         Args:
             task: its index.
             parts: for n images: images (n, H, W, 3) uint8, labels (n, H, W) integer, divergence (n, H, W),
-                latents (n, D) float32, uncertainty (n,) float32.
+                latents (n, D) float32, uncertainty (n,) float32; where there are keypoints, heatmaps
+                (n, H, W, K) and keypoints (n, K, 3) in place of labels.
 
         Raises:
             StoreError: a part is missing or its shape does not fit.
@@ -63,14 +64,18 @@ class DatasetWriter:
         for name, spec in self._shards.specs.items():
             if name == "committed":
                 continue
-            if is_fresh:
-                self._shards.clear(name, task)
             expected = (len(images), *spec.shape[1:])
             found = parts[name].shape if name in parts else None
             if found != expected:
                 raise StoreError(f"task {task}: array {name!r} has shape {found}, expected {expected}")
-            start = (images.start, *[0] * (len(expected) - 1))
-            self._shards.write(name, parts[name].astype(spec.dtype, copy=False), start)
+            values = parts[name].astype(spec.dtype, copy=False)
+            side = (spec.shards or spec.chunks)[0]  # images of a file: those of the task, or fewer
+            for first in range(images.start, images.stop, side):
+                if is_fresh:
+                    self._shards.clear(name, first // side)
+                place = first - images.start
+                start = (first, *[0] * (len(expected) - 1))
+                self._shards.write(name, values[place : place + side], start)
         self._shards.commit(images.start, len(images))
 
 

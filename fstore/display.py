@@ -1,5 +1,5 @@
-"""How an open store shows itself: a few lines in a terminal, a table in Jupyter. It reads the index, never
-the features.
+"""How an open store shows itself: a few lines in a terminal, a table in Jupyter. It reads the index and a
+small dataset's labels, never the features.
 """
 
 from __future__ import annotations
@@ -15,6 +15,8 @@ from fstore.errors import StoreError
 if TYPE_CHECKING:
     from fstore.reader import Store
 
+RARE_IMAGES = 3  # a class in fewer has none to spare for validation, and is learnt from one or two
+COUNTED_BYTES = 2**24  # of labels: a dataset has no index of classes, and is counted up to this size
 _UNITS = ("B", "kB", "MB", "GB", "TB")
 
 
@@ -52,6 +54,8 @@ def facts(store: Store) -> list[tuple[str, str]]:
             ("score", f"{meta.score}, seed {meta.seed}"),
             ("kept", _kept(store)),
         ]
+    if meta.keypoints is not None:
+        lines.append(("keypoints", f"{len(meta.keypoints.names)}, sigma {meta.keypoints.sigma:g} pixels"))
     raw = sum(_array_bytes(store, name) for name in store.array_names())
     used = store.location.used_bytes()
     if used is not None:
@@ -73,9 +77,11 @@ def facts(store: Store) -> list[tuple[str, str]]:
 
 def class_rows(store: Store) -> list[tuple[int, str, str, int | None, int | None]]:
     """(id, name, colour, pixels, images) of each class; counts are None where the store has no index of
-    them.
+    them, and its labels are many or damaged.
     """
     counts = getattr(store, "class_counts", None)
+    if counts is None:
+        counts = _label_counts(store)
     rows: list[tuple[int, str, str, int | None, int | None]] = []
     for info in store.meta.classes:
         if counts is None:
@@ -86,6 +92,20 @@ def class_rows(store: Store) -> list[tuple[int, str, str, int | None, int | None
     return rows
 
 
+def class_warnings(store: Store) -> list[str]:
+    """Sentences on classes that fewer than RARE_IMAGES of a feature store's images hold, all of them or
+    none.
+    """
+    if not isinstance(store.meta, fmt.FeatureMeta) or not len(store.image_ids):
+        return []
+    rows = [(name, images) for _, name, _, _, images in class_rows(store) if images is not None]
+    absent = [name for name, images in rows if images == 0]
+    least = min(RARE_IMAGES, len(store.image_ids))  # of two images a class can be in no more
+    rare = [f"{name} ({images})" for name, images in rows if 0 < images < least]
+    lines = [f"in fewer than {RARE_IMAGES} images: {', '.join(rare)}"] if rare else []
+    return [*lines, f"in no image: {', '.join(absent)}"] if absent else lines
+
+
 def describe(store: Store) -> str:
     """The store in plain text."""
     lines = [f"<{type(store).__name__} {store.location}>"]
@@ -93,6 +113,7 @@ def describe(store: Store) -> str:
     for number, name, color, pixels, images in class_rows(store):
         count = "" if pixels is None else f"{pixels:>12,} pixels in {images} images"
         lines.append(f"  {number:>5} {color} {name:<16} {count}".rstrip())
+    lines += [f"  warning    classes {line}" for line in class_warnings(store)]
     return "\n".join(lines)
 
 
@@ -104,7 +125,8 @@ def describe_html(store: Store) -> str:
     classes = "".join(_class_html(*row) for row in class_rows(store))
     head = "<tr><th>id</th><th>colour</th><th>class</th><th>pixels</th><th>images</th></tr>"
     title = f"{type(store).__name__} <code>{escape(str(store.location))}</code>"
-    return f"<div><b>{title}</b><table>{rows}</table><table>{head}{classes}</table></div>"
+    warnings = "".join(f"<p>Warning: classes {escape(line)}</p>" for line in class_warnings(store))
+    return f"<div><b>{title}</b><table>{rows}</table><table>{head}{classes}</table>{warnings}</div>"
 
 
 def _class_html(number: int, name: str, color: str, pixels: int | None, images: int | None) -> str:
@@ -112,6 +134,22 @@ def _class_html(number: int, name: str, color: str, pixels: int | None, images: 
     counts = ("" if pixels is None else f"{pixels:,}", "" if images is None else str(images))
     cells = (str(number), swatch, escape(name), *counts)
     return "<tr>" + "".join(f"<td>{cell}</td>" for cell in cells) + "</tr>"
+
+
+def _label_counts(store: Store) -> np.ndarray | None:
+    """(n, 1, 1, K) pixels of each class in a dataset's labels; None where there are none, or too many."""
+    if "labels" not in store.array_names():
+        return None
+    height, width = store.array("labels").array.shape[1:]
+    if len(store.image_ids) * height * width > COUNTED_BYTES:
+        return None
+    try:
+        labels = np.asarray(store.lazy("labels").compute(scheduler="sync"))  # [n, H, W]
+    except StoreError:
+        return None  # `dgan verify` names the damage
+    num_classes = len(store.meta.classes)
+    counts = [np.bincount(image.ravel(), minlength=num_classes)[:num_classes] for image in labels]
+    return np.reshape(counts, (len(labels), 1, 1, num_classes))
 
 
 def _kept(store: Any) -> str:
@@ -122,7 +160,8 @@ def _kept(store: Any) -> str:
     except StoreError:
         return "unreadable; run `dgan verify`"
     meta = store.meta
-    return f"{int(kept.sum())} of {len(kept)} (keep {meta.keep}, threshold {meta.threshold:.4g} nats)"
+    unit = " nats" if meta.keypoints is None else ""  # a variance of heat maps has none
+    return f"{int(kept.sum())} of {len(kept)} (keep {meta.keep}, threshold {meta.threshold:.4g}{unit})"
 
 
 def _array_bytes(store: Store, name: str) -> int:

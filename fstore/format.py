@@ -7,7 +7,8 @@
     array a layer at its own resolution, from which the dense array follows by resizing; with images, masks,
     latents and a class index.
 ``dataset``
-    labelled images: images, labels, divergence, uncertainty, latents and which of them are kept.
+    labelled images: images, labels (or heat maps and keypoints), divergence, uncertainty, latents and which
+    of them are kept.
 
 The attribute that goes with them is ``fstore.meta``, whose names are to be had here too. This module knows
 arrays of feature maps. It does not know what network made them.
@@ -28,6 +29,7 @@ from fstore.meta import VERSION as VERSION
 from fstore.meta import ClassInfo as ClassInfo
 from fstore.meta import DatasetMeta as DatasetMeta
 from fstore.meta import FeatureMeta as FeatureMeta
+from fstore.meta import KeypointInfo as KeypointInfo
 from fstore.meta import LayerInfo as LayerInfo
 from fstore.meta import Meta as Meta
 from fstore.meta import check_attribute as check_attribute
@@ -37,6 +39,7 @@ TILE = 16  # side of a dense inner chunk and of a cell of class_counts, in pixel
 BAND = 32  # rows of a dense shard, in pixels
 PYRAMID_CHUNK = 64  # largest side of a pyramid's inner chunk, in pixels of the layer
 TASK_IMAGES = 64  # images of a dataset shard: one task writes them
+HEATMAP_IMAGES = 4  # images of a shard of heat maps, which are larger than labels; divides TASK_IMAGES
 KEPT_CHUNK = 65536  # `kept` is rewritten whole: one chunk makes that one atomic write up to this many images
 
 # Every name that a store of either kind may have at its top, beside its zarr.json.
@@ -103,6 +106,7 @@ def feature_arrays(meta: FeatureMeta, num_images: int, latent_shape: Sequence[in
     tiles = (ceil(h / TILE), ceil(w / TILE))
     k = len(meta.classes)
     arrays = [_dense_array(n, h, w, c)] if meta.layout == "dense" else _pyramid_arrays(meta, n)
+    points = [] if meta.keypoints is None else [_keypoint_array(n, len(meta.keypoints.names))]
     latent_names = ("image", "channel") if len(latent_shape) == 1 else ("image", "layer", "channel")
     return [
         *arrays,
@@ -110,6 +114,7 @@ def feature_arrays(meta: FeatureMeta, num_images: int, latent_shape: Sequence[in
         _per_image("masks", (n, h, w), mask_dtype(meta), ("image", "y", "x")),
         _per_image("latents", (n, *latent_shape), "float32", latent_names),
         _per_image("class_counts", (n, *tiles, k), "uint16", ("image", "y", "x", "class")),
+        *points,
     ]
 
 
@@ -118,11 +123,28 @@ def dataset_arrays(meta: DatasetMeta, num_images: int) -> list[ArraySpec]:
     n, (h, w) = num_images, meta.shape
     return [
         _per_task("images", (n, h, w, 3), "uint8", ("image", "y", "x", "rgb")),
-        _per_task("labels", (n, h, w), mask_dtype(meta), ("image", "y", "x")),
+        *_label_arrays(meta, n),
         _per_task("divergence", (n, h, w), "float16", ("image", "y", "x")),
         _per_task("latents", (n, meta.latent_size), "float32", ("image", "channel")),
         ArraySpec("uncertainty", (n,), "float32", (TASK_IMAGES,), None, ("image",)),
     ]
+
+
+def _label_arrays(meta: DatasetMeta, n: int) -> list[ArraySpec]:
+    """What the images are annotated with: labels, or heat maps and the keypoints that are their peaks."""
+    h, w = meta.shape
+    if meta.keypoints is None:
+        return [_per_task("labels", (n, h, w), mask_dtype(meta), ("image", "y", "x"))]
+    k = len(meta.keypoints.names)
+    maps = ArraySpec(
+        "heatmaps",
+        (n, h, w, k),
+        "float16",
+        (1, h, w, k),
+        (HEATMAP_IMAGES, h, w, k),
+        ("image", "y", "x", "keypoint"),
+    )
+    return [maps, _per_task("keypoints", (n, k, 3), "float32", ("image", "keypoint", "coordinate"))]
 
 
 def committed_array(kind: str, num_images: int) -> ArraySpec:
@@ -157,6 +179,10 @@ def _pyramid_arrays(meta: FeatureMeta, n: int) -> list[ArraySpec]:
             )
         )
     return arrays
+
+
+def _keypoint_array(n: int, k: int) -> ArraySpec:
+    return _per_image("keypoints", (n, k, 3), "float32", ("image", "keypoint", "coordinate"))
 
 
 def _per_image(name: str, shape: tuple[int, ...], dtype: str, names: tuple[str, ...]) -> ArraySpec:

@@ -1,10 +1,10 @@
-"""The one interpolation routine of the project: bilinear resizing, ``align_corners=False``, of channels-last
-maps.
+"""The one interpolation routine of the project: resizing of channels-last maps, bilinear with
+``align_corners=False`` or, where ``mode`` says so, to the nearest source value.
 
 Every value follows from global row and column indices by the same elementwise float32 operations in the same
 order (rows first, then columns; multiply, multiply, add, never fused), whatever slice is asked for. So a band
 written to disk, a lazy block and a single pixel agree bit for bit. The writer, the reader and the labelling
-call it; none has another.
+call it; none has another. ``mode`` is one of ``fstore.meta.UPSAMPLE_MODES``.
 
 It does not know what the maps mean or where they are stored.
 """
@@ -18,7 +18,9 @@ from torch import Tensor
 
 from fstore.errors import OverflowError16
 from fstore.format import LayerInfo
+from fstore.meta import UPSAMPLE_MODES
 
+BILINEAR, NEAREST = UPSAMPLE_MODES
 _PIXEL_BLOCK_BYTES = 2**19
 _BLOCK_BYTES = 4 * 2**20  # float32 temporaries of about this many bytes stay in a CPU's cache
 
@@ -36,10 +38,24 @@ def axis_taps(source: int, target: int, index: Tensor) -> tuple[Tensor, Tensor, 
     return lower, upper, (position - lower).to(torch.float32)
 
 
-def source_range(source: int, target: int, first: int, last: int) -> tuple[int, int]:
+def nearest_source(source: int, target: int, index: Tensor) -> Tensor:
+    """Source indices (int64) of global ``index`` when resizing an axis to the nearest value.
+
+    floor(index * source / target), the scale and the product rounded to float32, as
+    ``torch.nn.functional.interpolate(mode="nearest")`` rounds them: for 240 of 19,418 pairs of sizes tried,
+    not one of them of powers of two, an index of it is one less than in exact arithmetic.
+    """
+    position = index.to(torch.float32) * (source / target)  # the operator rounds the scale to float32
+    return position.floor().to(torch.int64).clamp_(max=source - 1)
+
+
+def source_range(source: int, target: int, first: int, last: int, mode: str = BILINEAR) -> tuple[int, int]:
     """Source indices [a, b) that target indices [first, last) of a resized axis read."""
     if source == target:
         return first, last
+    if mode == NEAREST:
+        ends = nearest_source(source, target, torch.tensor([first, last - 1]))
+        return int(ends[0]), int(ends[1]) + 1
     lower, upper, _ = axis_taps(source, target, torch.tensor([first, last - 1]))
     return int(lower[0]), int(upper[1]) + 1
 
@@ -51,6 +67,7 @@ def resize_block(
     rows: Tensor,
     columns: Tensor,
     origin: tuple[int, int] = (0, 0),
+    mode: str = BILINEAR,
 ) -> Tensor:
     """Values of a resized map on the product of global ``rows`` and ``columns``: [h', w', c] -> [R, X, c]
     float32.
@@ -58,6 +75,9 @@ def resize_block(
     ``source`` holds the part of a map of ``size`` (h, w) that starts at ``origin``; ``grid`` is the size
     resized to.
     """
+    if mode == NEAREST:
+        values = _nearest_axis(source, 0, size[0], grid[0], rows, origin[0])  # [R, w', c]
+        return _nearest_axis(values, 1, size[1], grid[1], columns, origin[1]).to(torch.float32)
     values = source.to(torch.float32)
     values = _lerp_axis(values, 0, size[0], grid[0], rows, origin[0])  # [R, w', c]
     return _lerp_axis(values, 1, size[1], grid[1], columns, origin[1])  # [R, X, c]
@@ -70,10 +90,14 @@ def resize_pixels(
     rows: Tensor,
     columns: Tensor,
     origin: tuple[int, int] = (0, 0),
+    mode: str = BILINEAR,
 ) -> Tensor:
     """Values of a resized map at n pixels: [h', w', c], rows [n], columns [n] -> [n, c] float32, bits as
     ``resize_block``.
     """
+    if mode == NEAREST:
+        y, x = nearest_source(size[0], grid[0], rows), nearest_source(size[1], grid[1], columns)
+        return source[y - origin[0], x - origin[1]].to(torch.float32)  # [n, c]
     if size[1] == grid[1]:
         return _lerp_rows_at(source, size[0], grid[0], rows, columns - origin[1], origin[0])
     left, right, weight = axis_taps(size[1], grid[1], columns)
@@ -95,12 +119,7 @@ def _lerp_rows_at(
 
 def _lerp_axis(values: Tensor, axis: int, size: int, target: int, index: Tensor, origin: int) -> Tensor:
     if size == target:
-        if values.device.type != "cpu":  # to look at the index would be to wait for the device
-            return values.index_select(axis, index - origin)
-        first, count = int(index[0]) - origin, len(index)
-        if int(index[-1]) - origin == first + count - 1:
-            return values.narrow(axis, first, count)
-        return values.index_select(axis, index - origin)
+        return _same_axis(values, axis, index, origin)
     lower, upper, weight = axis_taps(size, target, index)
     shape = [1, 1, 1]
     shape[axis] = -1
@@ -111,13 +130,29 @@ def _lerp_axis(values: Tensor, axis: int, size: int, target: int, index: Tensor,
     )
 
 
+def _nearest_axis(values: Tensor, axis: int, size: int, target: int, index: Tensor, origin: int) -> Tensor:
+    if size == target:
+        return _same_axis(values, axis, index, origin)
+    return values.index_select(axis, nearest_source(size, target, index) - origin)
+
+
+def _same_axis(values: Tensor, axis: int, index: Tensor, origin: int) -> Tensor:
+    """An axis that is not resized; a view where it can be."""
+    if values.device.type != "cpu":  # to look at the index would be to wait for the device
+        return values.index_select(axis, index - origin)
+    first, count = int(index[0]) - origin, len(index)
+    if int(index[-1]) - origin == first + count - 1:
+        return values.narrow(axis, first, count)
+    return values.index_select(axis, index - origin)
+
+
 def _blend(lower: Tensor, upper: Tensor, weight: Tensor) -> Tensor:
     # Separate multiplications and an addition: `torch.lerp` may fuse them in its vector loop and not in its
     # tail, so that a value would depend on its place in the tensor. Both operands are fresh copies here.
     return lower.mul_(1 - weight).add_(upper.mul_(weight))
 
 
-def to_stored(feature_map: Tensor, layer: LayerInfo, grid: tuple[int, int]) -> Tensor:
+def to_stored(feature_map: Tensor, layer: LayerInfo, grid: tuple[int, int], mode: str = BILINEAR) -> Tensor:
     """One layer's map as the store holds it: [c, h, w] float32 -> [h', w', c] float16, finer maps reduced to
     ``grid``.
 
@@ -131,7 +166,7 @@ def to_stored(feature_map: Tensor, layer: LayerInfo, grid: tuple[int, int]) -> T
         rows = torch.arange(layer.resolution[0], device=device)
         columns = torch.arange(layer.resolution[1], device=device)
         reduced_grid = (min(size[0], grid[0]), min(size[1], grid[1]))
-        channels_last = resize_block(channels_last, size, reduced_grid, rows, columns)
+        channels_last = resize_block(channels_last, size, reduced_grid, rows, columns, mode=mode)
     stored = channels_last.to(torch.float16)
     if not bool(torch.isfinite(stored).all()):
         bad = channels_last[~torch.isfinite(stored)]
@@ -151,6 +186,7 @@ def concatenate_block(
     columns: tuple[int, int],
     origins: Sequence[tuple[int, int]] | None = None,
     out: Tensor | None = None,
+    mode: str = BILINEAR,
 ) -> Tensor:
     """Features of a rectangle: stored maps [h, w, c] float16 -> [R, X, C] float16 for grid rows and columns
     [a, b).
@@ -175,9 +211,9 @@ def concatenate_block(
         )
         for first in range(rows[0], rows[1], step):
             row_index = torch.arange(first, min(first + step, rows[1]), device=device)
-            taps = _needed_rows(source, layer.resolution[0], grid[0], row_index, origin[0])
+            taps = _needed_rows(source, layer.resolution[0], grid[0], row_index, origin[0], mode)
             block = resize_block(
-                taps[0], layer.resolution, grid, row_index, column_index, (taps[1], origin[1])
+                taps[0], layer.resolution, grid, row_index, column_index, (taps[1], origin[1]), mode
             )
             result[first - rows[0] : first - rows[0] + len(row_index), :, start : start + layer.channels] = (
                 block
@@ -187,12 +223,12 @@ def concatenate_block(
 
 
 def _needed_rows(
-    source: Tensor, size: int, target: int, row_index: Tensor, origin: int
+    source: Tensor, size: int, target: int, row_index: Tensor, origin: int, mode: str
 ) -> tuple[Tensor, int]:
     """Only the source rows that a block reads, so that no more of them than needed are turned into
     float32.
     """
-    first, last = source_range(size, target, int(row_index[0]), int(row_index[-1]) + 1)
+    first, last = source_range(size, target, int(row_index[0]), int(row_index[-1]) + 1, mode)
     return source[first - origin : last - origin], first
 
 
@@ -204,6 +240,7 @@ def concatenate_pixels(
     columns: Tensor,
     origins: Sequence[tuple[int, int]] | None = None,
     out: Tensor | None = None,
+    mode: str = BILINEAR,
 ) -> Tensor:
     """Features of n pixels: stored maps [h, w, c] float16, grid rows and columns [n] -> [n, C] float16.
 
@@ -223,7 +260,10 @@ def concatenate_pixels(
     for position, (source, layer) in enumerate(zip(maps, layers, strict=True)):
         origin = origins[position] if origins else (0, 0)
         target = result[:, start : start + layer.channels]
-        _resize_pixels_into(target, source, layer.resolution, grid, (rows, columns), shared, origin)
+        if mode == NEAREST:
+            target.copy_(resize_pixels(source, layer.resolution, grid, rows, columns, origin, mode))
+        else:
+            _resize_pixels_into(target, source, layer.resolution, grid, (rows, columns), shared, origin)
         start += layer.channels
     return result
 
@@ -237,8 +277,8 @@ def _resize_pixels_into(
     shared: tuple[Tensor, Tensor],
     origin: tuple[int, int],
 ) -> None:
-    """``resize_pixels`` of one layer into ``target`` [n, c]. ``shared``: the rows without repetition, and
-    each pixel's place among them.
+    """``resize_pixels`` of one layer, bilinear, into ``target`` [n, c]. ``shared``: the rows without
+    repetition, and each pixel's place among them.
     """
     (rows, columns), (unique_rows, place) = pixels, shared
     if size == grid:

@@ -15,7 +15,7 @@ from fstore.errors import MismatchError, StoreError
 
 VERSION = 1
 LAYOUTS = ("dense", "pyramid")
-UPSAMPLE_MODES = ("bilinear",)
+UPSAMPLE_MODES = ("bilinear", "nearest")
 # Keys of the attribute that may differ between a store and a rerun: file names do not matter where hashes
 # agree.
 UNSEMANTIC = ("created", "keep", "threshold", "interpreter.folder", "generator.checkpoint")
@@ -43,12 +43,37 @@ class LayerInfo:
 
 
 @dataclass(frozen=True)
+class KeypointInfo:
+    """K keypoints: their ``names``, and ``sigma``, the width in pixels of the Gaussians that mark them."""
+
+    names: tuple[str, ...]
+    sigma: float
+
+    def __post_init__(self) -> None:
+        if not self.names or not 0 < self.sigma < float("inf"):
+            raise ValueError(
+                f"keypoints are {len(self.names)} names and sigma {self.sigma}: expected at least one name "
+                "and a sigma > 0"
+            )
+
+    def to_json(self) -> dict[str, Any]:
+        """JSON values, as in ``docs/format.md``."""
+        return {"names": list(self.names), "sigma": self.sigma}
+
+    @classmethod
+    def from_json(cls, values: Mapping[str, Any]) -> KeypointInfo:
+        """The inverse of ``to_json``. Raises KeyError, TypeError or ValueError for malformed values."""
+        return cls(tuple(str(name) for name in values["names"]), float(values["sigma"]))
+
+
+@dataclass(frozen=True)
 class FeatureMeta:
     """The ``fstore`` attribute of a feature store.
 
     ``grid`` (Hg, Wg) is the raster that layers are resized to; rows ``crop_rows`` [a, b) of it are kept, so
     features have H = b - a rows and W = Wg columns. ``ignore`` is the mask value that belongs to no class, or
     None. ``generator`` and ``inputs`` say what made the features; they are compared, never interpreted, here.
+    ``keypoints``: what is annotated besides, or None; class k + 1 of the masks is then where keypoint k is.
     """
 
     layout: str
@@ -61,6 +86,7 @@ class FeatureMeta:
     generator: Mapping[str, Any] = field(default_factory=dict)
     inputs: Mapping[str, Any] = field(default_factory=dict)
     created: Mapping[str, Any] = field(default_factory=dict)
+    keypoints: KeypointInfo | None = None
 
     kind = "features"
 
@@ -116,6 +142,7 @@ class FeatureMeta:
             "generator": dict(self.generator),
             "inputs": dict(self.inputs),
             "created": dict(self.created),
+            **_keypoints_entry(self.keypoints),
         }
 
     @classmethod
@@ -139,6 +166,7 @@ class FeatureMeta:
                 generator=attribute.get("generator", {}),
                 inputs=attribute.get("inputs", {}),
                 created=attribute.get("created", {}),
+                keypoints=_keypoints(attribute),
             )
         except (KeyError, TypeError, ValueError) as error:
             raise StoreError(
@@ -152,7 +180,7 @@ class DatasetMeta:
 
     ``interpreter`` and ``generator`` say what labelled and what rendered; ``score`` how an image's
     uncertainty follows from its pixels; ``keep`` (decimal text) and ``threshold`` what was kept, None until
-    all images are done.
+    all images are done. ``keypoints``: what the images are annotated with in place of labels, or None.
     """
 
     shape: tuple[int, int]
@@ -166,6 +194,7 @@ class DatasetMeta:
     keep: str | None = None
     threshold: float | None = None
     created: Mapping[str, Any] = field(default_factory=dict)
+    keypoints: KeypointInfo | None = None
 
     kind = "dataset"
 
@@ -185,6 +214,7 @@ class DatasetMeta:
             "keep": self.keep,
             "threshold": self.threshold,
             "created": dict(self.created),
+            **_keypoints_entry(self.keypoints),
         }
 
     @classmethod
@@ -206,6 +236,7 @@ class DatasetMeta:
                 keep=attribute["keep"],
                 threshold=attribute["threshold"],
                 created=attribute.get("created", {}),
+                keypoints=_keypoints(attribute),
             )
         except (KeyError, TypeError, ValueError) as error:
             raise StoreError(
@@ -278,6 +309,16 @@ def _check_choice(name: str, value: str, choices: Sequence[str]) -> None:
 def _pair(values: Sequence[int]) -> tuple[int, int]:
     first, second = values
     return int(first), int(second)
+
+
+def _keypoints_entry(keypoints: KeypointInfo | None) -> dict[str, Any]:
+    """Nothing in a store without keypoints, whose attribute is as it was before there were any."""
+    return {} if keypoints is None else {"keypoints": keypoints.to_json()}
+
+
+def _keypoints(attribute: Mapping[str, Any]) -> KeypointInfo | None:
+    values = attribute.get("keypoints")
+    return None if values is None else KeypointInfo.from_json(values)
 
 
 def _classes(values: Sequence[Mapping[str, Any]]) -> tuple[ClassInfo, ...]:

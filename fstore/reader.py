@@ -85,6 +85,16 @@ class Store:
         """(n, D) or (n, L, D) float32."""
         return self.lazy("latents")
 
+    @property
+    def keypoints(self) -> da.Array:
+        """(n, K, 3) float32: x, y in pixels, the centre of pixel (row, column) at (column, row) + 0.5; then
+        1 or 0 in a feature store, where 0 is not labelled, and the confidence in a dataset. Raises StoreError
+        for a store without keypoints.
+        """
+        if self.meta.keypoints is None:
+            raise StoreError(f"{self.location}: is a store of labels, it has no keypoints")
+        return self.lazy("keypoints")
+
     def array_names(self) -> list[str]:
         """Paths of all arrays of the group."""
         return sorted(name for name, item in self._group.members(max_depth=2) if isinstance(item, zarr.Array))
@@ -172,9 +182,8 @@ class FeatureStore(Store):
         total = 0
         for layer in self.meta.layers:
             (h, w), side = layer.resolution, min(layer.resolution[0], fmt.PYRAMID_CHUNK)
-            first, last = source_range(
-                h, self.meta.grid[0], start + self.meta.crop_rows[0], stop + self.meta.crop_rows[0]
-            )
+            top, bottom = start + self.meta.crop_rows[0], stop + self.meta.crop_rows[0]
+            first, last = source_range(h, self.meta.grid[0], top, bottom, self.meta.upsample)
             chunk_rows = min(fmt.round_up(last, side), h) - first // side * side
             total += chunk_rows * w * layer.channels * 2
         return total
@@ -251,6 +260,7 @@ class FeatureStore(Store):
             torch.from_numpy(columns),
             origins,
             out=torch.from_numpy(out),  # numpy's memory: it asks the kernel for large pages, torch does not
+            mode=self.meta.upsample,
         )
         return out
 
@@ -264,7 +274,9 @@ class FeatureStore(Store):
             return out
         for place, image in enumerate(range(first_image, last_image)):
             maps, origins = self._native_parts(image, (top, bottom), columns, layers)
-            block = concatenate_block(maps, layers, self.meta.grid, (top, bottom), columns, origins)
+            block = concatenate_block(
+                maps, layers, self.meta.grid, (top, bottom), columns, origins, mode=self.meta.upsample
+            )
             out[place] = block.numpy()[..., first - layers[0].offset : last - layers[0].offset]
         return out
 
@@ -279,11 +291,12 @@ class FeatureStore(Store):
         starts.
         """
         maps, origins = [], []
+        grid, mode = self.meta.grid, self.meta.upsample
         for index, layer in enumerate(self.meta.layers):
             if layers is not None and layer not in layers:
                 continue
             h, w = layer.resolution
-            y, x = source_range(h, self.meta.grid[0], *rows), source_range(w, self.meta.grid[1], *columns)
+            y, x = source_range(h, grid[0], *rows, mode), source_range(w, grid[1], *columns, mode)
             name = fmt.layer_array_name(index, layer)
             region = ((image, image + 1), y, x, (0, layer.channels))
             values = self.array(name).read_in_thread(region)[0]
@@ -307,12 +320,23 @@ class Dataset(Store):
 
     @property
     def labels(self) -> da.Array:
-        """(n, H, W) uint8 or uint16: class ids by majority vote."""
+        """(n, H, W) uint8 or uint16: class ids by majority vote. Raises StoreError for keypoints."""
+        if self.meta.keypoints is not None:
+            raise StoreError(f"{self.location}: holds keypoints, not labels; see `heatmaps` and `keypoints`")
         return self.lazy("labels")
 
     @property
+    def heatmaps(self) -> da.Array:
+        """(n, H, W, K) float16: mean of the members' heat maps, 1 at a certain keypoint, 0 far from it."""
+        if self.meta.keypoints is None:
+            raise StoreError(f"{self.location}: holds labels, no heat maps; see `labels`")
+        return self.lazy("heatmaps")
+
+    @property
     def divergence(self) -> da.Array:
-        """(n, H, W) float16: Jensen-Shannon divergence of the members at each pixel, nats."""
+        """(n, H, W) float16: Jensen-Shannon divergence of the members at each pixel, nats; of heat maps their
+        variance between members, averaged over the keypoints.
+        """
         return self.lazy("divergence")
 
     @cached_property

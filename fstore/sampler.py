@@ -67,18 +67,22 @@ class SampledStore(Protocol):
 @dataclass(frozen=True)
 class Batch:
     """One step: ``features`` (members, batch, C) float16 on the store's device, ``labels`` (members, batch)
-    int64.
+    int64, and which pixels these are: ``pixels`` (members, batch) int64, flat indices into (n, H, W).
     """
 
     features: Tensor
     labels: Ints
+    pixels: Ints
 
 
 @dataclass(frozen=True)
 class _Block:
-    """A unit: ``features`` [r, C] of drawn pixels; its draws as ``rows`` [members, d] and ``labels`` [d]."""
+    """A unit: ``features`` [r, C] of drawn pixels, which are ``pixels`` [r], flat indices into (n, H, W); its
+    draws as ``rows`` [members, d] of these and ``labels`` [d].
+    """
 
     features: Tensor
+    pixels: Ints
     rows: Ints
     labels: Ints
 
@@ -128,6 +132,7 @@ class StratifiedChunkSampler:
         self.threads = threads
         self.units_ahead = units_ahead or threads
         self.images = _check_images(images, store.shape[0])
+        self._raster = store.shape[:3]
         self.units_read = 0
         self.bytes_read = 0
         self._masks: dict[int, NDArray[np.integer]] = {}
@@ -215,8 +220,12 @@ class StratifiedChunkSampler:
         pixels, rows = np.unique(chosen, return_inverse=True)
         row, column = np.divmod(pixels, labels.shape[1])
         features = self.store.pixels(np.full(len(pixels), position), top + row, left + column)
+        places = np.ravel_multi_index((np.full_like(row, position), top + row, left + column), self._raster)
         return _Block(
-            torch.as_tensor(features), rows.reshape(chosen.shape), np.repeat(np.arange(len(draws)), draws)
+            torch.as_tensor(features),
+            places,
+            rows.reshape(chosen.shape),
+            np.repeat(np.arange(len(draws)), draws),
         )
 
     def _check_buffer(self, buffer_bytes: int) -> int:
@@ -241,6 +250,7 @@ class _ShuffleBuffer:
 
     def __init__(self, num_rows: int, like: Tensor, members: int, batch_size: int) -> None:
         self._features = _empty((num_rows, like.shape[1]), like.device)
+        self._pixels = np.empty(num_rows, np.int64)
         self._batch_size = batch_size
         self._filled = 0
         self._rows: list[Ints] = [np.empty((members, 0), np.int64)]  # of [members, d]
@@ -252,6 +262,7 @@ class _ShuffleBuffer:
     def add(self, block: _Block) -> None:
         end = self._filled + len(block.features)
         self._features[self._filled : end] = block.features
+        self._pixels[self._filled : end] = block.pixels
         self._rows.append(block.rows + self._filled)
         self._labels.append(np.broadcast_to(block.labels, block.rows.shape))
         self._filled = end
@@ -266,7 +277,8 @@ class _ShuffleBuffer:
         full = rows.shape[1] // size * size
         for start in range(0, full, size):
             batch = slice(start, start + size)
-            yield Batch(self._gather(rows[:, batch]), labels[:, batch].copy())
+            taken = rows[:, batch]
+            yield Batch(self._gather(taken), labels[:, batch].copy(), self._pixels[taken])
         self._keep(rows[:, full:], labels[:, full:])
 
     def _gather(self, rows: Ints) -> Tensor:
@@ -279,6 +291,7 @@ class _ShuffleBuffer:
     def _keep(self, rows: Ints, labels: Ints) -> None:
         kept, places = np.unique(rows, return_inverse=True)
         self._features[: len(kept)] = self._gather(kept)
+        self._pixels[: len(kept)] = self._pixels[kept]
         self._rows, self._labels, self._filled = [places.reshape(rows.shape)], [labels], len(kept)
 
 

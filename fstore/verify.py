@@ -153,6 +153,8 @@ def _image_problems(
                 break
             if name in ("masks", "labels", "class_counts"):
                 small[name] = values[0]
+            if name == "keypoints":
+                yield from _keypoint_problems(meta, values[0], image, where)
     for name in ("masks", "labels"):
         if name in small:
             yield from _label_problems(meta, small[name], name, image, where)
@@ -169,6 +171,12 @@ def _label_problems(meta: fmt.Meta, labels: np.ndarray, name: str, image: int, w
     if bad.any():
         largest = len(meta.classes) - 1
         yield f"{where}: array {name!r}, image {image}: has label {labels[bad][0]}, expected 0 to {largest}"
+
+
+def _keypoint_problems(meta: fmt.Meta, points: np.ndarray, image: int, where: str) -> Iterator[str]:
+    third = points[:, 2]  # [K]
+    if isinstance(meta, fmt.FeatureMeta) and not np.isin(third, (0, 1)).all():
+        yield f"{where}: array 'keypoints', image {image}: has {third.max()} as third value, expected 0 or 1"
 
 
 def _pieces(array: zarr.Array[Any], image: int) -> Iterator[fmt.Region]:

@@ -80,13 +80,25 @@ class FeatureWriter:
         return [int(i) for i in np.flatnonzero(~read_markers(self._opened.group))]
 
     def write_image(
-        self, image: int, maps: list[Tensor], picture: np.ndarray, mask: np.ndarray, latent: np.ndarray
+        self,
+        image: int,
+        maps: list[Tensor],
+        picture: np.ndarray,
+        mask: np.ndarray,
+        latent: np.ndarray,
+        keypoints: np.ndarray | None = None,
     ) -> None:
         """Write one image whole, then commit it: ``prepare`` and ``write``, which see."""
-        self.write(self.prepare(image, maps, picture, mask, latent))
+        self.write(self.prepare(image, maps, picture, mask, latent, keypoints))
 
     def prepare(
-        self, image: int, maps: list[Tensor], picture: np.ndarray, mask: np.ndarray, latent: np.ndarray
+        self,
+        image: int,
+        maps: list[Tensor],
+        picture: np.ndarray,
+        mask: np.ndarray,
+        latent: np.ndarray,
+        keypoints: np.ndarray | None = None,
     ) -> PreparedImage:
         """Check an image's parts and round its maps to what is stored, on the device that they are on.
 
@@ -97,18 +109,22 @@ class FeatureWriter:
             picture: (H, W, 3) uint8, rows after the crop.
             mask: (H, W) integer: class ids and, where there is one, the ignore label.
             latent: (D,) or (L, D) float32.
+            keypoints: (K, 3) float32 x, y and whether it is labelled, where the store holds keypoints.
 
         Raises:
             StoreError: a shape or a label does not fit the store, or the image is committed already.
             OverflowError16: a feature does not fit float16.
         """
         self._check(image, maps, picture, mask, latent)
-        stored = [to_stored(maps.pop(0), layer, self.meta.grid) for layer in self.meta.layers]
+        points = self._checked_keypoints(image, keypoints)
+        stored = [
+            to_stored(maps.pop(0), layer, self.meta.grid, self.meta.upsample) for layer in self.meta.layers
+        ]
         if stored[0].device.type == "cuda":
             torch.cuda.current_stream(stored[0].device).synchronize()  # other streams will read the maps
         counts = fmt.class_counts(mask, len(self.meta.classes))
         mask = mask.astype(fmt.mask_dtype(self.meta))
-        parts = {"images": picture, "masks": mask, "latents": latent, "class_counts": counts}
+        parts = {"images": picture, "masks": mask, "latents": latent, "class_counts": counts} | points
         return PreparedImage(image, stored, parts)
 
     def write(self, prepared: PreparedImage) -> None:
@@ -156,6 +172,13 @@ class FeatureWriter:
             self._shards.write("features", band.values()[None], (image, band.start, 0, 0))
         finally:
             self._bands.give_back(band)
+
+    def _checked_keypoints(self, image: int, keypoints: np.ndarray | None) -> dict[str, np.ndarray]:
+        expected = None if self.meta.keypoints is None else (len(self.meta.keypoints.names), 3)
+        found = None if keypoints is None else tuple(keypoints.shape)
+        if found != expected:
+            raise StoreError(f"image {image}: keypoints have shape {found}, expected {expected}")
+        return {} if keypoints is None else {"keypoints": keypoints.astype(np.float32)}
 
     def _check(
         self, image: int, maps: list[Tensor], picture: np.ndarray, mask: np.ndarray, latent: np.ndarray

@@ -21,13 +21,14 @@ def make_meta(
     num_classes: int = 4,
     native: tuple[tuple[str, tuple[int, int], int], ...] = NATIVE,
     ignore: int | None = 255,
+    upsample: str = "bilinear",
 ) -> fmt.FeatureMeta:
     """Meta of a small store; b64_out is finer than the default grid and is reduced to it."""
     classes = tuple(fmt.ClassInfo(i, f"class_{i}", f"#{i * 20:02x}8040") for i in range(num_classes))
     layers = fmt.build_layers(native, grid)
-    return fmt.FeatureMeta(
-        layout, grid, crop_rows or (0, grid[0]), layers, classes, ignore, generator={"sha256": "0" * 64}
-    )
+    rows = crop_rows or (0, grid[0])
+    generator = {"sha256": "0" * 64}
+    return fmt.FeatureMeta(layout, grid, rows, layers, classes, ignore, upsample, generator=generator)
 
 
 def make_maps(image: int, native: tuple[tuple[str, tuple[int, int], int], ...] = NATIVE) -> list[Tensor]:
@@ -68,17 +69,20 @@ def brute_features(
     """(H, W, C) float32 by ``F.interpolate`` of whole maps: what the store holds before its one last float16
     rounding.
     """
+
+    def resized(batch: Tensor, size: tuple[int, ...]) -> Tensor:
+        align = None if meta.upsample == "nearest" else False
+        return torch.nn.functional.interpolate(batch, size=size, mode=meta.upsample, align_corners=align)
+
     parts = []
     for values in make_maps(image, native):
         batch = values[None]
         reduced = tuple(min(a, b) for a, b in zip(values.shape[1:], meta.grid, strict=True))
         if reduced != tuple(values.shape[1:]):
-            batch = torch.nn.functional.interpolate(batch, size=reduced, mode="bilinear", align_corners=False)
+            batch = resized(batch, reduced)
         if reduced != meta.grid:
             batch = batch.half().float()
-        parts.append(
-            torch.nn.functional.interpolate(batch, size=meta.grid, mode="bilinear", align_corners=False)
-        )
+        parts.append(resized(batch, meta.grid))
     first, last = meta.crop_rows
     return torch.cat(parts, 1)[0].permute(1, 2, 0)[first:last].numpy()  # [H, W, C]
 

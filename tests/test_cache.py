@@ -16,9 +16,10 @@ from fstore.reader import FeatureStore
 from fstore.sampler import SampledStore, StratifiedChunkSampler
 
 
-@pytest.fixture
-def store(tmp_path: Path) -> FeatureStore:
-    fill(tmp_path / "p.zarr", make_meta("pyramid", grid=(40, 50), crop_rows=(3, 38)))
+@pytest.fixture(params=["bilinear", "nearest"])
+def store(tmp_path: Path, request: pytest.FixtureRequest) -> FeatureStore:
+    meta = make_meta("pyramid", grid=(40, 50), crop_rows=(3, 38), upsample=request.param)
+    fill(tmp_path / "p.zarr", meta)
     opened = fstore.open(tmp_path / "p.zarr")
     assert isinstance(opened, FeatureStore)
     return opened

@@ -19,6 +19,7 @@ from fstore.interpolate import (
     axis_taps,
     concatenate_block,
     concatenate_pixels,
+    nearest_source,
     resize_block,
     resize_pixels,
     source_range,
@@ -26,6 +27,7 @@ from fstore.interpolate import (
 )
 
 sides = st.integers(1, 40)
+modes = st.sampled_from(["bilinear", "nearest"])
 seeds = st.integers(0, 2**31)
 
 
@@ -63,46 +65,50 @@ def random_map(seed: int, *shape: int) -> Tensor:
 def test_any_slice_from_any_part_of_the_map_has_the_bits_of_the_whole(data: st.DataObject) -> None:
     size, grid = (data.draw(sides), data.draw(sides)), (data.draw(sides), data.draw(sides))
     source = random_map(data.draw(seeds), *size, data.draw(st.integers(1, 9)))
-    whole = resize_block(source, size, grid, torch.arange(grid[0]), torch.arange(grid[1]))
+    mode = data.draw(modes)
+    whole = resize_block(source, size, grid, torch.arange(grid[0]), torch.arange(grid[1]), mode=mode)
     rows, columns = data.draw(ranges(grid[0])), data.draw(ranges(grid[1]))
-    y, x = source_range(size[0], grid[0], *rows), source_range(size[1], grid[1], *columns)
+    y, x = source_range(size[0], grid[0], *rows, mode), source_range(size[1], grid[1], *columns, mode)
     part = source[slice(*y), slice(*x)]  # all that the slice needs, and no more
-    found = resize_block(part, size, grid, torch.arange(*rows), torch.arange(*columns), (y[0], x[0]))
+    found = resize_block(part, size, grid, torch.arange(*rows), torch.arange(*columns), (y[0], x[0]), mode)
     assert np.array_equal(bits(found), bits(whole[slice(*rows), slice(*columns)]))
 
 
 @given(st.data())
 def test_pixels_in_any_order_have_the_bits_of_the_block(data: st.DataObject) -> None:
     size, grid = (data.draw(sides), data.draw(sides)), (data.draw(sides), data.draw(sides))
-    source = random_map(data.draw(seeds), *size, 3)
-    whole = resize_block(source, size, grid, torch.arange(grid[0]), torch.arange(grid[1]))
+    source, mode = random_map(data.draw(seeds), *size, 3), data.draw(modes)
+    whole = resize_block(source, size, grid, torch.arange(grid[0]), torch.arange(grid[1]), mode=mode)
     places = data.draw(
         st.lists(st.tuples(st.integers(0, grid[0] - 1), st.integers(0, grid[1] - 1)), min_size=1, max_size=20)
     )
     rows, columns = torch.tensor(places).T
-    found = resize_pixels(source, size, grid, rows, columns)
+    found = resize_pixels(source, size, grid, rows, columns, mode=mode)
     assert np.array_equal(bits(found), bits(whole[rows, columns]))
 
 
 @given(stacks(), st.data())
 def test_a_concatenated_block_and_its_pixels_have_the_bits_of_the_whole(stack, data: st.DataObject) -> None:
-    maps, layers, grid = stack
-    whole = concatenate_block(maps, layers, grid, (0, grid[0]), (0, grid[1]))
+    (maps, layers, grid), mode = stack, data.draw(modes)
+    whole = concatenate_block(maps, layers, grid, (0, grid[0]), (0, grid[1]), mode=mode)
     assert whole.shape == (*grid, sum(layer.channels for layer in layers))
     rows, columns = data.draw(ranges(grid[0])), data.draw(ranges(grid[1]))
     spans = [
-        (source_range(la.resolution[0], grid[0], *rows), source_range(la.resolution[1], grid[1], *columns))
+        (
+            source_range(la.resolution[0], grid[0], *rows, mode),
+            source_range(la.resolution[1], grid[1], *columns, mode),
+        )
         for la in layers
     ]
     parts = [values[slice(*y), slice(*x)] for values, (y, x) in zip(maps, spans, strict=True)]
     origins = [(y[0], x[0]) for y, x in spans]
-    block = concatenate_block(parts, layers, grid, rows, columns, origins)
+    block = concatenate_block(parts, layers, grid, rows, columns, origins, mode=mode)
     assert np.array_equal(bits(block), bits(whole[slice(*rows), slice(*columns)]))
     y, x = (
         values.flatten()
         for values in torch.meshgrid(torch.arange(*rows), torch.arange(*columns), indexing="ij")
     )
-    pixels = concatenate_pixels(parts, layers, grid, y, x, origins)
+    pixels = concatenate_pixels(parts, layers, grid, y, x, origins, mode=mode)
     assert np.array_equal(bits(pixels), bits(block.flatten(0, 1)))
 
 
@@ -129,6 +135,34 @@ def test_the_values_are_those_of_bilinear_resizing_to_float32_rounding(
     torch.testing.assert_close(
         found.double(), exact[0].permute(1, 2, 0), rtol=0, atol=8 * 2**-24 * float(source.abs().max())
     )
+
+
+@given(sides, sides, sides, sides, seeds)
+def test_nearest_values_are_those_of_torch_bit_for_bit(h: int, w: int, rows: int, columns: int, seed: int):
+    source = random_map(seed, h, w, 2)
+    every = torch.arange(rows), torch.arange(columns)
+    found = resize_block(source, (h, w), (rows, columns), *every, mode="nearest")
+    expected = F.interpolate(source.permute(2, 0, 1)[None], size=(rows, columns), mode="nearest")
+    assert np.array_equal(bits(found), bits(expected[0].permute(1, 2, 0)))
+
+
+@pytest.mark.parametrize(
+    ("source", "target"),
+    [
+        (2, 82),  # float32 rounds 41 * (2 / 82) to just below 1
+        (1000, 120),  # and here 14 of 120 indices
+        (1024, 512),
+        (64, 1024),
+        (300, 512),
+    ],
+)
+def test_the_nearest_source_is_that_of_torch_where_float32_rounds_too(source: int, target: int) -> None:
+    values = torch.arange(float(source))
+    expected = F.interpolate(values[None, None], size=target, mode="nearest")[0, 0].long()
+    found = nearest_source(source, target, torch.arange(target))
+    assert torch.equal(found, expected)
+    exact = torch.arange(target) * source // target
+    assert 0 <= int((exact - found).min()) <= int((exact - found).max()) <= 1
 
 
 def by_the_specification(values: np.ndarray, target: int) -> np.ndarray:
@@ -178,23 +212,24 @@ def test_source_range_holds_exactly_the_taps(source: int, target: int, data: st.
     assert source_range(source, target, first, last) == (int(lower.min()), int(upper.max()) + 1)
 
 
+@pytest.mark.parametrize("mode", ["bilinear", "nearest"])
 @pytest.mark.parametrize(
     ("native", "stored"),
     [((64, 64), (16, 24)), ((64, 8), (16, 8)), ((16, 24), (16, 24)), ((4, 4), (4, 4))],
     ids=["finer-both-ways", "finer-in-rows-only", "the-grid's-own-size", "coarser"],
 )
 def test_a_layer_finer_than_the_grid_is_reduced_to_it_before_rounding(
-    native: tuple[int, int], stored: tuple[int, int]
+    native: tuple[int, int], stored: tuple[int, int], mode: str
 ) -> None:
     grid = (16, 24)
     (layer,) = fmt.build_layers([("a", native, 3)], grid)
     values = random_map(0, 3, *native)
-    found = to_stored(values, layer, grid)
+    found = to_stored(values, layer, grid, mode)
     assert found.shape == (*stored, 3)
     assert found.dtype == torch.float16
-    exact = F.interpolate(values[None].double(), size=stored, mode="bilinear", align_corners=False)[
-        0
-    ].permute(1, 2, 0)
+    align = False if mode == "bilinear" else None
+    exact = F.interpolate(values[None].double(), size=stored, mode=mode, align_corners=align)
+    exact = exact[0].permute(1, 2, 0)
     torch.testing.assert_close(
         found.double(), exact, rtol=2**-11, atol=8 * 2**-24 * float(values.abs().max())
     )

@@ -394,6 +394,8 @@ def test_batches_hold_the_features_and_labels_of_the_planned_pixels(unit_tiles: 
     for batch in batches:
         assert batch.features.shape == (2, 16, 3) and batch.features.dtype == torch.float16
         assert batch.labels.shape == (2, 16) and batch.labels.dtype == np.int64
+        named = np.stack(np.unravel_index(batch.pixels, MASKS.shape), axis=-1)
+        np.testing.assert_array_equal(batch.features.numpy(), named)
     for member in range(2):
         position, label = drawn(batches, member)
         assert (MASKS[tuple(position.T)] == label).all()

@@ -24,9 +24,12 @@ GEOMETRIES = [
 ]
 
 
+@pytest.mark.parametrize("upsample", ["bilinear", "nearest"])
 @pytest.mark.parametrize(("grid", "crop"), GEOMETRIES)
-def test_dense_and_pyramid_hold_the_same_bits_and_match_brute_force(tmp_path: Path, grid, crop) -> None:
-    dense, pyramid = (make_meta(layout, grid, crop) for layout in ("dense", "pyramid"))
+def test_dense_and_pyramid_hold_the_same_bits_and_match_brute_force(
+    tmp_path: Path, grid, crop, upsample: str
+) -> None:
+    dense, pyramid = (make_meta(layout, grid, crop, upsample=upsample) for layout in ("dense", "pyramid"))
     fill(tmp_path / "d.zarr", dense)
     fill(tmp_path / "p.zarr", pyramid)
     a, b = fstore.open(tmp_path / "d.zarr"), fstore.open(tmp_path / "p.zarr")
@@ -37,12 +40,16 @@ def test_dense_and_pyramid_hold_the_same_bits_and_match_brute_force(tmp_path: Pa
     for image in range(3):
         expected = brute_features(dense, image)
         np.testing.assert_allclose(left[image].astype(np.float32), expected, rtol=2**-11, atol=2e-5)
+        if upsample == "nearest":  # values are taken, not made: nothing but their rounding to float16
+            assert np.array_equal(left[image], expected.astype(np.float16))
+    assert fstore.verify_store(tmp_path / "d.zarr").ok and fstore.verify_store(tmp_path / "p.zarr").ok
 
 
+@pytest.mark.parametrize("upsample", ["bilinear", "nearest"])
 @pytest.mark.parametrize("layout", ["dense", "pyramid"])
 @pytest.mark.parametrize(("grid", "crop"), GEOMETRIES)
-def test_pixels_are_the_bits_of_features(tmp_path: Path, layout: str, grid, crop) -> None:
-    meta = make_meta(layout, grid, crop)
+def test_pixels_are_the_bits_of_features(tmp_path: Path, layout: str, grid, crop, upsample: str) -> None:
+    meta = make_meta(layout, grid, crop, upsample=upsample)
     fill(tmp_path / "s.zarr", meta)
     store = fstore.open(tmp_path / "s.zarr")
     random = np.random.default_rng(0)
@@ -52,8 +59,9 @@ def test_pixels_are_the_bits_of_features(tmp_path: Path, layout: str, grid, crop
     assert store.pixels([], [], []).shape == (0, meta.channels)
 
 
-def test_a_dask_slice_of_a_pyramid_equals_the_whole(tmp_path: Path) -> None:
-    fill(tmp_path / "s.zarr", make_meta("pyramid"))
+@pytest.mark.parametrize("upsample", ["bilinear", "nearest"])
+def test_a_dask_slice_of_a_pyramid_equals_the_whole(tmp_path: Path, upsample: str) -> None:
+    fill(tmp_path / "s.zarr", make_meta("pyramid", upsample=upsample))
     features = fstore.open(tmp_path / "s.zarr").features
     whole = features.compute()
     for key in [

@@ -1,23 +1,18 @@
-"""Latents: reading them from files, and drawing them from a seed so that latent i depends on (seed, i) alone.
+"""Latents: sets of them, and drawing them from a seed so that latent i depends on (seed, i) alone.
 
-Knows Z, W and W+ as shapes. Does not know mapping networks or truncation.
+Knows Z, W and W+ as shapes. Does not know files (``pipeline.latent_files``), mapping networks or truncation.
 """
 
 from __future__ import annotations
 
 import hashlib
-import os
 from collections.abc import Iterable
 from dataclasses import dataclass
 from enum import IntEnum
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-
-from pipeline.errors import UsageError
-from pipeline.npy import read_npy
 
 
 @dataclass(frozen=True)
@@ -26,10 +21,12 @@ class LatentSet:
 
     values: float32, (N, D) for "z" and "w", (N, L, D) for "w+".
     space: "z", "w" or "w+".
+    numbers: the image number of each row, 0 to N - 1 unless their source names others.
     """
 
     values: NDArray[np.float32]
     space: str
+    numbers: tuple[int, ...]
 
     def __len__(self) -> int:
         return len(self.values)
@@ -69,83 +66,9 @@ def average_latent_samples(latent_size: int, num: int = 8000) -> NDArray[np.floa
     return normal.astype(np.float32)
 
 
-def load_latents(
-    path: str | os.PathLike[str], space: str | None, *, latent_size: int, min_w_layers: int
-) -> LatentSet:
-    """Read N latents from a ``.npy`` file of float16, float32 or float64.
-
-    (N, D) is Z unless ``space`` says "w"; (N, L, D) is W+ and needs L >= ``min_w_layers``. ``latent_size`` is
-    the checkpoint's D. Raises UsageError, one line, naming the file, for anything else.
-    """
-    path = Path(path)
-    array = read_npy(path, "latents")
-    _check_dtype(path, array)
-    expected = f"(N, {latent_size}) or (N, L, {latent_size}) with L >= {min_w_layers}"
-    wanted = {"z": 2, "w": 2, "w+": 3}
-    if space is not None and space not in wanted:
-        raise ValueError(f"space is {space!r}; expected one of {sorted(wanted)}")
-    if array.ndim not in (2, 3):
-        raise UsageError(f"{path}: latents have shape {array.shape}; expected {expected}")
-    if array.shape[-1] != latent_size:
-        raise UsageError(
-            f"{path}: latents have shape {array.shape}; expected {expected}: the checkpoint's latent size is "
-            f"{latent_size}, so another checkpoint may belong to them"
-        )
-    space = space or ("z" if array.ndim == 2 else "w+")
-    if array.ndim != wanted[space]:
-        shape = f"(N, {latent_size})" if wanted[space] == 2 else f"(N, L, {latent_size})"
-        raise UsageError(f"{path}: latents have shape {array.shape}; expected {shape} in space {space!r}")
-    if array.ndim == 3 and array.shape[1] < min_w_layers:
-        raise UsageError(
-            f"{path}: W+ latents have {array.shape[1]} layers; the checkpoint needs at least {min_w_layers}"
-        )
-    if len(array) == 0:
-        raise UsageError(f"{path}: latents have shape {array.shape}; expected at least one latent")
-    return LatentSet(_finite_float32(path, array, "latents"), space)
-
-
-def load_average_latent(
-    path: str | os.PathLike[str], *, latent_size: int, num_w_layers: int
-) -> NDArray[np.float32]:
-    """Read an average latent in W from a ``.npy`` file: (D,), (1, D), or (L, D) with L >= ``num_w_layers``.
-
-    Returns float32 (1, D), one row for every layer, or (L, D), a row a layer. Raises UsageError, one line,
-    naming the file.
-    """
-    path = Path(path)
-    array = read_npy(path, "an average latent")
-    _check_dtype(path, array)
-    rows = array[None] if array.ndim == 1 else array  # [1|L, D]
-    if rows.ndim != 2 or rows.shape[1] != latent_size or not (len(rows) == 1 or len(rows) >= num_w_layers):
-        raise UsageError(
-            f"{path}: the average latent has shape {array.shape}; expected ({latent_size},), "
-            f"(1, {latent_size}) or (L, {latent_size}) with L >= {num_w_layers}, as the checkpoint has"
-        )
-    return _finite_float32(path, rows, "the average latent")
-
-
 def array_sha256(array: NDArray[Any]) -> str:
     """Hex digest of an array's dtype, shape and values; memory order and byte order do not matter."""
     little = np.ascontiguousarray(array, dtype=array.dtype.newbyteorder("<"))
     digest = hashlib.sha256(f"{little.dtype.str}{array.shape}".encode())
     digest.update(little.tobytes())
     return digest.hexdigest()
-
-
-def _check_dtype(path: Path, array: NDArray[Any]) -> None:
-    if array.dtype.kind != "f" or array.dtype.itemsize > 8:
-        raise UsageError(f"{path}: the array's dtype is {array.dtype}; expected float32, float64 or float16")
-
-
-def _finite_float32(path: Path, array: NDArray[Any], what: str) -> NDArray[np.float32]:
-    with np.errstate(over="ignore"):
-        values = np.array(array, dtype=np.float32, order="C")
-    bad = np.argwhere(~np.isfinite(values))
-    if len(bad):
-        rows = len(np.unique(bad[:, 0]))
-        more = f" (and {rows - 1} rows more)" if rows > 1 else ""
-        raise UsageError(
-            f"{path}: {what}: row {bad[0, 0]} holds {values[tuple(bad[0])]} as float32{more}; "
-            "expected finite values; write the file anew"
-        )
-    return values

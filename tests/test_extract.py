@@ -9,12 +9,14 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from click.testing import CliRunner
+from click.testing import CliRunner, Result
+from tiny import LATENT_SIZE, write_checkpoint, write_inputs
 
 import fstore
 from fstore.interpolate import resize_pixels
 from pipeline.checkpoints import load_generator
 from pipeline.cli import main
+from pipeline.latents import array_sha256
 from pipeline.rendering import Renderer, RenderSettings, computed_average_latent, picture_float, to_uint8
 
 FIXTURES = Path(__file__).parent.parent.parent / "shared" / "fixtures"
@@ -147,8 +149,6 @@ def test_the_average_latent_is_the_mean_of_mapped_samples_and_repeats() -> None:
 
 
 def test_random_noise_differs_between_images_and_repeats_with_the_image(tmp_path: Path) -> None:
-    from tiny import LATENT_SIZE, write_checkpoint
-
     generator = load_generator(write_checkpoint(tmp_path / "g.pt")).generator
     average = computed_average_latent(generator)
     latents = np.zeros((2, LATENT_SIZE), np.float32) + 0.5
@@ -164,3 +164,103 @@ def test_random_noise_differs_between_images_and_repeats_with_the_image(tmp_path
     assert not torch.allclose(random[0], random[1])
     assert torch.equal(random[1], images("random", [5, 1])[1])
     assert not torch.allclose(images("zero", [0, 1]), constant)
+
+
+# --- inputs and their pairing, through the command ---
+
+
+def run(folder: Path, *options: object) -> Result:
+    flags = ["--checkpoint", folder / "checkpoint.pt", "--annotations", folder / "masks", *options]
+    words = ["extract-features", *flags, "--store", folder / "f.zarr", "--overwrite"]
+    return CliRunner().invoke(main, [str(word) for word in words])
+
+
+def stored(result: Result, folder: Path) -> fstore.FeatureStore:
+    assert result.exit_code == 0, result.output
+    store = fstore.open(folder / "f.zarr")
+    assert isinstance(store, fstore.FeatureStore)
+    return store
+
+
+def test_seeds_give_what_the_same_latents_in_a_file_give(tmp_path: Path) -> None:
+    folder = write_inputs(tmp_path / "in", num=3)
+    rows = [np.random.RandomState(seed).randn(1, LATENT_SIZE)[0] for seed in range(3)]
+    np.save(folder / "nvidia.npy", rows)
+    by_file = stored(run(folder, "--latents", folder / "nvidia.npy"), folder)
+    features, inputs = by_file.features.compute(), by_file.meta.inputs
+    by_seeds = stored(run(folder, "--seeds", "0-2"), folder)
+    np.testing.assert_array_equal(by_seeds.features.compute(), features)
+    assert by_seeds.meta.inputs == inputs  # the same run: either resumes the other's store
+    both = run(folder, "--seeds", "0-2", "--latents", folder / "nvidia.npy")
+    assert both.exit_code == 2 and "one of --latents and --seeds" in both.output
+    assert run(folder, "--seeds", "0-2", "--latent-space", "w").exit_code == 2
+
+
+def test_a_folder_of_latents_is_paired_by_number(tmp_path: Path) -> None:
+    folder = write_inputs(tmp_path / "in", num=4)
+    latents = np.load(folder / "latents.npy")
+    (folder / "each").mkdir()
+    for number in (0, 1, 3):
+        np.save(folder / "each" / f"latents_image_{number}.npy", latents[number])
+    (folder / "masks" / "image_mask2.npy").unlink()
+    store = stored(run(folder, "--latents", folder / "each"), folder)
+    np.testing.assert_array_equal(store.latents.compute(), latents[[0, 1, 3]].astype(np.float32))
+    assert store.meta.inputs["image_numbers"] == [0, 1, 3]
+
+
+def test_the_released_off_by_one_is_recognised_and_rendered(tmp_path: Path) -> None:
+    folder = write_inputs(tmp_path / "in", num=4)
+    latents = np.load(folder / "latents.npy").astype(np.float32)[1:]
+    np.save(folder / "three.npy", latents)
+    result = run(folder, "--latents", folder / "three.npy")
+    assert "image 0 is taken as the average latent" in result.stderr
+    store = stored(result, folder)
+    assert store.meta.inputs["image_zero"] == "mean"
+    assert (len(store), store.meta.generator["latent_space"]) == (4, "w+")
+    generator = load_generator(folder / "checkpoint.pt").generator
+    average = computed_average_latent(generator)
+    settings = RenderSettings(0.7, generator.default_truncation_layers, "const", 0, (32, 32), (0, 32))
+    renderer = Renderer(generator, settings, average, torch.device("cpu"))
+    with torch.inference_mode():
+        wanted = [average[None].repeat(generator.num_w_layers, 0)]
+        wanted += [renderer.w_plus(latents[i : i + 1], "z")[0].numpy() for i in range(3)]
+    np.testing.assert_allclose(store.latents.compute(), wanted, rtol=1e-5, atol=1e-5)
+    pictures = [renderer.picture(renderer.render(latents[:1], "z", [1]).images[0])]
+    assert np.abs(store.images.compute()[1].astype(int) - pictures[0]).max() <= 1
+    again = stored(run(folder, "--latents", folder / "three.npy", "--image-zero", "mean"), folder)
+    assert again.meta.inputs == store.meta.inputs
+
+
+def test_image_zero_can_be_left_out(tmp_path: Path) -> None:
+    folder = write_inputs(tmp_path / "in", num=4)
+    np.save(folder / "three.npy", np.load(folder / "latents.npy")[1:])
+    whole = stored(run(folder, "--latents", folder / "latents.npy"), folder)
+    images, masks = whole.images.compute(), whole.masks.compute()
+    store = stored(run(folder, "--latents", folder / "three.npy", "--image-zero", "skip"), folder)
+    np.testing.assert_array_equal(store.images.compute(), images[1:])
+    np.testing.assert_array_equal(store.masks.compute(), masks[1:])
+    assert store.meta.inputs["image_zero"] == "skip" and store.meta.generator["latent_space"] == "z"
+
+
+def test_the_average_latent_as_image_0_takes_one_row_or_enough(tmp_path: Path) -> None:
+    folder = write_inputs(tmp_path / "in", num=4)
+    np.save(folder / "three.npy", np.load(folder / "latents.npy")[1:])
+    options = ["--latents", folder / "three.npy", "--truncation-layers", "2"]
+    for rows, layers in ((1, 18), (18, 18), (9, 9)):
+        average = np.random.default_rng(0).normal(size=(rows, LATENT_SIZE)).astype(np.float32)
+        np.save(folder / "average.npy", average)
+        store = stored(run(folder, *options, "--average-latent", folder / "average.npy"), folder)
+        assert store.latents.shape == (4, layers, LATENT_SIZE)
+        np.testing.assert_array_equal(store.latents.compute()[0], np.broadcast_to(average, (layers, 16)))
+    np.save(folder / "average.npy", np.zeros((3, LATENT_SIZE)))
+    result = run(folder, *options, "--average-latent", folder / "average.npy")
+    assert result.exit_code == 2 and "has 3 layers and is image 0" in result.output
+
+
+def test_a_plain_stores_attribute_is_as_ever(tmp_path: Path) -> None:
+    folder = write_inputs(tmp_path / "in", num=2)
+    store = stored(run(folder, "--latents", folder / "latents.npy"), folder)
+    latents = np.load(folder / "latents.npy").astype(np.float32)
+    assert set(store.meta.inputs) == {"latents_sha256", "masks_sha256"}
+    assert store.meta.inputs["latents_sha256"] == array_sha256(latents)
+    assert "class_label" not in store.meta.generator

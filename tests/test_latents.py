@@ -12,11 +12,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from pipeline.errors import UsageError
+from pipeline.latent_files import load_average_latent, load_latents
 from pipeline.latents import (
     array_sha256,
     average_latent_samples,
-    load_average_latent,
-    load_latents,
     seeded_latents,
 )
 

@@ -6,7 +6,6 @@ cost; ``extract`` renders what is not committed yet, image by image. It knows ne
 
 from __future__ import annotations
 
-import tempfile
 import time
 from collections.abc import Callable, Iterator
 from contextlib import closing
@@ -21,18 +20,20 @@ from fstore import format as fmt
 from fstore.display import human_bytes, human_duration
 from fstore.location import Location
 from pipeline import resources
-from pipeline.annotations import Annotations, default_palette, load_masks
+from pipeline.annotations import Annotations, default_palette
 from pipeline.background import BackgroundCalls
 from pipeline.checkpoints import LoadedGenerator, load_generator
 from pipeline.errors import UsageError
+from pipeline.extract_inputs import ExtractInputs, read_inputs
 from pipeline.extract_plan import ExtractMemory, extract_sizes, plan_memory
-from pipeline.latents import LatentSet, array_sha256, load_average_latent, load_latents
+from pipeline.layer_selection import with_layers
 from pipeline.progress import progress
 from pipeline.record import created_record
-from pipeline.rendering import NUM_AVERAGE_SAMPLES, Renderer, RenderSettings, computed_average_latent
+from pipeline.render_check import check_pictures
+from pipeline.render_inputs import average_latent, generator_record, render_settings
+from pipeline.rendering import Renderer, RenderSettings
 from pipeline.settings import Config
 
-DEFAULT_RESOLUTION_LIMIT = 512  # the released experiments' feature resolution for generators of 512 and 1024
 WRITE_BYTES_PER_SECOND = (
     200e6  # resizing, compressing and writing dense features on two cores (docs/performance.md)
 )
@@ -40,11 +41,12 @@ WRITE_BYTES_PER_SECOND = (
 
 @dataclass(frozen=True)
 class ExtractJob:
-    """Everything a run needs, read and checked: nothing of it can fail for bad input any more."""
+    """Everything a run needs, read and checked: nothing of it can fail for bad input any more, but for the
+    annotated pictures, which are compared when it starts.
+    """
 
     loaded: LoadedGenerator
-    latents: LatentSet
-    annotations: Annotations
+    inputs: ExtractInputs
     average_latent: np.ndarray
     settings: RenderSettings
     meta: fmt.FeatureMeta
@@ -54,60 +56,21 @@ class ExtractJob:
     @property
     def num_images(self) -> int:
         """N: latents, and masks."""
-        return len(self.latents)
+        return len(self.inputs.latents)
 
 
 def prepare(config: Config) -> ExtractJob:
-    """Read checkpoint, latents, average latent and masks. Raises UsageError, one line, for any that does not
-    fit.
+    """Read checkpoint, average latent, latents and annotations. Raises UsageError, one line, for any that
+    does not fit.
     """
-    from pipeline import demo
-
-    loaded = load_generator(config.generator.checkpoint or _demo_checkpoint(config))
-    with tempfile.TemporaryDirectory() as folder:
-        latent_file, mask_folder = config.latents.file, config.annotations.folder
-        if config.demo and latent_file is None and mask_folder is None:
-            demo.write_inputs(folder)
-            latent_file, mask_folder = Path(folder) / "latents.npy", Path(folder) / "masks"
-        if latent_file is None:
-            raise UsageError(
-                "no latents are given; pass --latents FILE.npy, or set [latents] file in the configuration"
-            )
-        if mask_folder is None:
-            raise UsageError(
-                "no annotations are given; pass --annotations DIR, or set [annotations] folder in the "
-                "configuration"
-            )
-        generator = loaded.generator
-        latents = load_latents(
-            latent_file,
-            config.latents.space,
-            latent_size=generator.latent_size,
-            min_w_layers=generator.min_w_layers,
-        )
-        settings = _render_settings(config, loaded)
-        annotations = load_masks(
-            mask_folder,
-            len(latents),
-            grid=settings.grid,
-            crop_rows=settings.crop_rows,
-            num_classes=len(config.annotations.classes) or config.annotations.num_classes,
-            ignore=config.annotations.ignore,
-            min_pixels=config.annotations.min_pixels,
-            small_classes=config.annotations.small_classes,
-        )
-    average, record = _average_latent(config, loaded, settings)
-    meta = _meta(config, loaded, latents, annotations, settings, record)
-    return ExtractJob(
-        loaded,
-        latents,
-        annotations,
-        average,
-        settings,
-        meta,
-        config.features.store,
-        config.features.render_batch,
-    )
+    checkpoint = config.generator.checkpoint or _demo_checkpoint(config)
+    loaded = with_layers(load_generator(checkpoint, config.generator.class_label), config.features.layers)
+    settings = render_settings(config, loaded)
+    average, origin = average_latent(config, loaded, settings)
+    inputs = read_inputs(config, loaded, settings, average)
+    meta = _meta(config, loaded, inputs, settings, origin)
+    features = config.features
+    return ExtractJob(loaded, inputs, average, settings, meta, features.store, features.render_batch)
 
 
 def _demo_checkpoint(config: Config) -> Path:
@@ -121,86 +84,42 @@ def _demo_checkpoint(config: Config) -> Path:
     return demo.checkpoint_path()
 
 
-def _render_settings(config: Config, loaded: LoadedGenerator) -> RenderSettings:
-    generator = loaded.generator
-    side = config.features.resolution or min(generator.resolution, DEFAULT_RESOLUTION_LIMIT)
-    first, last = config.features.crop_rows or (0, side)
-    if last > side:
-        raise UsageError(
-            f"--crop-rows {first}:{last} ends after row {side}, the last of the resolution; see --resolution"
-        )
-    layers = config.generator.truncation_layers
-    layers = generator.default_truncation_layers if layers is None else layers
-    if layers > generator.num_w_layers:
-        raise UsageError(
-            f"--truncation-layers is {layers}; {loaded.path} has {generator.num_w_layers} W+ layers, "
-            "expected no more"
-        )
-    psi = config.generator.truncation
-    return RenderSettings(
-        psi, layers, config.generator.noise, config.generator.noise_seed, (side, side), (first, last)
-    )
-
-
-def _average_latent(
-    config: Config, loaded: LoadedGenerator, settings: RenderSettings
-) -> tuple[np.ndarray, str]:
-    """The average latent and how the store records its origin."""
-    if config.generator.average_latent is None:
-        return computed_average_latent(loaded.generator), f"mean of {NUM_AVERAGE_SAMPLES} seeded samples"
-    average = load_average_latent(
-        config.generator.average_latent,
-        latent_size=loaded.generator.latent_size,
-        num_w_layers=max(settings.truncation_layers, 1),
-    )
-    return (average[0] if len(average) == 1 else average), f"sha256 {array_sha256(average)}"
-
-
 def _meta(
     config: Config,
     loaded: LoadedGenerator,
-    latents: LatentSet,
-    annotations: Annotations,
+    inputs: ExtractInputs,
     settings: RenderSettings,
-    average_record: str,
+    average_origin: str,
 ) -> fmt.FeatureMeta:
     generator = loaded.generator
     native = [(layer.name, layer.resolution, layer.channels) for layer in generator.layers]
-    record = {
-        "architecture": generator.architecture,
-        "checkpoint": loaded.path.name,
-        "sha256": loaded.sha256,
-        "latent_space": latents.space,
-        "truncation": settings.truncation,
-        "truncation_layers": settings.truncation_layers,
-        "average_latent": average_record,
-        "noise": settings.noise,
-        "noise_seed": settings.noise_seed,
-        "render_batch": config.features.render_batch,
-        "precision": "float32",
-    }
+    record = generator_record(
+        config, loaded, settings, latent_space=inputs.latents.space, average=average_origin
+    )
     return fmt.FeatureMeta(
         layout=config.features.layout,
         grid=settings.grid,
         crop_rows=settings.crop_rows,
         layers=fmt.build_layers(native, settings.grid),
-        classes=_classes(config, annotations),
-        ignore=annotations.ignore,
+        classes=_classes(inputs.annotations),
+        ignore=inputs.annotations.ignore,
+        upsample=config.features.upsample,
         generator=record,
-        inputs={
-            "latents_sha256": array_sha256(latents.values),
-            "masks_sha256": array_sha256(annotations.masks),
-        },
+        inputs=inputs.record,
         created=created_record(),
+        keypoints=_keypoints(inputs),
     )
 
 
-def _classes(config: Config, annotations: Annotations) -> tuple[fmt.ClassInfo, ...]:
+def _keypoints(inputs: ExtractInputs) -> fmt.KeypointInfo | None:
+    found = inputs.keypoints
+    return None if found is None else fmt.KeypointInfo(found.names, found.sigma)
+
+
+def _classes(annotations: Annotations) -> tuple[fmt.ClassInfo, ...]:
     colors = annotations.palette or tuple(default_palette(annotations.num_classes))
-    named = config.annotations.classes
-    if named:
-        return tuple(fmt.ClassInfo(i, c.name, c.color or colors[i]) for i, c in enumerate(named))
-    names = ("background", *(f"class_{i}" for i in range(1, annotations.num_classes)))
+    numbered = ("background", *(f"class_{i}" for i in range(1, annotations.num_classes)))
+    names = annotations.names or numbered
     return tuple(
         fmt.ClassInfo(i, name, color) for i, (name, color) in enumerate(zip(names, colors, strict=True))
     )
@@ -226,7 +145,7 @@ def plan_lines(job: ExtractJob, device: torch.device, memory_budget: int | None 
     lines = [
         f"checkpoint   {job.loaded.path} ({job.loaded.generator.architecture}, "
         f"{job.loaded.generator.resolution} px)",
-        f"images       {n}, latent space {job.latents.space}, {len(meta.classes)} classes",
+        f"images       {n}, latent space {job.inputs.latents.space}, {len(meta.classes)} classes",
         f"features     ({n}, {meta.height}, {meta.width}, {meta.channels}) float16 = "
         f"{human_bytes(dense_raw)} dense, "
         f"layout {meta.layout}",
@@ -238,8 +157,12 @@ def plan_lines(job: ExtractJob, device: torch.device, memory_budget: int | None 
         + (f", about {human_bytes(_device_bytes(job))} at the peak" if on_gpu else ""),
         f"time         about {human_duration(seconds)}",
     ]
+    if job.inputs.pictures:
+        lines.append(
+            f"pictures     {len(job.inputs.pictures)}, compared with the renders before anything is written"
+        )
     note = resources.pyramid_note(meta, n)
-    return [*lines, f"note         {note}"] if note else lines
+    return lines + [f"note         {each}" for each in (*job.inputs.notes, note) if each]
 
 
 def _device_bytes(job: ExtractJob) -> int:
@@ -250,7 +173,7 @@ def _device_bytes(job: ExtractJob) -> int:
 def _render_seconds(job: ExtractJob, device: torch.device) -> float:
     renderer = Renderer(job.loaded.generator, job.settings, job.average_latent, device)
     start = time.perf_counter()
-    renderer.render(job.latents.values[:1], job.latents.space, [0])
+    renderer.render(job.inputs.latents.values[:1], job.inputs.latents.space, [0])
     if device.type == "cuda":
         torch.cuda.synchronize(device)
     return time.perf_counter() - start
@@ -268,7 +191,8 @@ def extract(
     on what is in the store.
 
     Raises:
-        UsageError: ``memory_budget``, bytes of host memory that the process may take, is too little.
+        UsageError: ``memory_budget``, bytes of host memory that the process may take, is too little, or the
+            annotated pictures are not what the latents render.
         RunError: the disk cannot hold it. MismatchError: the store was begun with other settings.
         OverflowError16: a feature does not fit float16.
     """
@@ -276,11 +200,15 @@ def extract(
     location = Location.parse(job.store)
     done = 0 if overwrite else resources.committed_images(location)
     _check_disk(job, location, done, overwrite)
+    for line in job.inputs.notes:
+        say(line)
+    if done == 0:  # else an earlier run compared them
+        _check_pictures(job, device, say)
     writer = fstore.create(
         job.store,
         job.meta,
         num_images=job.num_images,
-        latent_shape=job.latents.values.shape[1:],
+        latent_shape=job.inputs.latents.values.shape[1:],
         average_latent=job.average_latent,
         overwrite=overwrite,
         band_buffers=memory.band_buffers,
@@ -296,6 +224,13 @@ def extract(
         f"{location}: {job.num_images} images committed, features ({job.num_images}, {job.meta.height}, "
         f"{job.meta.width}, " + (f"{job.meta.channels}) float16, layout {job.meta.layout}")
     )
+
+
+def _check_pictures(job: ExtractJob, device: torch.device, say: Callable[[str], None]) -> None:
+    inputs = job.inputs
+    if inputs.pictures:
+        generator, average = job.loaded.generator, job.average_latent
+        check_pictures(inputs.pictures, inputs.latents, generator, job.settings, average, device, say)
 
 
 def _write_pending(
@@ -354,7 +289,9 @@ def _rendered(
     """
     first = wanted[0] // job.render_batch * job.render_batch
     images = [min(first + i, job.num_images - 1) for i in range(job.render_batch)]
-    rendered = renderer.render(job.latents.values[images], job.latents.space, images)
+    latents, annotations, keypoints = job.inputs.latents, job.inputs.annotations, job.inputs.keypoints
+    numbers = [latents.numbers[image] for image in images]  # not their places: noise stays with its image
+    rendered = renderer.render(latents.values[images], latents.space, numbers)
     features = rendered.features
     for place, image in enumerate(images[: job.num_images - first]):
         if image not in wanted:
@@ -366,4 +303,5 @@ def _rendered(
             else [f[place] for f in features]
         )
         picture = renderer.picture(rendered.images[place])
-        yield writer.prepare(image, maps, picture, job.annotations.masks[image], job.latents.values[image])
+        points = None if keypoints is None else keypoints.points[image]
+        yield writer.prepare(image, maps, picture, annotations.masks[image], latents.values[image], points)

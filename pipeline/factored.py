@@ -10,6 +10,8 @@ of all channels. ``pipeline.levels`` sorts the maps:
   that size resizing the products would move more bytes than multiplying twice as often;
 * those of any other ratio (a grid of 300, say) are resized after their product, the plain way.
 
+Taking the nearest value is linear too; it needs no nodes, and coarse maps of every ratio go the plain way.
+
 A *tile* of grid rows bounds the memory; a *band* of a tile is what one thread works on, member after member.
 It knows maps, an ensemble and a grid; it knows no generator and no store.
 """
@@ -23,9 +25,9 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from fstore.format import LayerInfo
-from fstore.interpolate import resize_block, source_range
+from fstore.interpolate import BILINEAR, resize_block, source_range
 from pipeline.cascade import needed_rows, pad_centres, refine, to_pixels, window
-from pipeline.labelling import Tally
+from pipeline.labelling import AnyTally, Tally
 from pipeline.levels import (
     BAND_RATIO,
     CPU_BAND_ROWS,
@@ -55,14 +57,18 @@ class ImageLabeller:
         crop_rows: tuple[int, int],
         *,
         tile_rows: int | None = None,
+        upsample: str = BILINEAR,
+        tally: type[AnyTally] = Tally,
     ) -> None:
         """``layers`` as stored, none finer than the grid. ``tile_rows``: a multiple of 8; None: by memory.
 
-        On a GPU that is as many as a quarter of its memory holds, on a CPU 128.
+        By memory is, on a GPU, as many as a quarter of it holds, and on a CPU 128. ``upsample``: how maps are
+        resized, finer ones included, as the interpreter has learnt them.
         """
         self.folded, self.layers, self.grid, self.crop_rows = folded, tuple(layers), grid, crop_rows
-        self.device = folded.weight1.device
-        self.plan = plan_levels([layer.resolution for layer in layers], grid)
+        self.device, self.upsample = folded.weight1.device, upsample
+        self.tally_type = tally
+        self.plan = plan_levels([layer.resolution for layer in layers], grid, upsample)
         self.tile_rows = tile_rows or self._default_tile_rows()
         self.weights = {
             level.resolution: folded.first_layer([self._channels(i) for i in level.layers])
@@ -109,6 +115,7 @@ class ImageLabeller:
                 tile_rows=rows,
                 num_bands=1,
                 band_rows=rows,
+                upsample=self.upsample,
             )
 
         # Of all memory, not of what is free: a resumed run shall choose as the first one did.
@@ -122,7 +129,8 @@ class ImageLabeller:
     @torch.inference_mode()
     def _read(self, maps: Sequence[Tensor]) -> Maps:
         def stored(layer: int) -> Tensor:
-            return reduce_to_grid(maps[layer], self.layers[layer].resolution, self.grid).to(self.folded.dtype)
+            resolution = self.layers[layer].resolution
+            return reduce_to_grid(maps[layer], resolution, self.grid, self.upsample).to(self.folded.dtype)
 
         return {
             level.resolution: torch.cat([stored(i) for i in level.layers], dim=2)
@@ -132,8 +140,7 @@ class ImageLabeller:
     @torch.inference_mode()
     def _label(self, maps: Maps) -> tuple[Tensor, Tensor]:
         (top, bottom), width = self.crop_rows, self.grid[1]
-        dtype = torch.uint8 if self.folded.num_classes <= 256 else torch.int64
-        labels = torch.empty(bottom - top, width, dtype=dtype, device=self.device)
+        labels = self.tally_type.empty(bottom - top, width, self.folded.num_classes, self.device)
         divergence = torch.empty(bottom - top, width, device=self.device)
 
         def label_tile(first: int, last: int) -> None:
@@ -144,7 +151,7 @@ class ImageLabeller:
                 tally = tile.tally(start, stop)
                 a, b = max(start, top), min(stop, bottom)  # the rows of it that the crop keeps
                 kept = slice(a - start, b - start)
-                labels[a - top : b - top] = tally.labels().view(-1, width)[kept].to(dtype)
+                labels[a - top : b - top] = tally.labels().unflatten(0, (-1, width))[kept].to(labels.dtype)
                 divergence[a - top : b - top] = tally.divergence().view(-1, width)[kept]
 
             parallel(tile.build_nodes, range(self.folded.num_members), self.device)
@@ -170,7 +177,7 @@ class Tile:
             bias = None  # once is enough
         self._others: list[Tensor] = []
         for level in plan.other:
-            rows = source_range(level.resolution[0], labeller.grid[0], first, last)
+            rows = source_range(level.resolution[0], labeller.grid[0], first, last, labeller.upsample)
             self._others.append(self._product(level, rows, bias))
             bias = None
         self._nodes: list[Tensor | None] = [None] * self._folded.num_members
@@ -201,13 +208,13 @@ class Tile:
         start, stop = window(first, last, ratio // 2)
         return finer[start - 2 * a : stop - 2 * a + 1]
 
-    def tally(self, first: int, last: int) -> Tally:
+    def tally(self, first: int, last: int) -> AnyTally:
         """What all members say of grid rows [first, last)."""
         heads = self._labeller.heads
         num_pixels = (last - first) * self._labeller.grid[1]
         fine = self._fine_features(first, last)  # [P, c]
         prepared = None if fine is None else heads[0].prepare(fine)
-        tally = Tally(num_pixels, self._folded.num_classes, self._labeller.device)
+        tally = self._labeller.tally_type(num_pixels, self._folded.num_classes, self._labeller.device)
         for member, head in enumerate(heads):
             tally.add(head.logits(self._coarse_part(first, last, member), prepared))
         return tally
@@ -216,7 +223,8 @@ class Tile:
         """What the coarse levels give to the first layer's outputs, [P, h1]; None where there are none."""
         total = self._from_nodes(first, last, member)
         for level, product in zip(self._labeller.plan.other, self._others, strict=True):
-            held, _ = source_range(level.resolution[0], self._labeller.grid[0], self._first, self._last)
+            height, mode = self._labeller.grid[0], self._labeller.upsample
+            held, _ = source_range(level.resolution[0], height, self._first, self._last, mode)
             resized = self._resize(product[:, :, member], level.resolution, first, last, held)
             total = resized if total is None else total.add_(resized)
         return None if total is None else total.flatten(0, 1).to(self._folded.dtype)
@@ -243,10 +251,10 @@ class Tile:
         """A map of ``size`` at grid rows [first, last): [rows, W, c] float32. Its row ``held`` is the first
         of ``values`` [h, w, c].
         """
-        grid, device = self._labeller.grid, values.device
+        grid, mode, device = self._labeller.grid, self._labeller.upsample, values.device
         rows, columns = torch.arange(first, last, device=device), torch.arange(grid[1], device=device)
-        start, stop = source_range(size[0], grid[0], first, last)
-        return resize_block(values[start - held : stop - held], size, grid, rows, columns, (start, 0))
+        start, stop = source_range(size[0], grid[0], first, last, mode)
+        return resize_block(values[start - held : stop - held], size, grid, rows, columns, (start, 0), mode)
 
 
 def _are_finite(maps: Maps) -> Tensor:
@@ -257,8 +265,10 @@ def _are_finite(maps: Maps) -> Tensor:
     return torch.stack([values.sum(dtype=torch.float32).isfinite() for values in maps.values()]).all()
 
 
-def reduce_to_grid(values: Tensor, resolution: tuple[int, int], grid: tuple[int, int]) -> Tensor:
-    """One map [c, h, w] float32 -> [h', w', c]; a map finer than the grid is reduced to it, bilinearly."""
+def reduce_to_grid(
+    values: Tensor, resolution: tuple[int, int], grid: tuple[int, int], mode: str = BILINEAR
+) -> Tensor:
+    """One map [c, h, w] float32 -> [h', w', c]; a map finer than the grid is reduced to it, by ``mode``."""
     size = (values.shape[1], values.shape[2])
     channels_last = values.permute(1, 2, 0)  # [h, w, c]
     if size == resolution:
@@ -266,4 +276,4 @@ def reduce_to_grid(values: Tensor, resolution: tuple[int, int], grid: tuple[int,
     rows = torch.arange(resolution[0], device=values.device)
     columns = torch.arange(resolution[1], device=values.device)
     target = (min(size[0], grid[0]), min(size[1], grid[1]))
-    return resize_block(channels_last.contiguous(), size, target, rows, columns)
+    return resize_block(channels_last.contiguous(), size, target, rows, columns, mode=mode)

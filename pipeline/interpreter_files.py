@@ -220,9 +220,9 @@ def _read_weights(path: Path, sha256: object) -> dict[str, Tensor]:
 
 def _check_sizes(ensemble: InterpreterEnsemble, info: InterpreterInfo) -> None:
     found = (ensemble.num_members, ensemble.channels, ensemble.widths, ensemble.num_classes)
-    expected = (info.members, info.channels, info.widths, len(info.classes))
+    expected = (info.members, info.channels, info.widths, info.num_outputs)
     if found != expected:
-        raise ValueError(f"members, channels, widths and classes are {found}, {DESCRIPTION} says {expected}")
+        raise ValueError(f"members, channels, widths and outputs are {found}, {DESCRIPTION} says {expected}")
 
 
 def _damaged(path: Path, reason: str) -> str:

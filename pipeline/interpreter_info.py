@@ -10,19 +10,22 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass, replace
 from typing import Any
 
-from fstore.meta import ClassInfo, LayerInfo, differences
+from fstore.meta import ClassInfo, KeypointInfo, LayerInfo, differences
 
 FORMAT_VERSION = 1
 _RESULTS = ("version", "kind", "epochs", "best_epoch", "created")  # all other keys are settings
 # A memory budget, and a name where the hash beside it counts: recorded, but a run may be resumed with others.
 _UNSEMANTIC = ("training.buffer_mb", "generator.checkpoint")
+SEGMENTATION, KEYPOINTS = "segmentation", "keypoints"
 
 
 @dataclass(frozen=True)
 class EpochMetrics:
     """What one epoch reached. ``steps`` so far, mean ``loss``, ``miou`` on held-out pixels, None without.
 
-    A ``final`` epoch came after the stopping rule had spoken, over all images, the held-out ones too.
+    A ``final`` epoch came after the stopping rule had spoken, over all images, the held-out ones too. Of
+    keypoints on held-out images: ``heat_error``, the mean squared error of the heat maps, and ``pck15`` and
+    ``pck10``, the share of keypoints found within 15% and 10% of the larger image side.
     """
 
     epoch: int
@@ -30,6 +33,14 @@ class EpochMetrics:
     loss: float
     miou: float | None
     final: bool = False
+    heat_error: float | None = None
+    pck15: float | None = None
+    pck10: float | None = None
+
+    def to_json(self) -> dict[str, Any]:
+        """JSON values; what only keypoints have stands only where it is known."""
+        optional = ("heat_error", "pck15", "pck10")
+        return {k: v for k, v in asdict(self).items() if v is not None or k not in optional}
 
 
 @dataclass(frozen=True)
@@ -37,7 +48,8 @@ class InterpreterInfo:
     """Everything but the tensors. All but ``epochs``, ``best_epoch`` and ``created`` precedes training.
 
     ``generator`` is the feature store's, verbatim: architecture, checkpoint, sha256, truncation and so on.
-    ``store`` and ``training`` say what else a repetition must have in common.
+    ``store`` and ``training`` say what else a repetition must have in common. ``keypoints``: what the members
+    have learnt to put a peak at, with the sigma of the heat maps; None where they have learnt ``classes``.
     """
 
     members: int
@@ -56,21 +68,40 @@ class InterpreterInfo:
     epochs: tuple[EpochMetrics, ...] = ()
     best_epoch: int | None = None
     created: Mapping[str, Any] | None = None
+    keypoints: KeypointInfo | None = None
+
+    @property
+    def task(self) -> str:
+        """``segmentation`` or ``keypoints``."""
+        return SEGMENTATION if self.keypoints is None else KEYPOINTS
+
+    @property
+    def num_outputs(self) -> int:
+        """Values that a member gives a pixel: a logit a class, or a heat a keypoint."""
+        return len(self.classes) if self.keypoints is None else len(self.keypoints.names)
 
     def to_json(self) -> dict[str, Any]:
-        """JSON values, tuples as lists."""
-        return {"version": FORMAT_VERSION, "kind": "interpreter", **json.loads(json.dumps(asdict(self)))}
+        """JSON values, tuples as lists; of segmentation as before there were keypoints."""
+        values = {**asdict(self), "epochs": [epoch.to_json() for epoch in self.epochs]}
+        del values["keypoints"]
+        if self.keypoints is not None:
+            values |= {"task": self.task, "keypoints": self.keypoints.to_json()}
+        return {"version": FORMAT_VERSION, "kind": "interpreter", **json.loads(json.dumps(values))}
 
     @classmethod
     def from_json(cls, document: Mapping[str, Any]) -> InterpreterInfo:
         """The inverse of ``to_json``. Raises KeyError, TypeError or ValueError for a malformed document."""
-        values = {k: v for k, v in document.items() if k not in ("version", "kind", "sha256")}
+        values = {k: v for k, v in document.items() if k not in ("version", "kind", "sha256", "task")}
+        if document.get("task", SEGMENTATION) != (KEYPOINTS if values.get("keypoints") else SEGMENTATION):
+            raise ValueError(f"task is {document['task']!r}")
         for name in ("widths", "grid", "crop_rows", "seeds"):
             values[name] = tuple(int(v) for v in values[name])
         values["classes"] = tuple(ClassInfo(**entry) for entry in values["classes"])
         layers = [{**entry, "resolution": tuple(entry["resolution"])} for entry in values["layers"]]
         values["layers"] = tuple(LayerInfo(**entry) for entry in layers)
         values["epochs"] = tuple(EpochMetrics(**entry) for entry in values["epochs"])
+        if values.get("keypoints") is not None:
+            values["keypoints"] = KeypointInfo.from_json(values["keypoints"])
         return cls(**values)
 
 

@@ -1,6 +1,7 @@
-"""Images with labels, divergence and score, a render batch at a time, all of it on the device.
+"""Images with labels or keypoints, divergence and score, a render batch at a time, all of it on the device.
 
-What crosses to the host of an image is its uint8 picture, its labels, its float16 divergence and one number.
+What crosses to the host of an image is its uint8 picture, its labels (or float16 heat maps and their peaks),
+its float16 divergence and one number.
 ``LabelledImages.batch`` starts the work, the copies to the host included, and ``host_arrays`` waits for it:
 a caller who starts a batch before it fetches the one before keeps a GPU busy. It knows generators and
 interpreters, and no stores.
@@ -8,7 +9,7 @@ interpreters, and no stores.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -18,13 +19,15 @@ from torch import Tensor
 from fstore.format import LayerInfo
 from pipeline.device import download
 from pipeline.factored import ImageLabeller
-from pipeline.labelling import divergence_to_float16, score_images
+from pipeline.keypoints import peaks
+from pipeline.labelling import HeatTally, Tally, divergence_to_float16, score_images
 from pipeline.latents import seeded_latents
 from pipeline.models.folded import FoldedEnsemble
 from pipeline.models.generator import Rendered
 from pipeline.models.interpreter import InterpreterEnsemble
 from pipeline.rendering import Renderer
 
+AGREEING_PART = 0.01  # of the larger image side: a keypoint that moves by less is where it was
 SAMPLED_SPACE = "z"  # new images come from Z, whatever space the annotated latents were given in
 
 
@@ -32,10 +35,8 @@ SAMPLED_SPACE = "z"  # new images come from Z, whatever space the annotated late
 class LabelledBatch:
     """n images in host memory, once ``ready`` has happened; and their latents (n, D) float32."""
 
-    pictures: Tensor  # [n, H, W, 3] uint8
-    labels: Tensor  # [n, H, W] uint8, int64 beyond 256 classes
-    divergence: Tensor  # [n, H, W] float16, nats
-    scores: Tensor  # [n] float64
+    tensors: Mapping[str, Tensor]
+    """By the names of a dataset's arrays, ``uncertainty`` in float64."""
     latents: np.ndarray
     ready: torch.cuda.Event | None
     """On a GPU: recorded after the copies to the host."""
@@ -44,11 +45,10 @@ class LabelledBatch:
         """By the names of a dataset's arrays; waits until the device has computed them."""
         if self.ready is not None:
             self.ready.synchronize()
+        arrays = {name: tensor.numpy() for name, tensor in self.tensors.items()}
         return {
-            "images": self.pictures.numpy(),
-            "labels": self.labels.numpy(),
-            "divergence": self.divergence.numpy(),
-            "uncertainty": self.scores.numpy().astype(np.float32),
+            **arrays,
+            "uncertainty": arrays["uncertainty"].astype(np.float32),
             "latents": self.latents,
         }
 
@@ -66,10 +66,16 @@ class LabelledImages:
         score: str,
         precision: torch.dtype,
         tile_rows: int | None = None,
+        upsample: str = "bilinear",
+        keypoints: bool = False,
     ) -> None:
-        """``ensemble`` in evaluation mode, moved to the renderer's device; ``layers`` as it learnt them."""
+        """``ensemble`` in evaluation mode, moved to the renderer's device; ``layers`` as it learnt them.
+
+        ``keypoints``: its outputs are heats of keypoints, not logits of classes.
+        """
+        self._keypoints = keypoints
         self._renderer, self._seed, self._score = renderer, seed, score
-        self._layers, self._tile_rows = tuple(layers), tile_rows
+        self._layers, self._tile_rows, self._upsample = tuple(layers), tile_rows, upsample
         self._ensemble = ensemble.to(renderer.device)
         self._labeller = self._make_labeller(precision)
 
@@ -82,6 +88,8 @@ class LabelledImages:
             settings.grid,
             settings.crop_rows,
             tile_rows=self._tile_rows,
+            upsample=self._upsample,
+            tally=HeatTally if self._keypoints else Tally,
         )
 
     @torch.inference_mode()
@@ -96,26 +104,50 @@ class LabelledImages:
             labels.append(label)
             divergence.append(disagreement)
         exact = torch.stack(divergence)
-        stored = divergence_to_float16(exact, self._ensemble.num_members)
-        tensors = (torch.stack(pictures), torch.stack(labels), stored, score_images(exact, self._score))
-        on_host = [download(values) for values in tensors]
+        tensors = {
+            "images": torch.stack(pictures),
+            **self._annotation(torch.stack(labels)),
+            "divergence": self._stored_divergence(exact),
+            "uncertainty": score_images(exact, self._score),
+        }
+        on_host = {name: download(values) for name, values in tensors.items()}
         ready = None
         if exact.device.type == "cuda":
             ready = torch.cuda.Event()
             ready.record(torch.cuda.current_stream(exact.device))
-        return LabelledBatch(on_host[0], on_host[1], on_host[2], on_host[3], latents[:wanted], ready)
+        return LabelledBatch(on_host, latents[:wanted], ready)
+
+    def _annotation(self, labels: Tensor) -> dict[str, Tensor]:
+        """Labels [n, H, W] as they are; heat maps [n, H, W, K] as they are stored, and the peaks of that."""
+        if not self._keypoints:
+            return {"labels": labels}
+        heatmaps = labels.half()
+        return {"heatmaps": heatmaps, "keypoints": peaks(heatmaps)}
+
+    def _stored_divergence(self, exact: Tensor) -> Tensor:
+        if self._keypoints:
+            return exact.half()
+        return divergence_to_float16(exact, self._ensemble.num_members)
 
     @torch.inference_mode()
     def agreement(self, images: Sequence[int], precision: torch.dtype) -> float:
-        """The share of pixels of these images that products of ``precision`` label as one's own do."""
+        """The share of pixels of these images that products of ``precision`` label as one's own do; of
+        keypoints the share that they put within 1% of the larger image side of one's own.
+        """
         _, rendered = self._render(images)
         exact, other = self._labeller, self._make_labeller(precision)
         shares = []
         for place in range(len(images)):
             maps = [feature[place] for feature in rendered.features]
-            shares.append((exact.label(maps)[0] == other.label(maps)[0]).double().mean())
+            shares.append(self._agreeing(exact.label(maps)[0], other.label(maps)[0]).double().mean())
         return float(torch.stack(shares).mean())
 
+    def _agreeing(self, one: Tensor, other: Tensor) -> Tensor:
+        if not self._keypoints:
+            return one == other
+        moved = peaks(one[None])[0, :, :2] - peaks(other[None])[0, :, :2]  # [K, 2]
+        return moved.norm(dim=1) <= AGREEING_PART * max(one.shape[:2])
+
     def _render(self, images: Sequence[int]) -> tuple[np.ndarray, Rendered]:
-        latents = seeded_latents(self._seed, images, self._renderer.generator.latent_size)
+        latents = seeded_latents(self._seed, images, self._renderer.generator.z_size)
         return latents, self._renderer.render(latents, SAMPLED_SPACE, images)

@@ -3,7 +3,8 @@
 Pure functions of logits, divergences and scores. Nothing here knows of stores, files or generators.
 Divergences are Jensen-Shannon divergences in nats (DatasetGAN, Zhang et al., CVPR 2021, section 3.2; for
 image classifiers: Beluch et al., CVPR 2018, eq. 4): the entropy of the members' mean probabilities minus the
-mean of their entropies. Probabilities are averaged, not logits.
+mean of their entropies. Probabilities are averaged, not logits. Of heat maps the mean is the label, and the
+members' variance takes the divergence's place.
 """
 
 from __future__ import annotations
@@ -81,6 +82,12 @@ class Tally:
         # 0 ln 0 is 0 here without a special case: the logarithm of a softmax of finite logits is finite.
         self._entropy += probability.mul_(log_probability).sum(1)
 
+    @staticmethod
+    def empty(height: int, width: int, num_classes: int, device: torch.device) -> Tensor:
+        """An image's labels [H, W] to be filled: uint8, int64 beyond 256 classes."""
+        dtype = torch.uint8 if num_classes <= 256 else torch.int64
+        return torch.empty(height, width, dtype=dtype, device=device)
+
     def labels(self) -> Tensor:
         """Labels [P] int64: the majority; ties go to the lowest id."""
         return self._votes.argmax(1)
@@ -89,6 +96,49 @@ class Tally:
         """Jensen-Shannon divergence [P] float32, nats."""
         mean = self._probability / self._num_members
         return _bounded(entropy(mean) + self._entropy / self._num_members, self._num_members)
+
+
+class HeatTally:
+    """The same for heat maps of K keypoints: running mean and squared deviations, one member after another.
+
+    Welford's update (Technometrics 4, 1962), which loses nothing where members agree to many digits. A heat
+    is within [0, 1], and so each member's is made to be: where a feature is unlike all that a member has
+    seen, its last layer, which is linear, can give hundreds, and would decide the mean alone.
+    """
+
+    def __init__(self, num_pixels: int, num_keypoints: int, device: torch.device) -> None:
+        self._num_members = 0
+        self._mean = torch.zeros(num_pixels, num_keypoints, device=device)
+        self._squares = torch.zeros(num_pixels, num_keypoints, device=device)  # of deviations, summed
+
+    def add(self, heats: Tensor) -> None:
+        """One member's heats [P, K] float32."""
+        self._num_members += 1
+        heats = bounded_heat(heats)
+        deviation = heats - self._mean
+        self._mean.add_(deviation, alpha=1 / self._num_members)
+        self._squares.addcmul_(deviation, heats - self._mean)
+
+    @staticmethod
+    def empty(height: int, width: int, num_keypoints: int, device: torch.device) -> Tensor:
+        """An image's heat maps [H, W, K] float32 to be filled."""
+        return torch.empty(height, width, num_keypoints, device=device)
+
+    def labels(self) -> Tensor:
+        """Heats [P, K] float32: the members' mean."""
+        return self._mean
+
+    def divergence(self) -> Tensor:
+        """The variance between members [P] float32, averaged over the keypoints; at most 1/4."""
+        return self._squares.mean(1) / self._num_members
+
+
+AnyTally = Tally | HeatTally
+
+
+def bounded_heat(heats: Tensor) -> Tensor:
+    """Members' heats within what a heat map holds."""
+    return heats.clamp(0, 1)
 
 
 def _bounded(divergence: Tensor, num_members: int) -> Tensor:

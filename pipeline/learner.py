@@ -5,12 +5,23 @@ Knows batches and tensors. It knows no epochs, stores or files.
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
 from fstore.sampler import Batch
 from pipeline.models.interpreter import InterpreterEnsemble
+
+Objective = Callable[[Tensor, Batch], Tensor]
+"""Of a batch's outputs [E, B, K] the loss, averaged over the batch and summed over the members."""
+
+
+def cross_entropy(logits: Tensor, batch: Batch) -> Tensor:
+    """The objective of classes: logits [E, B, K] against the batch's labels."""
+    labels = torch.from_numpy(batch.labels).to(logits.device)  # [E, B]
+    return F.cross_entropy(logits.flatten(0, 1), labels.flatten(), reduction="sum") / labels.shape[1]
 
 
 class Learner:
@@ -22,9 +33,14 @@ class Learner:
     """
 
     def __init__(
-        self, ensemble: InterpreterEnsemble, learning_rate: float, precision: torch.dtype | None = None
+        self,
+        ensemble: InterpreterEnsemble,
+        learning_rate: float,
+        precision: torch.dtype | None = None,
+        objective: Objective = cross_entropy,
     ) -> None:
         self.ensemble = ensemble
+        self._objective = objective
         self._adam = torch.optim.Adam(ensemble.parameters(), lr=learning_rate, fused=True)
         self._learning_rate = learning_rate
         self._best: dict[str, Tensor] = {}
@@ -42,25 +58,23 @@ class Learner:
     def step(self, batch: Batch, share: float = 1.0) -> Tensor:
         """One optimisation step at ``share`` of the learning rate.
 
-        Returns the cross-entropy, averaged over the batch and the members.
+        Returns the loss, averaged over the batch and the members.
         """
         features = self._load(batch.features)  # [E, B, C]
-        labels = torch.from_numpy(batch.labels).to(self.device)  # [E, B]
         self._adam.zero_grad(set_to_none=True)
         ensemble = self.ensemble.train()
         # The first layer's products by hand, since autograd would hold and copy its 13 M weights' gradient
         # more than once. The features need no gradient.
         product = self._product(features).requires_grad_()  # [E, h1, B]
-        logits = ensemble.head(product + ensemble.bias1[:, :, None])  # [E, B, K]
-        members, size = labels.shape
-        loss = F.cross_entropy(logits.flatten(0, 1), labels.flatten(), reduction="sum") / size
+        outputs = ensemble.head(product + ensemble.bias1[:, :, None])  # [E, B, K]
+        loss = self._objective(outputs, batch)
         loss.backward()
         assert product.grad is not None
         self._set_gradient(product.grad, features)
         for group in self._adam.param_groups:
             group["lr"] = share * self._learning_rate
         self._adam.step()
-        return loss.detach() / members
+        return loss.detach() / ensemble.num_members
 
     def _load(self, features: Tensor) -> Tensor:
         """A batch's features [E, B, C] on the device, in the products' type."""

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from math import prod
 
 from fstore.format import LayerInfo
+from fstore.interpolate import BILINEAR
 from pipeline.cascade import is_power_of_two
 
 FINE_RATIO = 2  # maps up to this ratio are resized before the first layer
@@ -54,8 +55,13 @@ class LevelPlan:
         return tuple(ratios)
 
 
-def plan_levels(resolutions: Sequence[tuple[int, int]], grid: tuple[int, int]) -> LevelPlan:
-    """Sort layers of these native resolutions (h, w), none finer than ``grid``, into the three treatments."""
+def plan_levels(
+    resolutions: Sequence[tuple[int, int]], grid: tuple[int, int], mode: str = BILINEAR
+) -> LevelPlan:
+    """Sort layers of these native resolutions (h, w), none finer than ``grid``, into the three treatments.
+
+    Nodes hold sums of bilinearly resized maps, so in mode ``nearest`` there are none.
+    """
     by_resolution: dict[tuple[int, int], list[int]] = {}
     for position, resolution in enumerate(resolutions):
         by_resolution.setdefault(resolution, []).append(position)
@@ -66,7 +72,7 @@ def plan_levels(resolutions: Sequence[tuple[int, int]], grid: tuple[int, int]) -
         is_exact = (resolution[0] * ratio, resolution[1] * ratio) == grid
         if prod(grid) <= FINE_RATIO**2 * prod(resolution):
             fine.append(level)
-        elif is_exact and is_power_of_two(ratio) and ratio >= BAND_RATIO:
+        elif mode == BILINEAR and is_exact and is_power_of_two(ratio) and ratio >= BAND_RATIO:
             nodes[ratio] = level
         else:
             other.append(level)
@@ -83,6 +89,7 @@ def tile_bytes(
     tile_rows: int,
     num_bands: int,
     band_rows: int,
+    upsample: str = BILINEAR,
 ) -> int:
     """Bytes at most of labelling a tile with ``num_bands`` in work at once, beside the maps: an estimate.
 
@@ -90,7 +97,7 @@ def tile_bytes(
     """
     step = BAND_RATIO
     node_bytes = (tile_rows // step + 4) * (grid[1] // step + 4) * stacked_width * 4
-    plan = plan_levels([layer.resolution for layer in layers], grid)
+    plan = plan_levels([layer.resolution for layer in layers], grid, upsample)
     part = min(1.0, tile_rows / grid[0])  # of each map's rows, and one or two beyond
     other_pixels = sum((level.resolution[0] * part + 3) * level.resolution[1] for level in plan.other)
     fine = sum(layers[i].channels for level in plan.fine for i in level.layers)

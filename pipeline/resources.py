@@ -21,6 +21,7 @@ from fstore.errors import StoreError
 from fstore.location import Location
 from pipeline.errors import RunError
 from pipeline.models.generator import Generator
+from pipeline.models.selection import computed_layers
 
 COMPRESSION = (
     1.15  # float16 features under zstd compress 1.17 to 1.38 times (docs/performance.md): a cautious figure
@@ -46,7 +47,7 @@ def render_bytes(generator: Generator, batch: int) -> int:
     """Peak bytes that rendering a batch takes on its device: weights, all feature maps, and the largest
     layer's workspace.
     """
-    maps = [layer.channels * prod(layer.resolution) * 4 for layer in generator.layers]
+    maps = [layer.channels * prod(layer.resolution) * 4 for layer in computed_layers(generator)]
     return weight_bytes(generator) + batch * (sum(maps) + 5 * max(maps))
 
 

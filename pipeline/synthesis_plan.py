@@ -40,6 +40,8 @@ class SynthesizeJob:
     settings: RenderSettings
     meta: fmt.DatasetMeta
     config: SynthesizeConfig
+    notes: tuple[str, ...] = ()
+    """What a user should know before it begins, a line each."""
 
 
 def make_source(
@@ -60,6 +62,8 @@ def make_source(
             score=config.score,
             precision=precision,
             tile_rows=tile_rows,
+            upsample=info.upsample,
+            keypoints=info.keypoints is not None,
         )
     except ValueError as error:
         raise UsageError(f"{config.interpreter}: {error}") from None
@@ -77,7 +81,7 @@ def choose_precision(
 
     What is asked for by name is taken; else what an unfinished dataset was begun with; else bfloat16 where
     the device multiplies it and the interpreter's labels of the first render batch agree with float32's on
-    99.9% of the pixels; else float32.
+    99.9% of the pixels, or of the keypoints; else float32.
     """
     begun = None if overwrite or job.config.precision != "auto" else _precision_of_store(job)
     precision = begun or resolve_precision(job.config.precision, device)
@@ -85,9 +89,11 @@ def choose_precision(
         source = make_source(job, device, torch.float32, tile_rows)
         agreement = source.agreement(range(job.config.render_batch), precision)
         if agreement < LEAST_AGREEMENT:
+            segments = job.interpreter.info.keypoints is None
+            what = ("change the labels of", "pixels") if segments else ("move", "keypoints")
             say(
-                f"{precision_name(precision)} products change the labels of {1 - agreement:.2%} of the "
-                f"pixels, more than {1 - LEAST_AGREEMENT:.1%}; labelling in float32"
+                f"{precision_name(precision)} products {what[0]} {1 - agreement:.2%} of the {what[1]}, more "
+                f"than {1 - LEAST_AGREEMENT:.1%}; labelling in float32"
             )
             precision = torch.float32
     interpreter = {**job.meta.interpreter, "precision": precision_name(precision)}
@@ -157,7 +163,9 @@ def _host_bytes(job: SynthesizeJob, queue_depth: int, tile_rows: int | None) -> 
 
 
 def label_bytes(job: SynthesizeJob, tile_rows: int | None) -> int:
-    """Of labelling one image: its maps once more, the weights cut up, and a tile (None: the whole grid)."""
+    """Of labelling one image: its maps once more, the weights cut up, a tile (None: the whole grid), and of
+    keypoints the heat maps of a batch, in float32 and as they are stored.
+    """
     info = job.interpreter.info
     stacked_width = info.members * info.widths[0]
     num_bands, band_rows = torch.get_num_threads(), CPU_BAND_ROWS
@@ -170,9 +178,12 @@ def label_bytes(job: SynthesizeJob, tile_rows: int | None) -> int:
         info.grid,
         stacked_width=stacked_width,
         width=info.widths[0],
-        num_classes=len(info.classes),
+        num_classes=info.num_outputs,
         tile_rows=tile_rows,
         num_bands=num_bands,
         band_rows=band_rows,
+        upsample=info.upsample,
     )
-    return maps + weights + tile
+    pixels = (info.crop_rows[1] - info.crop_rows[0]) * info.grid[1]
+    heat = 0 if info.keypoints is None else 4 * 4 * pixels * info.num_outputs * job.config.render_batch
+    return maps + weights + tile + heat

@@ -12,6 +12,7 @@ from enum import IntEnum
 import numpy as np
 
 from fstore.display import human_bytes
+from fstore.meta import KeypointInfo
 from pipeline.interpreter_info import EpochMetrics
 from pipeline.settings import TrainConfig
 from pipeline.training_memory import BUFFER_MB, IMPORTS_BYTES, Demand, MemoryPlan
@@ -19,6 +20,7 @@ from pipeline.training_memory import BUFFER_MB, IMPORTS_BYTES, Demand, MemoryPla
 FLOAT_BYTES, FEATURE_BYTES = 4, 2
 READING_BYTES = 24 * 2**20  # a reader's float32 rows of a map while it interpolates
 LABELLING_CHUNK = 2048  # pixels labelled at once in validation
+VALIDATION_SIDE = 64  # rows and columns at most of an image whose heat maps are validated
 CPU_FLOPS = 40e9  # of one thread, measured on these products; for the estimate only, as the next two
 GPU_FLOPS = 4e12
 READ_BYTES_PER_SECOND = 200e6
@@ -89,10 +91,30 @@ def choose_validation(
     return ValidationPixels(np.asarray(images, dtype=np.int64)[image], row, column, labels)
 
 
+def validation_grid(height: int, width: int) -> tuple[np.ndarray, np.ndarray, int]:
+    """Rows, columns and their distance: a regular grid of at most 64 x 64 pixels of an image.
+
+    A heat map read there still has its peaks, which are refined between the pixels, and costs no more for a
+    larger image.
+    """
+    stride = -(-max(height, width) // VALIDATION_SIDE)
+    rows, columns = (np.arange(min(stride, size) // 2, size, stride) for size in (height, width))
+    return rows, columns, stride
+
+
 def best_epoch(epochs: Sequence[EpochMetrics]) -> int:
-    """The first epoch of the highest validation mIoU; without held-out images, of the lowest loss."""
-    quality = [-epoch.loss if epoch.miou is None else epoch.miou for epoch in epochs if not epoch.final]
+    """The first epoch of the highest validation mIoU, or the lowest heat-map error; without held-out images,
+    of the lowest loss.
+    """
+    quality = [_quality(epoch) for epoch in epochs if not epoch.final]
     return quality.index(max(quality))
+
+
+def _quality(epoch: EpochMetrics) -> float:
+    """Larger is better."""
+    if epoch.heat_error is not None:
+        return -epoch.heat_error
+    return -epoch.loss if epoch.miou is None else epoch.miou
 
 
 def is_stopped(epochs: Sequence[EpochMetrics], config: TrainConfig) -> bool:
@@ -128,7 +150,8 @@ class TrainPlan:
 
     ``unit_bytes`` is what reading one sampling unit costs, ``unit_pixels`` are its pixels at most,
     ``unit_draws`` the different ones that an epoch draws of it, by all members. ``pyramid_bytes``: all maps
-    of the store, 0 for a dense one.
+    of the store, 0 for a dense one. ``num_classes``: outputs of a member. ``keypoints``: what these are where
+    they are heats and not classes' logits.
     """
 
     split: Split
@@ -145,6 +168,7 @@ class TrainPlan:
     pyramid_bytes: int
     validation_pixels: int
     missing_classes: tuple[str, ...]
+    keypoints: KeypointInfo | None = None
 
     @property
     def final_epochs(self) -> int:
@@ -219,7 +243,8 @@ class TrainPlan:
         c, (h1, h2), k = self.config, self.widths, self.num_classes
         positions = ", ".join(map(str, self.split.held_out))
         held = f"{len(self.split.held_out)} held out ({positions})" if positions else "none held out"
-        rule = f"after {c.patience} epochs without a better {'mIoU' if self.split.held_out else 'loss'}"
+        quality = "mIoU" if self.keypoints is None else "heat-map error"
+        rule = f"after {c.patience} epochs without a better {quality if self.split.held_out else 'loss'}"
         stop = f"after {c.steps:,} steps" if c.steps else f"{rule}, or after {c.max_epochs} epochs"
         stop += f"; then {self.final_epochs} epochs over all images" if self.final_epochs else ""
         seconds = self.epoch_seconds(flops_per_second)

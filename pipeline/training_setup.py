@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import hashlib
 import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, replace
 from math import prod
 from typing import Any
@@ -18,18 +18,20 @@ import torch
 import fstore
 from fstore import format as fmt
 from fstore.cache import CachedPyramid, pyramid_bytes
+from fstore.meta import KeypointInfo
 from fstore.reader import FeatureStore
 from fstore.sampler import SampledStore, StratifiedChunkSampler
 from pipeline.errors import UsageError
-from pipeline.interpreter_info import InterpreterInfo
+from pipeline.interpreter_info import KEYPOINTS, SEGMENTATION, InterpreterInfo
 from pipeline.models.interpreter import default_widths, member_seeds
 from pipeline.precision import precision_name, resolve_precision
 from pipeline.resources import available_host_bytes
-from pipeline.settings import TrainConfig
+from pipeline.settings import TASKS, TrainConfig
 from pipeline.sizes import parse_bytes
 from pipeline.training_memory import AUTO_CACHE_BYTES, BUFFER_MB, MIB, MemoryPlan, share_memory
-from pipeline.training_plan import TrainPlan, split_images
+from pipeline.training_plan import TrainPlan, split_images, validation_grid
 
+NATURAL_BALANCE, KEYPOINT_BALANCE = 1.0, 0.5  # of keypoints the peaks would else hardly be drawn
 MAX_READERS = 4  # threads; more do not help, for training has the cores
 
 
@@ -46,6 +48,20 @@ def open_features(store_path: str | os.PathLike[str]) -> FeatureStore:
     return store
 
 
+def check_task(store: FeatureStore, task: str | None) -> None:
+    """Refuse a store annotated for another task than ``task``, None: any. Raises UsageError."""
+    if task is None:
+        return
+    if task not in TASKS:
+        raise UsageError(f"--task is {task!r}; expected {' or '.join(TASKS)}")
+    found = SEGMENTATION if store.meta.keypoints is None else KEYPOINTS
+    if task != found:
+        raise UsageError(
+            f"{store.location}: was extracted for {found}, --task is {task}; leave it out, or run "
+            f"`dgan extract-features --task {task}` into another store"
+        )
+
+
 def settle(config: TrainConfig, device: torch.device, recorded: Mapping[str, Any]) -> TrainConfig:
     """``config`` with what it leaves open as an earlier part of the run ``recorded`` it, because both change
     the weights, else as this machine has it. The shuffle buffer stays open where nothing says how large.
@@ -58,6 +74,9 @@ def settle(config: TrainConfig, device: torch.device, recorded: Mapping[str, Any
 
 def plan_train(store: FeatureStore, config: TrainConfig) -> TrainPlan:
     """Plan a run from the class index and the attribute alone. Raises UsageError, StoreError."""
+    keypoints = _keypoints(store, config)
+    if config.balance is None:
+        config = replace(config, balance=KEYPOINT_BALANCE if keypoints else NATURAL_BALANCE)
     counts = store.class_counts * drawable(store)  # [N, Ty, Tx, K]
     present = np.any(counts, axis=(1, 2))  # [N, K]
     split = split_images(present, config.held_out, config.seed)
@@ -71,6 +90,10 @@ def plan_train(store: FeatureStore, config: TrainConfig) -> TrainPlan:
         )
     sampler = make_sampler(store, config, split.training)
     plan, unit_tiles = sampler.plan(0), store.unit_tiles
+    outputs = len(keypoints.names if keypoints else names)
+    held_pixels = int(counts[list(split.held_out)].sum(dtype=np.int64))
+    if keypoints is not None:
+        held_pixels = len(validation_images(store, split.held_out, config)) * _grid_pixels(store)
     unit_pixels = min(unit_tiles[0] * fmt.TILE, store.shape[1]) * min(
         unit_tiles[1] * fmt.TILE, store.shape[2]
     )
@@ -78,8 +101,8 @@ def plan_train(store: FeatureStore, config: TrainConfig) -> TrainPlan:
         split=split,
         config=config,
         channels=store.meta.channels,
-        widths=config.hidden or default_widths(len(names)),
-        num_classes=len(names),
+        widths=config.hidden or default_widths(outputs),
+        num_classes=outputs,
         steps_per_epoch=sampler.steps_per_epoch,
         epoch_bytes=plan.num_units * store.read_unit_bytes,
         unit_bytes=store.read_unit_bytes,
@@ -87,11 +110,35 @@ def plan_train(store: FeatureStore, config: TrainConfig) -> TrainPlan:
         unit_draws=min(unit_pixels, config.members * int(plan.total.sum(axis=1).max())),
         mask_bytes=prod(store.shape[:3]) * np.dtype(fmt.mask_dtype(store.meta)).itemsize,
         pyramid_bytes=pyramid_bytes(store.meta, len(store)) if store.layout == "pyramid" else 0,
-        validation_pixels=min(
-            config.validation_pixels, int(counts[list(split.held_out)].sum(dtype=np.int64))
-        ),
+        validation_pixels=held_pixels if keypoints else min(config.validation_pixels, held_pixels),
         missing_classes=tuple(names[k] for k in np.flatnonzero(present.any(axis=0) & ~learnt)),
+        keypoints=keypoints,
     )
+
+
+def _keypoints(store: FeatureStore, config: TrainConfig) -> KeypointInfo | None:
+    """The store's keypoints with the sigma to learn. Raises UsageError for a sigma that nothing asks for."""
+    keypoints = store.meta.keypoints
+    if config.sigma is None:
+        return keypoints
+    if keypoints is None:
+        raise UsageError(
+            f"{store.location}: holds masks, and --sigma is {config.sigma:g}; it is of keypoints' heat maps: "
+            "leave it out"
+        )
+    return replace(keypoints, sigma=config.sigma)
+
+
+def _grid_pixels(store: FeatureStore) -> int:
+    rows, columns, _ = validation_grid(*store.shape[1:3])
+    return len(rows) * len(columns)
+
+
+def validation_images(store: FeatureStore, held_out: Sequence[int], config: TrainConfig) -> tuple[int, ...]:
+    """The held-out images whose heat maps are validated: as many as ``validation_pixels`` has room for, at
+    least one.
+    """
+    return tuple(held_out[: max(1, config.validation_pixels // _grid_pixels(store))])
 
 
 def plan_memory(plan: TrainPlan, device: torch.device, budget: int | None) -> MemoryPlan:
@@ -139,7 +186,7 @@ def make_sampler(
             store,
             batch_size=config.batch_size,
             members=config.members,
-            alpha=config.balance,
+            alpha=NATURAL_BALANCE if config.balance is None else config.balance,
             seed=config.seed,
             draws_per_epoch=draws,
             images=images,
@@ -157,7 +204,8 @@ def make_sampler(
 def describe(store: FeatureStore, plan: TrainPlan) -> InterpreterInfo:
     """What the interpreter is before training: what a rerun must have in common with its folder."""
     meta, config = store.meta, plan.config
-    settings = {k: v for k, v in asdict(config).items() if k not in ("out", "members", "hidden", "cache")}
+    elsewhere = ("out", "members", "hidden", "cache", "sigma")  # or of no effect on the weights
+    settings = {k: v for k, v in asdict(config).items() if k not in elsewhere}
     return InterpreterInfo(
         members=config.members,
         widths=plan.widths,
@@ -177,6 +225,7 @@ def describe(store: FeatureStore, plan: TrainPlan) -> InterpreterInfo:
         },
         training={**settings, "held_out_images": list(plan.split.held_out)},
         seeds=member_seeds(config.seed, config.members),
+        keypoints=plan.keypoints,
     )
 
 

@@ -46,10 +46,14 @@ def layers_of(maps: Sequence[torch.Tensor], grid: tuple[int, int]) -> tuple[Laye
 
 
 def plain_logits(
-    model: InterpreterEnsemble, maps: Sequence[torch.Tensor], grid: tuple[int, int], crop: tuple[int, int]
+    model: InterpreterEnsemble,
+    maps: Sequence[torch.Tensor],
+    grid: tuple[int, int],
+    crop: tuple[int, int],
+    mode: str = "bilinear",
 ) -> torch.Tensor:
     """[E, H * W, K] by torch alone."""
-    whole = [F.interpolate(m[None], size=grid, mode="bilinear", align_corners=False)[0] for m in maps]
+    whole = [F.interpolate(m[None], size=grid, mode=mode)[0] for m in maps]
     pixels = torch.cat(whole)[:, slice(*crop)].flatten(1).T  # [H * W, C]
     with torch.inference_mode():
         return model.forward_shared(pixels.contiguous())
@@ -68,22 +72,23 @@ SIDES = {
 }
 
 
+@pytest.mark.parametrize("mode", ["bilinear", "nearest"])
 @pytest.mark.parametrize("crop", [(0, 64), (16, 48), (5, 6), (3, 61)])
 @pytest.mark.parametrize("sides", SIDES.values(), ids=SIDES)
 def test_the_factored_order_gives_what_the_plain_one_gives(
-    sides: list[tuple[int, int]], crop: tuple[int, int], monkeypatch: pytest.MonkeyPatch
+    sides: list[tuple[int, int]], crop: tuple[int, int], mode: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     grid, maps = (64, 64), random_maps(sides)
     layers = layers_of(maps, grid)
     model = ensemble(sum(m.shape[0] for m in maps))
-    expected = plain_logits(model, maps, grid, crop)
+    expected = plain_logits(model, maps, grid, crop, mode)
     largest = expected.abs().max()
     recorded: list[torch.Tensor] = []
     add = Tally.add
     monkeypatch.setattr(Tally, "add", lambda self, x: (recorded.append(x.clone()), add(self, x))[1])
 
     labels, divergence = ImageLabeller(
-        FoldedEnsemble(model, torch.float32), layers, grid, crop, tile_rows=24
+        FoldedEnsemble(model, torch.float32), layers, grid, crop, tile_rows=24, upsample=mode
     ).label(maps)
 
     assert labels.shape == divergence.shape == (crop[1] - crop[0], 64)
@@ -96,19 +101,18 @@ def test_the_factored_order_gives_what_the_plain_one_gives(
     assert (divergence.flatten() - js_divergence(expected.softmax(2))).abs().max() <= 1e-4
 
 
+@pytest.mark.parametrize("mode", ["bilinear", "nearest"])
 @pytest.mark.parametrize("grid", [(60, 60), (100, 100), (48, 96), (30, 30)])
-def test_any_grid(grid: tuple[int, int]) -> None:
+def test_any_grid(grid: tuple[int, int], mode: str) -> None:
     maps = random_maps([(4, 4), (8, 8), (16, 16), (24, 48), (32, 32)])
     model = ensemble(sum(m.shape[0] for m in maps))
     reduced = [
-        F.interpolate(
-            m[None], size=[min(a, b) for a, b in zip(m.shape[1:], grid, strict=True)], mode="bilinear"
-        )[0]
+        F.interpolate(m[None], size=[min(a, b) for a, b in zip(m.shape[1:], grid, strict=True)], mode=mode)[0]
         for m in maps
     ]
-    expected = plain_logits(model, reduced, grid, (0, grid[0]))
+    expected = plain_logits(model, reduced, grid, (0, grid[0]), mode)
     labels, divergence = ImageLabeller(
-        FoldedEnsemble(model, torch.float32), layers_of(maps, grid), grid, (0, grid[0])
+        FoldedEnsemble(model, torch.float32), layers_of(maps, grid), grid, (0, grid[0]), upsample=mode
     ).label(maps)
     assert (labels.flatten() == vote(expected)).double().mean() >= 0.9999
     assert (divergence.flatten() - js_divergence(expected.softmax(2))).abs().max() <= 1e-4

@@ -17,7 +17,8 @@ MEMBERS, BATCH, CHANNELS, CLASSES, WIDTHS = 3, 12, 9, 4, (7, 5)
 def batch(seed: int) -> Batch:
     rng = np.random.default_rng(seed)
     features = rng.normal(size=(MEMBERS, BATCH, CHANNELS)).astype(np.float16)
-    return Batch(torch.from_numpy(features), rng.integers(CLASSES, size=(MEMBERS, BATCH)))
+    labels = rng.integers(CLASSES, size=(MEMBERS, BATCH))
+    return Batch(torch.from_numpy(features), labels, np.zeros_like(labels))
 
 
 def learner(dtype: torch.dtype = torch.float32, precision: torch.dtype | None = None) -> Learner:

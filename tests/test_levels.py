@@ -41,9 +41,20 @@ def test_treatments(resolution: tuple[int, int], grid: tuple[int, int], kind: st
     assert [name for name, levels in found.items() if levels] == [kind]
 
 
-@given(st.lists(st.tuples(st.integers(1, 40), st.integers(1, 40)), max_size=12), st.integers(40, 90))
-def test_every_layer_is_treated_once(resolutions: list[tuple[int, int]], side: int) -> None:
-    plan = plan_levels(resolutions, (side, side))
+def test_maps_of_which_the_nearest_value_is_taken_join_no_nodes() -> None:
+    plan = plan_levels(FACE, (512, 512), "nearest")
+    assert plan.nodes == {} and plan.ratios == ()
+    assert [level.resolution for level in plan.other] == [(side, side) for side in SIDES[:6]]
+    assert plan.fine == plan_levels(FACE, (512, 512)).fine
+
+
+@given(
+    st.lists(st.tuples(st.integers(1, 40), st.integers(1, 40)), max_size=12),
+    st.integers(40, 90),
+    st.sampled_from(["bilinear", "nearest"]),
+)
+def test_every_layer_is_treated_once(resolutions: list[tuple[int, int]], side: int, mode: str) -> None:
+    plan = plan_levels(resolutions, (side, side), mode)
     assert sorted(i for level in plan.levels for i in level.layers) == list(range(len(resolutions)))
     assert all(resolutions[i] == level.resolution for level in plan.levels for i in level.layers)
     assert all(prod(level.resolution) * 4 >= side * side for level in plan.fine)

@@ -99,8 +99,8 @@ def test_agreement_is_the_share_of_equal_labels(inputs: Path) -> None:
     job = make_job(inputs)
     source = plan.make_source(job, CPU, torch.float32)
     assert source.agreement([0, 1], torch.float32) == 1
-    exact = source.batch([0, 1], 2).labels
-    rough = plan.make_source(job, CPU, torch.bfloat16).batch([0, 1], 2).labels
+    exact = source.batch([0, 1], 2).tensors["labels"]
+    rough = plan.make_source(job, CPU, torch.bfloat16).batch([0, 1], 2).tensors["labels"]
     assert source.agreement([0, 1], torch.bfloat16) == pytest.approx(float((exact == rough).double().mean()))
 
 

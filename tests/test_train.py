@@ -31,6 +31,7 @@ from pipeline.stages import train as stage
 from pipeline.stages.train import dry_run, train
 from pipeline.training_memory import MemoryPlan
 from pipeline.training_setup import open_features, plan_train
+from pipeline.validation import LabelValidation, Quality
 
 CLASSES = (ClassInfo(0, "sky", "#0000ff"), ClassInfo(1, "earth", "#884400"), ClassInfo(2, "sun", "#ffff00"))
 HEIGHT, WIDTH, IGNORE = 32, 40, 255
@@ -155,11 +156,11 @@ def test_the_best_epochs_weights_are_kept_not_the_last_ones(
 ) -> None:
     weights, quality = [], iter([0.1, 0.6, 0.5, 0.6])
 
-    def validate(ensemble: torch.nn.Module, *_: object) -> float:
+    def measure(_: object, ensemble: torch.nn.Module) -> Quality:
         weights.append({name: tensor.clone() for name, tensor in ensemble.state_dict().items()})
-        return next(quality)
+        return Quality(miou=next(quality))
 
-    monkeypatch.setattr(stage, "_validate", validate)
+    monkeypatch.setattr(LabelValidation, "measure", measure)
     interpreter = train(store, config)
     assert interpreter.info.best_epoch == 1
     for name, tensor in load_interpreter(config.out).ensemble.state_dict().items():

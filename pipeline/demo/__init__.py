@@ -73,6 +73,21 @@ def write_inputs(folder: str | Path, num: int = 16, seed: int = 0) -> None:
         np.save(folder / "masks" / f"image_mask{index}.npy", mask)
 
 
+def keypoint_names() -> tuple[str, ...]:
+    """Names of the demo's keypoints."""
+    from pipeline.demo.face import KEYPOINTS
+
+    return KEYPOINTS
+
+
+def write_keypoints(folder: str | Path, num: int = 16, seed: int = 0) -> Path:
+    """Write ``keypoints.npz``, the exact keypoints of the annotated latents; returns the file."""
+    path = Path(folder) / "keypoints.npz"
+    points = exact_keypoints(annotated_latents(num, seed))
+    np.savez(path, keypoints=points, names=np.array(keypoint_names()), image_size=np.array([64, 64]))
+    return path
+
+
 def _classes() -> tuple[tuple[str, str], ...]:
     from pipeline.demo.face import CLASSES
 

@@ -28,7 +28,8 @@ from pipeline.settings import Config
 from pipeline.stages import extract, synthesize, train
 
 MARK = "demo.txt"  # a folder without it is never emptied
-RESULTS = ("features.zarr", "features-pyramid.zarr", "dataset.zarr", "interpreter", "labels.png")
+STORES = ("features.zarr", "features-pyramid.zarr", "dataset.zarr")
+RESULTS = (*STORES, "interpreter", "labels.png", "keypoints.png")
 PICTURE_COLUMNS = 8
 PICTURE_SCALE = 3
 
@@ -45,23 +46,30 @@ class Agreement:
     per_class: dict[str, float]
 
 
+class Stopwatch:
+    """Runs stages one after another and keeps how long each took, in ``seconds`` by its name."""
+
+    def __init__(self, say: Callable[[str], None]) -> None:
+        self._say = say
+        self.seconds: dict[str, float] = {}
+
+    def __call__(self, name: str, stage: Callable[[], object]) -> None:
+        start = time.perf_counter()
+        self._say(f"{name} ...")
+        stage()
+        self.seconds[name] = time.perf_counter() - start
+
+
 def run_demo(out: Path, num: int, device: torch.device, say: Callable[[str], None]) -> Agreement:
     """Run the pipeline into ``out`` and print a table of what it took and reached. Returns the agreement.
 
     ``num`` fresh latents are labelled. Raises UsageError where ``out`` holds something else than an earlier
     demo.
     """
-    config = _config(out, num)
-    seconds: dict[str, float] = {}
-
-    def timed(name: str, stage: Callable[[], object]) -> None:
-        start = time.perf_counter()
-        say(f"{name} ...")
-        stage()
-        seconds[name] = time.perf_counter() - start
-
+    config = demo_config(out, num)
+    timed = Stopwatch(say)
     job = extract.prepare(config)
-    _prepare_folder(out)
+    prepare_folder(out)
     timed("extract-features (dense)", lambda: say(extract.extract(job, device, say=say)))
     pyramid = replace(job, meta=replace(job.meta, layout="pyramid"), store=str(out / "features-pyramid.zarr"))
     timed("extract-features (pyramid)", lambda: say(extract.extract(pyramid, device, say=say)))
@@ -70,11 +78,12 @@ def run_demo(out: Path, num: int, device: torch.device, say: Callable[[str], Non
     agreement = measure(config.synthesize.store)
     picture = out / "labels.png"
     write_picture(config.synthesize.store, picture)
-    _report(config, pyramid.store, seconds, agreement, picture, say)
+    _report(config, pyramid.store, timed.seconds, agreement, picture, say)
     return agreement
 
 
-def _config(out: Path, num: int) -> Config:
+def demo_config(out: Path, num: int) -> Config:
+    """The demo's configuration with all that it writes in ``out``, ``num`` images of it to synthesize."""
     config = load_demo_config()
     return replace(
         config,
@@ -86,7 +95,7 @@ def _config(out: Path, num: int) -> Config:
     )
 
 
-def _prepare_folder(out: Path) -> None:
+def prepare_folder(out: Path) -> None:
     """Empty the folder of an earlier demo, so that times are those of whole stages, and mark it as the
     demo's.
 

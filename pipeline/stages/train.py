@@ -16,15 +16,13 @@ from itertools import islice
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
-from torch import Tensor
 
 from fstore._version import __version__
 from fstore.location import Location
 from fstore.lock import FolderLock
 from fstore.reader import FeatureStore
-from fstore.sampler import Batch, SampledStore
+from fstore.sampler import Batch
 from pipeline.errors import RunError, UsageError
 from pipeline.interpreter_files import (
     Interpreter,
@@ -40,28 +38,27 @@ from pipeline.interpreter_files import (
     save_state,
 )
 from pipeline.interpreter_info import EpochMetrics, InterpreterInfo, with_epoch
-from pipeline.labelling import confusion, label_pixels, mean_iou
-from pipeline.learner import Learner
+from pipeline.keypoints import heat_objective
+from pipeline.learner import Learner, Objective, cross_entropy
 from pipeline.models.interpreter import InterpreterEnsemble
 from pipeline.precision import resolve_precision
 from pipeline.progress import Bar, progress
+from pipeline.released_members import is_released
 from pipeline.resources import check_disk
 from pipeline.settings import TrainConfig
 from pipeline.training_memory import MemoryPlan
 from pipeline.training_plan import (
     CPU_FLOPS,
     GPU_FLOPS,
-    LABELLING_CHUNK,
     TrainPlan,
     best_epoch,
-    choose_validation,
     is_finished,
     is_stopped,
     rate_shares,
 )
 from pipeline.training_setup import (
+    check_task,
     describe,
-    drawable,
     make_sampler,
     open_features,
     pixel_source,
@@ -69,6 +66,7 @@ from pipeline.training_setup import (
     plan_train,
     settle,
 )
+from pipeline.validation import Quality, keypoint_array, read_validation
 
 
 def train(
@@ -78,17 +76,20 @@ def train(
     device: str | torch.device = "cpu",
     overwrite: bool = False,
     memory_budget: int | None = None,
+    task: str | None = None,
     report: Callable[[str], None] = print,
 ) -> Interpreter:
     """Train the interpreter of ``config.out`` on the store, or go on with it; a finished one is returned.
 
-    ``memory_budget``: bytes of host memory that the process may take. ``report`` is told, in one line each,
-    what a user should know. Raises UsageError for a store, folder or budget that cannot be used, RunError
-    when the disk is too small or the loss no longer finite, StoreError for a damaged store.
+    ``memory_budget``: bytes of host memory that the process may take. ``task``: what the store must have been
+    extracted for; None: whatever it was. ``report`` is told, in one line each, what a user should know.
+    Raises UsageError for a store, task, folder or budget that cannot be used, RunError when the disk is too
+    small or the loss no longer finite, StoreError for a damaged store.
     """
     device = torch.device(device)
     folder = Path(config.out)
     store = open_features(store_path)
+    check_task(store, task)
     earlier = None if overwrite else _earlier(folder)
     plan = plan_train(store, settle(config, device, earlier.training if earlier else {}))
     if earlier is None or folder_state(folder) == "unfinished":  # a finished one takes none
@@ -107,9 +108,9 @@ def train(
         missing = ", ".join(plan.missing_classes)
         report(f"{store_path}: no training image has {missing}; they will not be learnt")
     ensemble = InterpreterEnsemble(plan.num_classes, plan.channels, seeds=info.seeds, widths=plan.widths)
-    learner = Learner(
-        ensemble.to(device), config.learning_rate, resolve_precision(plan.config.precision, device)
-    )
+    precision = resolve_precision(plan.config.precision, device)
+    objective = _objective(store, plan, device)
+    learner = Learner(ensemble.to(device), config.learning_rate, precision, objective)
     if folder_state(folder) == "unfinished":
         state = load_state(folder)
         learner.restore(state.tensors)
@@ -123,6 +124,13 @@ def train(
     return interpreter
 
 
+def _objective(store: FeatureStore, plan: TrainPlan, device: torch.device) -> Objective:
+    """The loss of classes, or of the store's keypoints."""
+    if plan.keypoints is None:
+        return cross_entropy
+    return heat_objective(keypoint_array(store), *store.shape[1:3], plan.keypoints.sigma, device)
+
+
 def _earlier(folder: Path) -> InterpreterInfo | None:
     """What an earlier run, finished or not, says of itself."""
     return load_info(folder) if folder_state(folder) in ("finished", "unfinished") else None
@@ -131,7 +139,8 @@ def _earlier(folder: Path) -> InterpreterInfo | None:
 def summary(info: InterpreterInfo) -> str:
     """One line on what a trained interpreter reached."""
     best = info.epochs[info.best_epoch or 0]
-    quality = f"loss {best.loss:.4f}" if best.miou is None else f"mIoU {best.miou:.4f} on held-out images"
+    found = Quality(best.miou, best.heat_error, best.pck15, best.pck10).text()
+    quality = f"{found[2:]} on held-out images" if found else f"loss {best.loss:.4f}"
     num_final = sum(epoch.final for epoch in info.epochs)
     then = f", then {num_final} epochs over all images" if num_final else ""
     num_epochs, num_steps = len(info.epochs), info.epochs[-1].steps
@@ -145,11 +154,14 @@ def dry_run(
     *,
     device: str | torch.device = "cpu",
     memory_budget: int | None = None,
+    task: str | None = None,
 ) -> list[str]:
     """The lines of ``--dry-run``: what ``train`` would do with these settings, and what it would cost."""
     device = torch.device(device)
+    store = open_features(store_path)
+    check_task(store, task)
     earlier = _earlier(Path(config.out))
-    plan = plan_train(open_features(store_path), settle(config, device, earlier.training if earlier else {}))
+    plan = plan_train(store, settle(config, device, earlier.training if earlier else {}))
     memory = plan_memory(plan, device, memory_budget)
     flops = GPU_FLOPS if device.type == "cuda" else CPU_FLOPS * torch.get_num_threads()
     free_bytes = Location.parse(config.out).free_bytes()
@@ -170,7 +182,7 @@ def _run_epochs(
     with progress("training", plan.max_steps, "steps", info.epochs[-1].steps if info.epochs else 0) as bar:
         bar.status("reading the validation pixels")
         source = pixel_source(store, plan, memory, learner.device)
-        truth, features = _read_validation(source, plan, drawable(store))
+        validation = read_validation(source, store, plan)
         while not is_finished(info.epochs, plan):
             epoch, done = len(info.epochs), info.epochs[-1].steps if info.epochs else 0
             final = is_stopped(info.epochs, plan.config)
@@ -180,14 +192,14 @@ def _run_epochs(
             shares = rate_shares(*_falling(plan, info.epochs, num_steps, final), num_steps)
             batches = zip(sampler.epoch(epoch), shares, strict=False)
             loss = _run_epoch(learner, islice(batches, num_steps), epoch, bar)
-            miou = None if truth is None or final else _validate(learner.ensemble, features, truth)
-            metrics = EpochMetrics(epoch, done + num_steps, loss, miou, final)
+            quality = validation.measure(learner.ensemble) if validation and not final else Quality()
+            metrics = EpochMetrics(epoch, done + num_steps, loss, final=final, **vars(quality))
             best = best_epoch((*info.epochs, metrics))
             info = with_epoch(info, metrics, best)
             if final or best == epoch:
                 learner.remember_best()
             save_state(folder, TrainingState(info, learner.tensors()))
-            bar.status(f"epoch {epoch}: loss {loss:.4f}" + ("" if miou is None else f", mIoU {miou:.4f}"))
+            bar.status(f"epoch {epoch}: loss {loss:.4f}{quality.text()}")
     return info
 
 
@@ -221,31 +233,14 @@ def _run_epoch(learner: Learner, batches: Iterable[tuple[Batch, float]], epoch: 
     return loss
 
 
-def _read_validation(
-    store: SampledStore, plan: TrainPlan, wanted: np.ndarray
-) -> tuple[Tensor | None, Tensor]:
-    """Labels [P] and float16 features [P, C] of the fixed held-out pixels; read once, and kept.
-
-    ``wanted`` (K,) bool: the classes that count.
-    """
-    if not plan.split.held_out:
-        return None, torch.empty(0, plan.channels)
-    masks = store.read_masks(plan.split.held_out)  # [m, H, W]
-    chosen = choose_validation(
-        masks, plan.split.held_out, wanted, plan.config.validation_pixels, plan.config.seed
-    )
-    features = store.pixels(chosen.images, chosen.rows, chosen.columns)
-    return torch.from_numpy(chosen.labels), torch.as_tensor(features)
-
-
-def _validate(ensemble: InterpreterEnsemble, features: Tensor, truth: Tensor) -> float:
-    labels, _ = label_pixels(ensemble.eval(), features, chunk_pixels=LABELLING_CHUNK)
-    return mean_iou(confusion(truth, labels.cpu(), ensemble.num_classes))
-
-
 def _prepare_folder(folder: Path, info: InterpreterInfo, overwrite: bool) -> str:
     """``absent``, ``unfinished`` or ``finished``, these two with the same settings. Raises UsageError."""
     state = folder_state(folder)
+    if is_released(folder):
+        raise UsageError(
+            f"{folder}: holds members of a release (model_0.pth ...), which `dgan synthesize` takes as they "
+            "are; choose another --out to train your own"
+        )
     if state == "foreign":
         raise UsageError(f"{folder}: exists and is no interpreter folder; choose another --out, or empty it")
     if overwrite and state != "absent":

@@ -1,0 +1,131 @@
+"""``dgan demo --task keypoints``: the three stages on the embedded generator, and how near the keypoints are.
+
+The renderer says exactly where the keypoints of any latent lie, so the result is measured on fresh latents.
+It calls the stages as the command line does; each knows nothing of the demo.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy as np
+import torch
+from PIL import Image, ImageDraw
+
+import fstore
+from fstore.display import human_bytes, human_duration
+from pipeline import demo, resources
+from pipeline.demo.run import PICTURE_COLUMNS, Stopwatch, demo_config, prepare_folder
+from pipeline.interpreter_info import KEYPOINTS
+from pipeline.keypoints import pck
+from pipeline.settings import Config
+from pipeline.stages import extract, synthesize, train
+
+STEPS = 4000  # of training: a minute on one core, and the error falls hardly any further
+PARTS = (0.15, 0.10, 0.05)  # of the larger image side
+SCALE = 4
+
+
+@dataclass(frozen=True)
+class Nearness:
+    """PCK against exact keypoints, by the part of the image's side: of all images, and of the kept ones; by
+    keypoint at the smallest part; and the median distance in pixels.
+    """
+
+    everything: dict[float, float]
+    kept: dict[float, float]
+    per_keypoint: dict[str, float]
+    median_pixels: float
+
+
+def run_keypoint_demo(out: Path, num: int, device: torch.device, say: Callable[[str], None]) -> Nearness:
+    """Run the pipeline into ``out`` and print a table of what it took and reached. Returns the nearness.
+
+    ``num`` fresh latents are annotated. Raises UsageError where ``out`` holds something else than an earlier
+    demo.
+    """
+    config = _config(out, num)
+    timed = Stopwatch(say)
+    job = extract.prepare(config)
+    prepare_folder(out)
+    timed("extract-features", lambda: say(extract.extract(job, device, say=say)))
+    timed("train", lambda: train.train(config.features.store, config.train, device=device, report=say))
+    timed("synthesize", lambda: say(synthesize.synthesize(synthesize.prepare(config), device)))
+    nearness = measure(config.synthesize.store)
+    picture = out / "keypoints.png"
+    write_picture(config.synthesize.store, picture)
+    _report(config, timed.seconds, nearness, picture)
+    return nearness
+
+
+def _config(out: Path, num: int) -> Config:
+    config = demo_config(out, num)
+    return replace(
+        config,
+        annotations=replace(config.annotations, task=KEYPOINTS),
+        features=replace(config.features, layout="pyramid"),
+        train=replace(config.train, steps=STEPS),
+    )
+
+
+def measure(store: str) -> Nearness:
+    """Compare a demo dataset's keypoints with the exact ones of its latents."""
+    dataset = fstore.open(store)
+    assert isinstance(dataset, fstore.Dataset) and dataset.meta.keypoints is not None
+    found = dataset.keypoints.compute()  # [n, K, 3]
+    exact = demo.exact_keypoints(dataset.latents.compute())
+    truth = np.concatenate([exact, np.ones((*exact.shape[:2], 1), np.float32)], axis=2)
+    side, kept, last = max(dataset.meta.shape), dataset.kept, PARTS[-1]
+    return Nearness(
+        {part: pck(found, truth, part, side) for part in PARTS},
+        {part: pck(found[kept], truth[kept], part, side) for part in PARTS},
+        {
+            name: pck(found[:, k : k + 1], truth[:, k : k + 1], last, side)
+            for k, name in enumerate(dataset.meta.keypoints.names)
+        },
+        float(np.median(np.linalg.norm(found[..., :2] - exact, axis=2))),
+    )
+
+
+def write_picture(store: str, path: Path) -> None:
+    """A PNG of the most certain and the least certain images: a row with keypoints, a row of heat maps."""
+    dataset = fstore.open(store)
+    assert isinstance(dataset, fstore.Dataset)
+    order = np.argsort(dataset.uncertainty, kind="stable")
+    half = PICTURE_COLUMNS // 2
+    chosen = np.concatenate([order[: PICTURE_COLUMNS - half], order[-half:]])
+    heat = dataset.heatmaps.compute()[chosen].astype(np.float32).max(axis=3).clip(0, 1)  # [n, H, W]
+    grey = np.repeat((heat * 255).astype(np.uint8)[..., None], 3, axis=3)
+    rows = [np.concatenate(list(part), axis=1) for part in (dataset.images.compute()[chosen], grey)]
+    picture = Image.fromarray(np.concatenate(rows, axis=0))
+    size = picture.width * SCALE, picture.height * SCALE
+    picture = picture.resize(size, Image.Resampling.NEAREST)
+    draw = ImageDraw.Draw(picture)
+    for column, points in enumerate(dataset.keypoints.compute()[chosen]):
+        left = column * dataset.meta.shape[1]
+        for x, y, _ in points.tolist():
+            cx, cy, radius = (left + x) * SCALE, y * SCALE, SCALE
+            draw.ellipse((cx - radius, cy - radius, cx + radius, cy + radius), outline="white", fill="red")
+    picture.save(path)
+
+
+def _report(config: Config, seconds: dict[str, float], nearness: Nearness, picture: Path) -> None:
+    from rich.console import Console
+    from rich.table import Table
+
+    table = Table(title="dgan demo, keypoints", show_header=False)
+    for name, value in seconds.items():
+        table.add_row(f"time, {name}", human_duration(value))
+    table.add_row("time, all", human_duration(sum(seconds.values())))
+    table.add_row("peak memory", human_bytes(resources.peak_host_bytes()))
+    for part in PARTS:
+        share = f"{nearness.everything[part]:.4f}, kept {nearness.kept[part]:.4f}"
+        table.add_row(f"PCK@{part * 100:.0f} against exact keypoints, all {config.synthesize.num}", share)
+    table.add_row("median distance", f"{nearness.median_pixels:.2f} pixels of 64")
+    worst = min(nearness.per_keypoint, key=lambda name: nearness.per_keypoint[name])
+    table.add_row(f"worst keypoint at {PARTS[-1] * 100:.0f}%", f"{worst} {nearness.per_keypoint[worst]:.4f}")
+    table.add_row("picture (keypoints, heat maps)", str(picture))
+    Console(file=sys.stdout, width=100).print(table)

@@ -64,6 +64,7 @@ def load_config(path: str | os.PathLike[str] | None = None) -> Config:
     """Read ``path``, else ``./dgan.toml``, else the embedded demo configuration.
 
     Relative paths in a file resolve against its folder, those of the embedded one against the current folder.
+    A file ``*.json`` is a released experiment; `pipeline.experiments` says how it is read.
     Raises UsageError, one line, naming file and key, for what cannot be read, is unknown or out of range.
     """
     if path is None and not os.path.lexists(DEFAULT_FILE):
@@ -72,12 +73,20 @@ def load_config(path: str | os.PathLike[str] | None = None) -> Config:
     try:
         text = location.read_text(encoding="utf-8")
     except UnicodeDecodeError as error:
-        raise UsageError(f"{location}: byte {error.start} is not UTF-8; expected a TOML file") from error
+        raise UsageError(
+            f"{location}: byte {error.start} is not UTF-8; expected a TOML file, or a JSON experiment"
+        ) from error
     except (OSError, ValueError) as error:
         reason = getattr(error, "strerror", None) or "bad path"
         raise UsageError(
             f"{location}: cannot be read as a configuration ({reason}); give --config FILE"
         ) from error
+    if location.suffix.lower() == ".json":
+        from pipeline.experiments import parse_experiment
+
+        config = parse_experiment(text, location)
+        _check_together(config, config.source)
+        return config
     return _parse_toml(text, str(location), folder=location.parent)
 
 
@@ -135,6 +144,8 @@ def _toml_keys(section: Any) -> list[str]:
 def _toml_value(value: Any) -> str:
     if isinstance(value, tuple):
         return "[" + ", ".join(_toml_value(part) for part in value) + "]"
+    if isinstance(value, bool):
+        return "true" if value else "false"
     if isinstance(value, (str, Path)):
         escaped = (f"\\u{ord(c):04x}" if c in '"\\\x7f' or ord(c) < 32 else c for c in str(value))
         return f'"{"".join(escaped)}"'

@@ -130,6 +130,36 @@ def _keep_text(value: Any) -> str:
     return value.strip() if isinstance(value, str) else repr(float(value))
 
 
+def parse_seeds(value: str) -> tuple[int, ...]:
+    """Seeds from ``"0-15"`` or ``"3,7,20-29"``, in the order written. Raises ValueError for anything else."""
+    seeds: list[int] = []
+    for part in value.split(","):
+        match = re.fullmatch(r"([0-9]{1,10})(?:-([0-9]{1,10}))?", part.strip())
+        _require(match is not None)
+        first, last = int(match[1]), int(match[2] or match[1])  # type: ignore[index]
+        _require(first <= last < 2**32 and len(seeds) + last - first < 2**20)  # RandomState takes 32 bits
+        seeds += range(first, last + 1)
+    return tuple(seeds)
+
+
+def _seeds_text(value: Any) -> str:
+    text = str(value) if isinstance(value, int) and not isinstance(value, bool) else value
+    _require(isinstance(text, str))
+    parse_seeds(text)
+    return str(text).strip()
+
+
+def _layers_text(value: Any) -> str:
+    """One text of the parts, from a text or a TOML list; a generator says what they name."""
+    parts = value.split(",") if isinstance(value, str) else value
+    _require(isinstance(parts, list) and len(parts) > 0)
+    texts = [
+        str(part).strip() for part in parts if isinstance(part, (str, int)) and not isinstance(part, bool)
+    ]
+    _require(len(texts) == len(parts) and all(texts))
+    return ",".join(texts)
+
+
 def _cache_text(value: Any) -> str:
     _require(isinstance(value, str))
     text = value.strip().lower()
@@ -157,4 +187,6 @@ TILE = Rule("a multiple of 8", lambda value: value if POSITIVE.parse(value) % 8 
 NAME = Rule("a name", _text)
 COLOR = Rule('a colour "#rrggbb"', _color)
 CACHE = Rule('a size such as "4GB", or "none"', _cache_text)
+SEEDS = Rule('seeds such as "0-15" or "3,7,20-29"', _seeds_text)
+LAYERS = Rule('layers by name, number or slice, such as "b8_out,3,4:-2"', _layers_text)
 BOOLEAN = Rule("true or false", _boolean)

@@ -17,10 +17,12 @@ from pipeline.rules import (
     CROP_ROWS,
     HIDDEN,
     KEEP,
+    LAYERS,
     NAME,
     PATH,
     POSITIVE,
     RENDER_BATCH,
+    SEEDS,
     STORE,
     TILE,
     Rule,
@@ -35,6 +37,11 @@ LAYOUTS = ("dense", "pyramid")
 SCORES = ("top10", "mean", "sum")
 SMALL_CLASSES = ("background", "ignore")
 PRECISIONS = ("auto", "float32", "bfloat16")
+UPSAMPLE_MODES = ("bilinear", "nearest")
+IMAGE_ZERO = ("auto", "latent", "mean", "skip")
+ANNOTATION_FORMATS = ("auto", "masks", "color", "binary", "labelme", "coco")
+OVERLAPS = ("later", "earlier")
+TASKS = ("segmentation", "keypoints")
 
 
 def key(default: Any, rule: Rule, flag: str | None = None) -> Any:
@@ -50,6 +57,7 @@ class GeneratorConfig:
     truncation_layers: int | None = key(None, integer(0))  # None: the generator's own default
     noise: str = key("const", choice(*NOISE_MODES))
     noise_seed: int = key(0, ANY_SEED)
+    class_label: int | None = key(None, integer(0))  # of a conditional generator, which needs one
 
 
 @dataclass(frozen=True)
@@ -58,6 +66,10 @@ class LatentsConfig:
     space: str | None = key(
         None, choice(*LATENT_SPACES), flag="--latent-space"
     )  # None: from the array's shape
+    seeds: str | None = key(None, SEEDS)  # instead of a file: "0-15", "3,7,20-29"
+    image_zero: str = key("auto", choice(*IMAGE_ZERO))  # which latent image 0 is; see pipeline.pairing
+    annotated_only: bool = key(False, BOOLEAN)  # leave out latents without an annotation
+    max_images: int | None = key(None, POSITIVE)  # use the first so many latents
 
 
 @dataclass(frozen=True)
@@ -70,7 +82,15 @@ class ClassConfig:
 
 @dataclass(frozen=True)
 class AnnotationsConfig:
-    folder: Path | None = key(None, PATH, flag="--annotations")
+    folder: Path | None = key(None, PATH, flag="--annotations")  # or a COCO file
+    format: str = key("auto", choice(*ANNOTATION_FORMATS), flag="--annotation-format")
+    label_map: Path | None = key(None, PATH)
+    classes_file: Path | None = key(None, PATH)  # a TOML file with the [[classes]] tables
+    overlap: str = key("later", choice(*OVERLAPS))  # of two shapes on one pixel, which wins
+    images: Path | None = key(None, PATH)  # the annotated pictures; None: looked for beside the masks
+    check: bool = key(True, BOOLEAN)  # compare them with what the generator renders
+    task: str = key("segmentation", choice(*TASKS))
+    sigma: float | None = key(None, number("a number > 0", lambda sigma: sigma > 0))  # of keypoints, pixels
     min_pixels: int = key(30, integer(0))  # the released rule, counted at the feature resolution
     small_classes: str = key("background", choice(*SMALL_CLASSES))
     ignore: int | None = key(None, integer(0, 65535))
@@ -83,6 +103,9 @@ class FeaturesConfig:
     resolution: int | None = key(None, POSITIVE)  # pixels a side, before the crop; None: the generator's
     crop_rows: tuple[int, int] | None = key(None, CROP_ROWS)  # [a, b) of the grid's rows; None: all
     layout: str = key("dense", choice(*LAYOUTS))
+    layers: str | None = key(None, LAYERS)  # names, numbers, slices: "b8_out,3,4:-2"; None: all
+    upsample: str = key("bilinear", choice(*UPSAMPLE_MODES))
+    channels: int | None = key(None, POSITIVE)  # what all layers have together, to be checked; None: not
     store: str = key("features.zarr", STORE)
     render_batch: int = key(1, POSITIVE)
 
@@ -92,9 +115,9 @@ class TrainConfig:
     members: int = key(10, POSITIVE)
     steps: int | None = key(None, POSITIVE)
     batch_size: int = key(64, integer(2))  # a batch norm needs two samples
-    balance: float = key(
-        1.0, number("a number from 0 (balanced) to 1 (natural)", lambda alpha: 0 <= alpha <= 1)
-    )
+    balance: float | None = key(
+        None, number("a number from 0 (balanced) to 1 (natural)", lambda alpha: 0 <= alpha <= 1)
+    )  # None: 1, and 0.5 of keypoints, which cover few pixels
     seed: int = key(0, ANY_SEED)
     out: Path = key(Path("interpreter"), PATH)
     learning_rate: float = key(1e-3, number("a number > 0", lambda rate: rate > 0))
@@ -111,6 +134,7 @@ class TrainConfig:
     buffer_mb: int | None = key(None, POSITIVE)  # shuffle buffer, in MiB; None: 512, or what a budget leaves
     precision: str = key("auto", choice(*PRECISIONS))  # of the first layer's products
     cache: str | None = key(None, CACHE)  # a size, or "none"; None: by itself
+    sigma: float | None = key(None, number("a number > 0", lambda sigma: sigma > 0))  # None: the store's
 
 
 @dataclass(frozen=True)
@@ -130,8 +154,8 @@ class SynthesizeConfig:
 class Config:
     """All settings of a run. `load_config` and `with_overrides` check the values; the constructors do not.
 
-    ``source`` says where the settings come from, for people. ``demo``: checkpoint, latents and annotations
-    that are not set come from `pipeline.demo`.
+    ``source`` says where the settings come from, for people, and ``notes`` what they should know of it, in
+    one line each. ``demo``: checkpoint, latents and annotations that are not set come from `pipeline.demo`.
     """
 
     generator: GeneratorConfig = GeneratorConfig()
@@ -142,6 +166,7 @@ class Config:
     synthesize: SynthesizeConfig = SynthesizeConfig()
     demo: bool = key(False, BOOLEAN)
     source: str = field(default="defaults", compare=False)
+    notes: tuple[str, ...] = field(default=(), compare=False)
 
 
 SECTIONS: dict[str, type] = {

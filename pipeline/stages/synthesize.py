@@ -22,16 +22,17 @@ from fstore.display import human_bytes, human_duration
 from fstore.location import Location
 from pipeline import resources
 from pipeline.background import BackgroundCalls
-from pipeline.checkpoints import LoadedGenerator, load_generator
+from pipeline.checkpoints import LoadedGenerator
 from pipeline.errors import RunError, UsageError
-from pipeline.interpreter_files import Interpreter, load_interpreter
+from pipeline.interpreter_files import Interpreter
+from pipeline.interpreter_info import InterpreterInfo
 from pipeline.labelled_images import SAMPLED_SPACE, LabelledBatch, LabelledImages
 from pipeline.labelling import keep_mask
 from pipeline.progress import progress
 from pipeline.record import created_record
 from pipeline.rendering import RenderSettings
 from pipeline.rules import parse_keep
-from pipeline.settings import Config, SynthesizeConfig
+from pipeline.settings import TASKS, Config, SynthesizeConfig
 from pipeline.synthesis_plan import (
     SynthesizeJob,
     choose_precision,
@@ -40,73 +41,31 @@ from pipeline.synthesis_plan import (
     plan_memory,
     recorded_precision,
 )
+from pipeline.trained import load_trained
 
 
-def prepare(config: Config, *, force: bool = False) -> SynthesizeJob:
+def prepare(config: Config, *, force: bool = False, task: str | None = None) -> SynthesizeJob:
     """Read the interpreter and the checkpoint that it was trained on.
 
-    Raises UsageError, one line, where either cannot be used, or the checkpoint is another one and ``force``
-    is not set.
+    Raises UsageError, one line, where either cannot be used, the interpreter has learnt another ``task``
+    (None: any), or the checkpoint is another one and ``force`` is not set.
     """
-    interpreter = load_interpreter(config.synthesize.interpreter)
-    info = interpreter.info
-    path = _checkpoint_path(config, interpreter)
-    loaded = load_generator(path)
-    if loaded.sha256 != info.generator.get("sha256") and not force:
-        raise UsageError(
-            f"{path}: sha256 is {loaded.sha256[:12]}..., the interpreter {config.synthesize.interpreter} was "
-            "trained on "
-            f"{info.generator.get('checkpoint')} with {str(info.generator.get('sha256'))[:12]}...; pass that "
-            "checkpoint, "
-            "or --force to label with this one all the same"
-        )
-    _check_layers(loaded, interpreter)
-    average = interpreter.average_latent
-    entries = loaded.generator.latent_size
-    if average is None or average.shape[-1] != entries:
-        found = "none" if average is None else f"one of shape {average.shape}"
-        raise UsageError(
-            f"{config.synthesize.interpreter}: its average latent is {found}, expected {entries} entries as "
-            f"{path} has; train again on a store of this checkpoint"
-        )
+    trained = load_trained(config, force=force)
+    loaded, interpreter, info = trained.loaded, trained.interpreter, trained.interpreter.info
+    _check_task(config, info, task)
     settings = RenderSettings.from_record(info.generator, info.grid, info.crop_rows)
     meta = _meta(config.synthesize, loaded, interpreter)
-    return SynthesizeJob(loaded, interpreter, average, settings, meta, config.synthesize)
+    average = trained.average_latent
+    return SynthesizeJob(loaded, interpreter, average, settings, meta, config.synthesize, trained.notes)
 
 
-def _checkpoint_path(config: Config, interpreter: Interpreter) -> Path:
-    """The checkpoint that is given; else the demo's, where the interpreter is the demo's; else one of the
-    recorded name here.
-    """
-    from pipeline import demo
-    from pipeline.checkpoints import file_sha256
-
-    if config.generator.checkpoint is not None:
-        return config.generator.checkpoint
-    record = interpreter.info.generator
-    if record.get("sha256") == file_sha256(demo.checkpoint_path()):
-        return demo.checkpoint_path()
-    here = Path(str(record.get("checkpoint", ""))).name
-    if here and Path(here).is_file():
-        return Path(here)
-    raise UsageError(
-        f"no checkpoint is given and {here!r}, which the interpreter was trained on, is not in this folder; "
-        "pass --checkpoint FILE"
-    )
-
-
-def _check_layers(loaded: LoadedGenerator, interpreter: Interpreter) -> None:
-    info = interpreter.info
-    found = fmt.build_layers(
-        [(la.name, la.resolution, la.channels) for la in loaded.generator.layers], info.grid
-    )
-    if found != info.layers:
-        width = sum(layer.channels for layer in found)
+def _check_task(config: Config, info: InterpreterInfo, task: str | None) -> None:
+    if task is not None and task not in TASKS:
+        raise UsageError(f"--task is {task!r}; expected {' or '.join(TASKS)}")
+    if task not in (None, info.task):
         raise UsageError(
-            f"{loaded.path}: its {len(found)} feature layers ({width} channels) are not those of the "
-            "interpreter "
-            f"({len(info.layers)} layers, {info.channels} channels); pass the checkpoint that it was trained "
-            "on"
+            f"{config.synthesize.interpreter}: has learnt {info.task}, --task is {task}; leave it out, or "
+            "pass another --interpreter"
         )
 
 
@@ -122,7 +81,7 @@ def _meta(config: SynthesizeConfig, loaded: LoadedGenerator, interpreter: Interp
     return fmt.DatasetMeta(
         shape=(info.crop_rows[1] - info.crop_rows[0], info.grid[1]),
         classes=info.classes,
-        latent_size=loaded.generator.latent_size,
+        latent_size=loaded.generator.z_size,
         ignore=info.ignore,
         score=config.score,
         seed=config.seed,
@@ -133,6 +92,7 @@ def _meta(config: SynthesizeConfig, loaded: LoadedGenerator, interpreter: Interp
         },
         generator=generator,
         created=created_record(),
+        keypoints=info.keypoints,
     )
 
 
@@ -140,7 +100,7 @@ def plan_lines(
     job: SynthesizeJob, device: torch.device, memory_budget: int | None = None, *, overwrite: bool = False
 ) -> list[str]:
     """What the run makes and costs, a line each; renders and labels one batch to estimate the time."""
-    notes: list[str] = []
+    notes = list(job.notes)
     memory = plan_memory(job, device, memory_budget)
     job = choose_precision(job, device, notes.append, tile_rows=memory.tile_rows, overwrite=overwrite)
     config, meta = job.config, job.meta
@@ -153,11 +113,13 @@ def plan_lines(
     seconds = (time.perf_counter() - start) / config.render_batch * config.num
     device_bytes = resources.render_bytes(job.loaded.generator, config.render_batch)
     device_bytes += label_bytes(job, config.tile)
+    info = job.interpreter.info
+    learnt, made = ("classes", "labels") if info.keypoints is None else ("keypoints", "heat maps, keypoints")
     return [
-        f"interpreter  {config.interpreter}: {job.interpreter.info.members} members, {len(meta.classes)} "
-        f"classes, {meta.interpreter['precision']} products",
+        f"interpreter  {config.interpreter}: {info.members} members, {info.num_outputs} {learnt}, "
+        f"{meta.interpreter['precision']} products",
         f"checkpoint   {job.loaded.path}",
-        f"images       {config.num} of ({meta.shape[0]}, {meta.shape[1]}, 3) uint8, with labels and "
+        f"images       {config.num} of ({meta.shape[0]}, {meta.shape[1]}, 3) uint8, with {made} and "
         "divergence",
         f"store        {location}: {human_bytes(resources.dataset_bytes(meta, config.num))} raw, about as "
         "much on disk",
@@ -184,6 +146,8 @@ def synthesize(
         RunError: the disk cannot hold it. MismatchError: the store was begun with other settings. StoreError:
         it is longer. UsageError: the memory budget is too small.
     """
+    for note in job.notes:
+        say(note)
     config = job.config
     memory = plan_memory(job, device, memory_budget)
     location = Location.parse(config.store)

@@ -204,14 +204,14 @@ BAD_INPUT = [
     pytest.param(
         lambda: cut(Path("in/checkpoint.pt")),
         [],
-        "in/checkpoint.pt: the file is truncated",
+        "in/checkpoint.pt: cannot be read (its zip archive is truncated",
         id="checkpoint-truncated",
     ),
     pytest.param(replace_latents(np.zeros((4, 9))), [], "in/latents.npy", id="latents-of-another-size"),
     pytest.param(replace_latents(np.full_like(GOOD, np.nan)), [], "row 0", id="latents-nan"),
-    pytest.param(replace_latents(GOOD[:3]), [], "image_mask3.npy", id="mask-surplus"),
+    pytest.param(replace_latents(GOOD[:2]), [], "image_mask3.npy", id="mask-surplus"),
     pytest.param(lambda: Path("in/masks/image_mask1.npy").unlink(), [], "1", id="mask-missing"),
-    pytest.param(lambda: shift_masks(), [], "1", id="masks-numbered-from-1"),
+    pytest.param(lambda: shift_masks(), [], "numbered from 2 to 5", id="masks-numbered-from-2"),
     pytest.param(
         replace_mask(np.zeros((32, 20), np.uint8)), [], "image_mask2.npy", id="mask-of-another-aspect"
     ),
@@ -241,7 +241,7 @@ def cut(path: Path) -> None:
 
 def shift_masks() -> None:
     for image in reversed(range(4)):
-        Path(f"in/masks/image_mask{image}.npy").rename(f"in/masks/image_mask{image + 1}.npy")
+        Path(f"in/masks/image_mask{image}.npy").rename(f"in/masks/image_mask{image + 2}.npy")
 
 
 @pytest.mark.parametrize(("spoil", "flags", "says"), BAD_INPUT)

@@ -1,0 +1,98 @@
+"""What several commands share: options, and how they load a configuration, choose a device and speak."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from pipeline.commands.errors import Function
+from pipeline.errors import UsageError
+
+if TYPE_CHECKING:
+    import torch
+
+    from pipeline.settings import Config
+
+BUILT_IN = "built-in defaults"
+DEBUG = click.option("--debug", is_flag=True, help="Show the traceback of an error.")
+CONFIG = click.option(
+    "--config",
+    "config_file",
+    type=click.Path(path_type=Path),
+    help="TOML file, or a .json experiment of DatasetGAN or EditGAN; default ./dgan.toml, else the embedded "
+    "demo configuration.",
+)
+OVERWRITE = click.option("--overwrite", is_flag=True, help="Delete what is there and start anew.")
+DRY_RUN = click.option("--dry-run", is_flag=True, help="Print the plan and what it costs, and do nothing.")
+DEVICE = click.option("--device", default="auto", show_default=True, help="auto, cpu, cuda or cuda:i.")
+THREADS = click.option("--threads", type=click.IntRange(min=1), help="CPU threads of torch.")
+
+
+class ByteSize(click.ParamType):
+    """A number of bytes, written as ``4GB`` or ``512MiB``."""
+
+    name = "size"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> int:
+        from pipeline.sizes import parse_bytes
+
+        if isinstance(value, int):
+            return value
+        try:
+            return parse_bytes(value, param.opts[0] if param else "the size")
+        except UsageError as error:
+            raise click.UsageError(str(error), ctx) from None
+
+
+BYTES = ByteSize()
+MEMORY_BUDGET = click.option(
+    "--memory-budget",
+    type=BYTES,
+    metavar="SIZE",
+    help="Most host memory of the process, as 8GB; buffers follow from it.",
+)
+
+
+def stage_options(command: Function) -> Function:
+    """The options that every stage has."""
+    for option in (DEBUG, DRY_RUN, OVERWRITE, MEMORY_BUDGET, THREADS, DEVICE, CONFIG):
+        command = option(command)
+    return command
+
+
+def load_run_config(config_file: Path | None, checkpoint: Path | None) -> Config:
+    """The configuration, named as the command starts. A checkpoint on the command line takes the demo out of
+    the demo.
+    """
+    from pipeline.config import DEMO_SOURCE, Config, load_config
+
+    config = load_config(config_file)
+    if checkpoint is not None and config.source == DEMO_SOURCE:
+        config = Config(source=BUILT_IN)
+    is_file = config.source not in (DEMO_SOURCE, BUILT_IN)
+    note(f"using {config.source}" if is_file else f"using the {config.source}")
+    for line in config.notes:
+        note(line)
+    return config
+
+
+def target_device(name: str, threads: int | None) -> torch.device:
+    from pipeline.device import select_device, set_threads
+
+    set_threads(threads)
+    return select_device(name)
+
+
+def take(flags: dict[str, Any], names: tuple[str, ...]) -> dict[str, Any]:
+    return {name: flags.pop(name) for name in names}
+
+
+def note(line: str) -> None:
+    click.echo(line, err=True)
+
+
+def echo_lines(lines: list[str]) -> None:
+    for line in lines:
+        click.echo(line)

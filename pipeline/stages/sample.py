@@ -1,0 +1,263 @@
+"""``dgan sample``: images to annotate, with everything that makes ``dgan extract-features`` the next command.
+
+It reads what there is, renders what ``pipeline.sampling.choice`` chooses, and has
+``pipeline.sampling.project`` put it in place. It knows neither feature stores nor annotations.
+"""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from PIL import Image
+
+from fstore.display import human_duration
+from pipeline.annotation_files.class_list import configured_classes
+from pipeline.checkpoints import file_sha256, load_generator
+from pipeline.demo import checkpoint_path as demo_checkpoint
+from pipeline.errors import UsageError
+from pipeline.interpreter_files import load_interpreter
+from pipeline.latents import array_sha256, seeded_latents
+from pipeline.progress import progress
+from pipeline.record import created_record
+from pipeline.released_members import is_released
+from pipeline.render_inputs import average_latent, generator_record, render_settings
+from pipeline.rendering import Renderer, RenderSettings
+from pipeline.sampling import project as project
+from pipeline.sampling.choice import SampleJob, SampleOptions, choose, scored_images
+from pipeline.sampling.contact_sheet import contact_sheet, thumbnail
+from pipeline.settings import AnnotationsConfig, ClassConfig, Config
+from pipeline.trained import Trained, load_trained
+
+MAX_SHEET_IMAGES = 1000
+
+
+def as_trained(config: Config) -> Config:
+    """The configuration with the rendering that the interpreter it names was trained on, but for its average
+    latent, and with its task and classes. A release's members say of none.
+
+    Raises UsageError where there is no interpreter.
+    """
+    if is_released(config.synthesize.interpreter):
+        return config
+    info = load_interpreter(config.synthesize.interpreter).info
+    settings = RenderSettings.from_record(info.generator, info.grid, info.crop_rows)
+    label = info.generator.get("class_label")
+    demo = config.demo and info.generator.get("sha256") == file_sha256(demo_checkpoint())
+    annotations = AnnotationsConfig() if config.demo and not demo else config.annotations
+    keypoints = info.keypoints
+    classes = () if keypoints else tuple(ClassConfig(c.name, c.color) for c in info.classes)
+    sigma = keypoints.sigma if keypoints else None
+    return replace(
+        config,
+        demo=demo,
+        annotations=replace(annotations, classes=classes, num_classes=None, task=info.task, sigma=sigma),
+        generator=replace(
+            config.generator,
+            truncation=settings.truncation,
+            truncation_layers=settings.truncation_layers,
+            noise=settings.noise,
+            noise_seed=settings.noise_seed,
+            class_label=label if isinstance(label, int) else None,
+        ),
+        features=replace(config.features, resolution=info.grid[0], crop_rows=info.crop_rows),
+    )
+
+
+def prepare(config: Config, options: SampleOptions) -> SampleJob:
+    """Read checkpoint, average latent, interpreter and the project that is there.
+
+    Raises UsageError, one line, for any that does not fit, and where files are in the way.
+    """
+    trained = load_trained(config) if options.uncertain else None
+    label = config.generator.class_label
+    loaded = load_generator(_checkpoint(config), class_label=label) if trained is None else trained.loaded
+    if trained is not None and config.generator.checkpoint is None and not config.demo:
+        config = replace(config, generator=replace(config.generator, checkpoint=loaded.path))
+    settings = render_settings(config, loaded)
+    if trained is not None:
+        _check_shape(settings, trained, config)
+    if trained is not None and config.generator.average_latent is None:
+        average, origin = trained.average_latent, "the interpreter's"
+    else:
+        average, origin = average_latent(config, loaded, settings)
+    record = generator_record(config, loaded, settings, latent_space="z", average=origin)
+    rendering = {
+        **{key: value for key, value in record.items() if key not in ("checkpoint", "average_latent")},
+        "average_latent_sha256": array_sha256(average.reshape(-1, average.shape[-1])),  # not where it is from
+        "grid": list(settings.grid),
+        "crop_rows": list(settings.crop_rows),
+    }
+    present = _present(options, rendering)
+    job = SampleJob(loaded, config, options, settings, average, rendering, trained, present)
+    if job.pool_size < options.num:
+        raise UsageError(f"--pool is {options.pool}; expected at least --num, {options.num}")
+    return job
+
+
+def _checkpoint(config: Config) -> Path:
+    if config.generator.checkpoint is not None:
+        return config.generator.checkpoint
+    if not config.demo:
+        raise UsageError(
+            "no checkpoint is given; pass --checkpoint FILE, or set [generator] checkpoint in the "
+            "configuration"
+        )
+    return demo_checkpoint()
+
+
+def _check_shape(settings: RenderSettings, trained: Trained, config: Config) -> None:
+    info = trained.interpreter.info
+    if (settings.grid, settings.crop_rows) != (info.grid, info.crop_rows):
+        raise UsageError(
+            f"{config.synthesize.interpreter}: was trained on a grid of {info.grid[0]} pixels, rows "
+            f"{info.crop_rows}; this run has {settings.grid[0]}, rows {settings.crop_rows}: leave out "
+            "--resolution and --crop-rows"
+        )
+
+
+def _present(options: SampleOptions, rendering: dict[str, Any]) -> tuple[tuple[int, int], ...]:
+    found = project.read_project(options.out)
+    if options.add:
+        if found is None:
+            raise UsageError(
+                f"{options.out}: holds no images to --add to; leave --add out, or name another --out"
+            )
+        for key, was, now in project.differences(found.rendering, rendering):
+            raise UsageError(
+                f"{options.out}: its images were made with {key} = {was!r}, this run has {now!r}; --add "
+                "takes the same settings: leave the flag out"
+            )
+        return found.latents
+    if found is not None and options.overwrite:
+        project.check_replaceable(
+            options.out, found, found.latents, rendering
+        )  # the latents are not known yet
+    elif found is not None:
+        raise UsageError(
+            f"{options.out}: holds {len(found.latents)} images already; --add more to them, --overwrite "
+            "them, or choose another --out"
+        )
+    return ()
+
+
+def plan_lines(job: SampleJob, device: torch.device) -> list[str]:
+    """What the run makes and costs, a line each; renders, and labels, one image to estimate the time."""
+    options, settings = job.options, job.settings
+    height, width = settings.crop_rows[1] - settings.crop_rows[0], settings.grid[1]
+    renderer = _renderer(job, device)
+    start = time.perf_counter()
+    renderer.render(seeded_latents(options.seed, [0], job.loaded.generator.z_size), "z", [0])
+    seconds = (len(job.present) + options.num) * (time.perf_counter() - start)
+    if job.trained is not None:
+        source = scored_images(job, renderer, job.trained)
+        start = time.perf_counter()
+        source.batch([0], 1).host_arrays()
+        seconds += job.pool_size * (time.perf_counter() - start)
+    return [
+        f"checkpoint   {job.loaded.path} ({job.loaded.generator.architecture}, "
+        f"{job.loaded.generator.resolution} px)",
+        f"images       {options.num} of {height} x {width}, {_choice_in_words(job)}",
+        f"folder       {options.out}: "
+        + (f"{len(job.present)} images are there already" if job.present else "new"),
+        f"device       {device}",
+        f"time         about {human_duration(seconds)}",
+    ]
+
+
+def _choice_in_words(job: SampleJob) -> str:
+    options, pool = job.options, job.pool_size
+    if not options.uncertain:
+        return f"the most spread of {pool}" if options.diverse else f"the first of seed {options.seed}"
+    unsure = f"those of {pool} of which {job.config.synthesize.interpreter} is least sure"
+    return f"the most spread of {unsure}" if options.diverse else unsure
+
+
+def sample(job: SampleJob, device: torch.device) -> str:
+    """Choose, render and write; nothing is there until all is. Returns a line on what is.
+
+    Raises UsageError where annotated images would change. An interruption leaves what was there before.
+    """
+    out, options = job.options.out, job.options
+    renderer = _renderer(job, device)
+    chosen, scores = choose(job, renderer)
+    latents = [*job.present, *((options.seed, number) for number in chosen)]
+    before = project.read_project(out)
+    if before is not None:
+        project.check_replaceable(out, before, latents, job.rendering)
+    with project.new_project(out) as folder:
+        values = _latent_values(latents, job.loaded.generator.z_size)
+        _write_pictures(job, renderer, values, folder)
+        np.save(folder / project.LATENTS, values)
+        np.save(folder / project.AVERAGE_LATENT, job.average_latent)
+        classes, _ = configured_classes(job.config.annotations)
+        _write_text(folder / project.CLASSES, project.classes_text(classes))
+        _write_text(folder / project.RECORD, _record(job, latents, scores))
+        config = project.project_config(job.config, job.settings, out)
+        _write_text(folder / project.CONFIG, project.config_text(config))
+    return (
+        f"{out}: {len(latents)} images to annotate, {_choice_in_words(job)}; save masks in "
+        f"{out / project.MASKS}, name the classes in {out / project.CLASSES}, then run "
+        f"`dgan extract-features --config {out / project.CONFIG}`"
+    )
+
+
+def _write_pictures(job: SampleJob, renderer: Renderer, latents: NDArray[np.float32], folder: Path) -> None:
+    """``images/`` and the contact sheet. Batches are as extraction renders them: filled by repetition."""
+    size, num = job.config.features.render_batch, len(latents)
+    thumbnails: list[Image.Image] = []
+    with progress("rendering", num, "images") as bar:
+        for first in range(0, num, size):
+            images = [min(first + place, num - 1) for place in range(size)]
+            rendered = renderer.render(latents[images], "z", images)
+            for place in range(min(size, num - first)):
+                picture = renderer.picture(rendered.images[place])
+                Image.fromarray(picture).save(folder / project.IMAGES / f"image_{first + place}.png")
+                if len(thumbnails) < MAX_SHEET_IMAGES:
+                    thumbnails.append(thumbnail(picture))
+                bar.advance(1)
+            del rendered
+    contact_sheet(thumbnails, range(len(thumbnails))).save(folder / project.SHEET)
+
+
+def _record(job: SampleJob, latents: Sequence[tuple[int, int]], scores: list[float] | None) -> str:
+    """``sample.json``."""
+    options = job.options
+    chosen_by = ["uncertain"] * options.uncertain + ["diverse"] * options.diverse
+    record: dict[str, Any] = {
+        "version": 1,
+        "kind": "sample",
+        "latents": [list(pair) for pair in latents],
+        "rendering": job.rendering,
+        "chosen": {
+            "by": chosen_by or ["number"],
+            "pool": job.pool_size,
+            "images": [len(job.present), len(latents)],
+        },
+        "created": created_record(),
+    }
+    if job.trained is not None:
+        record["chosen"]["interpreter"] = job.trained.interpreter.sha256
+        record["chosen"]["uncertainty"] = scores
+    lines = [f"{json.dumps(key)}: {json.dumps(value)}" for key, value in record.items()]
+    return "{\n" + ",\n".join(lines) + "\n}\n"
+
+
+def _latent_values(latents: Sequence[tuple[int, int]], latent_size: int) -> NDArray[np.float32]:
+    """(N, D) float32 of Z."""
+    return np.concatenate([seeded_latents(seed, [number], latent_size) for seed, number in latents])
+
+
+def _renderer(job: SampleJob, device: torch.device) -> Renderer:
+    return Renderer(job.loaded.generator, job.settings, job.average_latent, device)
+
+
+def _write_text(path: Path, text: str) -> None:
+    path.write_text(text, encoding="utf-8")

@@ -127,13 +127,10 @@ def with_overrides(config: Config, section: str, **flags: Any) -> Config:
 
 def to_toml(config: Config) -> str:
     """``config`` as TOML without its unset keys. `load_config` reads it back equal if paths are absolute."""
-    lines = ["demo = true"] if config.demo else []
-    for section in SECTIONS:
-        lines.append(f"[{section}]")
-        lines += _toml_keys(getattr(config, section))
-    for entry in config.annotations.classes:
-        lines += ["[[annotations.classes]]", *_toml_keys(entry)]
-    return "\n".join(lines) + "\n"
+    tables = [["demo = true"]] if config.demo else []
+    tables += [[f"[{section}]", *_toml_keys(getattr(config, section))] for section in SECTIONS]
+    tables += [["[[annotations.classes]]", *_toml_keys(entry)] for entry in config.annotations.classes]
+    return "\n\n".join("\n".join(table) for table in tables) + "\n"
 
 
 def _toml_keys(section: Any) -> list[str]:

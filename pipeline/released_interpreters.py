@@ -7,6 +7,7 @@ configuration and the checkpoint, as for extracting features. It knows no images
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 from fstore.format import build_layers
 from fstore.meta import ClassInfo
@@ -16,6 +17,7 @@ from pipeline.checkpoints import LoadedGenerator
 from pipeline.errors import UsageError
 from pipeline.interpreter_files import Interpreter
 from pipeline.interpreter_info import InterpreterInfo
+from pipeline.latents import array_sha256
 from pipeline.layer_selection import with_layers
 from pipeline.record import created_record
 from pipeline.released_members import ReleasedMembers, read_members
@@ -74,6 +76,18 @@ def load_released(
             "all that are there are used"
         )
     return loaded, Interpreter(ensemble, info, average, members.sha256), (*notes, *class_notes)
+
+
+def released_settings(interpreter: Interpreter) -> dict[str, Any]:
+    """What the members' files do not say, as JSON values: a dataset begun with other settings is another."""
+    info, average = interpreter.info, interpreter.average_latent
+    return {
+        "grid": list(info.grid),
+        "crop_rows": list(info.crop_rows),
+        "upsample": info.upsample,
+        "layers": [layer.name for layer in info.layers],
+        "average_latent_sha256": None if average is None else array_sha256(average),
+    }
 
 
 def _classes(members: ReleasedMembers, config: Config) -> tuple[tuple[ClassInfo, ...], list[str]]:

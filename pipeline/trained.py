@@ -6,8 +6,10 @@ and labels nothing.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -16,7 +18,7 @@ from pipeline.checkpoints import LoadedGenerator, load_generator
 from pipeline.errors import UsageError
 from pipeline.interpreter_files import Interpreter, load_interpreter
 from pipeline.models.selection import select_layers
-from pipeline.released_interpreters import load_released
+from pipeline.released_interpreters import load_released, released_settings
 from pipeline.released_members import is_released
 from pipeline.settings import Config
 
@@ -31,6 +33,8 @@ class Trained:
     """(D,) or (L, D) float32, of this generator's D."""
     notes: tuple[str, ...] = ()
     """What a user should know, a line each."""
+    settings: Mapping[str, Any] = field(default_factory=dict)
+    """What labels depend on and ``interpreter.sha256`` does not cover, for a dataset to record."""
 
 
 def load_trained(config: Config, *, force: bool = False) -> Trained:
@@ -43,7 +47,8 @@ def load_trained(config: Config, *, force: bool = False) -> Trained:
     if is_released(folder):
         loaded = load_generator(_given_checkpoint(config), label)
         loaded, interpreter, notes = load_released(folder, loaded, config)
-        return Trained(loaded, interpreter, _average_latent(folder, loaded, interpreter), notes)
+        average = _average_latent(folder, loaded, interpreter)
+        return Trained(loaded, interpreter, average, notes, released_settings(interpreter))
     interpreter = load_interpreter(folder)
     record = interpreter.info.generator
     path = _checkpoint_path(config, interpreter)

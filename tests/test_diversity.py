@@ -46,6 +46,17 @@ def test_each_is_the_farthest_from_those_before_it(seed: int, count: int, data: 
         assert chosen[place] == distance.argmax()  # of equal ones the lowest index
 
 
+@given(seeds, st.integers(3, 30), st.data())
+def test_what_is_chosen_already_is_gone_on_from(seed: int, count: int, data: st.DataObject) -> None:
+    points = np.random.default_rng(seed).standard_normal((count, 3)).astype(np.float32)
+    num = data.draw(st.integers(2, count))
+    first = data.draw(st.integers(1, num - 1))
+    whole = farthest_points(points, num)
+    left = np.setdiff1d(np.arange(count), whole[:first])
+    more = farthest_points(points[left], num - first, points[whole[:first]])
+    assert left[more].tolist() == whole[first:].tolist()
+
+
 def test_blocks_of_points_change_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
     points = np.random.default_rng(0).standard_normal((50, 8)).astype(np.float32)
     whole = farthest_points(points, 20)

@@ -241,6 +241,26 @@ def test_a_rerun_goes_on_and_other_members_are_refused(folder: Path) -> None:
     assert "interpreter.sha256" in refused("--num", "5")
 
 
+@pytest.mark.parametrize(
+    ("line", "key"),
+    [  # none of these is in the members' files, so their hash does not tell
+        ('upsample = "nearest"', "interpreter.upsample"),
+        ("crop_rows = [8, 32]", "interpreter.crop_rows"),
+        ("resolution = 64", "shape"),
+    ],
+)
+def test_a_dataset_is_not_continued_with_another_reading_of_the_features(
+    folder: Path, line: str, key: str
+) -> None:
+    done("--num", "1")
+    name = line.partition(" =")[0]
+    lines = (folder / "exp.toml").read_text().splitlines()
+    kept = [text for text in lines if not text.startswith(name)]
+    kept.insert(kept.index("[features]") + 1, line)
+    (folder / "exp.toml").write_text("\n".join(kept))
+    assert key in refused("--num", "2")
+
+
 def test_the_configurations_average_latent_comes_first(folder: Path) -> None:
     done("--num", "1")
     computed = dataset().images.compute()

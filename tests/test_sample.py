@@ -169,6 +169,8 @@ def test_the_demo_goes_round_twice(tmp_path: Path, monkeypatch: pytest.MonkeyPat
     done("synthesize", "--num", 2)
     assert tuple(c.name for c in fstore.open("dataset.zarr").meta.classes) == demo.class_names()
     monkeypatch.chdir(tmp_path)
+    config = (out / "dgan.toml").read_text() + "# edited by hand\n"
+    (out / "dgan.toml").write_text(config)
     before = tree_bytes(out)
     done("sample", "--add", "--uncertain", out / "interpreter", "--num", 3, "--pool", 12, "--diverse")
     latents = record()["latents"]
@@ -178,7 +180,7 @@ def test_the_demo_goes_round_twice(tmp_path: Path, monkeypatch: pytest.MonkeyPat
     same = [f"images/image_{i}.png" for i in range(12)]
     same += [name for name in before if name.startswith(("masks", "interpreter", "features"))]
     assert all(before[name] == after[name] for name in [*same, "classes.toml", "average_latent.npy"])
-    assert "images/image_14.png" in after
+    assert "images/image_14.png" in after and (out / "dgan.toml").read_text() == config
     done(
         "extract-features", "--config", out / "dgan.toml", "--layout", "pyramid"
     )  # the new are not annotated
@@ -187,7 +189,8 @@ def test_the_demo_goes_round_twice(tmp_path: Path, monkeypatch: pytest.MonkeyPat
 def test_uncertain_takes_the_highest_scores_and_the_interpreter_s_rendering(folder: Path) -> None:
     write_inputs(folder / "in")
     flags = ["--latents", "in/latents.npy", "--annotations", "in/masks", "--crop-rows", "4:28"]
-    done("extract-features", "--checkpoint", "checkpoint.pt", *flags, "--noise", "zero", "--layers", "2:")
+    flags += ["--noise", "zero", "--layers", "2:", "--upsample", "nearest"]
+    done("extract-features", "--checkpoint", "checkpoint.pt", *flags)
     done("train", "--members", 2, "--steps", 10, "--batch-size", 16)
     done("synthesize", "--num", 12, "--checkpoint", "checkpoint.pt", "--precision", "float32")
     done(
@@ -205,6 +208,8 @@ def test_uncertain_takes_the_highest_scores_and_the_interpreter_s_rendering(fold
     store = fstore.open("annotate/features.zarr")
     assert store.images.shape[1:3] == (24, 32)
     assert len(store.meta.classes) == 4  # the interpreter's, written into classes.toml
+    first = fstore.open("features.zarr")
+    assert (store.meta.layers, store.meta.upsample) == (first.meta.layers, first.meta.upsample)
 
 
 def test_random_noise_stays_with_its_image_when_others_are_left_out(folder: Path) -> None:

@@ -55,6 +55,40 @@ MEMORY_BUDGET = click.option(
 )
 
 
+CHECKPOINT = click.option(
+    "--checkpoint", type=click.Path(path_type=Path), help="Generator; `dgan inspect-checkpoint` says which."
+)
+CLASS_LABEL = click.option("--class-label", type=int, help="Class of a conditional generator.")
+AVERAGE_LATENT = click.option(
+    "--average-latent",
+    type=click.Path(path_type=Path),
+    help=".npy, .npz or .pt; default: the checkpoint's, else the mean of 8,000 samples.",
+)
+TRUNCATION = click.option("--truncation", type=float, help="Psi.  [default: 0.7]")
+TRUNCATION_LAYERS = click.option(
+    "--truncation-layers",
+    type=int,
+    help="W+ rows it acts on.  [default: StyleGAN1 8, but 7 at 256 px; StyleGAN2 all]",
+)
+NOISE = click.option("--noise", help="const, zero or random.  [default: const]")
+NOISE_SEED = click.option("--noise-seed", type=int, help="[default: 0]")
+RESOLUTION = click.option(
+    "--resolution", type=int, help="Side of the feature grid.  [default: the generator's, at most 512]"
+)
+CROP_ROWS = click.option(
+    "--crop-rows", metavar="A:B", help="Keep rows A to B - 1 of the grid, as 64:448 for cars."
+)
+RENDER_BATCH = click.option("--render-batch", type=int, help="Images a forward pass.  [default: 1]")
+
+
+def rendering_options(command: Function) -> Function:
+    """What the pictures depend on, beside the latents."""
+    options = (RESOLUTION, CROP_ROWS, TRUNCATION, TRUNCATION_LAYERS, NOISE, NOISE_SEED, RENDER_BATCH)
+    for option in reversed((CHECKPOINT, CLASS_LABEL, AVERAGE_LATENT, *options)):
+        command = option(command)
+    return command
+
+
 def stage_options(command: Function) -> Function:
     """The options that every stage has."""
     for option in (DEBUG, DRY_RUN, OVERWRITE, MEMORY_BUDGET, THREADS, DEVICE, CONFIG):

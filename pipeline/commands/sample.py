@@ -16,6 +16,7 @@ from pipeline.commands.options import (
     THREADS,
     echo_lines,
     load_run_config,
+    rendering_options,
     take,
     target_device,
 )
@@ -35,31 +36,12 @@ from pipeline.commands.options import (
     metavar="INTERPRETER",
     help="Take those of the pool that this interpreter is least sure of.",
 )
-@click.option("--pool", type=click.IntRange(1, 10**7), help="Latents to choose from.  [default: 20 x num]")
+@click.option("--pool", type=click.IntRange(1, 10**5), help="Latents to choose from.  [default: 20 x num]")
 @click.option("--add", is_flag=True, help="Add --num images to those that --out holds.")
 @click.option(
     "--seed", type=click.IntRange(0, 2**63 - 1), default=0, show_default=True, help="Of the latents."
 )
-@click.option(
-    "--checkpoint", type=click.Path(path_type=Path), help="Generator; `dgan inspect-checkpoint` says which."
-)
-@click.option("--class-label", type=int, help="Class of a conditional generator.")
-@click.option(
-    "--average-latent",
-    type=click.Path(path_type=Path),
-    help="Default: the checkpoint's, else the mean of 8,000 samples.",
-)
-@click.option("--truncation", type=float, help="Psi.  [default: 0.7]")
-@click.option("--truncation-layers", type=int, help="W+ rows it acts on.  [default: the generator's]")
-@click.option("--noise", help="const, zero or random.  [default: const]")
-@click.option("--noise-seed", type=int, help="[default: 0]")
-@click.option(
-    "--resolution",
-    type=int,
-    help="Side of the images before the crop.  [default: the generator's, at most 512]",
-)
-@click.option("--crop-rows", metavar="A:B", help="Keep rows A to B - 1, as 64:448 for cars.")
-@click.option("--render-batch", type=int, help="Images a forward pass.  [default: 1]")
+@rendering_options
 @CONFIG
 @DEVICE
 @THREADS

@@ -8,14 +8,19 @@ from typing import Any
 import click
 
 from pipeline.commands.errors import report_errors
-from pipeline.commands.options import echo_lines, load_run_config, note, stage_options, take, target_device
+from pipeline.commands.options import (
+    echo_lines,
+    load_run_config,
+    note,
+    rendering_options,
+    stage_options,
+    take,
+    target_device,
+)
 
 
 @click.command("extract-features")
-@click.option(
-    "--checkpoint", type=click.Path(path_type=Path), help="Generator; `dgan inspect-checkpoint` says which."
-)
-@click.option("--class-label", type=int, help="Class of a conditional generator.")
+@rendering_options
 @click.option(
     "--latents",
     type=click.Path(path_type=Path),
@@ -24,12 +29,9 @@ from pipeline.commands.options import echo_lines, load_run_config, note, stage_o
 @click.option("--seeds", help="Instead of --latents: Z of RandomState(seed), as 0-15 or 3,7,20-29.")
 @click.option("--latent-space", help="z, w or w+; default by the shape: Z, or W+ of three axes.")
 @click.option(
-    "--average-latent", type=click.Path(path_type=Path), help=".npy; default: the mean of 8,000 samples."
-)
-@click.option(
     "--annotations",
     type=click.Path(path_type=Path),
-    help="Folder of masks (.npy, .png), of LabelMe files, or a COCO .json.",
+    help="Folder of masks (.npy, .png), PNGs a class or LabelMe files; a COCO .json; keypoints (.npy, .npz).",
 )
 @click.option("--annotation-format", help="auto, masks, color, binary, labelme or coco.  [default: auto]")
 @click.option("--label-map", type=click.Path(path_type=Path), help="TOML: rename, merge and drop classes.")
@@ -56,18 +58,9 @@ from pipeline.commands.options import echo_lines, load_run_config, note, stage_o
 @click.option("--ignore", type=int, help="Label of pixels that count nowhere.")
 @click.option("--min-pixels", type=int, help="Smaller classes of an image are dropped there.  [default: 30]")
 @click.option("--small-classes", help="Where they go: background or ignore.  [default: background]")
-@click.option(
-    "--resolution", type=int, help="Side of the feature grid.  [default: the generator's, at most 512]"
-)
-@click.option("--crop-rows", metavar="A:B", help="Keep rows A to B - 1 of the grid, as 64:448 for cars.")
-@click.option("--truncation", type=float, help="Psi.  [default: 0.7]")
-@click.option("--truncation-layers", type=int, help="W+ rows it acts on.  [default: 8, but 7 at 256 px]")
-@click.option("--noise", help="const, zero or random.  [default: const]")
-@click.option("--noise-seed", type=int, help="[default: 0]")
 @click.option("--layout", help="dense or pyramid (32x smaller).  [default: dense]")
 @click.option("--layers", help="Feature layers by name, number or slice, as b8_out,3,4:-2.  [default: all]")
 @click.option("--upsample", help="How maps are resized: bilinear or nearest.  [default: bilinear]")
-@click.option("--render-batch", type=int, help="Images a forward pass.  [default: 1]")
 @click.option("--store", help="[default: features.zarr]")
 @stage_options
 @report_errors

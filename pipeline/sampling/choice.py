@@ -89,7 +89,9 @@ def choose(job: SampleJob, renderer: Renderer) -> tuple[list[int], list[float] |
         order = least_certain(every, wanted)
         candidates, scores = candidates[order], every[order]
     if options.diverse:
-        order = farthest_points(_mapped(job, renderer, candidates.tolist()), options.num)
+        points = _mapped(job, renderer, [(options.seed, number) for number in candidates.tolist()])
+        before = _mapped(job, renderer, job.present) if job.present else None
+        order = farthest_points(points, options.num, before)
         candidates, scores = candidates[order], None if scores is None else scores[order]
     return candidates.tolist(), None if scores is None else scores.tolist()
 
@@ -132,14 +134,21 @@ def scored_images(job: SampleJob, renderer: Renderer, trained: Trained) -> Label
 
 
 @torch.inference_mode()
-def _mapped(job: SampleJob, renderer: Renderer, numbers: Sequence[int]) -> NDArray[np.float32]:
-    """(n, D) float32 in W. Truncation moves all of W toward one point alike, so it changes no choice."""
+def _mapped(job: SampleJob, renderer: Renderer, latents: Sequence[tuple[int, int]]) -> NDArray[np.float32]:
+    """(n, D) float32 in W of latents (seed, number). Truncation moves all of W toward one point alike, so it
+    changes no choice.
+    """
     generator = renderer.generator
     parts = []
-    for batch in _batches(numbers, MAP_BATCH):
-        latents = seeded_latents(job.options.seed, batch, generator.z_size)
-        parts.append(generator.mapping(torch.from_numpy(latents).to(renderer.device)).cpu().numpy())
+    for first in range(0, len(latents), MAP_BATCH):
+        values = latent_values(latents[first : first + MAP_BATCH], generator.z_size)
+        parts.append(generator.mapping(torch.from_numpy(values).to(renderer.device)).cpu().numpy())
     return np.concatenate(parts)
+
+
+def latent_values(latents: Sequence[tuple[int, int]], z_size: int) -> NDArray[np.float32]:
+    """(n, D) float32 of Z: the latents (seed, number)."""
+    return np.concatenate([seeded_latents(seed, [number], z_size) for seed, number in latents])
 
 
 def _batches(numbers: Sequence[int], size: int) -> Iterator[list[int]]:

@@ -11,9 +11,11 @@ from numpy.typing import NDArray
 BLOCK = 4096  # points whose distances are computed at once
 
 
-def farthest_points(points: NDArray[np.floating], num: int) -> NDArray[np.int64]:
+def farthest_points(
+    points: NDArray[np.floating], num: int, chosen_before: NDArray[np.floating] | None = None
+) -> NDArray[np.int64]:
     """Indices (num,) of ``points`` (n, d) that cover them: the one nearest the mean, then always the one
-    farthest from those chosen.
+    farthest from those chosen. ``chosen_before`` (m, d): points that are chosen already.
 
     Greedy k-centre (Gonzalez, "Clustering to minimize the maximum intercluster distance", Theoretical
     Computer Science 38, 1985): no point is farther from its nearest chosen one than twice what the best
@@ -22,14 +24,18 @@ def farthest_points(points: NDArray[np.floating], num: int) -> NDArray[np.int64]
     """
     if not 1 <= num <= len(points):
         raise ValueError(f"num is {num}; expected 1 to {len(points)}, the number of points")
-    chosen = np.empty(num, np.int64)
-    chosen[0] = _squared_distances(points, points.mean(axis=0, dtype=np.float64)).argmin()
     nearest = np.full(len(points), np.inf)  # squared distance of each point to the chosen ones
-    for place in range(1, num):
-        last = chosen[place - 1]
+    for point in () if chosen_before is None else chosen_before:
+        nearest = np.minimum(nearest, _squared_distances(points, point))
+    chosen = np.empty(num, np.int64)
+    for place in range(num):
+        if np.isinf(nearest[0]):  # none is chosen yet
+            chosen[place] = _squared_distances(points, points.mean(axis=0, dtype=np.float64)).argmin()
+        else:
+            chosen[place] = nearest.argmax()
+        last = chosen[place]
         nearest = np.minimum(nearest, _squared_distances(points, points[last]))
         nearest[last] = -1  # not again, were all that are left copies of it
-        chosen[place] = nearest.argmax()
     return chosen
 
 

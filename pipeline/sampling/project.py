@@ -168,11 +168,12 @@ def check_replaceable(
 
 
 @contextmanager
-def new_project(out: Path) -> Iterator[Path]:
+def new_project(out: Path, *, keep_config: bool = False) -> Iterator[Path]:
     """A folder to fill, which becomes ``out``, or takes the place of its files, once the block is left.
 
     After an error nothing of it remains. Annotations, a ``classes.toml`` that is there and whatever is not of
-    ``dgan sample`` stay as they are. Raises StoreError where another process is at it.
+    ``dgan sample`` stay as they are; with ``keep_config`` a ``dgan.toml`` too, which may have been edited.
+    Raises StoreError where another process is at it.
     """
     out = Path(os.path.realpath(out))
     out.parent.mkdir(parents=True, exist_ok=True)
@@ -185,7 +186,7 @@ def new_project(out: Path) -> Iterator[Path]:
             (partial / name).mkdir()
         yield partial
         if os.path.lexists(out):
-            _move_into(partial, out)
+            _move_into(partial, out, keep_config)
         else:
             partial.rename(out)
     finally:
@@ -193,9 +194,11 @@ def new_project(out: Path) -> Iterator[Path]:
         shutil.rmtree(partial, ignore_errors=True)
 
 
-def _move_into(partial: Path, out: Path) -> None:
+def _move_into(partial: Path, out: Path, keep_config: bool) -> None:
     """The new files in place of the old, without a ``dgan.toml`` while they are mixed."""
-    (out / CONFIG).unlink(missing_ok=True)
+    config, aside = out / CONFIG, out / f"{CONFIG}.partial"
+    if config.exists():
+        os.replace(config, aside)
     for name in (IMAGES, MASKS):
         (out / name).mkdir(exist_ok=True)
     for old in (out / IMAGES).iterdir():
@@ -205,8 +208,11 @@ def _move_into(partial: Path, out: Path) -> None:
     names += [LATENTS, AVERAGE_LATENT, SHEET, RECORD]
     if not (out / CLASSES).exists():
         names.append(CLASSES)
-    for name in [*names, CONFIG]:
+    for name in names:
         os.replace(partial / name, out / name)
+    keeps = keep_config and aside.exists()  # set aside now, or by a run that was killed
+    os.replace(aside if keeps else partial / CONFIG, config)
+    aside.unlink(missing_ok=True)
 
 
 def _checkpoint_from(out: Path, checkpoint: Path | None) -> Path | None:

@@ -25,13 +25,14 @@ from pipeline.demo import checkpoint_path as demo_checkpoint
 from pipeline.errors import UsageError
 from pipeline.interpreter_files import load_interpreter
 from pipeline.latents import array_sha256, seeded_latents
+from pipeline.models.selection import SelectedLayers
 from pipeline.progress import progress
 from pipeline.record import created_record
 from pipeline.released_members import is_released
 from pipeline.render_inputs import average_latent, generator_record, render_settings
 from pipeline.rendering import Renderer, RenderSettings
-from pipeline.sampling import project as project
-from pipeline.sampling.choice import SampleJob, SampleOptions, choose, scored_images
+from pipeline.sampling import project
+from pipeline.sampling.choice import SampleJob, SampleOptions, choose, latent_values, scored_images
 from pipeline.sampling.contact_sheet import contact_sheet, thumbnail
 from pipeline.settings import AnnotationsConfig, ClassConfig, Config
 from pipeline.trained import Trained, load_trained
@@ -58,7 +59,9 @@ def as_trained(config: Config) -> Config:
     return replace(
         config,
         demo=demo,
-        annotations=replace(annotations, classes=classes, num_classes=None, task=info.task, sigma=sigma),
+        annotations=replace(
+            annotations, classes=classes, num_classes=None, task=info.task, sigma=sigma, ignore=info.ignore
+        ),
         generator=replace(
             config.generator,
             truncation=settings.truncation,
@@ -67,7 +70,9 @@ def as_trained(config: Config) -> Config:
             noise_seed=settings.noise_seed,
             class_label=label if isinstance(label, int) else None,
         ),
-        features=replace(config.features, resolution=info.grid[0], crop_rows=info.crop_rows),
+        features=replace(
+            config.features, resolution=info.grid[0], crop_rows=info.crop_rows, upsample=info.upsample
+        ),
     )
 
 
@@ -81,6 +86,9 @@ def prepare(config: Config, options: SampleOptions) -> SampleJob:
     loaded = load_generator(_checkpoint(config), class_label=label) if trained is None else trained.loaded
     if trained is not None and config.generator.checkpoint is None and not config.demo:
         config = replace(config, generator=replace(config.generator, checkpoint=loaded.path))
+    if isinstance(loaded.generator, SelectedLayers):  # the interpreter has learnt these alone
+        layers = ",".join(layer.name for layer in loaded.generator.layers)
+        config = replace(config, features=replace(config.features, layers=layers))
     settings = render_settings(config, loaded)
     if trained is not None:
         _check_shape(settings, trained, config)
@@ -192,8 +200,8 @@ def sample(job: SampleJob, device: torch.device) -> str:
     before = project.read_project(out)
     if before is not None:
         project.check_replaceable(out, before, latents, job.rendering)
-    with project.new_project(out) as folder:
-        values = _latent_values(latents, job.loaded.generator.z_size)
+    with project.new_project(out, keep_config=options.add) as folder:
+        values = latent_values(latents, job.loaded.generator.z_size)
         _write_pictures(job, renderer, values, folder)
         np.save(folder / project.LATENTS, values)
         np.save(folder / project.AVERAGE_LATENT, job.average_latent)
@@ -248,11 +256,6 @@ def _record(job: SampleJob, latents: Sequence[tuple[int, int]], scores: list[flo
         record["chosen"]["uncertainty"] = scores
     lines = [f"{json.dumps(key)}: {json.dumps(value)}" for key, value in record.items()]
     return "{\n" + ",\n".join(lines) + "\n}\n"
-
-
-def _latent_values(latents: Sequence[tuple[int, int]], latent_size: int) -> NDArray[np.float32]:
-    """(N, D) float32 of Z."""
-    return np.concatenate([seeded_latents(seed, [number], latent_size) for seed, number in latents])
 
 
 def _renderer(job: SampleJob, device: torch.device) -> Renderer:

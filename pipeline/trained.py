@@ -37,11 +37,11 @@ class Trained:
     """What labels depend on and ``interpreter.sha256`` does not cover, for a dataset to record."""
 
 
-def load_trained(config: Config, *, force: bool = False) -> Trained:
+def load_trained(config: Config, *, force: bool | None = None) -> Trained:
     """The interpreter that ``config`` names, on the checkpoint that it names or that belongs to it.
 
     Raises UsageError, one line, where either cannot be used, or the checkpoint is another one than the
-    interpreter was trained on and ``force`` is not set. A release's members say of none.
+    interpreter was trained on and ``force`` is not set (None: nor can be). A release's members say of none.
     """
     folder, label = config.synthesize.interpreter, config.generator.class_label
     if is_released(folder):
@@ -56,8 +56,8 @@ def load_trained(config: Config, *, force: bool = False) -> Trained:
     if loaded.sha256 != record.get("sha256") and not force:
         raise UsageError(
             f"{path}: sha256 is {loaded.sha256[:12]}..., the interpreter {folder} was trained on "
-            f"{record.get('checkpoint')} with {str(record.get('sha256'))[:12]}...; pass that checkpoint, or "
-            "--force to label with this one all the same"
+            f"{record.get('checkpoint')} with {str(record.get('sha256'))[:12]}...; pass that checkpoint"
+            + ("" if force is None else ", or --force to label with this one all the same")
         )
     loaded = _with_layers_of(interpreter, loaded)
     if label is not None:  # what is rendered is what a dataset records

@@ -328,3 +328,18 @@ def test_a_dry_run_says_what_it_would_do_and_does_nothing(folder: Path) -> None:
     output = done(*sample("--diverse", "--dry-run")).output
     assert "the most spread of 100" in output and "time         about" in output
     assert not Path("annotate").exists()
+
+
+def test_a_project_of_keypoints_goes_on_alone_and_refuses_an_interpreter_of_labels(folder: Path) -> None:
+    done(*sample("--task", "keypoints"))
+    points = np.random.default_rng(0).uniform(4, 28, (5, 3, 2)).astype(np.float32)
+    np.save("annotate/masks/keypoints.npy", points)
+    done("extract-features", "--config", "annotate/dgan.toml")
+    store = fstore.open("annotate/features.zarr")
+    assert store.keypoints[..., :2].compute().tolist() == points.tolist()
+    write_inputs(folder / "in")
+    done("extract-features", "--checkpoint", "checkpoint.pt", "--latents", "in/latents.npy",
+         "--annotations", "in/masks")  # fmt: skip
+    done("train", "--members", 2, "--steps", 2, "--batch-size", 16)
+    line = refused("sample", "--add", "--uncertain", "interpreter", "--num", 2, "--pool", 4)
+    assert "has learnt segmentation" in line and "task keypoints" in line

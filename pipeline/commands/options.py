@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from pipeline.settings import Config
 
 BUILT_IN = "built-in defaults"
+PROJECT = Path("annotate/dgan.toml")  # where `dgan sample` writes by default
 DEBUG = click.option("--debug", is_flag=True, help="Show the traceback of an error.")
 CONFIG = click.option(
     "--config",
@@ -96,17 +97,19 @@ def stage_options(command: Function) -> Function:
     return command
 
 
-def load_run_config(config_file: Path | None, checkpoint: Path | None) -> Config:
-    """The configuration, named as the command starts. A checkpoint on the command line takes the demo out of
-    the demo.
+def load_run_config(config_file: Path | None, own_input: Path | str | None) -> Config:
+    """The configuration, named as the command starts. Input of one's own on the command line, a checkpoint or
+    a store, takes the demo out of the demo.
     """
     from pipeline.config import DEMO_SOURCE, Config, load_config
 
     config = load_config(config_file)
-    if checkpoint is not None and config.source == DEMO_SOURCE:
+    if own_input is not None and config.source == DEMO_SOURCE:
         config = Config(source=BUILT_IN)
     is_file = config.source not in (DEMO_SOURCE, BUILT_IN)
     note(f"using {config.source}" if is_file else f"using the {config.source}")
+    if config.source == DEMO_SOURCE and PROJECT.is_file():
+        note(f"{PROJECT} is not used; run in that folder, or pass --config {PROJECT}")
     for line in config.notes:
         note(line)
     return config

@@ -41,6 +41,7 @@ from pipeline.commands.options import (
 @click.option(
     "--seed", type=click.IntRange(0, 2**63 - 1), default=0, show_default=True, help="Of the latents."
 )
+@click.option("--task", help="What will be annotated: segmentation or keypoints.  [default: segmentation]")
 @rendering_options
 @CONFIG
 @DEVICE
@@ -55,6 +56,7 @@ def sample(
     threads: int | None,
     dry_run: bool,
     uncertain: Path | None,
+    task: str | None,
     **flags: Any,
 ) -> None:
     """Start a project: images to annotate, and a dgan.toml that makes extract-features the next command."""
@@ -68,7 +70,10 @@ def sample(
     from pipeline.stages import sample as stage
 
     if uncertain is not None:
-        config = stage.as_trained(with_overrides(config, "synthesize", interpreter=uncertain))
+        config = with_overrides(config, "synthesize", interpreter=uncertain)
+        if not options["add"]:  # a project goes on with its own settings
+            config = stage.as_trained(config)
+    config = with_overrides(config, "annotations", task=task)
     features = take(flags, ("resolution", "crop_rows", "render_batch"))
     config = with_overrides(with_overrides(config, "features", **features), "generator", **flags)
     target = target_device(device, threads)

@@ -92,7 +92,7 @@ def extract_features(
 
     from pipeline.stages import extract
 
-    job = extract.prepare(config)
+    job = extract.prepare(config, overwrite=overwrite)
     if dry_run:
         echo_lines(extract.plan_lines(job, target, memory_budget))
         return
@@ -136,7 +136,7 @@ def train(
     from pipeline.config import with_overrides
 
     store, task = flags.pop("store"), flags.pop("task")
-    config = with_overrides(load_run_config(config_file, None), "train", **flags)
+    config = with_overrides(load_run_config(config_file, store), "train", **flags)
     config = with_overrides(config, "features", store=store)
     target = target_device(device, threads)
 

@@ -92,6 +92,7 @@ def prepare(config: Config, options: SampleOptions) -> SampleJob:
     settings = render_settings(config, loaded)
     if trained is not None:
         _check_shape(settings, trained, config)
+        _check_task(trained, config)
     if trained is not None and config.generator.average_latent is None:
         average, origin = trained.average_latent, "the interpreter's"
     else:
@@ -128,6 +129,15 @@ def _check_shape(settings: RenderSettings, trained: Trained, config: Config) -> 
             f"{config.synthesize.interpreter}: was trained on a grid of {info.grid[0]} pixels, rows "
             f"{info.crop_rows}; this run has {settings.grid[0]}, rows {settings.crop_rows}: leave out "
             "--resolution and --crop-rows"
+        )
+
+
+def _check_task(trained: Trained, config: Config) -> None:
+    learnt, task = trained.interpreter.info.task, config.annotations.task
+    if learnt != task:
+        raise UsageError(
+            f"{config.synthesize.interpreter}: has learnt {learnt}, {config.source} has the task {task}; set "
+            "[annotations] task there, or name another interpreter"
         )
 
 
@@ -210,10 +220,13 @@ def sample(job: SampleJob, device: torch.device) -> str:
         _write_text(folder / project.RECORD, _record(job, latents, scores))
         config = project.project_config(job.config, job.settings, out)
         _write_text(folder / project.CONFIG, project.config_text(config))
+    added = f"{options.num} images added, {len(latents)} in all" if options.add else f"{len(latents)} images"
+    names = (
+        "" if job.config.annotations.task == "keypoints" else f" name the classes in {out / project.CLASSES},"
+    )
     return (
-        f"{out}: {len(latents)} images to annotate, {_choice_in_words(job)}; save masks in "
-        f"{out / project.MASKS}, name the classes in {out / project.CLASSES}, then run "
-        f"`dgan extract-features --config {out / project.CONFIG}`"
+        f"{out}: {added} to annotate, {_choice_in_words(job)}; save annotations in "
+        f"{out / project.MASKS},{names} then run `dgan extract-features --config {out / project.CONFIG}`"
     )
 
 

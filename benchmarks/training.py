@@ -95,7 +95,7 @@ def dgan_rate(folder: Path, device: str, way: str, draws: int) -> float:
     ensemble = InterpreterEnsemble(plan.num_classes, plan.channels, seeds=info.seeds, widths=plan.widths)
     learner = Learner(ensemble.to(target), 1e-3, resolve_precision(precision, target))
     start, done = _now(device), 0
-    for batch in make_sampler(source, config, tuple(range(len(store))), memory).epoch(0):
+    for batch in make_sampler(source, plan.config, tuple(range(len(store))), memory).epoch(0):
         learner.step(batch)
         done += batch.labels.size
     return done / (_now(device) - start)

@@ -31,6 +31,8 @@ class DatasetWriter:
         specs = [*fmt.dataset_arrays(meta, num_images), fmt.committed_array("dataset", num_images)]
         self._shards = ShardWriter(location, opened.group, specs)
         self._opened = opened
+        self._written: dict[tuple[int, str], set[int]] = {}
+        """Images that ``write_part`` has written of a task's array; until the task is committed."""
 
     def close(self) -> None:
         """Let other processes write. The end of the process, or of the object, does the same."""
@@ -45,8 +47,43 @@ class DatasetWriter:
         first = task * fmt.TASK_IMAGES
         return range(first, min(first + fmt.TASK_IMAGES, self.num_images))
 
+    def write_part(self, task: int, name: str, first: int, values: np.ndarray) -> None:
+        """Write some images of one array of a task before the rest, so that nobody holds a task's heat maps.
+
+        Only ``write_task`` marks images as whole: what is written here counts for nothing before.
+
+        Args:
+            task: its index.
+            name: of the array.
+            first: the first image, in the dataset, at the beginning of a file of the array.
+            values: as ``write_task`` has them; whole files, but for the dataset's last images.
+
+        Raises:
+            StoreError: the shape does not fit, the images are not the task's, or they cut a file.
+        """
+        spec, images = self._shards.specs[name], self.task_images(task)
+        if values.shape[1:] != spec.shape[1:]:
+            expected = (len(values), *spec.shape[1:])
+            raise StoreError(f"task {task}: array {name!r} has shape {values.shape}, expected {expected}")
+        stop = first + len(values)
+        if not images.start <= first < stop <= images.stop:
+            raise StoreError(
+                f"task {task}: array {name!r} has images {first} to {stop - 1}, expected some of "
+                f"{images.start} to {images.stop - 1}"
+            )
+        fmt.check_aligned(spec, ((first, stop), *((0, size) for size in spec.shape[1:])))
+        side = (spec.shards or spec.chunks)[0]  # images of a file: those of a task, or fewer
+        for start in range(first, stop, side):
+            # A file with images that an earlier, shorter run committed is whole on disk, and readers may have
+            # it open: it is replaced, not deleted.
+            if not read_markers(self._opened.group, start, min(start + side, images.stop)).any():
+                self._shards.clear(name, start // side)
+            part = values[start - first : start - first + side].astype(spec.dtype, copy=False)
+            self._shards.write(name, part, (start, *[0] * (part.ndim - 1)))
+        self._written.setdefault((task, name), set()).update(range(first, stop))
+
     def write_task(self, task: int, parts: dict[str, np.ndarray]) -> None:
-        """Write a task's arrays whole, then commit its images.
+        """Write a task's arrays whole, or those that ``write_part`` has not written, then commit its images.
 
         Args:
             task: its index.
@@ -58,25 +95,17 @@ class DatasetWriter:
             StoreError: a part is missing or its shape does not fit.
         """
         images = self.task_images(task)
-        # A task that an earlier, shorter run committed in part is whole on disk, and readers may have it
-        # open: keep it.
-        is_fresh = not read_markers(self._opened.group, images.start, images.stop).any()
         for name, spec in self._shards.specs.items():
-            if name == "committed":
+            written = name not in parts and self._written.get((task, name), set()).issuperset(images)
+            if written or name == "committed":
                 continue
             expected = (len(images), *spec.shape[1:])
             found = parts[name].shape if name in parts else None
             if found != expected:
                 raise StoreError(f"task {task}: array {name!r} has shape {found}, expected {expected}")
-            values = parts[name].astype(spec.dtype, copy=False)
-            side = (spec.shards or spec.chunks)[0]  # images of a file: those of the task, or fewer
-            for first in range(images.start, images.stop, side):
-                if is_fresh:
-                    self._shards.clear(name, first // side)
-                place = first - images.start
-                start = (first, *[0] * (len(expected) - 1))
-                self._shards.write(name, values[place : place + side], start)
+            self.write_part(task, name, images.start, parts[name])
         self._shards.commit(images.start, len(images))
+        self._written = {key: value for key, value in self._written.items() if key[0] != task}
 
 
 def open_dataset(

@@ -96,17 +96,17 @@ class LabelledImages:
     def batch(self, images: Sequence[int], wanted: int) -> LabelledBatch:
         """Render the whole batch of these indices, and label the first ``wanted`` of it."""
         latents, rendered = self._render(images)
-        pictures, labels, divergence = [], [], []
+        pictures, annotations, divergence = [], [], []
         for place in range(wanted):
             maps = [feature[place] for feature in rendered.features]
             label, disagreement = self._labeller.label(maps)
             pictures.append(self._renderer.picture_tensor(rendered.images[place]))
-            labels.append(label)
+            annotations.append(self._annotation(label))
             divergence.append(disagreement)
         exact = torch.stack(divergence)
         tensors = {
             "images": torch.stack(pictures),
-            **self._annotation(torch.stack(labels)),
+            **{name: torch.stack([one[name] for one in annotations]) for name in annotations[0]},
             "divergence": self._stored_divergence(exact),
             "uncertainty": score_images(exact, self._score),
         }
@@ -117,12 +117,15 @@ class LabelledImages:
             ready.record(torch.cuda.current_stream(exact.device))
         return LabelledBatch(on_host, latents[:wanted], ready)
 
-    def _annotation(self, labels: Tensor) -> dict[str, Tensor]:
-        """Labels [n, H, W] as they are; heat maps [n, H, W, K] as they are stored, and the peaks of that."""
+    def _annotation(self, label: Tensor) -> dict[str, Tensor]:
+        """Of an image: labels [H, W] as they are; heat maps [H, W, K] as they are stored, and their peaks.
+
+        One by one, for in float32 the heat maps of a batch would take most of the memory.
+        """
         if not self._keypoints:
-            return {"labels": labels}
-        heatmaps = labels.half()
-        return {"heatmaps": heatmaps, "keypoints": peaks(heatmaps)}
+            return {"labels": label}
+        heatmaps = label.half()
+        return {"heatmaps": heatmaps, "keypoints": peaks(heatmaps[None])[0]}
 
     def _stored_divergence(self, exact: Tensor) -> Tensor:
         if self._keypoints:

@@ -26,8 +26,10 @@ from pipeline.levels import CPU_BAND_ROWS, CPU_TILE_ROWS, ROW_STEP, tile_bytes
 from pipeline.precision import TYPES, precision_name, resolve_precision
 from pipeline.rendering import Renderer, RenderSettings
 from pipeline.settings import SynthesizeConfig
+from pipeline.task_arrays import images_of_a_file
 
 LEAST_AGREEMENT = 0.999  # of labels with float32's, for products of lower precision
+WRITING_FILES = 2  # its chunks compressed, and all of them in one piece: hardly smaller than the file raw
 
 
 @dataclass(frozen=True)
@@ -120,7 +122,7 @@ class SynthesisMemory:
     """What follows from a memory budget."""
 
     queue_depth: int
-    """Tasks of 64 images that may wait to be written while the next one is made."""
+    """Tasks of 64 images, and files of heat maps, that may be written while the next one is made."""
     tile_rows: int | None
     """Grid rows that are labelled at once; None: as the labeller chooses."""
     host_bytes: int
@@ -150,21 +152,35 @@ def plan_memory(job: SynthesizeJob, device: torch.device, budget: int | None) ->
 
 def _host_bytes(job: SynthesizeJob, queue_depth: int, tile_rows: int | None) -> int:
     """Peak host memory; ``tile_rows`` where rendering and labelling happen there too."""
-    num_images = min(fmt.TASK_IMAGES, job.config.num)
-    task = resources.dataset_bytes(job.meta, num_images)
-    depth = queue_depth if job.config.num > fmt.TASK_IMAGES else 0
-    writing = task  # the largest array's shard, raw and compressed
-    host = (1 + depth) * task + writing
+    host = task_bytes(job.meta, job.config.num, queue_depth)
+    batch = resources.dataset_bytes(job.meta, job.config.render_batch)
     if tile_rows is None:
-        return host + GPU_IMPORTS_BYTES
+        return host + 2 * batch + GPU_IMPORTS_BYTES  # one is copied to the host while one is fetched from it
     host += IMPORTS_BYTES
     render = resources.render_bytes(job.loaded.generator, job.config.render_batch)
-    return host + render + label_bytes(job, tile_rows)
+    return host + batch + render + label_bytes(job, tile_rows)
+
+
+def task_bytes(meta: fmt.DatasetMeta, num_images: int, queue_depth: int) -> int:
+    """What tasks take at most: one being filled and those that are written meanwhile; of heat maps one file
+    of each.
+    """
+    whole, parts, largest = 0, 0, 0
+    for spec in fmt.dataset_arrays(meta, min(num_images, fmt.TASK_IMAGES)):
+        side = images_of_a_file(spec)
+        file_bytes = spec.raw_bytes // spec.shape[0] * min(side, spec.shape[0])
+        largest = max(largest, file_bytes)
+        if side < fmt.TASK_IMAGES:
+            parts += file_bytes
+        else:
+            whole += file_bytes
+    tasks = 1 + (queue_depth if num_images > fmt.TASK_IMAGES else 0)
+    return tasks * whole + (1 + queue_depth) * parts + WRITING_FILES * largest
 
 
 def label_bytes(job: SynthesizeJob, tile_rows: int | None) -> int:
     """Of labelling one image: its maps once more, the weights cut up, a tile (None: the whole grid), and of
-    keypoints the heat maps of a batch, in float32 and as they are stored.
+    keypoints the heat maps: of an image in float32 while its peaks are found, of a batch as they are stored.
     """
     info = job.interpreter.info
     stacked_width = info.members * info.widths[0]
@@ -185,5 +201,7 @@ def label_bytes(job: SynthesizeJob, tile_rows: int | None) -> int:
         upsample=info.upsample,
     )
     pixels = (info.crop_rows[1] - info.crop_rows[0]) * info.grid[1]
-    heat = 0 if info.keypoints is None else 4 * 4 * pixels * info.num_outputs * job.config.render_batch
+    # An image in float32, as stored, and two float32 copies; a batch as stored, image by image and in one.
+    heat_bytes = 4 + 2 + 2 * 4 + 2 * 2 * job.config.render_batch
+    heat = 0 if info.keypoints is None else pixels * info.num_outputs * heat_bytes
     return maps + weights + tile + heat

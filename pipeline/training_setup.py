@@ -93,7 +93,9 @@ def plan_train(store: FeatureStore, config: TrainConfig) -> TrainPlan:
     outputs = len(keypoints.names if keypoints else names)
     held_pixels = int(counts[list(split.held_out)].sum(dtype=np.int64))
     if keypoints is not None:
-        held_pixels = len(validation_images(store, split.held_out, config)) * _grid_pixels(store)
+        rows, columns, _ = heat_grid(store, keypoints, config)
+        image_pixels = len(rows) * len(columns)
+        held_pixels = len(validation_images(split.held_out, image_pixels, config)) * image_pixels
     unit_pixels = min(unit_tiles[0] * fmt.TILE, store.shape[1]) * min(
         unit_tiles[1] * fmt.TILE, store.shape[2]
     )
@@ -129,16 +131,32 @@ def _keypoints(store: FeatureStore, config: TrainConfig) -> KeypointInfo | None:
     return replace(keypoints, sigma=config.sigma)
 
 
-def _grid_pixels(store: FeatureStore) -> int:
-    rows, columns, _ = validation_grid(*store.shape[1:3])
-    return len(rows) * len(columns)
+def heat_grid(
+    store: FeatureStore, keypoints: KeypointInfo, config: TrainConfig
+) -> tuple[np.ndarray, np.ndarray, int]:
+    """Rows, columns and their distance of the pixels of an image whose heat maps are validated."""
+    return validation_grid(*store.shape[1:3], keypoints.sigma, config.validation_pixels)
 
 
-def validation_images(store: FeatureStore, held_out: Sequence[int], config: TrainConfig) -> tuple[int, ...]:
-    """The held-out images whose heat maps are validated: as many as ``validation_pixels`` has room for, at
-    least one.
+def validation_images(held_out: Sequence[int], image_pixels: int, config: TrainConfig) -> tuple[int, ...]:
+    """The held-out images whose heat maps are validated on ``image_pixels`` each: as many as
+    ``validation_pixels`` has room for, at least one.
     """
-    return tuple(held_out[: max(1, config.validation_pixels // _grid_pixels(store))])
+    return tuple(held_out[: max(1, config.validation_pixels // image_pixels)])
+
+
+def coarse_grid_note(store: FeatureStore, plan: TrainPlan) -> str | None:
+    """One line where the pixels on which heat maps are validated are too far apart for PCK to be exact."""
+    if plan.keypoints is None or not plan.split.held_out:
+        return None
+    stride, sigma = heat_grid(store, plan.keypoints, plan.config)[2], plan.keypoints.sigma
+    if stride <= max(1, 2 * sigma):
+        return None
+    return (
+        f"heat maps of sigma {sigma:g} are validated on pixels {stride} apart: PCK is an underestimate; a "
+        f"larger [train] validation_pixels, now {plan.config.validation_pixels:,}, brings them closer for "
+        "more memory"
+    )
 
 
 def plan_memory(plan: TrainPlan, device: torch.device, budget: int | None) -> MemoryPlan:
@@ -179,14 +197,19 @@ def pixel_source(
 def make_sampler(
     store: SampledStore, config: TrainConfig, images: tuple[int, ...], memory: MemoryPlan | None = None
 ) -> StratifiedChunkSampler:
-    """The sampler of all members' batches. A run of few steps is one short epoch and reads no more."""
+    """The sampler of all members' batches. A run of few steps is one short epoch and reads no more.
+
+    ``config`` as ``plan_train`` has settled it.
+    """
+    balance = config.balance
+    assert balance is not None
 
     def make(draws: int | None) -> StratifiedChunkSampler:
         return StratifiedChunkSampler(
             store,
             batch_size=config.batch_size,
             members=config.members,
-            alpha=NATURAL_BALANCE if config.balance is None else config.balance,
+            alpha=balance,
             seed=config.seed,
             draws_per_epoch=draws,
             images=images,

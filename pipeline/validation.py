@@ -12,18 +12,19 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from fstore.meta import KeypointInfo
 from fstore.reader import FeatureStore
 from fstore.sampler import SampledStore
 from pipeline.keypoints import heat, pck, peaks
 from pipeline.labelling import bounded_heat, confusion, label_pixels, mean_iou
 from pipeline.models.interpreter import InterpreterEnsemble
-from pipeline.training_plan import LABELLING_CHUNK, TrainPlan, choose_validation, validation_grid
-from pipeline.training_setup import drawable, validation_images
+from pipeline.training_plan import LABELLING_CHUNK, TrainPlan, choose_validation
+from pipeline.training_setup import drawable, heat_grid, validation_images
 
 
 @dataclass(frozen=True)
 class Quality:
-    """What a validation found; None is what the task has not, or all where nothing is held out."""
+    """What a validation found; None is what the task has not, or all where nothing labelled is held out."""
 
     miou: float | None = None
     heat_error: float | None = None
@@ -73,14 +74,18 @@ class HeatValidation:
         self._target = heat(positions[None], self._known[..., :2], sigma)  # [m, r, c, K]
 
     def measure(self, ensemble: InterpreterEnsemble) -> Quality:
-        """The mean squared error of the members' mean heat maps; the share of keypoints near their peaks."""
+        """The mean squared error of the members' mean heat maps; the share of keypoints near their peaks.
+
+        Where no keypoint of the images is labelled, there is nothing to measure.
+        """
+        if not (self._points[..., 2] > 0).any():
+            return Quality()
         heatmaps = mean_heat(ensemble.eval(), self._features).cpu().reshape(self._shape)  # [m, r, c, K]
         weight = self._known[..., 2].expand(self._shape)
-        error = ((heatmaps - self._target).square() * weight).sum() / weight.sum().clamp(min=1)
+        error = ((heatmaps - self._target).square() * weight).sum() / weight.sum()
         found = peaks(heatmaps)[..., :2]
         found = (found - 0.5) * self._stride + self._origin
         shares = [pck(found.numpy(), self._points, part, self._side) for part in (0.15, 0.10)]
-        shares = [0.0 if np.isnan(share) else share for share in shares]  # nothing is labelled in them
         return Quality(heat_error=float(error), pck15=shares[0], pck10=shares[1])
 
 
@@ -105,7 +110,9 @@ def read_validation(source: SampledStore, store: FeatureStore, plan: TrainPlan) 
     """What the plan holds out, read from ``source``, the store or its maps in memory; None for nothing."""
     if not plan.split.held_out:
         return None
-    return _read_labels(source, store, plan) if plan.keypoints is None else _read_heat(source, store, plan)
+    if plan.keypoints is None:
+        return _read_labels(source, store, plan)
+    return _read_heat(source, store, plan, plan.keypoints)
 
 
 def _read_labels(source: SampledStore, store: FeatureStore, plan: TrainPlan) -> LabelValidation:
@@ -117,14 +124,15 @@ def _read_labels(source: SampledStore, store: FeatureStore, plan: TrainPlan) -> 
     return LabelValidation(torch.from_numpy(chosen.labels), torch.as_tensor(features))
 
 
-def _read_heat(source: SampledStore, store: FeatureStore, plan: TrainPlan) -> HeatValidation:
-    images = validation_images(store, plan.split.held_out, plan.config)
-    grid = validation_grid(*store.shape[1:3])
+def _read_heat(
+    source: SampledStore, store: FeatureStore, plan: TrainPlan, keypoints: KeypointInfo
+) -> HeatValidation:
+    grid = heat_grid(store, keypoints, plan.config)
+    images = validation_images(plan.split.held_out, len(grid[0]) * len(grid[1]), plan.config)
     places = np.meshgrid(images, *grid[:2], indexing="ij")  # [m, r, c] each
     features = source.pixels(*(place.ravel() for place in places))
-    points = keypoint_array(store, images)
-    sigma = plan.keypoints.sigma if plan.keypoints else 0.0
-    return HeatValidation(points, torch.as_tensor(features), grid, sigma=sigma, side=max(store.shape[1:3]))
+    points, side = keypoint_array(store, images), max(store.shape[1:3])
+    return HeatValidation(points, torch.as_tensor(features), grid, sigma=keypoints.sigma, side=side)
 
 
 def keypoint_array(store: FeatureStore, images: Sequence[int] | None = None) -> np.ndarray:

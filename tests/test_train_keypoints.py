@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 from dataclasses import replace
 from pathlib import Path
@@ -10,12 +11,15 @@ import numpy as np
 import pytest
 import torch
 from click.testing import CliRunner, Result
+from hypothesis import given
+from hypothesis import strategies as st
 from stores import NATIVE, make_image, make_maps, make_meta, tree_bytes
 from test_factored import ensemble, layers_of, plain_logits, random_maps
 from tiny import LATENT_SIZE, RESOLUTION, input_flags, write_checkpoint, write_inputs
 
 import fstore
 from fstore import format as fmt
+from fstore.dataset_writer import DatasetWriter
 from fstore.errors import MismatchError, StoreError
 from pipeline.cli import main
 from pipeline.config import Config, with_overrides
@@ -25,10 +29,12 @@ from pipeline.interpreter_info import EpochMetrics, InterpreterInfo
 from pipeline.keypoints import heat, peaks
 from pipeline.labelling import HeatTally, score_images
 from pipeline.models.folded import FoldedEnsemble
+from pipeline.models.interpreter import InterpreterEnsemble
 from pipeline.stages import synthesize as stage
 from pipeline.stages import train as train_stage
 from pipeline.synthesis_plan import make_source
 from pipeline.training_plan import best_epoch, validation_grid
+from pipeline.validation import HeatValidation, Quality
 
 NUM_IMAGES, NAMES = 4, ("left", "right", "top")
 TRAIN = ["--members", "3", "--steps", "30", "--batch-size", "16", "--threads", "1"]
@@ -161,6 +167,33 @@ def test_a_longer_dataset_is_that_of_one_run(folder: Path) -> None:
         for name in ("grown.zarr", "whole.zarr")
     )
     assert grown == whole
+
+
+@pytest.mark.parametrize("before", [0, 3, 18])  # of 16 files of the first task, then 4
+def test_a_dataset_cut_off_between_files_of_heat_maps_is_that_of_one_run(
+    folder: Path, monkeypatch: pytest.MonkeyPatch, before: int
+) -> None:
+    done(*extract("--layout", "pyramid"))
+    done("train", *TRAIN)
+    write_part, calls = DatasetWriter.write_part, []
+
+    def full(self: DatasetWriter, task: int, name: str, first: int, values: np.ndarray) -> None:
+        calls.append(len(values))
+        if calls.count(fmt.HEATMAP_IMAGES) > before:
+            raise OSError(errno.ENOSPC, "No space left on device", name)
+        write_part(self, task, name, first, values)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(DatasetWriter, "write_part", full)
+        assert "the disk is full" in dgan(*synthesize("--num", "78", "--store", "cut.zarr")).stderr
+    assert len(fstore.open("cut.zarr")) == (64 if before >= 16 else 0)
+    done(*synthesize("--num", "78", "--store", "cut.zarr", "--render-batch", "2"))
+    done(*synthesize("--num", "78", "--store", "whole.zarr"))
+    cut, whole = (
+        {name: content for name, content in tree_bytes(folder / name).items() if name != "zarr.json"}
+        for name in ("cut.zarr", "whole.zarr")
+    )
+    assert cut == whole
 
 
 def test_a_resumed_training_ends_with_the_same_tensors(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -336,24 +369,72 @@ def test_the_best_epoch_has_the_least_heat_error() -> None:
 
 
 @pytest.mark.parametrize(
-    ("shape", "stride", "counts"),
+    ("shape", "sigma", "stride", "counts"),
     [
-        ((64, 64), 1, (64, 64)),
-        ((65, 40), 2, (32, 20)),
-        ((512, 512), 8, (64, 64)),
-        ((384, 512), 8, (48, 64)),
-        ((1, 640), 10, (1, 64)),  # lower than the stride: its one row all the same
+        ((64, 64), 1.0, 1, (64, 64)),
+        ((65, 40), 1.0, 2, (32, 20)),
+        ((512, 512), 8.0, 8, (64, 64)),  # of the default sigma
+        ((512, 512), 30.0, 8, (64, 64)),  # a larger one needs no more, and has no less
+        ((384, 512), 8.0, 8, (48, 64)),
+        ((1, 640), 10.0, 10, (1, 64)),  # lower than the stride: its one row all the same
+        ((512, 512), 2.0, 4, (128, 128)),  # two sigma
+        ((256, 256), 1.2, 2, (128, 128)),  # less than two sigma: a whole number
+        ((64, 64), 0.3, 1, (64, 64)),  # never less than a pixel
+        ((512, 512), 1.0, 4, (128, 128)),  # not 2: 65,536 pixels are too many
     ],
 )
-def test_the_validation_grid_has_64_pixels_a_side_and_finds_peaks(
-    shape: tuple[int, int], stride: int, counts: tuple[int, int]
+def test_the_validation_grid_is_two_sigma_apart_within_its_bounds(
+    shape: tuple[int, int], sigma: float, stride: int, counts: tuple[int, int]
 ) -> None:
-    rows, columns, found = validation_grid(*shape)
+    rows, columns, found = validation_grid(*shape, sigma, 20_000)
     assert (found, (len(rows), len(columns))) == (stride, counts)
     assert rows[-1] < shape[0] and columns[-1] < shape[1]
-    if min(shape) > 8:
-        y, x = torch.meshgrid(torch.from_numpy(rows + 0.5), torch.from_numpy(columns + 0.5), indexing="ij")
-        point = torch.tensor([[shape[1] * 0.4, shape[0] * 0.6]], dtype=torch.float64)
-        maps = heat(torch.stack([x, y], -1), point, float(stride))
-        place = (peaks(maps[None])[0, 0, :2] - 0.5) * stride + torch.tensor([columns[0] + 0.5, rows[0] + 0.5])
-        np.testing.assert_allclose(place, point[0], atol=0.01 * stride)
+
+
+@given(side=st.integers(16, 200), sigma=st.floats(0.8, 8), x=st.floats(0.2, 0.8), y=st.floats(0.2, 0.8))
+def test_every_heat_map_has_its_peak_on_the_validation_grid(
+    side: int, sigma: float, x: float, y: float
+) -> None:
+    rows, columns, stride = validation_grid(side, side, sigma, side * side)
+    beside = torch.meshgrid(torch.from_numpy(rows + 0.5), torch.from_numpy(columns + 0.5), indexing="ij")
+    point = torch.tensor([[side * x, side * y]], dtype=torch.float64)
+    maps = heat(torch.stack(beside[::-1], -1), point, sigma)
+    found = peaks(maps[None])[0, 0]
+    assert found[2] >= 0.999 * np.exp(-1)
+    place = (found[:2] - 0.5) * stride + torch.tensor([columns[0] + 0.5, rows[0] + 0.5])
+    np.testing.assert_allclose(place, point[0], atol=0.02 * stride)
+
+
+@given(
+    shape=st.tuples(st.integers(1, 1100), st.integers(1, 1100)),
+    sigma=st.floats(0.1, 40),
+    num_pixels=st.integers(1, 40_000),
+)
+def test_a_validation_grid_is_bounded(shape: tuple[int, int], sigma: float, num_pixels: int) -> None:
+    rows, columns, stride = validation_grid(*shape, sigma, num_pixels)
+    assert 1 <= len(rows) * len(columns) <= max(num_pixels, 64 * 64)
+    assert stride <= max(1, -(-max(shape) // 64))
+
+
+def test_a_grid_too_coarse_for_sigma_is_told(folder: Path) -> None:
+    done(*extract("--resolution", "128", "--layout", "pyramid"))
+    words = [*TRAIN, "--sigma", "0.5"]
+    assert "PCK is an underestimate" not in done("train", *words, "--out", "fine")
+    Path("dgan.toml").write_text("[train]\nvalidation_pixels = 5000\n")
+    said = done("train", *words, "--out", "coarse")
+    assert "heat maps of sigma 0.5 are validated on pixels 2 apart: PCK is an underestimate" in said
+
+
+def test_what_no_label_is_there_to_measure_by_is_none_not_zero() -> None:
+    points = np.random.default_rng(0).uniform(0, 8, (1, 3, 3)).astype(np.float32)
+    points[..., 2] = 0
+    grid = validation_grid(8, 8, 1.0, 64)
+    features = torch.zeros(64, 5, dtype=torch.float16)
+    model = InterpreterEnsemble(3, 5, seeds=[0, 1], widths=(4, 4))
+    found = HeatValidation(points, features, grid, sigma=1.0, side=8).measure(model)
+    assert found == Quality() and found.text() == ""
+    document = EpochMetrics(0, 5, 0.5, **vars(found)).to_json()
+    assert document == {"epoch": 0, "steps": 5, "loss": 0.5, "miou": None, "final": False}
+    points[0, 1, 2] = 1
+    found = HeatValidation(points, features, grid, sigma=1.0, side=8).measure(model)
+    assert found.pck10 is not None and "PCK@10" in found.text()

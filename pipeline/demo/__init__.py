@@ -26,12 +26,9 @@ def checkpoint_path() -> Path:
 
 def class_names() -> tuple[str, ...]:
     """Names of the demo's classes; the position is the label."""
-    return tuple(name for name, _ in _classes())
+    from pipeline.demo.face import CLASSES
 
-
-def class_colors() -> tuple[str, ...]:
-    """Colours of the demo's classes as ``#rrggbb``."""
-    return tuple(color for _, color in _classes())
+    return tuple(name for name, _ in CLASSES)
 
 
 def annotated_latents(num: int = 16, seed: int = 0) -> np.ndarray:
@@ -86,12 +83,6 @@ def write_keypoints(folder: str | Path, num: int = 16, seed: int = 0) -> Path:
     points = exact_keypoints(annotated_latents(num, seed))
     np.savez(path, keypoints=points, names=np.array(keypoint_names()), image_size=np.array([64, 64]))
     return path
-
-
-def _classes() -> tuple[tuple[str, str], ...]:
-    from pipeline.demo.face import CLASSES
-
-    return CLASSES
 
 
 def _stream(seed: int, index: int) -> np.random.Generator:

@@ -68,7 +68,7 @@ def run_demo(out: Path, num: int, device: torch.device, say: Callable[[str], Non
     """
     config = demo_config(out, num)
     timed = Stopwatch(say)
-    job = extract.prepare(config)
+    job = extract.prepare(config, overwrite=True)  # an earlier demo's store is about to be deleted
     prepare_folder(out)
     timed("extract-features (dense)", lambda: say(extract.extract(job, device, say=say)))
     pyramid = replace(job, meta=replace(job.meta, layout="pyramid"), store=str(out / "features-pyramid.zarr"))

@@ -49,7 +49,7 @@ def run_keypoint_demo(out: Path, num: int, device: torch.device, say: Callable[[
     """
     config = _config(out, num)
     timed = Stopwatch(say)
-    job = extract.prepare(config)
+    job = extract.prepare(config, overwrite=True)  # an earlier demo's store is about to be deleted
     prepare_folder(out)
     timed("extract-features", lambda: say(extract.extract(job, device, say=say)))
     timed("train", lambda: train.train(config.features.store, config.train, device=device, report=say))

@@ -40,8 +40,8 @@ MAX_RECORD_BYTES = 2**26
 _CONFIG_HEADER = """\
 # Written by `dgan sample`. Annotate what is in images/ and save it in masks/ under the same numbers: that of
 # image_7.png as image_mask7.png or .npy, or LabelMe's as image_7.json. What you leave out is left out.
-# Name the classes in classes.toml. Keypoints, as COCO's .json or an array (N, K, 2 or 3) in .npy, go there too,
-# with task = "keypoints" below. Then, in this folder, or anywhere with --config and this file:
+# Name the classes in classes.toml. Keypoints, as COCO's .json or an array (N, K, 2 or 3) in .npy, go there
+# too, with task = "keypoints" below. Then, in this folder, or anywhere with --config and this file:
 #
 #     dgan extract-features
 #     dgan train

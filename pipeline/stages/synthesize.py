@@ -1,7 +1,7 @@
 """``dgan synthesize``: sample latents, render, label, score, and filter the most uncertain, into a dataset
 store.
 
-A task is 64 images, written whole and then committed; the filter is set once all are there. Latents, noise
+A task is 64 images, all written and then committed; the filter is set once all are there. Latents, noise
 and batch boundaries follow from the seed and the global image index alone, so that the bytes do not depend on
 interruptions. It knows neither feature stores nor training: the interpreter's folder says all that it needs.
 """
@@ -11,6 +11,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 from contextlib import closing
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -22,9 +23,7 @@ from fstore.display import human_bytes, human_duration
 from fstore.location import Location
 from pipeline import resources
 from pipeline.background import BackgroundCalls
-from pipeline.checkpoints import LoadedGenerator
 from pipeline.errors import RunError, UsageError
-from pipeline.interpreter_files import Interpreter
 from pipeline.interpreter_info import InterpreterInfo
 from pipeline.labelled_images import SAMPLED_SPACE, LabelledBatch, LabelledImages
 from pipeline.labelling import keep_mask
@@ -41,7 +40,8 @@ from pipeline.synthesis_plan import (
     plan_memory,
     recorded_precision,
 )
-from pipeline.trained import load_trained
+from pipeline.task_arrays import TaskArrays
+from pipeline.trained import Trained, load_trained
 
 
 def prepare(config: Config, *, force: bool = False, task: str | None = None) -> SynthesizeJob:
@@ -54,7 +54,7 @@ def prepare(config: Config, *, force: bool = False, task: str | None = None) -> 
     loaded, interpreter, info = trained.loaded, trained.interpreter, trained.interpreter.info
     _check_task(config, info, task)
     settings = RenderSettings.from_record(info.generator, info.grid, info.crop_rows)
-    meta = _meta(config.synthesize, loaded, interpreter)
+    meta = _meta(config.synthesize, trained)
     average = trained.average_latent
     return SynthesizeJob(loaded, interpreter, average, settings, meta, config.synthesize, trained.notes)
 
@@ -69,8 +69,8 @@ def _check_task(config: Config, info: InterpreterInfo, task: str | None) -> None
         )
 
 
-def _meta(config: SynthesizeConfig, loaded: LoadedGenerator, interpreter: Interpreter) -> fmt.DatasetMeta:
-    info = interpreter.info
+def _meta(config: SynthesizeConfig, trained: Trained) -> fmt.DatasetMeta:
+    loaded, interpreter, info = trained.loaded, trained.interpreter, trained.interpreter.info
     generator = {
         **info.generator,
         "checkpoint": loaded.path.name,
@@ -89,6 +89,7 @@ def _meta(config: SynthesizeConfig, loaded: LoadedGenerator, interpreter: Interp
             "folder": Path(config.interpreter).name,
             "sha256": interpreter.sha256,
             "members": info.members,
+            **trained.settings,
         },
         generator=generator,
         created=created_record(),
@@ -172,7 +173,7 @@ def _fill(
     pending: list[int],
     queue_depth: int,
 ) -> None:
-    """Make the pending tasks one by one, each written while the next is made."""
+    """Make the pending tasks one by one, each written while the next is made; heat maps file by file."""
     num = job.config.num
     done = num - sum(len(writer.task_images(task)) for task in pending)
     with progress("synthesizing", num, "images", done) as bar, BackgroundCalls(queue_depth) as background:
@@ -182,27 +183,28 @@ def _fill(
             background.check()
 
         for task in pending:
-            parts = _task(source, job, writer.task_images(task), advance)
+            write_part = partial(background.submit, writer.write_part, task)
+            parts = _task(source, job, writer.task_images(task), advance, write_part)
             background.submit(writer.write_task, task, parts)
             del parts  # the queue's now
 
 
 def _task(
-    source: LabelledImages, job: SynthesizeJob, images: range, advance: Callable[[int], None]
+    source: LabelledImages,
+    job: SynthesizeJob,
+    images: range,
+    advance: Callable[[int], None],
+    write_part: Callable[[str, int, np.ndarray], None],
 ) -> dict[str, np.ndarray]:
-    """The arrays of one task. Batches begin at multiples of their size and are rendered whole, surplus images
-    and all. Each is fetched from the device after the next one is under way.
+    """The arrays of one task but for those that ``write_part`` took, a file at a time. Batches begin at
+    multiples of their size and are rendered whole, surplus images and all. Each is fetched from the device
+    after the next one is under way.
     """
-    specs = fmt.dataset_arrays(job.meta, len(images))
-    parts = {spec.name: np.empty(spec.shape, spec.dtype) for spec in specs if spec.name != "kept"}
+    arrays = TaskArrays(fmt.dataset_arrays(job.meta, job.config.num), images, write_part)
     size = job.config.render_batch
-    place = 0
 
     def fetch(batch: LabelledBatch) -> None:
-        nonlocal place
-        for name, values in batch.host_arrays().items():
-            parts[name][place : place + len(values)] = values
-        place += len(batch.latents)
+        arrays.add(batch.host_arrays())
         advance(len(batch.latents))
 
     before: LabelledBatch | None = None
@@ -213,7 +215,7 @@ def _task(
         before = batch
     if before is not None:
         fetch(before)
-    return parts
+    return arrays.whole()
 
 
 def set_filter(store: str, keep: str) -> str:

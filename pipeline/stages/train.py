@@ -10,7 +10,7 @@ import math
 import os
 import sys
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from itertools import islice
 from pathlib import Path
@@ -58,6 +58,7 @@ from pipeline.training_plan import (
 )
 from pipeline.training_setup import (
     check_task,
+    coarse_grid_note,
     describe,
     make_sampler,
     open_features,
@@ -86,42 +87,88 @@ def train(
     Raises UsageError for a store, task, folder or budget that cannot be used, RunError when the disk is too
     small or the loss no longer finite, StoreError for a damaged store.
     """
-    device = torch.device(device)
+    device, folder = torch.device(device), Path(config.out)
+    run = _open(store_path, config, device, overwrite, memory_budget, task)
+    if run.memory is None:
+        remove_state(folder)  # left where a run was killed at the very end
+        report(f"{folder}: trained already with these settings; nothing to do")
+        return load_interpreter(folder)
+    store, plan = run.store, run.plan
+    for note in _notes(store, plan):
+        report(note)
+    learner, info = _learner(run, device)
+    if info.epochs:
+        report(f"{folder}: going on after epoch {len(info.epochs) - 1}, step {info.epochs[-1].steps:,}")
+    info = replace(_run_epochs(store, plan, run.memory, info, learner, folder), created=_created(device))
+    learner.restore_best()
+    interpreter = save_interpreter(folder, learner.ensemble, info, store.average_latent)
+    report(f"{folder}: {summary(info)}")
+    run.lock.release()
+    return interpreter
+
+
+@dataclass(frozen=True)
+class _Run:
+    """What a run works on, its folder locked and there."""
+
+    store: FeatureStore
+    plan: TrainPlan
+    memory: MemoryPlan | None
+    """None where the interpreter is finished: there is nothing to do, and nothing is taken."""
+    info: InterpreterInfo
+    lock: FolderLock
+
+
+def _open(
+    store_path: str | os.PathLike[str],
+    config: TrainConfig,
+    device: torch.device,
+    overwrite: bool,
+    memory_budget: int | None,
+    task: str | None,
+) -> _Run:
+    """Read the store, plan the run, and make its folder ready. Raises as ``train`` does."""
     folder = Path(config.out)
     store = open_features(store_path)
     check_task(store, task)
     earlier = None if overwrite else _earlier(folder)
     plan = plan_train(store, settle(config, device, earlier.training if earlier else {}))
-    if earlier is None or folder_state(folder) == "unfinished":  # a finished one takes none
+    memory = None
+    if earlier is None or folder_state(folder) == "unfinished":
         memory = plan_memory(plan, device, memory_budget)
         plan = replace(plan, config=replace(plan.config, buffer_mb=memory.buffer_mb))
     info = describe(store, plan)
     lock = FolderLock(folder) if folder.is_dir() else None  # so that nobody else trains into it
     if _prepare_folder(folder, info, overwrite) == "finished":
-        remove_state(folder)  # left where a run was killed at the very end
-        report(f"{folder}: trained already with these settings; nothing to do")
-        return load_interpreter(folder)
-    check_disk(Location.parse(folder), plan.disk_bytes, "training", "free some, or choose another --out")
-    folder.mkdir(parents=True, exist_ok=True)
-    lock = lock or FolderLock(folder)
+        memory = None
+    else:
+        check_disk(Location.parse(folder), plan.disk_bytes, "training", "free some, or choose another --out")
+        folder.mkdir(parents=True, exist_ok=True)
+    return _Run(store, plan, memory, info, lock or FolderLock(folder))
+
+
+def _notes(store: FeatureStore, plan: TrainPlan) -> list[str]:
+    """What a user should know before it begins, a line each."""
+    notes = []
     if plan.missing_classes:
         missing = ", ".join(plan.missing_classes)
-        report(f"{store_path}: no training image has {missing}; they will not be learnt")
+        notes.append(f"{store.location}: no training image has {missing}; they will not be learnt")
+    coarse = coarse_grid_note(store, plan)
+    return notes if coarse is None else [*notes, coarse]
+
+
+def _learner(run: _Run, device: torch.device) -> tuple[Learner, InterpreterInfo]:
+    """The ensemble as an unfinished run left it, with what its epochs reached; else a new one."""
+    plan, info, folder = run.plan, run.info, Path(run.plan.config.out)
     ensemble = InterpreterEnsemble(plan.num_classes, plan.channels, seeds=info.seeds, widths=plan.widths)
     precision = resolve_precision(plan.config.precision, device)
-    objective = _objective(store, plan, device)
-    learner = Learner(ensemble.to(device), config.learning_rate, precision, objective)
+    objective = _objective(run.store, plan, device)
+    learner = Learner(ensemble.to(device), plan.config.learning_rate, precision, objective)
     if folder_state(folder) == "unfinished":
         state = load_state(folder)
         learner.restore(state.tensors)
         info = replace(info, epochs=state.info.epochs, best_epoch=state.info.best_epoch)
-        report(f"{folder}: going on after epoch {len(info.epochs) - 1}, step {info.epochs[-1].steps:,}")
-    info = replace(_run_epochs(store, plan, memory, info, learner, folder), created=_created(device))
-    learner.restore_best()
-    interpreter = save_interpreter(folder, learner.ensemble, info, store.average_latent)
-    report(f"{folder}: {summary(info)}")
-    lock.release()
-    return interpreter
+    return learner, info
 
 
 def _objective(store: FeatureStore, plan: TrainPlan, device: torch.device) -> Objective:

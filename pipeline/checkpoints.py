@@ -36,7 +36,7 @@ LOADERS: tuple[Callable[[Any], FoundNetwork | None], ...] = (
 
 SUPPORTED = (
     "a StyleGAN1 generator (*.for_g_all.pt, or NVIDIA's TensorFlow pickle) or a StyleGAN2 generator "
-    "(rosinality's .pt, a StyleGAN2-ADA pickle, or NVIDIA's TensorFlow pickle)"
+    "(rosinality's .pt, a StyleGAN2-ADA pickle or state dict, or NVIDIA's TensorFlow pickle)"
 )
 
 MAX_REASON = 300
@@ -73,13 +73,19 @@ def read_generator(path: str | Path) -> LoadedGenerator:
     """The generator in the checkpoint file `path`; a conditional one without a class yet.
 
     Raises UsageError when the file is missing, a folder, truncated, no checkpoint, not of a supported
-    network, asks to execute something, or has a weight that is missing, wrongly shaped or not finite.
+    network, asks to execute something, needs more memory than there is, or has a weight that is missing,
+    wrongly shaped or not finite.
     """
     path = Path(path)
     sha256 = file_sha256(path)
     content = read_checkpoint(path).content
     try:
         found = _recognise(content)
+    except (MemoryError, RuntimeError) as error:  # torch's allocators raise the latter
+        raise UsageError(
+            f"checkpoint {path}: its network cannot be built ({_first_line(error)}); "
+            "free some memory, or pass another checkpoint"
+        ) from error
     except (ValueError, BadPickle) as error:
         reason = str(error)[:MAX_REASON]
         raise UsageError(
@@ -90,6 +96,12 @@ def read_generator(path: str | Path) -> LoadedGenerator:
     network: Any = found.generator
     network.eval().requires_grad_(False)
     return LoadedGenerator(found.generator, path, sha256, found.average_latent, found.format)
+
+
+def _first_line(error: Exception) -> str:
+    if isinstance(error, MemoryError):
+        return "it needs more memory than there is"
+    return text_of((str(error).splitlines() or [""])[0])
 
 
 def _recognise(content: Any) -> FoundNetwork | None:

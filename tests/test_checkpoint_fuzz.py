@@ -12,6 +12,7 @@ import pickletools
 import random
 import resource
 import signal
+import struct
 import sys
 import zipfile
 from collections.abc import Callable, Iterator
@@ -265,6 +266,120 @@ def with_strange_value(name: str, draw: random.Random) -> bytes:
         else:
             put(draw.choice(STRANGE))
     return written.write(content)
+
+
+# ---- a few bytes that ask for much ----------------------------------------------------------------
+
+
+def text(value: str) -> bytes:
+    return b"X" + struct.pack("<I", len(value)) + value.encode()
+
+
+def put(index: int) -> bytes:
+    """Keeps what is on top of the stack under a number, and takes it off."""
+    return b"r" + struct.pack("<I", index) + b"0"
+
+
+def get(index: int) -> bytes:
+    return b"j" + struct.pack("<I", index)
+
+
+def mapping(entries: dict[str, bytes]) -> bytes:
+    return b"}(" + b"".join(text(key) + value for key, value in entries.items()) + b"u"
+
+
+def module(children: bytes = b"}", parameters: bytes = b"}") -> bytes:
+    state = {"_modules": children, "_parameters": parameters, "_buffers": b"}"}
+    return b"cnets\nNet\n)\x81" + mapping(state) + b"b"
+
+
+def tf_network(variables: bytes, components: bytes) -> bytes:
+    state = {"name": text("G"), "variables": variables, "components": components}
+    return b"cdnnlib.tflib.network\nNetwork\n)\x81" + mapping(state) + b"b"
+
+
+def array(*sides: int) -> bytes:
+    """A float32 array of zeros."""
+    num_bytes = 4 * int(np.prod(sides))
+    shape = b"(" + b"".join(b"J" + struct.pack("<i", side) for side in sides) + b"t"
+    dtype = b"cnumpy\ndtype\n" + text("f4") + b"\x85R"
+    made = b"cnumpy.core.multiarray\n_reconstruct\ncnumpy\nndarray\nK\x00\x85C\x01b\x87R"
+    content = b"B" + struct.pack("<I", num_bytes) + bytes(num_bytes)
+    return made + b"(K\x01" + shape + dtype + b"\x89" + content + b"tb"
+
+
+def zip_of_many_entries() -> bytes:
+    stream = io.BytesIO()
+    with zipfile.ZipFile(stream, "w") as archive:
+        archive.writestr("archive/data.pkl", b"\x80\x02}.")
+        for index in range(8192):
+            archive.writestr(f"archive/data/{index}", b"")
+    return stream.getvalue()
+
+
+NEW_OBJECT = b"ccopyreg\n__newobj__\n" + put(1)
+NETS = {f"net{index}": get(0) for index in range(25)}
+PARTS = {"mapping": get(0), "synthesis": get(0)}
+STYLES = {"conv1.conv.modulation.weight": get(0), "input.input": array(1, 4, 4, 4)}
+STYLES |= {f"style.{index}.{name}": get(0) for index in range(1, 70) for name in ("weight", "bias")}
+SG1 = {"g_mapping.dense0.weight": array(4, 4), "g_synthesis.blocks.4x4.const": array(1, 1, 4, 4)}
+SG1 |= {f"g_synthesis.blocks.{side}x{side}.k": array(1) for side in range(5, 20)}
+LAUGHS = b"".join(
+    tf_network(b"]", mapping({part: get(i) for part in ("mapping", "synthesis", "x", "y")})) + put(i + 1)
+    for i in range(2)
+)
+ATTACKS: dict[str, tuple[bytes, str]] = {
+    "copies of arguments": (
+        b"(cnets\nNet\n" + b"N" * 63 + b"t" + put(0) + NEW_OBJECT + (get(1) + get(0) + b"R0") * 5_000 + b"N",
+        "it unfolds to far more bytes than it holds",
+    ),
+    "many arguments and keywords": (
+        b"(" + b"N" * 100 + b"t" + put(0) + b"cnets\nNet\n" + get(0) + mapping({"a": b"N"}) + b"\x92",
+        "100 arguments",
+    ),
+    "keys of one hash": (
+        b"}(" + b"".join(b"J" + struct.pack("<i", i) + b"K\x01\x86N" for i in range(500)) + b"u",
+        "of class 'builtins.tuple'",
+    ),
+    "long names": (text("A" * 257) + put(0) + (get(0) + get(0) + b"\x930") * 100 + b"N", "256 characters"),
+    "components of components": (
+        tf_network(b"N", b"}") + put(0) + LAUGHS + get(2),  # what is no list is not looked at
+        "found the TensorFlow network 'G'",
+    ),
+    "many variables": (
+        tf_network(b"](" + (text("a") + b"N\x86") * 2001 + b"e", b"}"),
+        "many more tensors and modules",
+    ),
+    "one tensor of many names": (
+        array(4, 4) + put(0) + mapping({f"g_mapping.x{i}": get(0) for i in range(2001)}),
+        "many more tensors and modules",
+    ),
+    "many mapping layers": (array(4, 4) + put(0) + mapping(STYLES), "got 69 mapping layers"),
+    "modules that share their parameters": (
+        module(b"}", mapping({f"p{i}": b"N" for i in range(1000)})) + put(0)
+        + mapping({"G": module(mapping(PARTS | NETS))}),
+        "many more tensors and modules",
+    ),
+    "many sides": (mapping(SG1), "got blocks of 16 sides, expected at most 11"),
+    "one large dict under many keys": (
+        mapping({f"g_mapping.{i}": b"N" for i in range(20_001)}) + put(0) + mapping(NETS),
+        "found a dict with the keys 'net0', 'net1', 'net2' (25 in all)",
+    ),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", [*ATTACKS, "many entries of a zip"])
+def test_a_few_bytes_that_ask_for_much_are_refused_before_it_is_done(tmp_path: Path, name: str) -> None:
+    if name in ATTACKS:
+        content, words = ATTACKS[name]
+        content = b"\x80\x04" + content + b"."
+    else:
+        content, words = zip_of_many_entries(), "more than 8,192 entries"
+    path = tmp_path / "small"
+    path.write_bytes(content)
+    with watched() as events:
+        assert words in outcome(path)
+    assert events == []
 
 
 # ---- tests --------------------------------------------------------------------------------------

@@ -11,6 +11,8 @@ from typing import Any
 import pytest
 import torch
 
+from pipeline import checkpoints
+from pipeline.checkpoint_files import content
 from pipeline.checkpoints import load_generator
 from pipeline.errors import UsageError
 from pipeline.models.stylegan1 import StyleGAN1
@@ -143,3 +145,35 @@ def test_nothing_in_a_file_is_executed(tmp_path: Path) -> None:
 )
 def test_a_file_that_is_no_whole_generator_is_named(tmp_path: Path, content: Any, message: str) -> None:
     assert message in refusal(saved(tmp_path, content))
+
+
+@pytest.mark.parametrize(
+    ("error", "words"),
+    [
+        (MemoryError(), "it needs more memory than there is"),
+        (
+            RuntimeError("[enforce fail] you tried to allocate 99 bytes\nat alloc_cpu.cpp"),
+            "tried to allocate 99",
+        ),
+        (RuntimeError(), "its network cannot be built"),
+    ],
+    ids=repr,
+)
+def test_a_network_that_cannot_be_built_is_one_line(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, error: Exception, words: str
+) -> None:
+    def load(_: Any) -> None:
+        raise error
+
+    monkeypatch.setattr(checkpoints, "LOADERS", (load,))
+    assert words in refusal(saved(tmp_path, state()))
+
+
+def test_memory_that_runs_out_while_a_file_is_read_is_one_line(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def read(*_: Any, **__: Any) -> None:
+        raise MemoryError
+
+    monkeypatch.setattr(content, "read_torch_zip", read)
+    assert "reading it needs more memory than there is" in refusal(saved(tmp_path, state()))

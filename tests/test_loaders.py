@@ -26,11 +26,13 @@ from generator_files import (
     write_rosinality,
     write_tensorflow,
 )
+from tiny_checkpoints import formats
 from torch import Tensor
 from torch.nn import functional as F
 
 from pipeline.checkpoints import LoadedGenerator, load_generator, read_generator
 from pipeline.errors import UsageError
+from pipeline.loaders import foreign
 from pipeline.models.generator import broadcast_w, truncate
 from pipeline.models.stylegan2 import StyleGAN2
 
@@ -125,6 +127,43 @@ def test_a_tensorflow_file_that_was_grown_progressively_ends_in_its_last_block(t
     assert_same(load_generator(tmp_path / "g.pkl"), plain, 0.0)
 
 
+@pytest.mark.parametrize("name", ["StyleGAN1 TensorFlow", "StyleGAN2 TensorFlow"])
+@pytest.mark.parametrize(
+    ("whole", "synthesis", "words"),
+    [
+        (0.0, 0.0, None),
+        (0.0, 2.0, None),  # the network sets its part's before it renders
+        (1.0, 0.0, "training had reached 4 of 8 px only (its lod is 1, expected 0); use a later snapshot"),
+        (0.5, None, "of 8 px only"),  # the last layers are being faded in
+        (None, 1.0, "training had reached 4 of 8 px only"),
+        (1e30, 0.0, "of 8 px only"),
+        (None, None, None),
+        (float("nan"), None, "key 'lod' has NaN"),
+    ],
+)
+def test_a_network_that_is_still_growing_is_refused(
+    tmp_path: Path, name: str, whole: float | None, synthesis: float | None, words: str | None
+) -> None:
+    written = formats()[name]
+    network = written.content()[-1]
+    for part, lod in ((network, whole), (network.state["components"]["synthesis"], synthesis)):
+        others = [pair for pair in part.state["variables"] if pair[0] != "lod"]
+        part.state["variables"] = others if lod is None else [("lod", np.float32(lod)), *others]
+    (tmp_path / "t.pkl").write_bytes(written.write(network))
+    if words is None:
+        assert load_generator(tmp_path / "t.pkl").generator.resolution == 8
+    else:
+        assert words in refusal(tmp_path / "t.pkl")
+
+
+@pytest.mark.parametrize("stray", ["synthesis/8x8/Conv1/lod", "synthesis/4x4/ToRGB_lod0/weight", "my_lod"])
+def test_only_the_variables_of_growing_are_left_over(tmp_path: Path, stray: str) -> None:
+    variables = tensorflow_variables(random_tensors(SIZES), SIZES, joint=False) | {stray: np.ones(1, "f4")}
+    with fake_modules(dnnlib__tflib__network={"Network": Network}):
+        (tmp_path / "t.pkl").write_bytes(pickle.dumps(Network("Gs", variables, {})))
+    assert f"unknown key '{stray}'" in refusal(tmp_path / "t.pkl")
+
+
 @pytest.mark.parametrize("taps", [[1, 3, 3, 1], [1, 1], None], ids=str)  # None: a box of two
 def test_the_resampling_filter_is_the_files(tmp_path: Path, taps: list[int] | None) -> None:
     path = write_tensorflow(tmp_path / "t.pkl", random_tensors(SIZES), SIZES, resample_kernel=taps)
@@ -194,6 +233,16 @@ def test_rosinality_checkpoints_as_they_are_saved(
     assert_same(loaded, plain, 1e-2)  # of the halves; the others agree to the bit
 
 
+def test_large_and_deep_things_beside_a_generator_do_not_matter(tmp_path: Path) -> None:
+    deep: torch.nn.Module = torch.nn.Linear(1, 1)
+    for _ in range(12):
+        deep = torch.nn.Sequential(deep)
+    state = rosinality_state(random_tensors(SIZES), SIZES)
+    labels = dict.fromkeys(map(str, range(20_001)), 0)
+    torch.save({"encoder": deep, "labels": labels, "my generator": state, "more": labels}, tmp_path / "r.pt")
+    assert load_generator(tmp_path / "r.pt").generator.resolution == 16
+
+
 def test_a_bare_state_dict_without_noise_is_a_generator(tmp_path: Path) -> None:
     state = rosinality_state(random_tensors(SIZES), SIZES)
     torch.save({k: v for k, v in state.items() if not k.startswith("noises.")}, tmp_path / "r.pt")
@@ -209,6 +258,65 @@ def test_a_persistent_module_on_its_own_is_a_generator(tmp_path: Path) -> None:
     assert_same(
         load_generator(tmp_path / "g.pkl"), load_generator(write_ada(tmp_path / "a.pkl", tensors, SIZES)), 0.0
     )
+
+
+@pytest.mark.parametrize("place", ["", "G_ema", "G", "weights"])
+def test_a_plain_state_dict_of_an_ada_network_is_the_same_network(tmp_path: Path, place: str) -> None:
+    tensors = random_tensors(SIZES)
+    torch.save({place: tensors, "G": None} if place == "G_ema" else {place: tensors} if place else tensors,
+               tmp_path / "s.pt")  # fmt: skip
+    loaded = load_generator(tmp_path / "s.pt")
+    assert_same(loaded, load_generator(write_ada(tmp_path / "a.pkl", tensors, SIZES)), 1e-6)
+    shown = {"": "", "weights": " ('weights')"}.get(place, f" ({place})")
+    assert loaded.format == "StyleGAN2-ADA state dict, conv_clamp unknown (none is applied)" + shown
+
+
+@pytest.mark.parametrize("architecture", ["resnet", "orig"])
+def test_the_architecture_of_a_plain_state_dict_follows_from_its_tensors(
+    tmp_path: Path, architecture: str
+) -> None:
+    sizes = replace(SIZES, architecture=architecture, classes=3)
+    tensors = random_tensors(sizes)
+    torch.save(tensors, tmp_path / "s.pt")
+    loaded = load_generator(tmp_path / "s.pt", 1)
+    assert_same(loaded, load_generator(write_ada(tmp_path / "a.pkl", tensors, sizes), 1), 1e-6)
+
+
+@pytest.mark.parametrize("key", ["a\x1b[31m\nline", "\ud800", "\u202e", "k" * 500])
+@pytest.mark.parametrize("form", ["rosinality", "ada", "ada state dict"])
+def test_a_key_of_the_file_is_shown_escaped(tmp_path: Path, form: str, key: str) -> None:
+    tensors = random_tensors(SIZES)
+    content: Any = {name: tensor.numpy() for name, tensor in tensors.items()}
+    if form == "rosinality":
+        content = {name: tensor.numpy() for name, tensor in rosinality_state(tensors, SIZES).items()}
+    elif form == "ada":
+        content = persistent_generator(tensors, SIZES)
+    with fake_modules(torch_utils__persistence={"_reconstruct_persistent_obj": _reconstruct_persistent_obj}):
+        (tmp_path / "g.pkl").write_bytes(pickle.dumps({key: content}))
+    found = load_generator(tmp_path / "g.pkl").format
+    assert found.isprintable() and key not in found and len(found) < 150
+
+
+@pytest.mark.parametrize("form", ["ada", "tensorflow"])
+def test_layers_beyond_the_most_are_unknown(tmp_path: Path, form: str) -> None:
+    sizes = replace(SIZES, mapping_layers=65)
+    write = write_ada if form == "ada" else write_tensorflow
+    message = refusal(write(tmp_path / "g.pkl", random_tensors(sizes), sizes))
+    assert "unknown key 'mapping" in message and "64" in message
+
+
+def test_tensors_of_more_elements_than_any_generator_are_not_read(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """However few bytes they are views of."""
+    taken: list[Any] = []
+    budget, read = foreign.Budget, foreign.float_tensor
+    monkeypatch.setattr(foreign, "Budget", lambda entries=1000: budget(entries, elements=1000))
+    monkeypatch.setattr(foreign, "float_tensor", lambda value: taken.append(value) or read(value))
+    shared = torch.zeros(1, 100)
+    torch.save({f"g_mapping.x{index}": shared for index in range(50)}, tmp_path / "g.pt")
+    assert "many more elements" in refusal(tmp_path / "g.pt")
+    assert len(taken) == 10
 
 
 def test_float16_weights_are_computed_in_float32(tmp_path: Path) -> None:

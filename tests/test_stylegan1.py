@@ -187,6 +187,13 @@ def test_a_wrong_state_dict_is_named(state: dict[str, Tensor], message: str) -> 
         StyleGAN1.from_state_dict(state)
 
 
+def test_more_sides_than_any_network_has_are_refused_before_they_are_built() -> None:
+    state = small_network().state_dict()
+    state |= {f"g_synthesis.blocks.{side}x{side}.x": torch.zeros(1) for side in range(100, 140)}
+    with pytest.raises(ValueError, match="got blocks of 43 sides, expected at most 11"):
+        StyleGAN1.from_state_dict(state)
+
+
 def test_wrong_inputs_are_named() -> None:
     network = small_network()
     with pytest.raises(ValueError, match=r"got z of shape \(2, 15\), expected \(batch, 16\)"):

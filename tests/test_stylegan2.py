@@ -7,6 +7,7 @@ import subprocess
 import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -16,6 +17,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from pipeline.checkpoints import LoadedGenerator, load_generator
+from pipeline.loaders.foreign import MAX_TENSORS, Budget
 from pipeline.models.generator import broadcast_w, truncate
 from pipeline.models.stylegan2 import StyleGAN2, StyleGAN2Plan, default_filter, filtered, upscaled
 
@@ -184,6 +186,9 @@ def test_the_feature_widths_of_configuration_f(resolution: int, width: int) -> N
     assert network.num_w_layers == 2 * len(widths)
     assert [layer.name for layer in network.layers[:4]] == ["b4_const", "b4_conv1", "b8_conv0", "b8_conv1"]
     assert network.noise_shapes[:3] == ((4, 4), (8, 8), (8, 8))
+    tensors = [tensor.numel() for tensor in network.state_dict().values()]
+    tensors += [math.prod(shape) for shape in network.noise_shapes]
+    assert 3 * sum(tensors) < Budget().elements and 3 * len(tensors) < MAX_TENSORS  # what loaders allow
 
 
 def test_shaping_a_network_imports_no_compiler() -> None:
@@ -271,6 +276,22 @@ def change(state: dict[str, Tensor], key: str, value: Tensor | None) -> dict[str
 def test_a_state_that_does_not_fit_is_named(key: str, value: Tensor | None, message: str) -> None:
     with pytest.raises(ValueError, match=message):
         StyleGAN2.from_state(change(small_network().state_dict(), key, value))
+
+
+@pytest.mark.parametrize(
+    ("plan", "message"),
+    [
+        ({"z_size": 0, "label_width": 4, "class_labels": 3}, "expected at least one more, for Z"),
+        ({"mapping_widths": (8, 5)}, "the last mapping layer has 5 outputs, expected 8"),
+        ({"mapping_widths": (8,) * 65}, "more than 64 mapping layers"),
+        ({"widths": (1,) * 12}, "12 blocks or more, expected 1 to 11"),
+    ],
+)
+def test_sizes_that_no_generator_has_are_named(plan: dict[str, Any], message: str) -> None:
+    sizes: dict[str, Any] = {"widths": (3, 2), "const_width": 3, "z_size": 8, "latent_size": 8}
+    state = StyleGAN2(StyleGAN2Plan(**{**sizes, "mapping_widths": (8, 8), **plan})).state_dict()
+    with pytest.raises(ValueError, match=message):
+        StyleGAN2.from_state(state)
 
 
 @pytest.mark.parametrize("taps", [(1.0, 1.0), (1.0, 3.0, 3.0, 1.0), (1.0, 2.0, 4.0, 5.0, 3.0, 1.0)])

@@ -249,6 +249,29 @@ def test_damage_in_a_tensors_bytes_is_named_when_it_is_read(tmp_path: Path) -> N
         content["w"].tensor()
 
 
+def test_the_directory_of_a_zip_is_read_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = written(tmp_path, saved({str(index): torch.full((2,), float(index)) for index in range(20)}))
+    opened: list[Any] = []
+
+    class Counted(zipfile.ZipFile):
+        def __init__(self, *args: Any) -> None:
+            opened.append(args)
+            super().__init__(*args)
+
+    monkeypatch.setattr(zipfile, "ZipFile", Counted)
+    content = read_checkpoint(path).content
+    for index in range(20):
+        assert torch.equal(content[str(index)].tensor(), torch.full((2,), float(index)))
+    assert len(opened) == 1
+
+
+def test_a_zip_that_stands_behind_other_bytes_is_read() -> None:
+    """Entries' offsets count from where the archive begins, as Python's reader corrects them."""
+    stream = io.BytesIO(saved(STATE))
+    prefixed = b"PK, but not yet" + stream.getvalue()
+    assert_same(load_from_bytes(prefixed), STATE)
+
+
 def test_compressed_entries_are_not_unpacked(tmp_path: Path) -> None:
     bomb = rezipped(
         saved(STATE),

@@ -1,7 +1,9 @@
 """Rebuilds NumPy's and PyTorch's arrays from what pickles say of them, every size checked against the bytes.
 
-Formats: NumPy's ``ndarray.__reduce__`` (protocols 0 to 5), ``torch._utils._rebuild_*``. Only plain numbers;
-this module does not know opcodes, globals' policy or where storages come from.
+Formats: NumPy's ``ndarray.__reduce__`` (protocols 0 to 5), ``torch._utils._rebuild_*``. Only plain numbers:
+an array of anything else (text, objects, dates) stays an empty one of dtype void, and such a scalar a record,
+since a training checkpoint may hold one beside its networks. This module does not know opcodes, globals'
+policy or where storages come from.
 """
 
 from __future__ import annotations
@@ -14,6 +16,7 @@ import torch
 from pipeline.checkpoint_files.values import BadPickle, Global, Record, Storage, StoredTensor, num_elements_of
 
 _PLAIN = frozenset({"b1", "i1", "i2", "i4", "i8", "u1", "u2", "u4", "u8", "f2", "f4", "f8"})
+_OTHER = np.dtype("V1")
 _SIDE_LIMIT = 1 << 31
 
 DTYPES = {name: dtype for name, dtype in sorted(vars(torch).items()) if isinstance(dtype, torch.dtype)}
@@ -29,6 +32,9 @@ STORAGE_DTYPES = {
     "ShortStorage": torch.int16,
     "CharStorage": torch.int8,
     "ByteStorage": torch.uint8,
+    "QInt8Storage": torch.int8,
+    "QUInt8Storage": torch.uint8,
+    "QInt32Storage": torch.int32,
     "BoolStorage": torch.bool,
     "ComplexFloatStorage": torch.complex64,
     "ComplexDoubleStorage": torch.complex128,
@@ -76,14 +82,19 @@ def empty_array(array_class: Any, *_: Any) -> np.ndarray:
     """``_reconstruct(ndarray, (0,), b"b")``: an array that `fill_array` gives its shape and bytes."""
     if array_class != Global("numpy", "ndarray"):
         raise BadPickle("an array is of a subclass of numpy.ndarray, expected plain arrays")
-    return np.empty(0, np.uint8)
+    return np.empty(0, _OTHER)
 
 
 def fill_array(array: np.ndarray, state: Any) -> int:
-    """Gives an empty array its state (version, shape, dtype, column order, bytes); the number of bytes."""
+    """Gives an empty array its state (version, shape, dtype, column order, bytes); the number of bytes.
+
+    One of anything but plain numbers is left empty.
+    """
     if not (isinstance(state, tuple) and len(state) == 5):
         raise BadPickle("an array's state is not (version, shape, dtype, order, bytes)")
     _, shape, dtype, columns_first, content = state
+    if not _is_plain(dtype):
+        return 0
     content = _octets(content)
     sides, plain = _shape_of(shape, dtype, len(content))
     state = (1, sides, plain, columns_first is True, content)
@@ -93,6 +104,8 @@ def fill_array(array: np.ndarray, state: Any) -> int:
 
 def array_from_buffer(buffer: Any, dtype: Any, shape: Any, order: Any, axes: Any = None) -> np.ndarray:
     """``_frombuffer`` of protocol 5, in this machine's byte order as NumPy's older way gives it."""
+    if not _is_plain(dtype):
+        return np.empty(0, _OTHER)
     content = _octets(buffer)
     sides, plain = _shape_of(shape, dtype, len(content))
     flat = np.frombuffer(content, plain) if content else np.empty(0, plain)
@@ -105,7 +118,9 @@ def array_from_buffer(buffer: Any, dtype: Any, shape: Any, order: Any, axes: Any
 
 
 def scalar(dtype: Any, content: Any = b"") -> Any:
-    """``scalar(dtype, bytes)`` as a Python number."""
+    """``scalar(dtype, bytes)`` as a Python number; a record of one that is no number."""
+    if not _is_plain(dtype):
+        return Record("numpy", "generic", (dtype,))
     content = _octets(content)
     _, plain = _shape_of((), dtype, len(content))
     return np.frombuffer(content, plain)[0].item()
@@ -122,13 +137,17 @@ def _shape_of(shape: Any, dtype: Any, num_bytes: int) -> tuple[tuple[int, ...], 
     return sides, plain
 
 
-def _plain_dtype(dtype: Any) -> np.dtype:
-    """The dtype that a record of ``numpy.dtype("f4", ...)`` and its state ``(3, "<", ...)`` name."""
-    if not (isinstance(dtype, Record) and dtype.module == "numpy" and dtype.name == "dtype" and dtype.args):
+def _is_plain(dtype: Any) -> bool:
+    """Whether a record of a dtype names plain numbers. Raises BadPickle for what is no dtype at all."""
+    if not (isinstance(dtype, Record) and dtype.module.split(".")[0] == "numpy"):
         raise BadPickle(f"an array's type is {type(dtype).__name__}, expected numpy.dtype")
+    name = dtype.args[0] if dtype.args else None
+    return dtype.name == "dtype" and isinstance(name, str) and name in _PLAIN
+
+
+def _plain_dtype(dtype: Record) -> np.dtype:
+    """The dtype that a record of ``numpy.dtype("f4", ...)`` and its state ``(3, "<", ...)`` name."""
     name, order = dtype.args[0], "="
-    if not (isinstance(name, str) and name in _PLAIN):
-        raise BadPickle(f"an array's type is {str(name)[:12]!r}, expected plain numbers")
     if isinstance(dtype.state, tuple) and len(dtype.state) > 1:
         order = "=" if dtype.state[1] == "|" else dtype.state[1]
     if not (isinstance(order, str) and order in ("=", "<", ">")):

@@ -69,6 +69,11 @@ def read_checkpoint(path: Path) -> CheckpointContent:
         raise UsageError(
             f"checkpoint {path}: cannot be read ({error.strerror}); check path and permissions"
         ) from error
+    except MemoryError as error:
+        raise UsageError(
+            f"checkpoint {path}: reading it needs more memory than there is; "
+            "free some, or pass another checkpoint"
+        ) from error
     except UnsafePickle as error:
         raise UsageError(
             f"checkpoint {path}: it asks for {error.name!r}, which no generator needs; nothing was executed; "

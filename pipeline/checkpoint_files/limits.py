@@ -9,13 +9,19 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
-from pipeline.checkpoint_files.values import BadPickle, Global, Record
+import numpy as np
+
+from pipeline.checkpoint_files.values import BadPickle, Global, Record, StoredTensor
 
 MAX_OPERATIONS = 1_000_000
+MAX_ARGUMENTS = 64
+MAX_NAME = 256
+"""Characters of a module's or a class's name."""
 _MAX_NESTING = 4
 _MAX_INTEGER_BITS = 2048
 _MAX_KEY_BITS = 64
 _MAX_KEY_PARTS = 16
+_UNHASHABLE = (list, dict, set, bytearray, slice, np.ndarray)
 _BYTES_PER_ELEMENT: dict[type, int] = {
     list: 64,
     tuple: 64,
@@ -67,10 +73,17 @@ def bounded_integer(value: Any) -> Any:
 
 
 def checked_key(key: Any) -> Any:
-    """`key`, once it is plain: hashing a deep tuple overflows the stack, a self-doubling one does not end."""
-    parts = key if isinstance(key, tuple) and len(key) <= _MAX_KEY_PARTS else (key,)
-    for part in parts:
-        plain = isinstance(part, (str, bytes, float, complex, Global, Record, type(None)))
-        if not (plain or (isinstance(part, int) and part.bit_length() <= _MAX_KEY_BITS)):
-            raise BadPickle(f"a dict or set has a key of {type(part).__name__}, expected names or numbers")
-    return key
+    """`key` where hashing is cheap and the hash cannot be chosen; else a `Record` of it, hashed by identity.
+
+    Hashing a deep tuple overflows the stack, a self-doubling one does not end, and tuples of numbers can be
+    made that share one hash, which makes a dict of them quadratic. Raises BadPickle for what has no hash.
+    """
+    if isinstance(key, (str, bytes, float, Global, Record, StoredTensor, type(None))):
+        return key
+    if isinstance(key, int) and key.bit_length() <= _MAX_KEY_BITS:
+        return key
+    if isinstance(key, tuple) and len(key) <= _MAX_KEY_PARTS and all(type(part) is str for part in key):
+        return key
+    if isinstance(key, _UNHASHABLE):
+        raise BadPickle(f"a dict or set has a key of {type(key).__name__}, expected names or numbers")
+    return Record("builtins", type(key).__name__, (key,))

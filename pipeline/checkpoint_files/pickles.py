@@ -1,9 +1,9 @@
 """Reads a pickle as data: a stack machine of this project over `pickletools.genops`, which only parses.
 
-What names may mean is `pickle_globals`; what they become, `pickle_values`. Python's own unpicklers are not
-used: they import and call what a pickle names, and the one in C allocates gigabytes for one forged index.
-Nothing here walks what it has read, so that deep or self-containing content costs nothing. This module does
-not know files.
+What names may mean is `policy`; what they become, `values`; what reading may cost, `limits`. Python's own
+unpicklers are not used: they import and call what a pickle names, and the one in C allocates gigabytes for
+one forged index. Nothing here walks what it has read, so that deep or self-containing content costs nothing.
+This module does not know files.
 """
 
 from __future__ import annotations
@@ -28,7 +28,6 @@ __all__ = [
     "StoredTensor",
     "UnsafePickle",
     "read_first_pickle",
-    "read_pickle",
 ]
 
 _IGNORED = frozenset({"PROTO", "FRAME"})
@@ -43,15 +42,6 @@ _VALUES = frozenset(
 _EXTENSIONS = frozenset({"EXT1", "EXT2", "EXT4"})
 
 
-def read_pickle(content: bytes, *, persistent_load: Callable[[Any], Any] | None = None) -> Any:
-    """What the pickle `content` holds, as plain containers, numbers, arrays, `StoredTensor` and `Record`.
-
-    `persistent_load` gives the value of a persistent id. Raises UnsafePickle, naming the global, when the
-    pickle asks for anything that data does not need, and BadPickle when it is damaged.
-    """
-    return read_first_pickle(io.BytesIO(content), persistent_load=persistent_load)
-
-
 def read_first_pickle(
     stream: io.BytesIO,
     *,
@@ -59,10 +49,12 @@ def read_first_pickle(
     load: Load | None = None,
     allowance: Allowance | None = None,
 ) -> Any:
-    """As `read_pickle`, from where `stream` stands, leaving it just after the pickle.
+    """What the pickle at `stream` holds, as plain containers, numbers, arrays, `StoredTensor` and `Record`.
 
-    `load` reads the torch files that ``torch.storage._load_from_bytes`` is given; `allowance` is shared by
-    the pickles of one file.
+    The stream is left just after it. `persistent_load` gives the value of a persistent id; `load` reads the
+    torch files that ``torch.storage._load_from_bytes`` is given; `allowance` is shared by the pickles of one
+    file. Raises UnsafePickle, naming the global, when the pickle asks for anything that data does not need,
+    and BadPickle when it is damaged. MemoryError is left to the caller.
     """
     start = stream.tell()
     allowance = allowance or Allowance.of(stream.seek(0, io.SEEK_END) - start)
@@ -74,15 +66,7 @@ def read_first_pickle(
             if opcode.name == "STOP":
                 return machine.pop()
             machine.step(opcode.name, argument)
-    except (
-        ValueError,
-        TypeError,
-        LookupError,
-        ArithmeticError,
-        AttributeError,
-        MemoryError,
-        Warning,
-    ) as error:
+    except (ValueError, TypeError, LookupError, ArithmeticError, AttributeError, Warning) as error:
         place = stream.tell() - start  # damaged bytes can fail in any of these ways, all meaning the same
         raise BadPickle(f"its pickle is truncated or damaged near byte {place}") from error
     raise BadPickle("its pickle has no end")
@@ -196,8 +180,7 @@ class _Machine:
 
     def new_object_with_keywords(self, _: Any) -> None:
         keywords, args, cls = self.pop(), self.pop(), self.pop()
-        args = (*args, keywords) if keywords else args
-        self.stack.append(instantiate(cls, args, self.allowance, self.load))
+        self.stack.append(instantiate(cls, args, self.allowance, self.load, keywords or None))
 
     def instance(self, argument: str) -> None:
         module, _, name = argument.partition(" ")

@@ -1,9 +1,11 @@
 """The policy for names in pickles: rebuilt, kept as an inert record, or refused. Nothing is ever imported.
 
 1. Rebuilt: what tensors, arrays and plain containers need (`_REBUILT`), by functions of this project.
-2. Inert `Record`: instances of third-party classes, of PyTorch's network modules and of the harmless data
-   classes in `_DATA_CLASSES`. Third-party classes have names of which each part begins with a capital, or are
-   instantiated by the pickle's own instantiation opcodes. A name that is only mentioned stays a `Global`.
+2. Inert `Record`: instances of third-party classes, of those in submodules of torch and numpy (networks'
+   modules, optimisers, schedulers), of the harmless data classes in `_DATA_CLASSES`, and tensors of other
+   kinds than dense ones. Classes have names of which each part begins with a capital; third-party ones may
+   also be instantiated by the pickle's own instantiation opcodes. A name that is only mentioned stays a
+   `Global`.
 3. Refused (`UnsafePickle`) as soon as it is seen: any other name of Python's standard library, of Python 2's
    too, and any name that reaches through attributes. Refused when called: any other function, and every other
    name of torch and numpy.
@@ -36,12 +38,13 @@ from pipeline.checkpoint_files.containers import (
     plain_slice,
     plain_text,
 )
-from pipeline.checkpoint_files.limits import Allowance, checked_key
+from pipeline.checkpoint_files.limits import MAX_ARGUMENTS, MAX_NAME, Allowance, checked_key
 from pipeline.checkpoint_files.values import BadPickle, Global, Record, UnsafePickle
 
 _PYTHON_2 = frozenset({"__builtin__", "commands", "copy_reg", "cPickle", "exceptions", "popen2", "cStringIO"})
 _STANDARD_LIBRARY = frozenset(sys.stdlib_module_names) | _PYTHON_2
 _LIBRARIES = frozenset({"torch", "numpy", "torchvision"})
+_SINGLETONS = ("Ellipsis", "NotImplemented", "NoneType")
 _DATA_CLASSES = frozenset(
     {
         *(f"collections.{name}" for name in ("defaultdict", "Counter", "deque", "UserDict", "UserList")),
@@ -52,15 +55,17 @@ _DATA_CLASSES = frozenset(
             for name in ("Path", "PosixPath", "WindowsPath", "PurePath", "PurePosixPath", "PureWindowsPath")
         ),
         *("argparse.Namespace", "types.SimpleNamespace", "functools.partial", "decimal.Decimal"),
-        *("fractions.Fraction", "uuid.UUID", "builtins.range", "builtins.object", "__builtin__.object"),
-        *("numpy.dtype", "torch.device", "torch.Generator"),
+        *("fractions.Fraction", "uuid.UUID", "builtins.object", "__builtin__.object"),
+        *("builtins.range", "__builtin__.range", "__builtin__.xrange"),
+        *(f"{module}.{name}" for module in ("builtins", "__builtin__") for name in _SINGLETONS),
+        *("numpy.dtype", "numpy.ma.core._mareconstruct"),
+        *("torch.device", "torch.Generator", "torch.serialization._get_layout"),
         *(f"typing.{name}" for name in ("Any", "Dict", "List", "Optional", "Tuple", "Union")),  # of omegaconf
         *(
             f"numpy.random.{name}"
             for name in ("__RandomState_ctor", "mtrand.RandomState", "_mt19937.MT19937", "_pcg64.PCG64")
         ),
         *(f"numpy.random._pickle.__{name}_ctor" for name in ("randomstate", "generator", "bit_generator")),
-        "torch_utils.persistence._reconstruct_persistent_obj",  # NVIDIA's; it holds source code
     }
 )
 _NEW_OBJECT = frozenset({"copyreg.__newobj__", "copy_reg.__newobj__"})
@@ -71,6 +76,8 @@ Load = Callable[[bytes, Allowance], Any]
 
 def resolve(module: str, name: str) -> Any:
     """What a mention of a name becomes: a torch dtype or a `Global`. Raises UnsafePickle or BadPickle."""
+    if max(len(module), len(name)) > MAX_NAME:
+        raise BadPickle(f"it names a class or function by more than {MAX_NAME} characters")
     parts = name.split(".")
     if not all(part.isidentifier() for part in (*module.split("."), *parts)):
         raise BadPickle("it names a class or function by something that is no name")
@@ -89,11 +96,13 @@ def call(function: Any, args: Any, allowance: Allowance, load: Load) -> Any:
     """What ``function(*args)`` becomes (REDUCE, INST, OBJ). Raises UnsafePickle or BadPickle."""
     if isinstance(function, Record):
         raise UnsafePickle(f"{function.module}.{function.name}")
-    if not (isinstance(function, Global) and isinstance(args, tuple)):
-        raise BadPickle(f"it calls {type(function).__name__} with {type(args).__name__}")
+    if not isinstance(function, Global):
+        raise BadPickle(f"it calls {type(function).__name__}, expected a class or function")
+    args = _arguments(args)
     if str(function) == "torch.storage._load_from_bytes":
         return _load_nested(args, allowance, load)
     if str(function) in _NEW_OBJECT:
+        allowance.spend_copies((args,))
         return instantiate(args[0], args[1:], allowance, load)
     if str(function) == "torch._tensor._rebuild_from_type_v2":
         return call(_rebuild_function(args[0]), args[2], allowance, load)
@@ -101,28 +110,48 @@ def call(function: Any, args: Any, allowance: Allowance, load: Load) -> Any:
     if rebuild is not None:
         allowance.spend_copies(args)
         return rebuild(*args)
-    if str(function) in _DATA_CLASSES or _is_class(function):
+    if str(function) in _DATA_CLASSES or _is_class(function) or _is_reconstruction(function):
         return Record(function.module, function.name, args)
     raise UnsafePickle(str(function))
 
 
-def instantiate(cls: Any, args: Any, allowance: Allowance, load: Load) -> Any:
-    """What ``cls.__new__(cls, *args)`` becomes (NEWOBJ): any third-party name stands for a class here."""
+def instantiate(cls: Any, args: Any, allowance: Allowance, load: Load, keywords: Any = None) -> Any:
+    """What ``cls.__new__(cls, *args, **keywords)`` becomes (NEWOBJ, NEWOBJ_EX). Raises as `call` does.
+
+    Any third-party name stands for a class here.
+    """
     if isinstance(cls, Global) and str(cls) in _NEW_OBJECT:  # of itself of itself, without end
         raise BadPickle(f"it makes an instance of {cls}")
-    if isinstance(cls, Global) and isinstance(args, tuple):
-        library = cls.module.split(".")[0]
-        if library not in _STANDARD_LIBRARY | _LIBRARIES and str(cls) not in _REBUILT:
-            return Record(cls.module, cls.name, args)
-    return call(cls, args, allowance, load)
+    if isinstance(cls, Global) and cls.module.split(".")[0] not in _STANDARD_LIBRARY | _LIBRARIES:
+        return Record(cls.module, cls.name, _arguments(args), keywords=keywords)
+    made = call(cls, args, allowance, load)
+    if keywords and not isinstance(made, Record):
+        raise BadPickle(f"it makes an instance of {cls} by keywords")
+    if keywords:
+        made.keywords = keywords
+    return made
+
+
+def _arguments(args: Any) -> tuple[Any, ...]:
+    if not isinstance(args, tuple):
+        raise BadPickle(f"it calls with {type(args).__name__}, expected a tuple of arguments")
+    if len(args) > MAX_ARGUMENTS:
+        raise BadPickle(f"it calls with {len(args)} arguments, expected at most {MAX_ARGUMENTS}")
+    return args
 
 
 def _is_class(function: Global) -> bool:
-    """True for a third-party class, or a network module of PyTorch, by its name."""
-    parts = function.module.split(".")
-    if parts[0] in _LIBRARIES and parts[:2] != ["torch", "nn"] and parts[0] != "torchvision":
+    """True for a third-party class, or one in a submodule of a library, by its name."""
+    if function.module in _LIBRARIES:  # tensors and arrays, which are rebuilt in ways of their own
         return False
     return all(part.lstrip("_")[:1].isupper() for part in function.name.split("."))
+
+
+def _is_reconstruction(function: Global) -> bool:
+    """True for a persistent module of NVIDIA's, wherever its program stood, and for sparse tensors."""
+    if function.name == "_reconstruct_persistent_obj":  # its argument holds source code
+        return f".{function.module}".endswith(".torch_utils.persistence")
+    return function.module == "torch._utils" and function.name.startswith("_rebuild_")
 
 
 def _rebuild_function(function: Any) -> Global:
@@ -156,6 +185,15 @@ def _reconstruct(cls: Any, base: Any, state: Any) -> Any:
     if isinstance(state, (dict, list)):
         record.args, record.items = (), state
     return record
+
+
+def _type_of(*args: Any) -> Global:
+    """``type(None)`` and ``type(Ellipsis)``, which is how pickles name these classes."""
+    if len(args) == 1 and args[0] is None:
+        return Global("builtins", "NoneType")
+    if len(args) == 1 and isinstance(args[0], Global) and args[0].name in _SINGLETONS:
+        return Global("builtins", f"type({args[0].name})")
+    raise UnsafePickle("builtins.type")
 
 
 def _special(*_: Any) -> Any:
@@ -202,6 +240,7 @@ _REBUILT: dict[str, Callable[..., Any]] = {
             "bytes": plain_bytes,
             "bytearray": lambda *args: bytearray(plain_bytes(*args)),
             "slice": plain_slice,
+            "type": _type_of,
         },
     ),
 }

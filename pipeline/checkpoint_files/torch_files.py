@@ -34,6 +34,10 @@ _ZIP_FAULTS = (
     struct.error,
 )
 _MAX_PICKLE_BYTES = 1 << 30
+_MAX_ENTRIES = 8192
+"""Of a zip: one a tensor. A whole training state has some thousand."""
+_LOCAL_HEADER = struct.Struct("<4s22xHH")  # signature; lengths of name and extra field
+_LOCAL_SIGNATURE = b"PK\x03\x04"
 
 Open = Callable[[], BinaryIO]
 
@@ -67,12 +71,14 @@ def read_torch_zip(
     """
     try:
         with open_file() as file, zipfile.ZipFile(file) as archive:
+            if len(archive.infolist()) > _MAX_ENTRIES:
+                raise BadPickle(f"its zip archive has more than {_MAX_ENTRIES:,} entries")
             entries = {entry.filename: entry for entry in archive.infolist()}
             root = _root(entries)
-            content = _stored(archive, entries[f"{root}data.pkl"], min(num_bytes, _MAX_PICKLE_BYTES))
+            content = _stored(file, entries[f"{root}data.pkl"], min(num_bytes, _MAX_PICKLE_BYTES))
             byte_order = "little"
             if f"{root}byteorder" in entries:
-                byte_order = _stored(archive, entries[f"{root}byteorder"], 16).decode("ascii")
+                byte_order = _stored(file, entries[f"{root}byteorder"], 16).decode("ascii")
     except _ZIP_FAULTS as error:
         raise BadPickle("its zip archive is truncated or damaged") from error
     if byte_order not in ("little", "big"):
@@ -105,14 +111,21 @@ def _root(entries: dict[str, zipfile.ZipInfo]) -> str:
     )
 
 
-def _stored(archive: zipfile.ZipFile, entry: zipfile.ZipInfo, most_bytes: int) -> bytes:
-    """An entry's bytes, once it is known not to grow: ``torch.save`` never compresses."""
+def _stored(file: BinaryIO, entry: zipfile.ZipInfo, most_bytes: int) -> bytes:
+    """An entry's bytes, once it is known not to grow: ``torch.save`` never compresses.
+
+    They are found by the directory that was read once; a new `ZipFile` would read it for every tensor.
+    """
     if entry.compress_type != zipfile.ZIP_STORED or entry.compress_size != entry.file_size:
         raise BadPickle("its entries are compressed, expected them stored as torch.save writes them")
     if entry.flag_bits & 0x1 or entry.file_size > most_bytes:
         raise BadPickle("an entry of its zip archive is encrypted or larger than the file")
-    content = archive.read(entry)
-    if len(content) != entry.file_size:
+    file.seek(entry.header_offset)
+    signature, *lengths = _LOCAL_HEADER.unpack(file.read(_LOCAL_HEADER.size))
+    file.seek(sum(lengths), io.SEEK_CUR)
+    content = file.read(entry.file_size)
+    whole = signature == _LOCAL_SIGNATURE and len(content) == entry.file_size
+    if not whole or zlib.crc32(content) != entry.CRC:
         raise BadPickle("its zip archive is truncated or damaged")
     return content
 
@@ -146,8 +159,8 @@ class _ZipStorages:
 
     def _read(self, name: str) -> bytes:
         try:
-            with self.open_file() as file, zipfile.ZipFile(file) as archive:
-                return _stored(archive, self.entries[name], self.num_bytes)
+            with self.open_file() as file:
+                return _stored(file, self.entries[name], self.num_bytes)
         except (*_ZIP_FAULTS, BadPickle) as error:
             raise self.fault(f"its tensor data {name[:60]!r} is truncated or damaged") from error
 

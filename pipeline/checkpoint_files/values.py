@@ -46,8 +46,13 @@ class Global:
     module: str
     name: str
 
-    def __str__(self) -> str:
+    @cached_property
+    def dotted(self) -> str:
+        """Module and name, put together once: a file may mention one name any number of times."""
         return f"{self.module}.{self.name}"
+
+    def __str__(self) -> str:
+        return self.dotted
 
 
 @dataclass(eq=False, repr=False)
@@ -57,11 +62,13 @@ class Record:
     module: str
     name: str
     args: tuple[Any, ...] = ()
-    """What the constructor would have been given; keyword arguments, if any, as a last dict."""
+    """What the constructor would have been given, by position."""
     state: Any = None
     """What ``__setstate__`` would have been given, usually the instance's attributes as a dict."""
     items: dict[Any, Any] | list[Any] = field(default_factory=dict)
     """Entries of an instance that is a dict or a list."""
+    keywords: Any = None
+    """What the constructor would have been given by name, where there was any."""
 
     def get(self, key: str, default: Any = None) -> Any:
         """The entry `key`, else the attribute `key`, else `default`."""

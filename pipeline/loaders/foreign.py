@@ -7,9 +7,9 @@ nothing in them is to be believed. It knows no architecture. Every fault is a Va
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
-from itertools import islice
+from itertools import islice, takewhile
 from typing import Any
 
 import numpy as np
@@ -17,15 +17,41 @@ import torch
 from torch import Tensor
 
 from pipeline.checkpoint_files.pickles import Record, StoredTensor
+from pipeline.errors import cut, short
 from pipeline.models.generator import Generator
 from pipeline.models.tensors import fits, sides_text
 
 MAX_ELEMENTS = 2**26
 """Of one tensor: 16 times the largest of a 1024 px generator."""
 MAX_NUMBER = 1e30
-MAX_MODULES = 4096
+MAX_TENSORS = 2000
+"""Of one network; a generator has some hundred."""
 MAX_DEPTH = 8
-MAX_ENTRIES = 64
+MAX_CANDIDATES = 64
+
+
+@dataclass
+class Budget:
+    """What looking into one file's content may still cost.
+
+    A few bytes of a file can refer to one large thing any number of times, so that neither the file's size
+    nor the largest thing in it bounds the work.
+    """
+
+    entries: int = 20_000
+    """Of dicts and lists."""
+    elements: int = 2**27
+    """Of tensors: four times those of the largest generator of 1024 px."""
+
+    def spend_entries(self, count: int) -> None:
+        self.entries -= count
+        if self.entries < 0:
+            raise ValueError("it refers to many more tensors and modules than any generator has")
+
+    def spend_elements(self, count: int) -> None:
+        self.elements -= count
+        if self.elements < 0:
+            raise ValueError("its tensors have many more elements than those of any generator")
 
 
 @dataclass(frozen=True)
@@ -40,9 +66,14 @@ class FoundNetwork:
 
 
 class TensorTable:
-    """Named tensors of a file; keeps which were taken, so that none is overlooked."""
+    """Named tensors of a file; keeps which were taken, so that none is overlooked.
+
+    Made of more than `MAX_TENSORS` it raises ValueError.
+    """
 
     def __init__(self, values: Mapping[str, Any]) -> None:
+        self._budget = Budget(entries=MAX_TENSORS)
+        self._budget.spend_entries(len(values))
         self._values = dict(values)
         self._left = dict.fromkeys(self._values)
 
@@ -69,6 +100,7 @@ class TensorTable:
             raise ValueError(f"key {name!r} has shape {found}, expected no side of length 0")
         if math.prod(found) > MAX_ELEMENTS:
             raise ValueError(f"key {name!r} has {math.prod(found)} elements, expected at most {MAX_ELEMENTS}")
+        self._budget.spend_elements(math.prod(found))
         tensor = float_tensor(value)
         if not bool(torch.isfinite(tensor).all()):
             raise ValueError(f"key {name!r} has NaN or infinite values, expected finite ones")
@@ -80,6 +112,10 @@ class TensorTable:
         if tensor.numel() != 1:
             raise ValueError(f"key {name!r} has shape {tuple(tensor.shape)}, expected one number")
         return tensor.reshape(())
+
+    def count(self, names: Iterable[str]) -> int:
+        """How many of `names` there are before the first that is missing."""
+        return sum(1 for _ in takewhile(self.__contains__, names))
 
     def check_all_taken(self, ignored: Callable[[str], bool]) -> None:
         """ValueError naming the first entry that was neither taken nor is `ignored`."""
@@ -124,8 +160,9 @@ def fields(value: Any) -> Mapping[str, Any]:
     return value if isinstance(value, Mapping) else {}
 
 
-def named(value: Any) -> Iterator[tuple[str, Any]]:
+def named(value: Any, budget: Budget) -> Iterator[tuple[str, Any]]:
     """The entries of `fields` whose keys are texts: no other key is of a network."""
+    budget.spend_entries(len(fields(value)))
     return ((key, entry) for key, entry in fields(value).items() if isinstance(key, str))
 
 
@@ -136,14 +173,14 @@ class Module:
     class_name: str
     attributes: Mapping[str, Any]
 
-    def children(self) -> dict[str, Module]:
+    def children(self, budget: Budget) -> dict[str, Module]:
         """Direct submodules by name."""
-        found = {name: as_module(value) for name, value in named(self.attributes["_modules"])}
+        found = {name: as_module(value) for name, value in named(self.attributes["_modules"], budget)}
         return {name: module for name, module in found.items() if module is not None}
 
-    def tensors(self) -> dict[str, Any]:
+    def tensors(self, budget: Budget) -> dict[str, Any]:
         """Its own parameters and buffers, unread."""
-        groups = (named(self.attributes.get(group)) for group in ("_parameters", "_buffers"))
+        groups = (named(self.attributes.get(group), budget) for group in ("_parameters", "_buffers"))
         return {name: value for group in groups for name, value in group if value is not None}
 
 
@@ -158,19 +195,27 @@ def as_module(value: Any) -> Module | None:
     return Module(name, state) if "_modules" in state else None
 
 
-def walk(module: Module) -> dict[str, Module]:
+def walk(module: Module, budget: Budget) -> dict[str, Module]:
     """Every submodule by its dotted path, the module itself by ""."""
     found: dict[str, Module] = {}
     queue = [("", module, 0)]
     while queue:
         path, current, depth = queue.pop()
         found[path] = current
-        if len(found) > MAX_MODULES or depth > MAX_DEPTH:
-            raise ValueError(f"the network has more than {MAX_MODULES} modules or {MAX_DEPTH} levels")
-        queue += [
-            (f"{path}.{name}".lstrip("."), child, depth + 1) for name, child in current.children().items()
-        ]
+        if depth > MAX_DEPTH:
+            raise ValueError(f"the network has modules in more than {MAX_DEPTH} levels")
+        children = current.children(budget)
+        queue += [(f"{path}.{name}".lstrip("."), child, depth + 1) for name, child in children.items()]
     return found
+
+
+def tensors_of(modules: Mapping[str, Module], budget: Budget) -> dict[str, Any]:
+    """The parameters and buffers of modules, unread, by their dotted paths."""
+    return {
+        f"{path}.{name}".lstrip("."): tensor
+        for path, module in modules.items()
+        for name, tensor in module.tensors(budget).items()
+    }
 
 
 def class_name(value: Record) -> str:
@@ -181,27 +226,37 @@ def class_name(value: Record) -> str:
     return f"{value.module}.{value.name}"
 
 
-def state_dicts(content: Any, preferred: tuple[str, ...]) -> Iterator[tuple[str, dict[str, Any]]]:
-    """Dicts that may be a state dict, with their key: `content`, then what stands one level down under a key
-    of `preferred`, then the others; modules give theirs. Prefixes ``module.`` are taken off.
-    """
-    yield "", _as_state_dict(content)
+def candidates(content: Any, preferred: tuple[str, ...]) -> Iterator[tuple[str, Any]]:
+    """What may be a network, with its key: `content`, then what it holds, under keys of `preferred` first."""
+    yield "", content
     entries = fields(content)
     keys = [key for key in preferred if key in entries]
-    keys += [key for key in islice(entries, MAX_ENTRIES) if isinstance(key, str) and key not in preferred]
+    keys += [key for key in islice(entries, MAX_CANDIDATES) if isinstance(key, str) and key not in preferred]
     for key in keys:
-        yield key, _as_state_dict(entries[key])
+        yield key, entries[key]
 
 
-def _as_state_dict(value: Any) -> dict[str, Any]:
+def state_dict(value: Any, budget: Budget) -> dict[str, Any]:
+    """The entries of a dict that may be a state dict, or a module's; prefixes ``module.`` are taken off.
+
+    Empty for anything else, and for what is too large or too deep for a generator: the labels of a data set,
+    say, or a pickled network that training needed besides.
+    """
+    found: Iterable[tuple[str, Any]]
     module = as_module(value)
-    if module is not None:
-        return {
-            f"{path}.{name}".lstrip(".").removeprefix("module."): tensor
-            for path, part in walk(module).items()
-            for name, tensor in part.tensors().items()
-        }
-    return {name.removeprefix("module."): entry for name, entry in named(value)}
+    if module is None:
+        found = named(value, budget) if len(fields(value)) <= budget.entries else ()
+    else:
+        try:
+            found = tensors_of(walk(module, budget), budget).items()
+        except ValueError:
+            return {}
+    return {name.removeprefix("module."): entry for name, entry in found}
+
+
+def shown_key(key: str, preferred: tuple[str, ...]) -> str:
+    """The key under which a network stood, for people: escaped where it is none of `preferred`."""
+    return key if key in preferred else text_of(key)
 
 
 def real_number(value: Any, name: str) -> float:
@@ -214,5 +269,5 @@ def real_number(value: Any, name: str) -> float:
 
 def text_of(value: Any) -> str:
     """A short representation for an error; of containers and records only what they are."""
-    short = repr(value) if isinstance(value, (str, int, float, bool, type(None))) else kind_of(value)
-    return short if len(short) <= 60 else short[:57] + "..."
+    scalar = isinstance(value, (str, int, float, bool, type(None)))
+    return short(value) if scalar else cut(kind_of(value))

@@ -1,8 +1,9 @@
 """StyleGAN2 as stylegan2-ada-pytorch and stylegan3 pickle it: a dict ``G``, ``D``, ``G_ema`` of "persistent"
 modules, which carry their own source code. That is never looked at: the network follows from the names of its
-tensors and from the numbers beside them.
+tensors and from the numbers beside them. A plain state dict of such a network is read too.
 
-Dense layers state their run-time gains. Modulated convolutions have none: they are demodulated as stored.
+Dense layers state their run-time gains. Modulated convolutions have none: they are demodulated as stored. A
+state dict states nothing: gains are then those of the equalised learning rate, and outputs are not clamped.
 """
 
 from __future__ import annotations
@@ -10,27 +11,36 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
 from torch import Tensor
 
 from pipeline.loaders.foreign import (
+    Budget,
     FoundNetwork,
     Module,
     TensorTable,
     as_module,
+    candidates,
     fields,
     real_number,
+    shown_key,
+    state_dict,
+    tensors_of,
     text_of,
     walk,
 )
-from pipeline.models.stylegan2 import ARCHITECTURES, StyleGAN2, StyleGAN2Plan, infer_plan
+from pipeline.loaders.stylegan2_variants import architecture_of, checked_clamp, upscaling_filter
+from pipeline.models.stylegan2 import ARCHITECTURES, MAX_MAPPING_LAYERS, StyleGAN2, infer_plan
+from pipeline.models.tensors import MAX_BLOCKS
 
 FORMAT = "StyleGAN2-ADA pickle"
+STATE_DICT_FORMAT = "StyleGAN2-ADA state dict, conv_clamp unknown (none is applied)"
 MAPPING_LR_MULTIPLIER = 0.01
 _NETWORKS = ("G_ema", "G")
+_MARKS = {"mapping.fc0.weight", "synthesis.b4.const"}
 _STYLEGAN3_LAYER = re.compile(r"synthesis\.L\d+_")
 
 
@@ -38,18 +48,24 @@ def load(content: Any) -> FoundNetwork | None:
     """The network, or None where `content` is of another format. ValueError where it is damaged, or of a
     network that is not supported. ``G_ema`` is taken before ``G``.
     """
-    entries = fields(content)
-    candidates = [(key, as_module(entries.get(key))) for key in _NETWORKS] + [("", as_module(content))]
-    for key, module in candidates:
-        if module is not None and {"mapping", "synthesis"} <= module.children().keys():
-            network, average = build(module)
-            return FoundNetwork(network, f"{FORMAT} ({key})" if key else FORMAT, average)
+    budget = Budget()
+    for key, value in candidates(content, _NETWORKS):
+        module = as_module(value)
+        place = f" ({shown_key(key, _NETWORKS)})" if key else ""
+        if module is None:
+            state = state_dict(value, budget)
+            if state.keys() >= _MARKS:
+                network, average = build(Source({}, TensorTable(state)))
+                return FoundNetwork(network, STATE_DICT_FORMAT + place, average)
+        elif {"mapping", "synthesis"} <= fields(module.attributes["_modules"]).keys():
+            network, average = build(_source(module))
+            return FoundNetwork(network, FORMAT + place, average)
     return None
 
 
 @dataclass(frozen=True)
 class Source:
-    """The pickled generator: its modules by path, and all their tensors."""
+    """The generator in a file: its modules by path (a state dict has none), and all their tensors."""
 
     modules: Mapping[str, Module]
     table: TensorTable
@@ -60,22 +76,19 @@ class Source:
         return default if module is None else module.attributes.get(name, default)
 
 
-def build(module: Module) -> tuple[StyleGAN2, Any]:
-    """The network and its average latent (D,) or None."""
-    modules = walk(module)
+def _source(module: Module) -> Source:
+    budget = Budget()
+    modules = walk(module, budget)
     if any(_STYLEGAN3_LAYER.match(path) for path in modules):
         raise ValueError("this is a StyleGAN3 network, which is not supported")
-    tensors = {
-        f"{path}.{name}".lstrip("."): tensor
-        for path, part in modules.items()
-        for name, tensor in part.tensors().items()
-    }
-    source = Source(modules, TensorTable(tensors))
+    return Source(modules, TensorTable(tensors_of(modules, budget)))
+
+
+def build(source: Source) -> tuple[StyleGAN2, Any]:
+    """The network and its average latent (D,) or None."""
     state, sides = canonical_state(source)
-    plan = infer_plan(state)
-    plan = StyleGAN2Plan(
-        **{**plan.__dict__, "architecture": _architecture(source, sides), "conv_clamp": _conv_clamp(source)}
-    )
+    architecture = _architecture(source, sides)
+    plan = replace(infer_plan(state), architecture=architecture, conv_clamp=_conv_clamp(source))
     network = StyleGAN2.from_state(state, plan)
     if plan.noise:
         network.stored_noise = tuple(
@@ -94,9 +107,8 @@ def canonical_state(source: Source) -> tuple[dict[str, Tensor], list[int]]:
     table, synthesis = source.table, "synthesis_network"
     state = _mapping(source)
     state[f"{synthesis}.const"] = table.take("synthesis.b4.const", (None, 4, 4))
-    sides = [4]
-    while f"synthesis.b{2 * sides[-1]}.conv1.weight" in table and len(sides) < 12:
-        sides.append(2 * sides[-1])
+    num = 1 + table.count(f"synthesis.b{4 * 2**i}.conv1.weight" for i in range(1, MAX_BLOCKS))
+    sides = [4 * 2**index for index in range(num)]
     for index, side in enumerate(sides):
         block, target = f"synthesis.b{side}", f"{synthesis}.blocks.{index}"
         for name in ("conv1",) if index == 0 else ("conv0", "conv1"):
@@ -111,11 +123,9 @@ def canonical_state(source: Source) -> tuple[dict[str, Tensor], list[int]]:
 
 def _mapping(source: Source) -> dict[str, Tensor]:
     state: dict[str, Tensor] = {}
-    index = 0
-    while f"mapping.fc{index}.weight" in source.table:
+    for index in range(source.table.count(f"mapping.fc{i}.weight" for i in range(MAX_MAPPING_LAYERS))):
         path, target = f"mapping.fc{index}", f"mapping_network.layers.{index}"
         state |= _dense(source, path, target, "lrelu", MAPPING_LR_MULTIPLIER)
-        index += 1
     if "mapping.embed.weight" in source.table:
         state |= _dense(source, "mapping.embed", "mapping_network.embedding", "linear")
     return state
@@ -168,11 +178,10 @@ def _check_activation(source: Source, path: str, expected: str) -> None:
 
 def _architecture(source: Source, sides: list[int]) -> str:
     """As the blocks state it, else by the tensors that only one of the three has."""
-    tensors = source.table
-    if any(f"synthesis.b{side}.skip.weight" in tensors for side in sides):
-        default = "resnet"
-    else:
-        default = "skip" if "synthesis.b4.torgb.weight" in tensors else "orig"
+    default = architecture_of(
+        has_skip=any(f"synthesis.b{side}.skip.weight" in source.table for side in sides),
+        has_first_rgb="synthesis.b4.torgb.weight" in source.table,
+    )
     found = source.attribute(f"synthesis.b{sides[-1]}", "architecture", default)
     if not isinstance(found, str) or found not in ARCHITECTURES:
         raise ValueError(f"the architecture is {text_of(found)}, expected one of {', '.join(ARCHITECTURES)}")
@@ -186,13 +195,10 @@ def _conv_clamp(source: Source) -> float | None:
         for path, module in source.modules.items()
         if re.fullmatch(r"synthesis\.b\d+\.(conv0|conv1|torgb)", path)
     }
-    bounds = {value if value is None else real_number(value, f"{p}.conv_clamp") for p, value in found.items()}
+    bounds = {checked_clamp(value, f"{path}.conv_clamp") for path, value in found.items()}
     if len(bounds) > 1:
         raise ValueError("the layers' conv_clamp differ, expected one bound throughout")
-    bound = bounds.pop() if bounds else None
-    if bound is not None and bound <= 0:
-        raise ValueError(f"conv_clamp is {bound}, expected a number > 0")
-    return bound
+    return bounds.pop() if bounds else None
 
 
 def _convolutions(sides: list[int]) -> list[str]:
@@ -208,9 +214,4 @@ def _filter(table: TensorTable) -> Tensor:
         raise ValueError(
             "the layers have no resample_filter or different ones, expected one filter throughout"
         )
-    taps = found[0]
-    if taps.ndim == 1 and len(taps) <= 64:
-        taps = taps[:, None] * taps  # [k, k]
-    if taps.ndim != 2 or taps.shape[0] != taps.shape[1] or taps.shape[0] > 64:
-        raise ValueError(f"the resample_filter has shape {tuple(taps.shape)}, expected (k, k) or (k,)")
-    return 4 * taps
+    return upscaling_filter(found[0])

@@ -14,11 +14,22 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from pipeline.loaders.foreign import FoundNetwork, TensorTable, fields, state_dicts
-from pipeline.models.stylegan2 import StyleGAN2, default_filter
+from pipeline.loaders.foreign import (
+    Budget,
+    FoundNetwork,
+    TensorTable,
+    candidates,
+    fields,
+    shown_key,
+    state_dict,
+)
+from pipeline.loaders.stylegan2_variants import MAX_TAPS
+from pipeline.models.stylegan2 import MAX_MAPPING_LAYERS, StyleGAN2, default_filter
+from pipeline.models.tensors import MAX_BLOCKS
 
 FORMAT = "StyleGAN2 state dict (rosinality)"
 MAPPING_LR_MULTIPLIER = 0.01
+_NETWORKS = ("g_ema", "params_ema", "g", "params", "state_dict")
 _MARK = "conv1.conv.modulation.weight"
 _FILTER = re.compile(r"(convs\.\d+\.conv\.blur|to_rgbs\.\d+\.upsample)\.kernel")
 
@@ -28,14 +39,17 @@ def load(content: Any) -> FoundNetwork | None:
 
     The averaged network ``g_ema`` is taken before any other; a bare state dict is one too.
     """
-    for key, state in state_dicts(content, ("g_ema", "params_ema", "g", "params", "state_dict")):
+    budget = Budget()
+    for key, value in candidates(content, _NETWORKS):
+        state = state_dict(value, budget)
         if _MARK in state and "input.input" in state:
             table = TensorTable(state)
             network = StyleGAN2.from_state(canonical_state(table))
             network.stored_noise = stored_noise(table, len(network.noise_shapes))
             table.check_all_taken(lambda name: False)
             average = _average_latent(content, network.latent_size) if key else None
-            return FoundNetwork(network, f"{FORMAT}, {key}" if key else FORMAT, average)
+            shown = f"{FORMAT}, {shown_key(key, _NETWORKS)}" if key else FORMAT
+            return FoundNetwork(network, shown, average)
     return None
 
 
@@ -55,17 +69,17 @@ def canonical_state(table: TensorTable) -> dict[str, Tensor]:
     synthesis = "synthesis_network"
     state = {f"{synthesis}.const": table.take("input.input", (1, None, 4, 4))[0]}
     indices = [int(match[1]) for name in table if (match := re.fullmatch(r"style\.(\d{1,3})\.weight", name))]
+    if len(indices) > MAX_MAPPING_LAYERS:
+        raise ValueError(f"got {len(indices)} mapping layers, expected at most {MAX_MAPPING_LAYERS}")
     for layer, index in enumerate(sorted(indices)):  # style.0 normalises and has no tensor
         state |= _dense(table, f"style.{index}", f"mapping_network.layers.{layer}", MAPPING_LR_MULTIPLIER)
     state |= _convolution(table, "conv1", f"{synthesis}.blocks.0.conv1")
     state |= _to_rgb(table, "to_rgb1", f"{synthesis}.blocks.0.to_rgb")
-    block = 1
-    while f"to_rgbs.{block - 1}.conv.weight" in table:
+    for block in range(1, 1 + table.count(f"to_rgbs.{i}.conv.weight" for i in range(MAX_BLOCKS - 1))):
         prefix = f"{synthesis}.blocks.{block}"
         state |= _convolution(table, f"convs.{2 * block - 2}", f"{prefix}.conv0")
         state |= _convolution(table, f"convs.{2 * block - 1}", f"{prefix}.conv1")
         state |= _to_rgb(table, f"to_rgbs.{block - 1}", f"{prefix}.to_rgb")
-        block += 1
     return state | {f"{synthesis}.resample_filter": _filter(table)}
 
 
@@ -109,4 +123,6 @@ def _filter(table: TensorTable) -> Tensor:
     found = [table.take(name, (None, None)) for name in table if _FILTER.fullmatch(name)]
     if any(not torch.equal(kernel, found[0]) for kernel in found):
         raise ValueError("the resampling filters of the layers differ, expected one filter throughout")
+    if found and max(found[0].shape) > MAX_TAPS:
+        raise ValueError(f"the resampling filter has {max(found[0].shape)} taps, expected at most {MAX_TAPS}")
     return found[0] if found else default_filter()

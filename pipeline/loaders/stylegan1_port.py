@@ -6,7 +6,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from pipeline.loaders.foreign import FoundNetwork, TensorTable, state_dicts
+from pipeline.loaders.foreign import Budget, FoundNetwork, TensorTable, candidates, state_dict
 from pipeline.models.stylegan1 import StyleGAN1
 
 FORMAT = "StyleGAN1 state dict (for_g_all)"
@@ -18,8 +18,12 @@ def load(content: Any) -> FoundNetwork | None:
 
     A state dict one level down (``{"g_all": ...}``) or with ``module.`` before its keys is accepted.
     """
-    for _, state in state_dicts(content, ("g_all",)):
+    budget = Budget()
+    for _, value in candidates(content, ("g_all",)):
+        state = state_dict(value, budget)
         if any(key.startswith(_PREFIXES) for key in state):
             table = TensorTable(state)
-            return FoundNetwork(StyleGAN1.from_state_dict({key: table.take(key) for key in table}), FORMAT)
+            taken = {key: table.take(key) for key in table if key.startswith(_PREFIXES)}
+            table.check_all_taken(lambda name: False)
+            return FoundNetwork(StyleGAN1.from_state_dict(taken), FORMAT)
     return None

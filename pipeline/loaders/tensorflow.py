@@ -17,11 +17,11 @@ import numpy as np
 from torch import Tensor
 
 from pipeline.checkpoint_files.pickles import Record
-from pipeline.loaders.foreign import TensorTable, fields, named, text_of
+from pipeline.loaders.foreign import MAX_TENSORS, Budget, TensorTable, fields, named, text_of
 
 NETWORK_MODULE = "tflib.network"
-MAX_DEPTH = 3
-MAX_VARIABLES = 4096
+_COMPONENTS = ("mapping", "synthesis")
+_OF_GROWING = re.compile(r"(synthesis/)?lod|synthesis/ToRGB_lod\d+/.*")
 _MAPPING = re.compile(r"Dense\d+/|LabelConcat/|LabelEmbed/")
 _SYNTHESIS = re.compile(r"\d+x\d+/|noise\d+$|ToRGB_lod\d+/")
 _FLAT_PREFIXES = (("G_mapping/", "mapping/"), ("G_synthesis/", "synthesis/"))
@@ -50,6 +50,24 @@ class TFGenerator:
         """A convolution's weight (side, side, in, out) as [out, in, side, side]."""
         return self.table.take(name, (side, side, None, None)).permute(3, 2, 0, 1).contiguous()
 
+    def check_fully_grown(self, resolution: int) -> None:
+        """ValueError unless the network had grown to its whole size.
+
+        Training begins with small images (Karras et al. 2018, section 2) and stores as ``lod`` how many
+        doublings of the side are to come; until then the last layers are untrained.
+        """
+        name = "lod" if "lod" in self.table else "synthesis/lod"
+        lod = float(self.table.number(name)) if name in self.table else 0.0
+        if lod > 0:
+            raise ValueError(
+                f"training had reached {resolution / 2 ** min(lod, 99):.3g} of {resolution} px only "
+                f"(its lod is {lod:.3g}, expected 0); use a later snapshot"
+            )
+
+    def check_all_taken(self) -> None:
+        """ValueError naming the first variable that was not taken, those of progressive growing aside."""
+        self.table.check_all_taken(lambda name: _OF_GROWING.fullmatch(name) is not None)
+
     def require(self, fixed: Mapping[str, tuple[Any, ...]]) -> None:
         """ValueError naming the first static argument whose value is none of those given for it."""
         for name, allowed in fixed.items():
@@ -74,7 +92,12 @@ def find_generator(content: Any) -> TFGenerator | None:
     record = networks[-1]
     variables: dict[str, Any] = {}
     arguments: dict[str, Any] = {}
-    _collect(record, "", 0, variables, arguments)
+    budget = Budget(entries=MAX_TENSORS)
+    _collect(record, "", variables, arguments, budget)
+    components = fields(fields(record.state).get("components"))
+    for name in _COMPONENTS:
+        if is_network(components.get(name)):
+            _collect(components[name], f"{name}/", variables, arguments, budget)
     shown = "Gs" if len(networks) == 3 else text_of(record.get("name")).strip("'")
     return TFGenerator(TensorTable(variables), arguments, shown)
 
@@ -85,23 +108,20 @@ def is_network(value: Any) -> bool:
 
 
 def _collect(
-    record: Record, prefix: str, depth: int, variables: dict[str, Any], arguments: dict[str, Any]
+    record: Record, prefix: str, variables: dict[str, Any], arguments: dict[str, Any], budget: Budget
 ) -> None:
-    """Add a network's variables and arguments, and its components', to those found so far."""
+    """Add a network's variables and arguments to those found so far."""
     state = fields(record.state)
-    arguments.update(named(state.get("static_kwargs")))
+    arguments.update(named(state.get("static_kwargs"), budget))
     found = state.get("variables")
     if not isinstance(found, (list, tuple)):
         raise ValueError(f"the network {text_of(state.get('name'))} has no list of variables")
+    budget.spend_entries(len(found))
     for entry in found:
         if not (isinstance(entry, (list, tuple)) and len(entry) == 2 and isinstance(entry[0], str)):
             raise ValueError(f"a variable is {text_of(entry)}, expected a pair (name, array)")
-        variables[prefix + _spelling(entry[0]) if not prefix else prefix + entry[0]] = entry[1]
-    if len(variables) > MAX_VARIABLES:
-        raise ValueError(f"the network has more than {MAX_VARIABLES} variables")
-    for name, component in named(state.get("components")):
-        if is_network(component) and depth < MAX_DEPTH:
-            _collect(component, f"{prefix}{name}/", depth + 1, variables, arguments)
+        name, value = entry
+        variables[prefix + name if prefix else _spelling(name)] = value
 
 
 def _spelling(name: str) -> str:

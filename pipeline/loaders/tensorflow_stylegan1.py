@@ -1,5 +1,8 @@
 """StyleGAN1 as NVlabs/stylegan pickles it (``karras2019stylegan-*.pkl``), put under the names of DatasetGAN's
 port. Both store weights unscaled, so only names and axes differ.
+
+The instance normalisation adds 1e-5 to the variance, as DatasetGAN's port does, whose outputs are to be
+reproduced; NVIDIA's program adds 1e-8. Images of the two differ where a feature map hardly varies.
 """
 
 from __future__ import annotations
@@ -11,6 +14,7 @@ from torch import Tensor
 from pipeline.loaders.foreign import FoundNetwork
 from pipeline.loaders.tensorflow import TFGenerator, find_generator
 from pipeline.models.stylegan1 import NUM_MAPPING_LAYERS, StyleGAN1
+from pipeline.models.tensors import MAX_BLOCKS
 
 FORMAT = "StyleGAN1 TensorFlow pickle"
 _MARK = "synthesis/4x4/Const/StyleMod/weight"
@@ -40,11 +44,12 @@ def load(content: Any) -> FoundNetwork | None:
         return None
     source.require(_FIXED)
     network = StyleGAN1.from_state_dict(port_state(source))
+    source.check_fully_grown(network.resolution)
     network.stored_noise = _stored_noise(source, network.noise_shapes)
     average = None
     if "dlatent_avg" in source.table:
         average = source.take("dlatent_avg", (network.latent_size,)).numpy()
-    source.table.check_all_taken(lambda name: name.endswith("lod") or "ToRGB_lod" in name)
+    source.check_all_taken()
     return FoundNetwork(network, f"{FORMAT} ({source.name})", average)
 
 
@@ -59,14 +64,13 @@ def port_state(source: TFGenerator) -> dict[str, Tensor]:
     state |= _epilogue(source, "synthesis/4x4/Const", f"{target}.epi1")
     state |= _convolution(source, "synthesis/4x4/Conv", f"{target}.conv", 3)
     state |= _epilogue(source, "synthesis/4x4/Conv", f"{target}.epi2")
-    side = 8
-    while f"synthesis/{side}x{side}/Conv1/weight" in source.table and side <= 4096:
+    sides = [4 * 2**index for index in range(1, MAX_BLOCKS)]
+    for side in sides[: source.table.count(f"synthesis/{side}x{side}/Conv1/weight" for side in sides)]:
         block, target = f"synthesis/{side}x{side}", f"g_synthesis.blocks.{side}x{side}"
         state |= _convolution(source, f"{block}/Conv0_up", f"{target}.conv0_up", 3)
         state |= _epilogue(source, f"{block}/Conv0_up", f"{target}.epi1")
         state |= _convolution(source, f"{block}/Conv1", f"{target}.conv1", 3)
         state |= _epilogue(source, f"{block}/Conv1", f"{target}.epi2")
-        side *= 2
     return state | _convolution(source, "synthesis/ToRGB_lod0", "g_synthesis.torgb", 1)
 
 

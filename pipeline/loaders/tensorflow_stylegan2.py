@@ -16,8 +16,16 @@ import torch
 from torch import Tensor
 
 from pipeline.loaders.foreign import FoundNetwork, real_number, text_of
+from pipeline.loaders.stylegan2_variants import MAX_TAPS, architecture_of, checked_clamp, upscaling_filter
 from pipeline.loaders.tensorflow import TFGenerator, find_generator
-from pipeline.models.stylegan2 import ARCHITECTURES, StyleGAN2, default_filter, infer_plan
+from pipeline.models.stylegan2 import (
+    ARCHITECTURES,
+    MAX_MAPPING_LAYERS,
+    StyleGAN2,
+    default_filter,
+    infer_plan,
+)
+from pipeline.models.tensors import MAX_BLOCKS
 
 FORMAT = "StyleGAN2 TensorFlow pickle"
 MAPPING_LR_MULTIPLIER = 0.01
@@ -41,10 +49,11 @@ def load(content: Any) -> FoundNetwork | None:
     plan = replace(
         infer_plan(state),
         architecture=_architecture(source, sides),
-        conv_clamp=_conv_clamp(source),
+        conv_clamp=checked_clamp(source.arguments.get("conv_clamp")),
         normalize_jointly="mapping/LabelConcat/weight" in source.table,
     )
     network = StyleGAN2.from_state(state, plan)
+    source.check_fully_grown(network.resolution)
     if "synthesis/noise0" in source.table:
         network.stored_noise = tuple(
             source.take(f"synthesis/noise{index}", (1, 1, *shape))
@@ -53,7 +62,7 @@ def load(content: Any) -> FoundNetwork | None:
     average = None
     if "dlatent_avg" in source.table:
         average = source.take("dlatent_avg", (network.latent_size,)).numpy()
-    source.table.check_all_taken(lambda name: name.endswith("lod") or "ToRGB_lod" in name)
+    source.check_all_taken()
     return FoundNetwork(network, f"{FORMAT} ({source.name})", average)
 
 
@@ -63,9 +72,8 @@ def canonical_state(source: TFGenerator) -> tuple[dict[str, Tensor], list[int]]:
     state = _mapping(source)
     state[f"{target}.const"] = source.take("synthesis/4x4/Const/const", (1, None, 4, 4))[0]
     state |= _convolution(source, "synthesis/4x4/Conv", f"{target}.blocks.0.conv1", up=False)
-    sides = [4]
-    while f"synthesis/{2 * sides[-1]}x{2 * sides[-1]}/Conv1/weight" in source.table and len(sides) < 12:
-        sides.append(2 * sides[-1])
+    sides = [4 * 2**index for index in range(MAX_BLOCKS)]
+    sides = sides[: 1 + source.table.count(f"synthesis/{side}x{side}/Conv1/weight" for side in sides[1:])]
     for index, side in enumerate(sides):
         block, prefix = f"synthesis/{side}x{side}", f"{target}.blocks.{index}"
         if index > 0:
@@ -84,14 +92,12 @@ def canonical_state(source: TFGenerator) -> tuple[dict[str, Tensor], list[int]]:
 def _mapping(source: TFGenerator) -> dict[str, Tensor]:
     state: dict[str, Tensor] = {}
     rate = real_number(source.arguments.get("mapping_lrmul", MAPPING_LR_MULTIPLIER), "mapping_lrmul")
-    index = 0
-    while f"mapping/Dense{index}/weight" in source.table:
+    for index in range(source.table.count(f"mapping/Dense{i}/weight" for i in range(MAX_MAPPING_LAYERS))):
         weight = source.transposed(f"mapping/Dense{index}/weight")
         state[f"mapping_network.layers.{index}.weight"] = _scaled(weight) * rate
         state[f"mapping_network.layers.{index}.bias"] = (
             source.take(f"mapping/Dense{index}/bias", (None,)) * rate
         )
-        index += 1
     embedding = "mapping_network.embedding"
     if "mapping/LabelEmbed/weight" in source.table:  # of stylegan2-ada
         state[f"{embedding}.weight"] = _scaled(source.transposed("mapping/LabelEmbed/weight"))
@@ -138,10 +144,10 @@ def _architecture(source: TFGenerator, sides: list[int]) -> str:
     """By the variables that only one of the three has, which the argument must not contradict."""
     if "synthesis/ToRGB_lod0/weight" in source.table:
         return "orig"
-    if any(f"synthesis/{side}x{side}/Skip/weight" in source.table for side in sides):
-        found = "resnet"
-    else:
-        found = "skip" if "synthesis/4x4/ToRGB/weight" in source.table else "orig"
+    found = architecture_of(
+        has_skip=any(f"synthesis/{side}x{side}/Skip/weight" in source.table for side in sides),
+        has_first_rgb="synthesis/4x4/ToRGB/weight" in source.table,
+    )
     stated = source.arguments.get("architecture", found)
     if (not isinstance(stated, str) or stated != found) and len(sides) > 1:
         raise ValueError(
@@ -151,25 +157,16 @@ def _architecture(source: TFGenerator, sides: list[int]) -> str:
     return found
 
 
-def _conv_clamp(source: TFGenerator) -> float | None:
-    bound = source.arguments.get("conv_clamp")
-    if bound is None:
-        return None
-    if real_number(bound, "conv_clamp") <= 0:
-        raise ValueError(f"conv_clamp is {text_of(bound)}, expected a number > 0")
-    return float(bound)
-
-
 def _filter(source: TFGenerator) -> Tensor:
     """[k, k], summing to 4, of the taps [k] that the network was built with; a box of 2 where it has none."""
     if "resample_kernel" not in source.arguments:
         return default_filter()
     stated = source.arguments["resample_kernel"]
     stated = [1, 1] if stated is None else stated
-    stated = stated.tolist() if isinstance(stated, np.ndarray) and stated.size <= 64 else stated
-    if not isinstance(stated, (list, tuple)) or not 1 <= len(stated) <= 64:
+    stated = stated.tolist() if isinstance(stated, np.ndarray) and stated.size <= MAX_TAPS else stated
+    if not isinstance(stated, (list, tuple)) or not 1 <= len(stated) <= MAX_TAPS:
         raise ValueError(f"resample_kernel is {text_of(stated)}, expected a list of numbers")
     taps = torch.tensor([real_number(tap, "resample_kernel") for tap in stated])
     if float(taps.sum()) == 0:
         raise ValueError("resample_kernel sums to 0, expected taps with another sum")
-    return 4 * (taps[:, None] * taps) / taps.sum().square()
+    return upscaling_filter(taps / taps.sum())

@@ -17,7 +17,13 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from pipeline.models.generator import FeatureLayer, Rendered
-from pipeline.models.tensors import check_latents, check_synthesis_inputs, check_tensor, initial_weight
+from pipeline.models.tensors import (
+    MAX_BLOCKS,
+    check_latents,
+    check_synthesis_inputs,
+    check_tensor,
+    initial_weight,
+)
 
 NUM_MAPPING_LAYERS = 8
 MAPPING_LR_MULTIPLIER = 0.01
@@ -25,7 +31,7 @@ RELEASED_W_LAYERS = 18
 """The port broadcasts W to the 18 layers of a 1024 px network, whatever the resolution."""
 FUSED_UPSCALE_FROM = 128
 """Output side in pixels from which upscaling and convolution are one transposed convolution."""
-_BLOCK_KEY = re.compile(r"g_synthesis\.blocks\.(\d+)x(\d+)\.")
+_BLOCK_KEY = re.compile(r"g_synthesis\.blocks\.(\d{1,4})x(\d{1,4})\.")
 
 
 class ScaledLinear(nn.Module):
@@ -284,6 +290,8 @@ def infer_sizes(state: Mapping[str, Tensor]) -> tuple[list[int], int]:
     sides = sorted(
         {int(match[1]) for key in state if (match := _BLOCK_KEY.match(key)) and match[1] == match[2]}
     )
+    if len(sides) > MAX_BLOCKS:
+        raise ValueError(f"got blocks of {len(sides)} sides, expected at most {MAX_BLOCKS}")
     wanted = [4 * 2**index for index in range(len(sides))]
     if sides != wanted:
         raise ValueError(f"got blocks of side {sides}, expected {wanted}")

@@ -17,7 +17,13 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from pipeline.models.generator import FeatureLayer, Rendered
-from pipeline.models.tensors import check_latents, check_synthesis_inputs, check_tensor, initial_weight
+from pipeline.models.tensors import (
+    MAX_BLOCKS,
+    check_latents,
+    check_synthesis_inputs,
+    check_tensor,
+    initial_weight,
+)
 
 ARCHITECTURES = ("skip", "resnet", "orig")
 """How the image leaves the blocks (figure 7 of the paper): summed over them, or from the last one alone."""
@@ -25,7 +31,7 @@ EPSILON = 1e-8
 """Of demodulation and of the normalisation of Z."""
 GAIN = math.sqrt(2.0)
 """What follows every leaky ReLU, to keep the variance."""
-MAX_BLOCKS = 11  # 4096 px
+MAX_MAPPING_LAYERS = 64
 
 
 @dataclass(frozen=True)
@@ -326,12 +332,14 @@ def infer_plan(state: Mapping[str, Tensor], plan: StyleGAN2Plan | None = None) -
         raise ValueError(f"got {len(widths)} blocks or more, expected 1 to {MAX_BLOCKS}")
     check_tensor(state, "synthesis_network.blocks.0.conv1.style.weight", (None, None))
     mapping: list[Tensor] = []
-    while f"mapping_network.layers.{len(mapping)}.weight" in state:
+    while f"mapping_network.layers.{len(mapping)}.weight" in state and len(mapping) <= MAX_MAPPING_LAYERS:
         key = f"mapping_network.layers.{len(mapping)}.weight"
         check_tensor(state, key, (None, None))
         mapping.append(state[key])
     if not mapping:
         raise ValueError("missing key 'mapping_network.layers.0.weight'")
+    if len(mapping) > MAX_MAPPING_LAYERS:
+        raise ValueError(f"got more than {MAX_MAPPING_LAYERS} mapping layers")
     label_width, classes = 0, 0
     if "mapping_network.embedding.weight" in state:
         check_tensor(state, "mapping_network.embedding.weight", (None, None))
@@ -350,6 +358,7 @@ def infer_plan(state: Mapping[str, Tensor], plan: StyleGAN2Plan | None = None) -
         filter_taps=taps,
         noise="synthesis_network.blocks.0.conv1.noise_strength" in state,
     )
+    _check_mapping(sizes)
     if plan is None:
         return sizes
     return replace(
@@ -358,3 +367,17 @@ def infer_plan(state: Mapping[str, Tensor], plan: StyleGAN2Plan | None = None) -
         architecture=plan.architecture,
         conv_clamp=plan.conv_clamp,
     )
+
+
+def _check_mapping(plan: StyleGAN2Plan) -> None:
+    if plan.z_size < 1:
+        width = plan.z_size + plan.label_width
+        raise ValueError(
+            f"the first mapping layer has {width} inputs, of which the class's embedding takes "
+            f"{plan.label_width}; expected at least one more, for Z"
+        )
+    if plan.mapping_widths[-1] != plan.latent_size:
+        raise ValueError(
+            f"the last mapping layer has {plan.mapping_widths[-1]} outputs, expected {plan.latent_size}, "
+            "which the layers' styles take"
+        )

@@ -10,6 +10,9 @@ from collections.abc import Mapping, Sequence
 import torch
 from torch import Tensor
 
+MAX_BLOCKS = 11
+"""Of a network that doubles the side from 4 px: 4096 px."""
+
 
 def initial_weight(*shape: int, std: float = 1.0) -> Tensor:
     """Normal values. None on the meta device, where a network is only shaped: to draw or to multiply there

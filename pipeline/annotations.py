@@ -95,15 +95,18 @@ def load_annotations(
     fitted, tally = _read(source, numbers, grid, rows, config)
     resolution, num_classes, colors = resolve(source, tally, config)
     ignore = ignore_label(source, config, num_classes, resolution)
-    table = np.array([ignore if t == IGNORED else t for t in resolution.targets], np.uint16)
-    masks = table[fitted]  # [N, H, W]
-    for mask in masks:
+    dtype = np.dtype(np.uint8 if max(num_classes - 1, ignore or 0) <= 255 else np.uint16)
+    table = np.array([ignore if t == IGNORED else t for t in resolution.targets], dtype)
+    # In the memory of ``fitted``: mask i ends no later than what was read of image i.
+    masks = fitted.reshape(-1).view(dtype)[: fitted.size].reshape(fitted.shape)  # [N, H, W]
+    for place in range(len(masks)):
+        mask = table[fitted[place]]
         small = ignore if config.small_classes == "ignore" else BACKGROUND
         drop_small_classes(mask, config.min_pixels, ignore, small)
-    dtype = np.uint8 if max(num_classes - 1, ignore or 0) <= 255 else np.uint16
+        masks[place] = mask
     names = tuple(entry.name for entry in resolution.classes) or None
     notes = (*source.notes, *resolution.notes)
-    return Annotations(masks.astype(dtype), num_classes, colors, ignore, names, notes)
+    return Annotations(masks, num_classes, colors, ignore, names, notes)
 
 
 def _read(
@@ -112,14 +115,15 @@ def _read(
     grid: tuple[int, int],
     rows: tuple[int, int],
     config: AnnotationsConfig,
-) -> tuple[NDArray[np.uint32], LabelTally]:
+) -> tuple[NDArray[np.uint16], LabelTally]:
     """(N, H, W): for each pixel which of the values met it has, and the tally of them."""
-    tally, fitted = LabelTally(), []
+    tally = LabelTally()
+    fitted = np.empty((len(numbers), rows[1] - rows[0], grid[1]), np.uint16)  # MAX_COLORS values
     numeric = source.format == "masks"
     classes, origin = configured_classes(config) if numeric and config.label_map is None else ((), "")
     limit = len(classes) or (config.num_classes if config.label_map is None else None) or MAX_LABEL + 1
     way_out = f"add the class to {origin}" if classes else "set num_classes"
-    for number in numbers:
+    for index, number in enumerate(numbers):
         where = source.where(number)
         found = source.read(number)
         if numeric:
@@ -131,5 +135,5 @@ def _read(
             )
         used = np.unique(found.labels).astype(np.int64).tolist() if found.palette is not None else []
         tally.shown.append((where, found.palette, [label for label in used if label != config.ignore]))
-        fitted.append(fit_to_grid(where, places, grid, rows))
-    return np.stack(fitted), tally
+        fitted[index] = fit_to_grid(where, places, grid, rows)
+    return fitted, tally

@@ -12,7 +12,7 @@ from dataclasses import Field, fields, replace
 from pathlib import Path
 from typing import Any
 
-from pipeline.errors import UsageError
+from pipeline.errors import UsageError, short
 from pipeline.rules import Rule, is_url, parse_crop_rows, parse_keep
 from pipeline.settings import (
     LATENT_SPACES,
@@ -165,7 +165,7 @@ def _parse_toml(text: str, source: str, folder: Path | None) -> Config:
         sections[name] = _parse_section(kind, table, source, f"[{name}]", folder)
     demo = document.get("demo", source == DEMO_SOURCE)
     if not isinstance(demo, bool):
-        raise UsageError(f"{source}: demo is {_short(demo)}; expected true or false")
+        raise UsageError(f"{source}: demo is {short(demo)}; expected true or false")
     config = Config(**sections, demo=demo, source=source)
     _check_together(config, source)
     return config
@@ -173,7 +173,7 @@ def _parse_toml(text: str, source: str, folder: Path | None) -> Config:
 
 def _parse_section(kind: type, table: Any, source: str, header: str, folder: Path | None) -> Any:
     if not isinstance(table, dict):
-        raise UsageError(f"{source}: {header} is {_short(table)}; expected a table {header}")
+        raise UsageError(f"{source}: {header} is {short(table)}; expected a table {header}")
     rules = {item.name: item for item in fields(kind)}
     _refuse_unknown(table, list(rules), source, f"key in {header}")
     label = f"{source}: {header} "
@@ -183,7 +183,7 @@ def _parse_section(kind: type, table: Any, source: str, header: str, folder: Pat
 def _parse_classes(tables: Any, source: str) -> tuple[ClassConfig, ...]:
     if not isinstance(tables, list):
         raise UsageError(
-            f"{source}: annotations.classes is {_short(tables)}; expected tables [[annotations.classes]]"
+            f"{source}: annotations.classes is {short(tables)}; expected tables [[annotations.classes]]"
         )
     header = "[[annotations.classes]] number {}"
     parsed = [
@@ -206,9 +206,7 @@ def _refuse_unknown(table: Mapping[str, Any], known: list[str], source: str, wha
     for name in table:
         if name not in known:
             nearest = difflib.get_close_matches(name, known, n=1, cutoff=0.0)[0]
-            raise UsageError(
-                f"{source}: unknown {what}: {_short(name)}; the nearest known one is {nearest!r}"
-            )
+            raise UsageError(f"{source}: unknown {what}: {short(name)}; the nearest known one is {nearest!r}")
 
 
 def _checked(label: str, value: Any, item: Field[Any], folder: Path | None) -> Any:
@@ -216,7 +214,7 @@ def _checked(label: str, value: Any, item: Field[Any], folder: Path | None) -> A
     try:
         parsed = rule.parse(value)
     except (ValueError, TypeError, OverflowError) as error:
-        raise UsageError(f"{label} is {_short(value)}; expected {rule.expected}") from error
+        raise UsageError(f"{label} is {short(value)}; expected {rule.expected}") from error
     if rule.is_path and folder is not None and not is_url(str(parsed)):
         return type(parsed)(folder / parsed)
     return parsed
@@ -238,8 +236,3 @@ def _check_together(config: Config, source: str) -> None:
             f"{source}: [annotations] num_classes is {annotations.num_classes}; "
             f"expected {len(annotations.classes)}, the number of [[annotations.classes]] tables"
         )
-
-
-def _short(value: Any) -> str:
-    shown = repr(str(value)) if isinstance(value, Path) else repr(value)
-    return shown if len(shown) <= 60 else shown[:57] + "..."

@@ -1,8 +1,13 @@
-"""The two ways a command can end badly; ``pipeline.cli`` turns them into exit codes. Nothing here knows of
-any stage.
+"""The two ways a command can end badly, which ``pipeline.cli`` turns into exit codes, and how their messages
+show a value. Nothing here knows of any stage.
 """
 
 from __future__ import annotations
+
+from pathlib import PurePath
+from typing import Any
+
+MAX_SHOWN = 60
 
 
 class UsageError(Exception):
@@ -11,3 +16,13 @@ class UsageError(Exception):
 
 class RunError(Exception):
     """A run that was asked for correctly and failed all the same (exit code 1)."""
+
+
+def short(value: Any) -> str:
+    """A value as Python writes it, a path as its text, in at most 60 characters."""
+    return cut(repr(str(value) if isinstance(value, PurePath) else value))
+
+
+def cut(text: str) -> str:
+    """The beginning of a text, at most 60 characters."""
+    return text if len(text) <= MAX_SHOWN else text[: MAX_SHOWN - 3] + "..."

@@ -12,7 +12,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from pipeline.errors import UsageError
+from pipeline.errors import UsageError, short
 from pipeline.rules import BOOLEAN, PATH, POSITIVE, Rule, choice, integer, is_url
 from pipeline.settings import SECTIONS, UPSAMPLE_MODES, Config
 
@@ -71,7 +71,7 @@ class _File:
         try:
             return rule.parse(value)
         except (ValueError, TypeError, OverflowError):
-            raise UsageError(f"{self.source}: {label} is {_short(value)}; expected {rule.expected}") from None
+            raise UsageError(f"{self.source}: {label} is {short(value)}; expected {rule.expected}") from None
 
 
 def parse_experiment(text: str, location: Path) -> Config:
@@ -123,9 +123,7 @@ def _object(text: str, source: str) -> dict[str, Any]:
     except (ValueError, RecursionError) as error:
         raise UsageError(f"{source}: not valid JSON: {' '.join(str(error).split())}") from None
     if not isinstance(document, dict):
-        raise UsageError(
-            f"{source}: holds {_short(document)}; expected a JSON object of an experiment's keys"
-        )
+        raise UsageError(f"{source}: holds {short(document)}; expected a JSON object of an experiment's keys")
     if not document.keys() & {*_SETTINGS, *_OTHERS}:
         raise UsageError(
             f"{source}: has no key of a DatasetGAN or EditGAN experiment, such as stylegan_checkpoint; "
@@ -198,7 +196,7 @@ def _notes(file: _File) -> tuple[str, ...]:
     meaningless = [key for key in file.keys if key in _MEANINGLESS]
     if "exp_dir" in file.keys and "classfier_checkpoint" in file.keys:
         meaningless.append("exp_dir")
-    unknown = [_short(key) for key in file.keys if key not in known and key not in _MEANINGLESS]
+    unknown = [short(key) for key in file.keys if key not in known and key not in _MEANINGLESS]
     unset = [key for key, value in file.keys.items() if key in known and _is_placeholder(value)]
     lines = []
     if meaningless:
@@ -222,8 +220,3 @@ def _is_blank(value: Any) -> bool:
 
 def _is_placeholder(value: Any) -> bool:
     return isinstance(value, str) and value.strip().upper() == PLACEHOLDER
-
-
-def _short(value: Any) -> str:
-    shown = repr(value)
-    return shown if len(shown) <= 60 else shown[:57] + "..."

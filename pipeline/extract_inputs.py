@@ -6,7 +6,7 @@ Knows where a configuration says that inputs are. Does not know stores, features
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -14,8 +14,8 @@ from typing import Any
 import numpy as np
 import torch
 
-from pipeline.annotated_pictures import find_pictures, picture_size
-from pipeline.annotation_files.keypoint_annotations import KeypointAnnotations, load_keypoints, with_sizes
+from pipeline.annotated_pictures import Pictures, find_pictures, picture_size
+from pipeline.annotation_files.keypoint_annotations import KeypointAnnotations, load_keypoints
 from pipeline.annotation_files.keypoint_files import open_keypoints
 from pipeline.annotations import Annotations, load_annotations, open_annotations
 from pipeline.checkpoints import LoadedGenerator
@@ -26,7 +26,7 @@ from pipeline.latents import LatentSet, array_sha256
 from pipeline.pairing import Pairing, pair
 from pipeline.rendering import Renderer, RenderSettings
 from pipeline.rules import parse_seeds
-from pipeline.settings import Config
+from pipeline.settings import AnnotationsConfig, Config
 
 
 @dataclass(frozen=True)
@@ -45,6 +45,8 @@ class ExtractInputs:
     notes: tuple[str, ...]
     keypoints: KeypointAnnotations | None = None
     """Where keypoints are the task; ``annotations`` are then the masks made of them."""
+    picture_note: str | None = None
+    """A line on pictures that were not found or not taken, where they are to be compared."""
 
 
 def read_inputs(
@@ -62,7 +64,8 @@ def read_inputs(
     with tempfile.TemporaryDirectory() as folder:
         demo.write_inputs(folder)
         latents = replace(config.latents, file=Path(folder) / "latents.npy")
-        annotations = replace(config.annotations, folder=Path(folder) / "masks")
+        check = config.annotations.check and config.annotations.images is not None  # the demo has none
+        annotations = replace(config.annotations, folder=Path(folder) / "masks", check=check)
         if annotations.task == KEYPOINTS:
             annotations = replace(annotations, folder=demo.write_keypoints(folder))
         return _read(replace(config, latents=latents, annotations=annotations), loaded, settings, average)
@@ -90,7 +93,9 @@ def _read(
             "maps: leave it out, or pass --task keypoints"
         )
     source = open_annotations(config.annotations)
-    pairing = _pair(config, source.numbers, latents, source.location, source.files, source.hint)
+    pairing = _pair(
+        config, source.numbers, latents, source.location, source.files, source.hint, source.unread
+    )
     annotations = load_annotations(
         source,
         pairing.annotations,
@@ -99,16 +104,17 @@ def _read(
         config=config.annotations,
     )
     record = {**_latents_record(latents, pairing), "masks_sha256": array_sha256(annotations.masks)}
-    pictures = {}
+    pictures = Pictures({}, None)
     if config.annotations.check:
         taken = [Path(name).name for name in source.files.values()]
-        pictures = find_pictures(config.annotations.images, source.location, pairing.annotations, taken)
+        pictures = _pictures(config, source.location, pairing, latents, taken)
     return ExtractInputs(
         _paired(latents, pairing, loaded, settings, average),
         annotations,
         record,
-        pictures,
+        pictures.paths,
         tuple(note for note in (*annotations.notes, pairing.note) if note),
+        picture_note=pictures.note,
     )
 
 
@@ -123,30 +129,53 @@ def _read_keypoints(
     beside it, where there are any, else of the grid.
     """
     assert config.annotations.folder is not None
+    _refuse_of_masks(config.annotations)
     source = open_keypoints(config.annotations.folder)
     pairing = _pair(config, source.numbers, latents, source.path)
-    pictures = find_pictures(config.annotations.images, source.path, pairing.annotations)
+    pictures = _pictures(config, source.path, pairing, latents)
     keypoints = load_keypoints(
-        with_sizes(source, {number: picture_size(path) for number, path in pictures.items()}),
+        source,
         pairing.annotations,
         grid=settings.grid,
         crop_rows=settings.crop_rows,
         sigma=config.annotations.sigma,
+        sizes={number: picture_size(path) for number, path in pictures.paths.items()},
     )
     record = {
         **_latents_record(latents, pairing),
         "masks_sha256": array_sha256(keypoints.masks),
         "keypoints_sha256": array_sha256(keypoints.points),
     }
-    names = keypoints.class_names
+    names, check = keypoints.class_names, config.annotations.check
     return ExtractInputs(
         _paired(latents, pairing, loaded, settings, average),
         Annotations(keypoints.masks, len(names), None, None, names),
         record,
-        pictures if config.annotations.check else {},
+        pictures.paths if check else {},
         (pairing.note,) if pairing.note else (),
         keypoints,
+        pictures.note if check else None,
     )
+
+
+def _refuse_of_masks(annotations: AnnotationsConfig) -> None:
+    """Refuse what somebody has set for masks, and not what a configuration for both tasks says of them: how
+    small classes go, and the classes with their number.
+    """
+    set_ones = {
+        "--annotation-format": None if annotations.format in ("auto", "coco") else annotations.format,
+        "--label-map": annotations.label_map,
+        "--ignore": annotations.ignore,
+        "--num-classes": annotations.num_classes,
+    }
+    if annotations.num_classes == len(annotations.classes):
+        del set_ones["--num-classes"]
+    for flag, value in set_ones.items():
+        if value is not None:
+            raise UsageError(
+                f"{flag} is {value} and the task is keypoints; it is of masks: leave it out, or pass --task "
+                "segmentation"
+            )
 
 
 def _pair(
@@ -156,6 +185,7 @@ def _pair(
     location: Path,
     names: Mapping[int, str] | None = None,
     hint: str | None = None,
+    unread: Collection[int] = (),
 ) -> Pairing:
     return pair(
         numbers,
@@ -166,6 +196,21 @@ def _pair(
         location=str(location),
         names=names,
         hint=hint,
+        unread=unread,
+    )
+
+
+def _pictures(
+    config: Config, location: Path, pairing: Pairing, latents: LatentSet, taken: Sequence[str] = ()
+) -> Pictures:
+    """Of the annotated images. Latents that are paired by position may give the pictures their numbers."""
+    by_latent: dict[int, int] = {}
+    if pairing.reading == "latent":
+        pairs = zip(pairing.annotations, pairing.latents, strict=True)
+        by_latent = {latents.numbers[row]: number for number, row in pairs if row is not None}
+    moved = any(latent != number for latent, number in by_latent.items())
+    return find_pictures(
+        config.annotations.images, location, pairing.annotations, taken, by_latent if moved else None
     )
 
 

@@ -70,5 +70,5 @@ def array_sha256(array: NDArray[Any]) -> str:
     """Hex digest of an array's dtype, shape and values; memory order and byte order do not matter."""
     little = np.ascontiguousarray(array, dtype=array.dtype.newbyteorder("<"))
     digest = hashlib.sha256(f"{little.dtype.str}{array.shape}".encode())
-    digest.update(little.tobytes())
+    digest.update(little.data)  # not its bytes, which would be a copy
     return digest.hexdigest()

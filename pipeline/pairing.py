@@ -7,7 +7,7 @@ nothing of files, latents' values or generators.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 
 from pipeline.errors import UsageError
@@ -38,6 +38,7 @@ def pair(
     location: str = "annotations",
     names: Mapping[int, str] | None = None,
     hint: str | None = None,
+    unread: Collection[int] = (),
 ) -> Pairing:
     """Pair ``annotations``, the numbers of annotated images, with ``latents``, the number of each latent row.
 
@@ -46,7 +47,8 @@ def pair(
     every latent one annotation. With ``annotated_only`` latents without an annotation are left out, and
     ``max_images`` leaves out images from that number on. Raises UsageError, one line beginning with
     ``location``, where annotations are missing, surplus or numbered otherwise; ``names`` are the annotations'
-    names in it, by number, and ``hint`` goes with what is missing.
+    names in it, by number, and ``hint`` goes with what is missing; ``unread`` are numbers of annotations that
+    are there and were not read, so that leaving them out is not the way.
     """
     below = max_images if max_images is not None else max([*annotations, *latents], default=0) + 2
     found = sorted(number for number in set(annotations) if number < below)
@@ -69,7 +71,7 @@ def pair(
         or any(number not in images for number in found)
         or (len(found) < len(images) and not annotated_only)
     ):
-        fault = _fault(found, images, reading, image_zero, len(latents), names or {})
+        fault = _fault(found, images, reading, image_zero, len(latents), names or {}, unread)
         hint = f"; {hint}" if hint and not set(images) <= set(found) else ""
         raise UsageError(f"{location}: {fault}{hint}")
     if note is None and image_zero == "auto" and len(latents) > len(found):
@@ -140,6 +142,7 @@ def _fault(
     image_zero: str,
     num_latents: int,
     names: Mapping[int, str],
+    unread: Collection[int],
 ) -> str:
     """What is wrong with the annotations' numbers, what was expected, and the way out."""
     missing = [number for number in images if number not in found]
@@ -158,12 +161,12 @@ def _fault(
     if surplus:
         shown = _few([names.get(number, str(number)) for number in surplus])
         faults.append(f"{len(surplus)} annotations are surplus to the {num_latents} latents: {shown}")
-    return f"{'; '.join(faults)}; {expected}{_way_out(found, missing, surplus, image_zero, num_latents)}"
+    if set(missing) & set(unread):
+        return f"{'; '.join(faults)}; {expected}, one for each latent"
+    return f"{'; '.join(faults)}; {expected}{_way_out(found, missing, surplus, image_zero)}"
 
 
-def _way_out(
-    found: list[int], missing: list[int], surplus: list[int], image_zero: str, num_latents: int
-) -> str:
+def _way_out(found: list[int], missing: list[int], surplus: list[int], image_zero: str) -> str:
     if surplus and not missing and image_zero == "auto":
         return ", one for each latent; check that latents and annotations belong together"
     if surplus:

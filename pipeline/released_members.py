@@ -19,7 +19,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from pipeline.errors import UsageError
+from pipeline.errors import UsageError, short
 from pipeline.interpreter_files import DESCRIPTION
 from pipeline.models.interpreter import InterpreterEnsemble
 
@@ -111,10 +111,10 @@ def _read_member(path: Path) -> dict[str, Tensor]:
     limit = path.stat().st_size  # a view of few stored values may declare any shape
     for name, tensor in state.items():
         if not isinstance(tensor, Tensor) or tensor.layout != torch.strided or tensor.is_quantized:
-            raise UsageError(f"{path}: {_short(name)} is no plain tensor; {_EXPECTED}")
+            raise UsageError(f"{path}: {short(name)} is no plain tensor; {_EXPECTED}")
         if tensor.numel() * tensor.element_size() > limit:
             raise UsageError(
-                f"{path}: {_short(name)} is {tuple(tensor.shape)}, more than a file of {limit} bytes can "
+                f"{path}: {short(name)} is {tuple(tensor.shape)}, more than a file of {limit} bytes can "
                 "hold; download or copy it again"
             )
     return {name: _checked(path, name, state, shape) for name, shape in _shapes(path, state).items()}
@@ -138,7 +138,7 @@ def _shapes(path: Path, state: Mapping[str, Tensor]) -> dict[str, tuple[int, ...
     strangers = sorted(state.keys() - shapes.keys())
     if strangers:
         raise UsageError(
-            f"{path}: has {_short(strangers[0])}, which a DatasetGAN classifier has not; {_EXPECTED}"
+            f"{path}: has {short(strangers[0])}, which a DatasetGAN classifier has not; {_EXPECTED}"
         )
     return shapes
 
@@ -180,8 +180,3 @@ def _load(path: Path) -> Any:
 def _file_digest(path: Path) -> bytes:
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").digest()
-
-
-def _short(value: Any) -> str:
-    shown = repr(value)
-    return shown if len(shown) <= 60 else shown[:57] + "..."

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import hashlib
 import struct
+import tracemalloc
 import zlib
 from pathlib import Path
 from typing import Any
@@ -13,14 +15,17 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
+from pipeline.annotation_files.mask_files import MaskFile
 from pipeline.annotations import (
     Annotations,
+    AnnotationSource,
     default_palette,
     load_annotations,
     open_annotations,
     resize_nearest,
 )
 from pipeline.errors import UsageError
+from pipeline.latents import array_sha256
 from pipeline.settings import AnnotationsConfig
 
 GRID = (8, 8)
@@ -433,6 +438,20 @@ def test_a_wrong_mask_is_named_in_one_line(
         assert part in message
 
 
+def test_masks_of_0_and_255_are_asked_about_with_every_way_out(tmp_path: Path) -> None:
+    message = message_of(save_npy(tmp_path, np.uint8(255 * (labels_of(0) > 1))))
+    for part in ["--ignore 255", "--label-map with from = [255]", "--num-classes 256"]:
+        assert part in message
+
+
+@pytest.mark.parametrize("suffix", [".npy", ".npz"])
+def test_an_array_in_place_of_a_folder_points_to_keypoints(tmp_path: Path, suffix: str) -> None:
+    path = tmp_path / f"points{suffix}"
+    path.write_bytes(b"whatever")
+    for location in (path, tmp_path):
+        assert "pass --task keypoints" in message_of(location)
+
+
 def test_masks_that_are_all_ignored_are_refused(tmp_path: Path) -> None:
     assert "every pixel" in message_of(save_npy(tmp_path, np.full(GRID, 255)), ignore=255)
 
@@ -490,3 +509,44 @@ def test_a_truncated_npy_is_refused(tmp_path: Path) -> None:
     path = save_npy(tmp_path, labels_of(0)) / "image_mask0.npy"
     path.write_bytes(path.read_bytes()[:-1])
     assert "image_mask0.npy" in message_of(tmp_path) and "truncated" in message_of(tmp_path)
+
+
+# --- memory ---
+
+
+@pytest.mark.parametrize(
+    ("options", "dtype"),
+    [({}, np.uint8), ({"num_classes": 300}, np.uint16), ({"ignore": 65535}, np.uint16)],
+)
+def test_masks_take_two_bytes_a_pixel_at_their_peak(options: dict[str, Any], dtype: type) -> None:
+    """As many as the plan of extraction's memory counts."""
+    num, side = 200, 64
+    coarse = labels_of(1, (8, 8))
+    source = AnnotationSource(
+        Path("masks"),
+        "masks",
+        {number: f"{number}.npy" for number in range(num)},
+        lambda number: MaskFile(np.roll(coarse, number).repeat(side // 8, 0).repeat(side // 8, 1), None),
+    )
+    config = AnnotationsConfig(min_pixels=300, **options)
+    tracemalloc.start()
+    loaded = load_annotations(source, source.numbers, grid=(side, side), config=config)
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert loaded.masks.dtype == dtype
+    assert peak < 3 * loaded.masks.size  # a list of them, stacked and converted, took over 8
+    for number in range(num):
+        wanted = source.read(number).labels.copy()
+        for label in np.flatnonzero(np.bincount(wanted.ravel()) < 300):
+            wanted[wanted == label] = 0
+        np.testing.assert_array_equal(loaded.masks[number], wanted)
+
+
+def test_the_hash_of_an_array_copies_nothing_of_it() -> None:
+    array = np.arange(2**20, dtype="<u2").reshape(4, -1)
+    tracemalloc.start()
+    digest = array_sha256(array)
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert peak < array.nbytes / 10
+    assert digest == hashlib.sha256(f"<u2{array.shape}".encode() + array.tobytes()).hexdigest()

@@ -45,7 +45,8 @@ def refused(*words: str | Path, code: int = 2) -> str:
     """The one line that a command was refused with."""
     result = dgan(*words)
     assert result.exit_code == code, result.output
-    lines = [line for line in result.stderr.splitlines() if line and not line.startswith("using ")]
+    remarks = ("using ", "no annotated pictures are found")
+    lines = [line for line in result.stderr.splitlines() if line and not line.startswith(remarks)]
     assert len(lines) == 1, result.stderr
     assert "Traceback" not in result.output
     return lines[0]

@@ -124,6 +124,24 @@ def test_images_without_annotations_are_not_annotated_and_are_named(tmp_path: Pa
     assert source.hint == "images without any annotation: sub/image_2.png"
 
 
+@pytest.mark.parametrize("is_file", [True, False])
+def test_a_file_that_annotates_nothing_says_so_with_its_images(tmp_path: Path, is_file: bool) -> None:
+    path = save(tmp_path, {**cvat(), "annotations": []})
+    with pytest.raises(UsageError) as caught:
+        load(path if is_file else tmp_path)
+    message = str(caught.value)
+    assert "none of its 3 images is annotated" in message and "sub/image_0.png" in message
+
+
+def test_keypoints_without_segmentation_point_to_their_task(tmp_path: Path) -> None:
+    document = cvat()
+    for entry in document["annotations"]:
+        entry["segmentation"] = []
+        entry["keypoints"] = [1, 2, 2]
+    with pytest.raises(UsageError, match="these are keypoints: pass --task keypoints"):
+        load(save(tmp_path, document))
+
+
 def test_a_label_studio_export_is_read(tmp_path: Path) -> None:
     loaded = load(save(tmp_path, label_studio(), "result.json"))
     assert loaded.names == ("background", "door", "wheel")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import tracemalloc
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -12,8 +13,8 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from pipeline.annotation_files.keypoint_annotations import load_keypoints, with_sizes
-from pipeline.annotation_files.keypoint_files import open_keypoints
+from pipeline.annotation_files.keypoint_annotations import load_keypoints
+from pipeline.annotation_files.keypoint_files import KeypointSource, open_keypoints
 from pipeline.errors import UsageError
 
 NAMES = ["nose", "left_eye"]
@@ -117,9 +118,39 @@ def test_pictures_beside_an_array_say_what_it_counts(tmp_path: Path) -> None:
     source = open_keypoints(tmp_path)
     with pytest.raises(UsageError, match=r"within the image of 64 x 64.*image_size"):
         load_keypoints(source, [0, 1], grid=(64, 64))
-    assert with_sizes(source, {0: (256, 256)}) is source  # of one image only
-    sized = with_sizes(source, {0: (256, 256), 1: (256, 256)})
-    np.testing.assert_allclose(load_keypoints(sized, [0, 1], grid=(64, 64)).points[..., :2], 50)
+    found = load_keypoints(source, [0, 1], grid=(64, 64), sizes={0: (256, 256), 1: (512, 512)})
+    np.testing.assert_allclose(found.points[..., 0], [[50], [25]])
+
+
+def test_pictures_of_the_images_asked_for_are_enough_and_of_some_of_them_too_few(tmp_path: Path) -> None:
+    np.save(tmp_path / "k.npy", np.full((3, 1, 2), 32.0))
+    source = open_keypoints(tmp_path)
+    sizes = {1: (128, 128), 2: (128, 128)}  # image 0 is left out, as --image-zero skip does
+    found = load_keypoints(source, [1, 2], grid=(64, 64), sizes=sizes)
+    np.testing.assert_allclose(found.points[..., :2], 16)
+    with pytest.raises(UsageError, match=r"k\.npy: .* 1 of 3 images have no picture.* is image 0") as caught:
+        load_keypoints(source, [0, 1, 2], grid=(64, 64), sizes=sizes)
+    assert "image_size" in str(caught.value) and "\n" not in str(caught.value)
+    none = load_keypoints(source, [0], grid=(64, 64), sizes=sizes)  # of none of the images asked for
+    np.testing.assert_allclose(none.points[..., :2], 32)
+    np.savez(tmp_path / "k.npz", keypoints=np.full((3, 1, 2), 32.0), image_size=[64, 64])
+    told = load_keypoints(open_keypoints(tmp_path / "k.npz"), [0, 1], grid=(64, 64), sizes=sizes)
+    np.testing.assert_allclose(told.points[..., :2], 32)  # what the file says counts
+
+
+@pytest.mark.parametrize(("num_points", "dtype", "num"), [(2, np.uint8, 100), (256, np.uint16, 40)])
+def test_region_masks_take_their_final_bytes_alone(num_points: int, dtype: type, num: int) -> None:
+    points = np.full((num, num_points, 3), 20.0)
+    points[..., 2] = 1
+    names = tuple(map(str, range(num_points)))
+    source = KeypointSource(Path("k.npz"), tuple(range(num)), points, None, names)
+    tracemalloc.start()
+    found = load_keypoints(source, range(num), grid=(128, 128))
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert found.masks.dtype == dtype
+    one_image = 128 * 128 * (8 + found.masks.itemsize)  # while it is drawn
+    assert peak < found.masks.nbytes + 6 * points.nbytes + 2 * one_image
 
 
 def test_the_images_asked_for_come_in_their_order(tmp_path: Path) -> None:
@@ -157,6 +188,7 @@ def with_keypoints(values: Any) -> Callable[[Path], Path]:
 
 POINTS = np.ones((1, 2, 2))
 INSTANCES = coco()["annotations"]
+IMAGES = coco()["images"]
 
 
 @pytest.mark.parametrize(
@@ -175,17 +207,24 @@ INSTANCES = coco()["annotations"]
         (archive(keypoints=POINTS, names=[1, 2]), "one text a keypoint"),
         (archive(keypoints=POINTS, image_size=[64]), "'image_size'"),
         (archive(keypoints=POINTS, image_size=[0, 64]), "'image_size'"),
-        (lambda folder: write(folder / "k.json", [1]), "an object"),
-        (document(images=None), "'images' is None"),
-        (document(annotations=[1]), "'annotations'"),
+        (lambda folder: write(folder / "k.json", [1]), "a list of 1 entries without images"),
+        (document(images=None), "images is None"),
+        (document(annotations=[1]), "annotations is a list"),
         (document(annotations=INSTANCES[2:]), "no annotation has 'keypoints'"),
         (document(annotations=[INSTANCES[0], INSTANCES[0]]), "image 1 has more than one instance"),
         (document(annotations=[{**INSTANCES[0], "image_id": 99}]), "image_id is 99"),
         (document(annotations=[{**INSTANCES[0], "image_id": [1]}]), "image_id is a list"),
-        (document(categories=[]), "0 are in 'categories'"),
-        (document(categories=[{"id": 3}]), "the points' names"),
-        (document(categories=[{"id": 3, "keypoints": ["a", 5]}]), "name is empty"),
-        (document(images=[{"id": 7, "file_name": "a.png", "height": 4, "width": 4}]), "latent's number"),
+        (document(annotations=[{**INSTANCES[0], "image_id": "7"}]), "image_id is '7'; expected an integer"),
+        (document(annotations=[INSTANCES[0], {**INSTANCES[1], "category_id": 4}]), "of 2 categories"),
+        (document(images=[*IMAGES, {**IMAGES[0], "id": 99}]), "both image 1"),
+        (document(images=[*IMAGES, {**IMAGES[0], "file_name": "5.png"}]), "its id, 7, is that of"),
+        (document(categories=[]), "category_id is 3, which the file's categories lack"),
+        (document(categories=[{"id": 3}, {"id": 4}]), "the points' names"),
+        (document(categories=[{"id": 3, "keypoints": ["a", 5]}, {"id": 4}]), "name is empty"),
+        (
+            document(images=[{"id": 7, "file_name": "a.png", "height": 4, "width": 4}]),
+            "'a.png' has no number",
+        ),
         (document(images=[{"id": 7, "file_name": "1.png"}], annotations=INSTANCES[:1]), "image 1: height"),
         (with_keypoints([1, 2, 2]), "expected a list of 6 numbers"),
         (with_keypoints("123456"), "expected a list of 6 numbers"),

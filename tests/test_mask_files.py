@@ -15,6 +15,7 @@ from pipeline.annotation_files.binary_masks import read_binary
 from pipeline.annotation_files.color_masks import TRANSPARENT, read_colors
 from pipeline.annotations import Annotations, load_annotations, open_annotations
 from pipeline.errors import UsageError
+from pipeline.pairing import pair
 from pipeline.settings import AnnotationsConfig, ClassConfig
 
 GRID = (6, 8)
@@ -118,7 +119,47 @@ def test_colours_among_grey_masks_are_refused_as_either_format(tmp_path: Path) -
     save(tmp_path / "0.png", RGB[LABELS])
     save(tmp_path / "1.png", LABELS)
     assert "0.png: the PNG's mode is RGB, colours" in message_of(tmp_path)
-    assert load(tmp_path, classes=CLASSES, format="color").masks.shape == (1, *GRID)
+    assert "#010101" in message_of(tmp_path, classes=CLASSES, format="color")  # grey 1 is that colour
+
+
+@pytest.mark.parametrize("mode", ["1", "L", "LA", "P"])
+@pytest.mark.parametrize("beside", [False, True])
+def test_a_colour_mask_that_is_all_background_may_be_grey(tmp_path: Path, mode: str, beside: bool) -> None:
+    name = "image_mask{}.png" if beside else "{}.png"
+    for i in range(2):
+        save(tmp_path / name.format(i), RGB[LABELS])
+    Image.new("L", (GRID[1], GRID[0])).convert(mode).save(tmp_path / name.format(2))
+    for i in range(4 if beside else 0):  # of image 3 there is the picture alone
+        save(tmp_path / f"{i}.png", np.random.default_rng(0).integers(0, 256, (*GRID, 3)))
+    loaded = load(tmp_path, classes=CLASSES, format="color")
+    np.testing.assert_array_equal(loaded.masks, [LABELS, LABELS, 0 * LABELS])
+
+
+def test_grey_values_are_colours_of_three_equal_parts(tmp_path: Path) -> None:
+    save(tmp_path / "0.png", 100 * LABELS)
+    classes = (ClassConfig("a", "#000000"), ClassConfig("b", "#646464"), ClassConfig("c", "#c8c8c8"))
+    np.testing.assert_array_equal(load(tmp_path, classes=classes, format="color").masks[0], LABELS)
+
+
+def test_files_with_a_masks_name_that_are_not_read_are_told(tmp_path: Path) -> None:
+    save(tmp_path / "image_mask0.png", LABELS)
+    save(tmp_path / "0.png", np.random.default_rng(0).integers(0, 256, (*GRID, 3)))
+    save(tmp_path / "image_mask1.png", RGB[LABELS])  # among pictures it could be one
+    save(tmp_path / "image_mask2.jpg", LABELS)
+    source = open_annotations(AnnotationsConfig(folder=tmp_path))
+    assert source.numbers == (0,)
+    assert source.unread == {1: "image_mask1.png", 2: "image_mask2.jpg"}
+    with pytest.raises(UsageError) as caught:
+        pair(source.numbers, range(3), location="m", hint=source.hint, unread=source.unread)
+    assert "annotated-only" not in str(caught.value) and "image_mask1.png" in str(caught.value)
+    with pytest.raises(UsageError, match="annotated-only"):  # these have no file
+        pair(source.numbers, range(4), location="m", hint=source.hint, unread=())
+    assert any("image_mask1.png" in note for note in source.notes)
+
+
+def test_jpeg_masks_are_refused_with_the_reason(tmp_path: Path) -> None:
+    save(tmp_path / "image_mask0.jpg", LABELS)
+    assert "image_mask0.jpg cannot be masks: JPEG changes labels; export them as PNG" in message_of(tmp_path)
 
 
 def test_a_damaged_colour_mask_is_named(tmp_path: Path) -> None:
@@ -154,6 +195,32 @@ def test_every_way_to_name_the_files_of_classes_is_read(tmp_path: Path, name: st
     loaded = load(tmp_path)
     assert loaded.names == ("background", "hair", "l_brow")
     np.testing.assert_array_equal(loaded.masks, [LABELS, LABELS])
+
+
+@pytest.mark.parametrize("name", ["{1}/{0}.png", "{1}/image_{0}.png"])
+def test_a_folder_may_be_a_class(tmp_path: Path, name: str) -> None:
+    for i in range(2):
+        save(tmp_path / name.format(i, "hair"), 255 * HAIR)
+        save(tmp_path / name.format(i, "l_brow"), SKIN)
+        save(tmp_path / "images" / f"{i}.png", np.random.default_rng(0).integers(0, 256, (*GRID, 3)))
+    loaded = load(tmp_path)
+    assert loaded.names == ("background", "hair", "l_brow")
+    assert loaded.notes == (f"{tmp_path}: its folders are taken as classes: hair, l_brow",)
+    np.testing.assert_array_equal(loaded.masks, [LABELS, LABELS])
+
+
+def test_one_folder_is_a_class_only_if_that_is_said(tmp_path: Path) -> None:
+    save(tmp_path / "hair" / "0.png", HAIR)
+    assert "no annotations are found; in it are hair" in message_of(tmp_path)
+    np.testing.assert_array_equal(load(tmp_path, format="binary").masks[0], HAIR)
+    save(tmp_path / "0.png", LABELS)  # what lies in the folder itself goes before
+    np.testing.assert_array_equal(load(tmp_path).masks[0], LABELS)
+
+
+def test_a_folder_of_masks_or_pictures_is_no_class(tmp_path: Path) -> None:
+    for folder in ("masks", "images", "train", "val"):
+        save(tmp_path / folder / "0.png", LABELS)
+    assert "no annotations are found" in message_of(tmp_path)
 
 
 def test_a_class_that_one_image_lacks_has_no_file_there(tmp_path: Path) -> None:

@@ -13,7 +13,7 @@ from PIL import Image
 from tiny import input_flags, write_inputs
 
 import fstore
-from pipeline import demo
+from pipeline import demo, render_check
 from pipeline.annotated_pictures import find_pictures, reduced
 from pipeline.checkpoints import LoadedGenerator, load_generator
 from pipeline.cli import main
@@ -96,7 +96,8 @@ def test_the_right_pictures_pass(loaded, average, tmp_path, crop_rows, suffix, s
     settings = replace(DEMO, crop_rows=crop_rows)
     pictures = rendered(loaded.generator, settings, average, demo.annotated_latents(NUM))
     (said,) = check(loaded, average, save(tmp_path, pictures, suffix, scale, **options), settings)
-    assert said.startswith(f"{NUM} annotated pictures are what the latents render")
+    assert said.startswith(f"{NUM} of {NUM} annotated pictures are what the latents render")
+    assert "--truncation" not in said and "--noise" not in said
 
 
 def test_uncropped_pictures_pass_where_rows_are_cropped(loaded, average, tmp_path) -> None:
@@ -108,7 +109,10 @@ def test_uncropped_pictures_pass_where_rows_are_cropped(loaded, average, tmp_pat
 def test_one_picture_of_many_is_enough(loaded, average, tmp_path) -> None:
     pictures = rendered(loaded.generator, DEMO, average, demo.annotated_latents(NUM))
     paths = save(tmp_path, pictures, ".jpg")
-    assert "1 annotated pictures" in check(loaded, average, {2: paths[2]})[0]
+    (said,) = check(loaded, average, {2: paths[2]})
+    assert (
+        said.startswith(f"1 of {NUM} annotated pictures are") and "of the other 3 no picture is found" in said
+    )
     assert "refused" in check(loaded, average, {1: paths[2]})[-1]
 
 
@@ -130,6 +134,34 @@ def test_another_truncation_is_found_and_named(loaded, average, tmp_path, change
     *lines, last = check(loaded, average, save(tmp_path, pictures, **options))
     assert len(lines) > NUM // 2 and all("grey levels" in line for line in lines)
     assert last.startswith("refused") and f"with {flags} they" in last
+
+
+@pytest.mark.parametrize(
+    ("truth", "run", "advice"),
+    [
+        (0.8, 0.7, "with --truncation 0.8 --truncation-layers 8 they would differ by 0.0: pass that"),
+        (0.9, 0.7, "with --truncation 0.9 --truncation-layers 8 they would differ by 0.0: pass that"),
+        (0.4, 0.7, "with --truncation 0.4 --truncation-layers 8 they would differ by 0.0: pass that"),
+        (1.0, 0.9, "with --truncation 1.0 they would differ by 0.0: pass that"),
+        (0.85, 0.7, "they fit best near psi 0.85"),
+        (0.7, 0.85, "with --truncation 0.7 --truncation-layers 8 they would differ by 0.0: pass that"),
+    ],
+)
+def test_a_truncation_is_named_though_it_is_near(loaded, average, tmp_path, truth, run, advice) -> None:
+    """All of these differ by less than the limit, and a picture saved without loss says which it is."""
+    latents, settings = demo.annotated_latents(NUM), replace(DEMO, truncation=run)
+    pictures = rendered(loaded.generator, replace(DEMO, truncation=truth), average, latents)
+    *_, last = check(loaded, average, save(tmp_path, pictures), settings)
+    assert last.startswith("refused") and advice in last
+
+
+@pytest.mark.parametrize("quality", [75, 50])
+def test_a_truncation_saved_as_jpeg_is_named_too(loaded, average, tmp_path, quality) -> None:
+    latents, settings = demo.annotated_latents(NUM), replace(DEMO, truncation=0.5)
+    pictures = rendered(loaded.generator, replace(DEMO, truncation=0.9), average, latents)
+    *_, last = check(loaded, average, save(tmp_path, pictures, ".jpg", quality=quality), settings)
+    assert last.startswith("refused") and "--truncation 0.9 --truncation-layers 8 they" in last
+    assert last.split("; ")[-1].count("pass that") == 1
 
 
 @pytest.mark.parametrize("order", [(1, 0, 2, 3), (3, 2, 1, 0), (1, 2, 3, 0)])
@@ -172,6 +204,9 @@ def test_the_fixtures_own_images_pass_and_show_their_noise_and_truncation(tmp_pa
         assert "refused" not in check(loaded, average, paths, settings, latents)[-1]
         const = check(loaded, average, paths, replace(settings, noise="const"), latents)
         assert "with --noise zero they" in const[-1] and const[-1].startswith("refused")
+        for psi in (0.8, 0.75, 0.65, 0.6):
+            near = check(loaded, average, paths, replace(settings, truncation=psi), latents)[-1]
+            assert "with --truncation 0.7 --truncation-layers 8 they would" in near, (psi, near)
         whole = check(loaded, average, paths, replace(settings, truncation=1.0), latents)
         assert "with --truncation 0.7 --truncation-layers 8 they" in whole[-1]
 
@@ -203,6 +238,26 @@ def test_stylegan2s_fixtures_pass_as_jpeg(tmp_path: Path, name, checkpoint, late
     assert len(said) == 1
     with pytest.raises(UsageError, match="check the order"):
         compare(np.arange(len(values))[::-1])
+
+
+def test_pictures_that_fit_are_compared_with_their_own_render_alone(
+    loaded, average, tmp_path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """And how much renders differ is told from some of them: the work is linear in the pictures."""
+    num, most = 10, 4
+    latents = demo.annotated_latents(num)
+    paths = save(tmp_path, rendered(loaded.generator, DEMO, average, latents))
+    calls = []
+
+    def counted(a: np.ndarray, b: np.ndarray) -> float:
+        calls.append(1)
+        return difference(a, b)
+
+    monkeypatch.setattr(render_check, "difference", counted)
+    monkeypatch.setattr(render_check, "MAX_COMPARED", most)
+    (said,) = check(loaded, average, paths, latents=latents)
+    assert said.startswith(f"{num} of {num} annotated pictures are what the latents render")
+    assert len(calls) == num + most * (most - 1) // 2
 
 
 # --- parts ---
@@ -247,6 +302,11 @@ def write_picture(path: Path, mode: str = "RGB") -> None:
         (["image_7.png", "notes.png", "image_mask1.png"], []),  # not annotated, no number, a mask's name
         (["images/image_2.png"], ["images/image_2.png"]),
         (["../images/2.png"], ["../images/2.png"]),
+        (["images/default/image_1.png"], ["images/default/image_1.png"]),  # CVAT's archives
+        (["4f2a-frame_1.png", "00_2_jpg.rf.ab12.jpg"], ["4f2a-frame_1.png", "00_2_jpg.rf.ab12.jpg"]),
+        (["overview_0.png", "image_1.png"], ["image_1.png"]),  # plain names go before others
+        (["car_1.png", "bus_1.png"], []),  # which is it?
+        (["1_hair.png", "shape_1_overlay.png", "label1.png"], []),  # masks and what was made of them
     ],
 )
 def test_pictures_are_found_beside_the_annotations(tmp_path: Path, names, found) -> None:
@@ -255,7 +315,8 @@ def test_pictures_are_found_beside_the_annotations(tmp_path: Path, names, found)
     for name in names:
         write_picture((masks / name).resolve())
     wanted = [(masks / name).resolve() for name in found]
-    assert [path.resolve() for path in find_pictures(None, masks, range(3)).values()] == wanted
+    paths = find_pictures(None, masks, range(3)).paths
+    assert [path.resolve() for path in paths.values()] == wanted
 
 
 def test_masks_are_not_taken_for_pictures(tmp_path: Path) -> None:
@@ -263,14 +324,65 @@ def test_masks_are_not_taken_for_pictures(tmp_path: Path) -> None:
     write_picture(tmp_path / "1.png", "P")
     write_picture(tmp_path / "2.png")  # a colour mask, which the annotations name
     (tmp_path / "image_0.jpg").write_bytes(b"no picture")
-    assert find_pictures(None, tmp_path, range(3), taken=["2.png"]) == {}
-    assert list(find_pictures(None, tmp_path, range(3))) == [2]
+    assert find_pictures(None, tmp_path, range(3), taken=["2.png"]).paths == {}
+    assert list(find_pictures(None, tmp_path, range(3)).paths) == [2]
+
+
+def test_greyscale_pictures_are_told_from_masks_by_their_name(tmp_path: Path) -> None:
+    write_picture(tmp_path / "image_0.jpg", "L")
+    write_picture(tmp_path / "image_1.png", "L")
+    write_picture(tmp_path / "2.jpg", "L")
+    assert list(find_pictures(None, tmp_path, range(3)).paths) == [0]
+
+
+def test_pictures_that_are_not_taken_are_named(tmp_path: Path) -> None:
+    none = f"no annotated pictures are found beside {tmp_path}: latents are not checked"
+    assert find_pictures(None, tmp_path, range(3)).note == f"{none} (--images DIR names them)"
+    for name in ("face.png", "car_1.png", "bus_1.png"):
+        write_picture(tmp_path / name)
+    (tmp_path / "image_0.jpg").write_bytes(b"no picture")
+    note = find_pictures(None, tmp_path, range(3)).note
+    assert note is not None and "bus_1.png (whose picture?)" in note and "image_0.jpg (unreadable)" in note
+    write_picture(tmp_path / "image_2.png")
+    found = find_pictures(None, tmp_path, range(3))
+    assert list(found.paths) == [2] and found.note is not None and "face.png" in found.note
+    for number in range(2):
+        write_picture(tmp_path / f"image_{number}.png")
+    assert find_pictures(None, tmp_path, range(3)).note is None  # all are there
+
+
+@pytest.mark.parametrize(
+    ("names", "expected"),
+    [
+        (["seed10.png", "seed11.png"], {0: "seed10.png", 1: "seed11.png"}),
+        (["10.png", "12.png"], {0: "10.png", 2: "12.png"}),
+        (["image_0.png", "image_1.png"], {0: "image_0.png", 1: "image_1.png"}),  # as the masks are
+    ],
+)
+def test_pictures_may_have_the_numbers_of_their_latents(tmp_path: Path, names, expected) -> None:
+    for name in names:
+        write_picture(tmp_path / name)
+    found = find_pictures(None, tmp_path, range(4), latents={10 + i: i for i in range(4)})
+    assert {number: path.name for number, path in found.paths.items()} == expected
+
+
+def test_seeds_in_names_are_seeds_though_they_are_images_too(tmp_path: Path) -> None:
+    for seed in (2, 3):
+        write_picture(tmp_path / f"seed{seed:04d}.png")
+    found = find_pictures(None, tmp_path, range(4), latents={2: 0, 3: 1, 4: 2, 5: 3})
+    assert {number: path.name for number, path in found.paths.items()} == {
+        0: "seed0002.png",
+        1: "seed0003.png",
+    }
 
 
 def test_a_named_folder_must_hold_pictures(tmp_path: Path) -> None:
     with pytest.raises(UsageError, match="not a folder"):
         find_pictures(tmp_path / "none", tmp_path, range(3))
     with pytest.raises(UsageError, match="no picture of an annotated image"):
+        find_pictures(tmp_path, tmp_path, range(3))
+    write_picture(tmp_path / "face.png")
+    with pytest.raises(UsageError, match=r"not taken: face\.png"):
         find_pictures(tmp_path, tmp_path, range(3))
 
 
@@ -284,11 +396,14 @@ def extract(folder: Path, *options: str) -> Result:
 
 def test_a_mismatch_stops_the_command_before_anything_is_written(tmp_path: Path) -> None:
     folder = write_inputs(tmp_path / "in", num=3)
-    assert extract(folder).exit_code == 0
+    unchecked = extract(folder)
+    assert (
+        unchecked.exit_code == 0 and "latents are not checked (--images DIR names them)" in unchecked.stderr
+    )
     images = fstore.open(folder / "f.zarr").images.compute()
     save(folder / "masks", list(images))
     good = extract(folder, "--overwrite")
-    assert good.exit_code == 0 and "3 annotated pictures are what the latents render" in good.stderr
+    assert good.exit_code == 0 and "3 of 3 annotated pictures are what the latents render" in good.stderr
     assert "annotated pictures" not in extract(folder).stderr  # a resumed run has been checked
     save(folder / "masks", [255 - image for image in images])
     assert "annotated pictures" not in extract(folder).stderr
@@ -301,6 +416,24 @@ def test_a_mismatch_stops_the_command_before_anything_is_written(tmp_path: Path)
     assert not (folder / "other.zarr").exists()
     assert "pictures     3" in extract(folder, *other, "--dry-run").stdout
     assert extract(folder, *other, "--no-check").exit_code == 0
+
+
+def test_pictures_named_by_seed_are_compared_with_masks_named_by_place(tmp_path: Path) -> None:
+    folder = write_inputs(tmp_path / "in", num=3)
+    flags = [
+        "--checkpoint",
+        str(folder / "checkpoint.pt"),
+        "--seeds",
+        "10-12",
+        "--store",
+        str(folder / "f.zarr"),
+    ]
+    words = ["extract-features", *flags, "--annotations", str(folder / "masks")]
+    assert CliRunner().invoke(main, words).exit_code == 0
+    for seed, image in zip((10, 11, 12), fstore.open(folder / "f.zarr").images.compute(), strict=True):
+        Image.fromarray(image).save(folder / "masks" / f"seed{seed:04d}.png")
+    result = CliRunner().invoke(main, [*words, "--overwrite"])
+    assert result.exit_code == 0 and "3 of 3 annotated pictures are what" in result.stderr
 
 
 def test_pictures_in_a_folder_of_their_own_are_compared(tmp_path: Path) -> None:

@@ -131,7 +131,8 @@ def _count_classes(source: AnnotationSource, tally: LabelTally, ignore: int | No
     ):  # by custom "no label"; taken as a class it would make 256 of them
         raise UsageError(
             f"{source.location}: masks hold label 255, and else none above 127; pass --ignore 255 if it "
-            f"marks pixels without a label, or --num-classes {max(labels) + 1} if it is a class"
+            "marks pixels without a label, a --label-map with from = [255] if it is one of few classes, as "
+            f"in masks of 0 and 255, or --num-classes {max(labels) + 1} if it is class 255"
         )
     return max(labels) + 1
 

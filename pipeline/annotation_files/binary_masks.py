@@ -1,4 +1,4 @@
-"""One PNG for each class of each image: ``{i}/{class}.png``, ``{i}_{class}.png``,
+"""One PNG for each class of each image: ``{i}/{class}.png``, ``{class}/{i}.png``, ``{i}_{class}.png``,
 ``image_mask{i}_{class}.png``.
 
 That is how CelebAMask-HQ (``00000_hair.png``) and many editors export. A pixel whose value is not zero
@@ -19,11 +19,17 @@ from numpy.typing import NDArray
 from pipeline.annotation_files import shapes as draw
 from pipeline.annotation_files.label_map import SourceLabel
 from pipeline.annotation_files.mask_files import MaskFile, load_png
-from pipeline.annotation_files.source import OUTSIDE, AnnotationSource, label_text
+from pipeline.annotation_files.source import OUTSIDE, AnnotationSource, few, image_number, label_text
 from pipeline.errors import UsageError
 
-NAMES = "{i}/{class}.png, {i}_{class}.png or image_mask{i}_{class}.png"
+NAMES = "{i}/{class}.png, {class}/{i}.png, {i}_{class}.png or image_mask{i}_{class}.png"
 _FLAT = re.compile(r"(?:image_mask)?([0-9]{1,9})_(.+)\.png", re.IGNORECASE)
+# Folders that hold whole images or whole masks, as data sets have them.
+NO_CLASSES = (
+    *("images", "image", "img", "imgs", "pictures", "photos", "default", "raw", "rgb", "data", "gt"),
+    *("masks", "mask", "labels", "label", "annotations", "annotation", "segmentation", "segmentations"),
+    *("train", "training", "val", "valid", "validation", "test"),
+)
 _FOLDER = re.compile(r"[0-9]{1,9}")
 
 
@@ -48,9 +54,35 @@ def find_binary(folder: Path) -> dict[int, dict[str, Path]]:
     return found
 
 
+def find_class_folders(folder: Path) -> dict[int, dict[str, Path]]:
+    """The same of ``{class}/{i}.png``: the folder is the class, the last integer of the stem the image.
+
+    Folders whose names say that they hold something else are left alone. Raises UsageError for two files of
+    one class of one image.
+    """
+    found: dict[int, dict[str, Path]] = {}
+    for inner in sorted(path for path in folder.iterdir() if path.is_dir()):
+        if _FOLDER.fullmatch(inner.name) or inner.name.startswith(".") or inner.name.lower() in NO_CLASSES:
+            continue
+        files = sorted(inner.glob("[!.]*.[pP][nN][gG]"))
+        for file in files:
+            number = image_number(file.name)
+            if number is None:
+                continue
+            name = label_text(inner.name, f"{inner}: its class")
+            classes = found.setdefault(number, {})
+            if name in classes:
+                raise UsageError(f"{file}: {classes[name]} is class {name!r} of image {number} too; keep one")
+            classes[name] = file
+    return found
+
+
 def open_binary(folder: Path, overlap: str, class_names: Sequence[str]) -> AnnotationSource:
     """The per-class masks of ``folder``; ``class_names`` are the configured classes, in order."""
     found = find_binary(folder)
+    by_class = not found
+    if by_class:
+        found = find_class_folders(folder)
     rank = {name.casefold(): place for place, name in enumerate(class_names)}
     names = sorted(
         {name for classes in found.values() for name in classes},
@@ -79,6 +111,7 @@ def open_binary(folder: Path, overlap: str, class_names: Sequence[str]) -> Annot
         {number: _shown(folder, classes) for number, classes in found.items()},
         read,
         (OUTSIDE, *(SourceLabel(None, (name,)) for name in names)),
+        notes=(f"{folder}: its folders are taken as classes: {few(names)}",) if by_class and names else (),
     )
 
 

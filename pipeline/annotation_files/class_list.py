@@ -20,7 +20,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from pipeline.errors import UsageError
+from pipeline.errors import UsageError, short
 from pipeline.rules import COLOR, NAME
 from pipeline.settings import AnnotationsConfig, ClassConfig
 
@@ -103,9 +103,3 @@ def refuse_unknown(table: Mapping[str, Any], known: Sequence[str], what: str) ->
         if name not in known:
             nearest = difflib.get_close_matches(name, known, n=1, cutoff=0.0)[0]
             raise UsageError(f"{what} {short(name)}; the nearest known one is {nearest!r}")
-
-
-def short(value: Any) -> str:
-    """A value in at most 60 characters."""
-    shown = repr(value)
-    return shown if len(shown) <= 60 else shown[:57] + "..."

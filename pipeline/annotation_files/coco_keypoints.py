@@ -1,6 +1,6 @@
 """COCO keypoints (https://cocodataset.org/#format-data): one instance an image, as CVAT and others export.
 
-Knows the JSON document. Does not know the feature grid, nor other files of keypoints.
+Knows an instance's points and their names. Does not know the feature grid, nor other files of keypoints.
 
 COCO's x and y are taken as they stand, as continuous coordinates: what tools export. Its own data set counts
 whole pixels, whose centres lie half a pixel further.
@@ -15,8 +15,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from pipeline.annotation_files.json_file import describe, objects, read_json
-from pipeline.annotation_files.source import check_size, image_number
+from pipeline.annotation_files.coco_tables import CocoFile, read_coco
+from pipeline.annotation_files.json_file import describe
+from pipeline.annotation_files.source import check_size
 from pipeline.errors import UsageError
 
 MAX_KEYPOINTS = 4096
@@ -32,25 +33,22 @@ def read_coco_keypoints(path: Path) -> CocoKeypoints:
     An image's number is the last one in its ``file_name``; visibility 0 is not labelled, 1 (hidden) and 2
     (visible) are. Raises UsageError, one line, naming the file and what is wrong in it.
     """
-    document = read_json(path, WHAT)
-    if not isinstance(document, dict):
-        raise UsageError(f"{path}: is {describe(document)}; expected {WHAT}, an object")
-    images = {_id(path, "images", entry, "id"): entry for entry in _table(path, document, "images")}
-    instances = [entry for entry in _table(path, document, "annotations") if entry.get("keypoints")]
+    file = read_coco(path, WHAT)
+    instances = [entry for _, entry in file.annotations if entry.get("keypoints")]
     if not instances:
         raise UsageError(f"{path}: no annotation has 'keypoints'; expected {WHAT}, not boxes or masks")
-    names = _names(path, document, instances)
+    names = _names(file, path, instances)
     rows: dict[int, tuple[NDArray[np.float64], tuple[int, int]]] = {}
     for entry in instances:
-        image = _image_of(path, entry, images)
-        number = _number(path, image)
+        image = file.images[entry["image_id"]]
+        number = image.number
         if number in rows:
             raise UsageError(
                 f"{path}: image {number} has more than one instance with keypoints; expected one, as a heat "
                 "map has one peak: keep one of them"
             )
         where = f"{path}: image {number}"
-        size = check_size(image.get("height"), image.get("width"), where)
+        size = check_size(image.entry.get("height"), image.entry.get("width"), where)
         rows[number] = _points(entry["keypoints"], len(names), where), size
     numbers = tuple(sorted(rows))
     points = np.stack([rows[number][0] for number in numbers])
@@ -80,46 +78,14 @@ def unique_names(names: Sequence[Any], where: str) -> tuple[str, ...]:
     return texts
 
 
-def _table(path: Path, document: Mapping[str, Any], name: str) -> list[dict[str, Any]]:
-    return objects(document.get(name), f"{path}: {name!r}")
-
-
-def _id(path: Path, table: str, entry: Mapping[str, Any], name: str) -> int | str:
-    value = entry.get(name)
-    if not isinstance(value, (int, str)):
-        raise UsageError(f"{path}: in {table!r} {name} is {describe(value)}; expected a number")
-    return value
-
-
-def _image_of(path: Path, entry: Mapping[str, Any], images: Mapping[int | str, Any]) -> Mapping[str, Any]:
-    key = _id(path, "annotations", entry, "image_id")
-    if key not in images:
-        raise UsageError(f"{path}: an annotation's image_id is {describe(key)}, which 'images' has not")
-    return images[key]
-
-
-def _number(path: Path, image: Mapping[str, Any]) -> int:
-    name = image.get("file_name")
-    number = image_number(name) if isinstance(name, str) else None
-    if number is None:
-        raise UsageError(
-            f"{path}: file_name is {describe(name)}; expected one with the latent's number, as image_3.png"
-        )
-    return number
-
-
-def _names(
-    path: Path, document: Mapping[str, Any], instances: Sequence[Mapping[str, Any]]
-) -> tuple[str, ...]:
+def _names(file: CocoFile, path: Path, instances: Sequence[Mapping[str, Any]]) -> tuple[str, ...]:
     """Of the one category that the instances are of."""
-    used = {_id(path, "annotations", entry, "category_id") for entry in instances}
-    found = [e for e in _table(path, document, "categories") if _id(path, "categories", e, "id") in used]
-    if len(used) != 1 or len(found) != 1:
+    used = {entry["category_id"] for entry in instances}
+    if len(used) != 1:
         raise UsageError(
-            f"{path}: keypoints are of {len(used)} categories, of which {len(found)} are in 'categories'; "
-            "expected instances of one category"
+            f"{path}: keypoints are of {len(used)} categories; expected instances of one category"
         )
-    names = found[0].get("keypoints")
+    names = file.categories[used.pop()].get("keypoints")
     if not isinstance(names, list) or not 0 < len(names) <= MAX_KEYPOINTS:
         raise UsageError(
             f"{path}: the category's 'keypoints' is {describe(names)}; expected a list of the points' names"

@@ -11,7 +11,13 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from pipeline.annotation_files.mask_files import MaskFile, find_color_masks, load_png
+from pipeline.annotation_files.mask_files import (
+    MaskFile,
+    find_color_masks,
+    load_png,
+    unread_hint,
+    unread_masks,
+)
 from pipeline.annotation_files.source import AnnotationSource
 from pipeline.errors import UsageError
 
@@ -20,18 +26,26 @@ TRANSPARENT = 1 << 24  # the value of a pixel without any opacity: nothing is dr
 
 def open_color(folder: Path) -> AnnotationSource:
     """The colour masks of ``folder``."""
-    found = find_color_masks(folder)
-    files = {number: path.name for number, path in found.items()}
-    return AnnotationSource(folder, "color", files, lambda number: MaskFile(read_colors(found[number]), None))
+    found, others = find_color_masks(folder, grey=True)
+    unread = unread_masks(others, found)
+    return AnnotationSource(
+        folder,
+        "color",
+        {number: path.name for number, path in found.items()},
+        lambda number: MaskFile(read_colors(found[number]), None),
+        hint=unread_hint(unread),
+        notes=(f"{folder}: {unread_hint(unread)}",) if unread else (),
+        unread=unread,
+    )
 
 
 def read_colors(path: Path) -> NDArray[np.int32]:
-    """(h, w) of 0xRRGGBB, or TRANSPARENT. Raises UsageError, one line, for damage and for other PNGs."""
+    """(h, w) of 0xRRGGBB, or TRANSPARENT; a grey value v is the colour (v, v, v). Raises UsageError, one
+    line, for damage and for PNGs of 16 bits.
+    """
     image = load_png(path, "a mask of colours")
-    if image.mode not in ("RGB", "RGBA", "P"):
-        raise UsageError(
-            f"{path}: the PNG's mode is {image.mode}; expected colours (RGB, RGBA or a palette) in all masks"
-        )
+    if image.mode not in ("RGB", "RGBA", "P", "1", "L", "LA"):
+        raise UsageError(f"{path}: the PNG's mode is {image.mode}; expected colours of 8 bits in all masks")
     pixels: NDArray[Any] = np.array(image.convert("RGBA")).astype(np.int32)  # [h, w, rgba]
     values = pixels[..., 0] << 16 | pixels[..., 1] << 8 | pixels[..., 2]
     return np.where(pixels[..., 3] == 0, TRANSPARENT, values).astype(np.int32)

@@ -10,13 +10,20 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from pipeline.annotation_files.binary_masks import NAMES as BINARY_NAMES
-from pipeline.annotation_files.binary_masks import find_binary, open_binary
-from pipeline.annotation_files.coco import is_coco, open_coco
+from pipeline.annotation_files.binary_masks import find_binary, find_class_folders, open_binary
+from pipeline.annotation_files.coco import open_coco
+from pipeline.annotation_files.coco_tables import is_coco
 from pipeline.annotation_files.color_masks import open_color
 from pipeline.annotation_files.json_file import read_json
 from pipeline.annotation_files.labelme import is_labelme, open_labelme
 from pipeline.annotation_files.mask_files import NAMES as MASK_NAMES
-from pipeline.annotation_files.mask_files import find_color_masks, find_masks, read_mask
+from pipeline.annotation_files.mask_files import (
+    find_color_masks,
+    find_masks,
+    read_mask,
+    unread_hint,
+    unread_masks,
+)
 from pipeline.annotation_files.source import AnnotationSource, few
 from pipeline.errors import UsageError
 
@@ -45,8 +52,10 @@ def open_source(location: Path, format: str, overlap: str, class_names: Sequence
 
 def _open_file(path: Path, format: str, overlap: str) -> AnnotationSource:
     if path.suffix.lower() != ".json":
+        array = path.suffix.lower() in (".npy", ".npz")
         raise UsageError(
             f"{path}: is a file, not a folder; expected a folder of annotations, or a COCO .json"
+            + ("; if these are keypoints, pass --task keypoints" if array else "")
         )
     if format not in ("auto", "coco"):
         raise UsageError(f"{path}: is a file; expected a folder for annotation format {format!r}")
@@ -71,8 +80,18 @@ def _open_folder(folder: Path, format: str, overlap: str, class_names: Sequence[
     if source is None or not source.files:
         names = [path.name for path in sorted(folder.iterdir())]
         there = f"; in it are {few(names)}" if names else "; it is empty"
-        raise UsageError(f"{folder}: no annotations are found{there}; expected {EXPECTED}")
+        raise UsageError(f"{folder}: no annotations are found{there}; expected {EXPECTED}{_advice(names)}")
     return source
+
+
+def _advice(names: Sequence[str]) -> str:
+    """What else the files of a folder without annotations may be."""
+    hint = unread_hint(unread_masks(names, ()))
+    if hint:
+        return f"; {hint}"
+    if any(Path(name).suffix.lower() in (".npy", ".npz") for name in names):
+        return "; if an array there is of keypoints, pass --task keypoints"
+    return ""
 
 
 def _open_as(folder: Path, format: str, overlap: str, class_names: Sequence[str]) -> AnnotationSource:
@@ -87,20 +106,24 @@ def _open_as(folder: Path, format: str, overlap: str, class_names: Sequence[str]
 
 def _open_masks(folder: Path) -> AnnotationSource:
     found, others = find_masks(folder)
+    unread = unread_masks(others, found)
     near = [name for name in others if name.lower().endswith((".npy", ".png"))]
+    hints = [f"names not read as masks: {few(near)}" if near and not unread else None, unread_hint(unread)]
     return AnnotationSource(
         folder,
         "masks",
         {number: path.name for number, path in found.items()},
         lambda number: read_mask(found[number]),
-        hint=f"names not read as masks: {few(near)}" if near else None,
+        hint=next((hint for hint in hints if hint), None),
+        notes=(f"{folder}: {unread_hint(unread)}",) if unread else (),
+        unread=unread,
     )
 
 
 def _formats(folder: Path) -> dict[str, str]:
     """Format -> an example, of what ``folder`` holds. Colour PNGs count only where nothing else is there."""
     found: dict[str, str] = {}
-    colors = find_color_masks(folder)
+    colors, _ = find_color_masks(folder)
     masks, _ = find_masks(folder)
     label_masks = {number: path for number, path in masks.items() if path != colors.get(number)}
     if label_masks:
@@ -121,7 +144,12 @@ def _formats(folder: Path) -> dict[str, str]:
             found.setdefault("coco", path.name)
     if not found and broken is not None:
         raise broken
-    return found or ({"color": colors[min(colors)].name} if colors else {})
+    if not found and colors:
+        return {"color": colors[min(colors)].name}
+    classes = {} if found else find_class_folders(folder)
+    if len({name for files in classes.values() for name in files}) > 1:  # one may be a folder of anything
+        found["binary"] = f"folders {few(sorted({name for files in classes.values() for name in files}))}"
+    return found
 
 
 def _coco_file(folder: Path) -> Path:

@@ -9,7 +9,7 @@ import json
 from pathlib import Path
 from typing import Any
 
-from pipeline.errors import UsageError
+from pipeline.errors import UsageError, short
 
 MAX_BYTES = 2**28
 
@@ -39,5 +39,4 @@ def describe(value: Any) -> str:
     """A value, or what kind of thing it is, in at most 60 characters."""
     if isinstance(value, (list, dict)):
         return f"a {'list' if isinstance(value, list) else 'table'} of {len(value)} entries"
-    text = repr(value)
-    return text if len(text) <= 60 else text[:57] + "..."
+    return short(value)

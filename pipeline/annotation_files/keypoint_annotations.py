@@ -6,13 +6,14 @@ Knows the geometry of image, grid and crop. Does not know file formats, generato
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from pipeline.annotation_files.keypoint_files import KeypointSource
+from pipeline.annotation_files.mask_fitting import raster_of
 from pipeline.errors import UsageError
 from pipeline.keypoints import default_sigma, region_mask
 
@@ -46,13 +47,15 @@ def load_keypoints(
     grid: tuple[int, int],
     crop_rows: tuple[int, int] | None = None,
     sigma: float | None = None,
+    sizes: Mapping[int, tuple[int, int]] | None = None,
 ) -> KeypointAnnotations:
     """The keypoints of the images ``numbers`` in pixels of rows ``crop_rows`` [a, b) of ``grid`` (h, w).
 
     Coordinates count pixels of the image that the file gives the size of, whole or cropped as its aspect
-    says; of the grid where the file gives none. ``sigma``: pixels of the grid; None: a 64th of its rows.
-    Raises UsageError, one line, for an image without keypoints, points outside their image, another aspect,
-    or where nothing is labelled.
+    says. Where it gives none they are pixels of the pictures whose (height, width) ``sizes`` has by image
+    number, and of the grid if it has none of these images. ``sigma``: pixels of the grid; None: a 64th of its
+    rows. Raises UsageError, one line, for an image without keypoints, pictures of some of the images only,
+    points outside their image, another aspect, or where nothing is labelled.
     """
     rows = crop_rows or (0, grid[0])
     places = {number: place for place, number in enumerate(source.numbers)}
@@ -65,8 +68,9 @@ def load_keypoints(
     chosen = [places[number] for number in numbers]
     points = source.points[chosen]  # [N, K, 3], a copy
     _check_scale(source, points, grid)
+    found = _sizes(source, numbers, chosen, sizes or {})
     for place, number in enumerate(numbers):
-        size = grid if source.sizes is None else tuple(source.sizes[chosen[place]].tolist())
+        size = None if found is None else found[place]
         points[place] = _place(source, number, points[place], size, grid, rows)
     height, width = rows[1] - rows[0], grid[1]
     inside = (points[..., :2] >= 0).all(axis=2) & (points[..., 0] <= width) & (points[..., 1] <= height)
@@ -74,17 +78,29 @@ def load_keypoints(
     if not points[..., 2].any():
         raise UsageError(f"{source.path}: no keypoint is labelled within the images; check its coordinates")
     sigma = sigma or default_sigma(grid[0])
-    masks = np.stack([region_mask(image, height, width, sigma) for image in points])
+    masks = np.empty((len(points), height, width), np.uint8 if points.shape[1] <= 255 else np.uint16)
+    for mask, image in zip(masks, points, strict=True):
+        mask[...] = region_mask(image, height, width, sigma)
     return KeypointAnnotations(points.astype(np.float32), source.names, sigma, masks)
 
 
-def with_sizes(source: KeypointSource, sizes: Mapping[int, tuple[int, int]]) -> KeypointSource:
-    """A source that does not say how large its images are, with the (height, width) of their pictures, if all
-    of these are known; else as it is.
-    """
-    if source.sizes is not None or not all(number in sizes for number in source.numbers):
-        return source
-    return replace(source, sizes=np.array([sizes[number] for number in source.numbers], np.int64))
+def _sizes(
+    source: KeypointSource,
+    numbers: Sequence[int],
+    chosen: Sequence[int],
+    sizes: Mapping[int, tuple[int, int]],
+) -> list[tuple[int, int]] | None:
+    """What the coordinates of each image count, (height, width); None: the grid."""
+    if source.sizes is not None:
+        return [(int(height), int(width)) for height, width in source.sizes[chosen]]
+    without = [number for number in numbers if number not in sizes]
+    if without and len(without) < len(numbers):
+        raise UsageError(
+            f"{source.path}: does not say what its coordinates count, and {len(without)} of {len(numbers)} "
+            f"images have no picture that would, the first is image {without[0]}; expected one for each, or "
+            "none: add them, or save a .npz with image_size [height, width]"
+        )
+    return None if without else [sizes[number] for number in numbers]
 
 
 def _check_scale(source: KeypointSource, points: NDArray[np.float64], grid: tuple[int, int]) -> None:
@@ -101,12 +117,14 @@ def _place(
     source: KeypointSource,
     number: int,
     points: NDArray[np.float64],
-    size: tuple[int, ...],
+    size: tuple[int, int] | None,
     grid: tuple[int, int],
     rows: tuple[int, int],
 ) -> NDArray[np.float64]:
-    """(K, 3) in pixels of an image of ``size`` -> in pixels of the grid after the crop."""
-    height, width = size
+    """(K, 3) in pixels of an image of ``size``, of the grid if None -> in pixels of the grid after the
+    crop.
+    """
+    height, width = size or grid
     outside = (points[:, :2] < -SLACK) | (points[:, :2] > np.array([width, height]) + SLACK)
     if outside.any():
         k = int(np.argwhere(outside)[0, 0])
@@ -114,21 +132,8 @@ def _place(
         raise UsageError(
             f"{source.path}: image {number}, keypoint {source.names[k]!r} is at x {points[k, 0]:g}, "
             f"y {points[k, 1]:g}; expected within the image of {height} x {width} (rows x columns)"
-            + (hint if source.sizes is None else "")
+            + (hint if size is None else "")
         )
-    cropped = rows[1] - rows[0], grid[1]
-    to_grid, to_cropped = _aspect_error((height, width), grid), _aspect_error((height, width), cropped)
-    if min(to_grid, to_cropped) >= 1:
-        either = "" if cropped == grid else f", or of the cropped {cropped[0]} x {cropped[1]}"
-        raise UsageError(
-            f"{source.path}: image {number} is {height} x {width} (rows x columns); expected the aspect of "
-            f"the grid, {grid[0]} x {grid[1]}{either}"
-        )
-    target, top = (grid, rows[0]) if to_grid <= to_cropped else (cropped, 0)
+    target, top = raster_of(f"{source.path}: image {number}", (height, width), grid, rows)
     scale = np.array([target[1] / width, target[0] / height, 1.0])
     return np.where(points[:, 2:] > 0, points * scale - (0, top, 0), 0.0)
-
-
-def _aspect_error(size: tuple[int, int], target: tuple[int, int]) -> float:
-    """By how many pixels one side of ``size`` misses the length that the other gives it at that aspect."""
-    return abs(size[0] * target[1] - size[1] * target[0]) / max(target)

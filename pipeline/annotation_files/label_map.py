@@ -30,8 +30,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from pipeline.annotation_files.class_list import class_tables, parse_class, read_toml, refuse_unknown, short
-from pipeline.errors import UsageError
+from pipeline.annotation_files.class_list import class_tables, parse_class, read_toml, refuse_unknown
+from pipeline.errors import UsageError, short
 from pipeline.settings import ClassConfig
 
 IGNORED = -1

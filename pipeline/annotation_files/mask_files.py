@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import re
 import warnings
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, BinaryIO
@@ -22,6 +23,7 @@ MAX_PIXELS = 2**26  # of one annotated image, 8192 x 8192: no more is allocated 
 NAMES = "image_mask{i}.npy, {i}.png or image_mask{i}.png"
 _MASK_NAME = re.compile(r"image_mask([0-9]{1,9})\.(?:npy|png)|([0-9]{1,9})\.png", re.IGNORECASE)
 _PICTURE_NAME = re.compile(r"image_([0-9]{1,9})\.png", re.IGNORECASE)
+_SAID_MASK = re.compile(r"image_mask([0-9]{1,9})\.[a-z0-9]+", re.IGNORECASE)
 _ONE_CHANNEL = ("1", "L", "P", "I;16", "I;16B", "I")  # Pillow's modes of one unsigned value a pixel
 
 
@@ -59,17 +61,48 @@ def find_masks(folder: Path) -> tuple[dict[int, Path], list[str]]:
     return found, sorted(others)
 
 
-def find_color_masks(folder: Path) -> dict[int, Path]:
-    """Image number -> the colour PNG with the name of a mask; ``image_mask{i}.png`` goes before
-    ``{i}.png``.
+def find_color_masks(folder: Path, *, grey: bool = False) -> tuple[dict[int, Path], list[str]]:
+    """Image number -> the colour PNG with the name of a mask, and the names that were left alone.
+
+    ``image_mask{i}.png`` goes before ``{i}.png``, which where both are there is that image's picture, and
+    alone the picture of an image that is not annotated. ``grey``: PNGs of one channel are taken too, as an
+    editor saves a mask that is all background.
     """
-    named, _ = _by_number(folder, _MASK_NAME)
+    named, others = _by_number(folder, _MASK_NAME)
     found: dict[int, Path] = {}
-    for number, paths in named.items():
-        colored = _named_mask([path for path in paths if _is_color_png(path)])
-        if colored:
-            found[number] = _only(colored, number)
-    return found
+    masks = {i: [p for p in paths if _is_color_png(p) or (grey and _is_png(p))] for i, paths in named.items()}
+    pictures = any(0 < len(_named_mask(paths)) < len(paths) for paths in masks.values())
+    for number, paths in masks.items():
+        wanted = _named_mask(paths)
+        if pictures:
+            wanted = [path for path in wanted if path.name.lower().startswith("image_mask")]
+        others += [path.name for path in named[number] if path not in wanted]
+        if wanted:
+            found[number] = _only(wanted, number)
+    return found, sorted(others)
+
+
+def unread_masks(names: Iterable[str], found: Collection[int]) -> dict[int, str]:
+    """Image number -> the name of a file that says to be its mask and was not taken, of images not in
+    ``found``.
+    """
+    matches = [(name, _SAID_MASK.fullmatch(name)) for name in names]
+    numbered = {int(match[1]): name for name, match in matches if match}
+    return {number: name for number, name in sorted(numbered.items()) if number not in found}
+
+
+def unread_hint(unread: Mapping[int, str]) -> str | None:
+    """Half a sentence on masks that were not taken, with what to do; None where there are none."""
+    if not unread:
+        return None
+    names = list(unread.values())
+    shown = ", ".join(names[:4]) + (f" and {len(names) - 4} more" if len(names) > 4 else "")
+    if any(name.lower().endswith((".jpg", ".jpeg")) for name in names):
+        return f"{shown} cannot be masks: JPEG changes labels; export them as PNG or .npy"
+    return (
+        f"not read: {shown}; expected all masks as .npy or greyscale PNG, or all as colour PNG with "
+        "--annotation-format color"
+    )
 
 
 def _named_mask(paths: list[Path]) -> list[Path]:
@@ -96,6 +129,10 @@ def _only(paths: list[Path], number: int) -> Path:
             f"{paths[1]}: {paths[0].name} in the same folder is a mask of image {number} too; keep one"
         )
     return paths[0]
+
+
+def _is_png(path: Path) -> bool:
+    return path.suffix.lower() == ".png"
 
 
 def _is_color_png(path: Path) -> bool:

@@ -1,4 +1,4 @@
-"""Bringing a mask of any size to the feature grid: nearest-neighbour resizing, the crop, and small classes.
+"""Bringing an annotation of any size to the feature grid: the crop, a mask's resizing, and small classes.
 
 Knows neither files nor what labels mean.
 """
@@ -26,23 +26,34 @@ def resize_nearest(labels: NDArray[Any], height: int, width: int) -> NDArray[Any
 def fit_to_grid(
     path: str, labels: NDArray[Any], grid: tuple[int, int], rows: tuple[int, int]
 ) -> NDArray[Any]:
-    """(h, w) -> (b - a, Wg): the grid's aspect is resized, then cropped; the crop's is resized."""
+    """(h, w) -> (b - a, Wg), resized and cropped as ``raster_of`` says."""
+    height, width = labels.shape
+    target, top = raster_of(f"{path}: the mask", (height, width), grid, rows)
+    return resize_nearest(labels, *target)[top : top + rows[1] - rows[0]]  # [H, W]
+
+
+def raster_of(
+    what: str, size: tuple[int, int], grid: tuple[int, int], rows: tuple[int, int]
+) -> tuple[tuple[int, int], int]:
+    """The (h, w) that an image of ``size`` is resized to, and the first row that is kept of that: of the
+    grid's aspect it is the grid, to be cropped, of the crop's aspect it is the crop.
+
+    Raises UsageError, one line beginning with ``what``, for another aspect.
+    """
     cropped = (rows[1] - rows[0], grid[1])
-    to_grid, to_cropped = _aspect_error(labels.shape, grid), _aspect_error(labels.shape, cropped)
+    to_grid, to_cropped = _aspect_error(size, grid), _aspect_error(size, cropped)
     if min(to_grid, to_cropped) >= 1:
         either = "" if cropped == grid else f", or of the cropped {cropped[0]} x {cropped[1]}"
         raise UsageError(
-            f"{path}: the mask is {labels.shape[0]} x {labels.shape[1]} (rows x columns); "
-            f"expected the aspect of the grid, {grid[0]} x {grid[1]}{either}"
+            f"{what} is {size[0]} x {size[1]} (rows x columns); expected the aspect of the grid, "
+            f"{grid[0]} x {grid[1]}{either}"
         )
-    if to_grid <= to_cropped:
-        return resize_nearest(labels, *grid)[rows[0] : rows[1]]  # [H, W]
-    return resize_nearest(labels, *cropped)  # [H, W]
+    return (grid, rows[0]) if to_grid <= to_cropped else (cropped, 0)
 
 
-def _aspect_error(shape: tuple[int, ...], target: tuple[int, int]) -> Fraction:
-    """By how many pixels one side of ``shape`` misses the length that the other gives it at that aspect."""
-    return Fraction(abs(shape[0] * target[1] - shape[1] * target[0]), max(target))
+def _aspect_error(size: tuple[int, int], target: tuple[int, int]) -> Fraction:
+    """By how many pixels one side of ``size`` misses the length that the other gives it at that aspect."""
+    return Fraction(abs(size[0] * target[1] - size[1] * target[0]), max(target))
 
 
 def drop_small_classes(mask: NDArray[Any], min_pixels: int, ignore: int | None, target: int | None) -> None:

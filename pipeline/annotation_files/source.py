@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from pipeline.annotation_files.label_map import SourceLabel
@@ -31,6 +31,7 @@ class AnnotationSource:
     0xRRGGBB ("color"; ``color_masks.TRANSPARENT`` where nothing is drawn).
     hint: half a sentence on what was there and not taken, for a message about missing annotations; or None.
     notes: sentences for the user, such as how many shapes have no area and were left out.
+    unread: image number -> a file by whose name it is annotated, and which was not read.
     """
 
     location: Path
@@ -40,6 +41,7 @@ class AnnotationSource:
     labels: tuple[SourceLabel, ...] | None = None
     hint: str | None = None
     notes: tuple[str, ...] = ()
+    unread: Mapping[int, str] = field(default_factory=dict)
 
     @property
     def numbers(self) -> tuple[int, ...]:

@@ -22,6 +22,7 @@ from fstore.location import Location
 from pipeline import resources
 from pipeline.annotations import Annotations, default_palette
 from pipeline.background import BackgroundCalls
+from pipeline.begun_store import check_settings, stored_average
 from pipeline.checkpoints import LoadedGenerator, load_generator
 from pipeline.errors import UsageError
 from pipeline.extract_inputs import ExtractInputs, read_inputs
@@ -59,17 +60,24 @@ class ExtractJob:
         return len(self.inputs.latents)
 
 
-def prepare(config: Config) -> ExtractJob:
+def prepare(config: Config, *, overwrite: bool = False) -> ExtractJob:
     """Read checkpoint, average latent, latents and annotations. Raises UsageError, one line, for any that
     does not fit.
+
+    The average latent of a store that is gone on with, and not overwritten, is the one that it holds;
+    StoreError where it is damaged.
     """
     checkpoint = config.generator.checkpoint or _demo_checkpoint(config)
     loaded = with_layers(load_generator(checkpoint, config.generator.class_label), config.features.layers)
     settings = render_settings(config, loaded)
     average, origin = average_latent(config, loaded, settings)
+    features = config.features
+    if not overwrite:
+        record = generator_record(config, loaded, settings, latent_space="", average=origin)
+        stored = stored_average(Location.parse(features.store), record)
+        average = average if stored is None else stored
     inputs = read_inputs(config, loaded, settings, average)
     meta = _meta(config, loaded, inputs, settings, origin)
-    features = config.features
     return ExtractJob(loaded, inputs, average, settings, meta, features.store, features.render_batch)
 
 
@@ -162,7 +170,9 @@ def plan_lines(job: ExtractJob, device: torch.device, memory_budget: int | None 
             f"pictures     {len(job.inputs.pictures)}, compared with the renders before anything is written"
         )
     note = resources.pyramid_note(meta, n)
-    return lines + [f"note         {each}" for each in (*job.inputs.notes, note) if each]
+    return lines + [
+        f"note         {each}" for each in (*job.inputs.notes, job.inputs.picture_note, note) if each
+    ]
 
 
 def _device_bytes(job: ExtractJob) -> int:
@@ -202,6 +212,8 @@ def extract(
     _check_disk(job, location, done, overwrite)
     for line in job.inputs.notes:
         say(line)
+    if not overwrite:
+        check_settings(location, job.meta)
     if done == 0:  # else an earlier run compared them
         _check_pictures(job, device, say)
     writer = fstore.create(
@@ -228,6 +240,8 @@ def extract(
 
 def _check_pictures(job: ExtractJob, device: torch.device, say: Callable[[str], None]) -> None:
     inputs = job.inputs
+    if inputs.picture_note:
+        say(inputs.picture_note)
     if inputs.pictures:
         generator, average = job.loaded.generator, job.average_latent
         check_pictures(inputs.pictures, inputs.latents, generator, job.settings, average, device, say)
@@ -240,11 +254,7 @@ def _write_pending(
     pending: list[int],
     queue_depth: int,
 ) -> None:
-    # The stored one, not today's: computing it again moves by a rounding with the number of threads.
-    store = fstore.open(job.store)
-    stored = store.average_latent if isinstance(store, fstore.FeatureStore) else None
-    average = job.average_latent if stored is None else stored
-    renderer = Renderer(job.loaded.generator, job.settings, average, device)
+    renderer = Renderer(job.loaded.generator, job.settings, job.average_latent, device)
     with (
         progress("extracting features", job.num_images, "images", job.num_images - len(pending)) as bar,
         BackgroundCalls(queue_depth, writer.stop) as background,

@@ -17,7 +17,7 @@ import numpy as np
 from pipeline.rendering import RenderSettings
 
 CLEARLY = 0.7  # another render fits clearly better if it differs by less than this part
-HALF = 0.5  # the part for noise: of random noise the render without any is nearer by 0.7 than constant noise
+HALF = 0.5  # the part for no noise: to pictures of random noise it is nearer by 0.7 than constant noise
 SURE = 2.0  # grey levels; nothing that differs by less is looked into
 STEPS = tuple(round(0.1 * step, 1) for step in range(3, 11))  # of psi
 ON_STEP = 0.025  # psi; a lowest point within this of a step is the step
@@ -74,7 +74,7 @@ def better_settings(
         return None
     best = min(figures, key=lambda variant: np.mean(figures[variant]))
     figure, before = float(np.mean(figures[best])), float(np.mean(own))
-    part = CLEARLY if best.family is not None else HALF
+    part = HALF if best.family is None and best.settings.noise == "zero" else CLEARLY
     better = all(other < each for other, each in zip(figures[best], own, strict=True))
     refused = better and (figure < min(part * before, limit) or figure <= SURE < before)
     if not refused and np.square(before) - np.square(figure) < np.square(SURE):

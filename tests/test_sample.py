@@ -342,4 +342,4 @@ def test_a_project_of_keypoints_goes_on_alone_and_refuses_an_interpreter_of_labe
          "--annotations", "in/masks")  # fmt: skip
     done("train", "--members", 2, "--steps", 2, "--batch-size", 16)
     line = refused("sample", "--add", "--uncertain", "interpreter", "--num", 2, "--pool", 4)
-    assert "has learnt segmentation" in line and "task keypoints" in line
+    assert "has learnt segmentation" in line and "is for keypoints" in line

@@ -80,7 +80,11 @@ def _open_folder(folder: Path, format: str, overlap: str, class_names: Sequence[
     if source is None or not source.files:
         names = [path.name for path in sorted(folder.iterdir())]
         there = f"; in it are {few(names)}" if names else "; it is empty"
-        raise UsageError(f"{folder}: no annotations are found{there}; expected {EXPECTED}{_advice(names)}")
+        classes = _class_names(folder)
+        alone = f"; if {classes[0]} is a class, pass --annotation-format binary" if len(classes) == 1 else ""
+        raise UsageError(
+            f"{folder}: no annotations are found{there}; expected {EXPECTED}{_advice(names)}{alone}"
+        )
     return source
 
 
@@ -146,10 +150,15 @@ def _formats(folder: Path) -> dict[str, str]:
         raise broken
     if not found and colors:
         return {"color": colors[min(colors)].name}
-    classes = {} if found else find_class_folders(folder)
-    if len({name for files in classes.values() for name in files}) > 1:  # one may be a folder of anything
-        found["binary"] = f"folders {few(sorted({name for files in classes.values() for name in files}))}"
+    classes = [] if found else _class_names(folder)
+    if len(classes) > 1:  # one may be a folder of anything
+        found["binary"] = f"folders {few(classes)}"
     return found
+
+
+def _class_names(folder: Path) -> list[str]:
+    """The classes of folders ``{class}/{i}.png``."""
+    return sorted({name for files in find_class_folders(folder).values() for name in files})
 
 
 def _coco_file(folder: Path) -> Path:

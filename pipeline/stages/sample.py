@@ -136,8 +136,8 @@ def _check_task(trained: Trained, config: Config) -> None:
     learnt, task = trained.interpreter.info.task, config.annotations.task
     if learnt != task:
         raise UsageError(
-            f"{config.synthesize.interpreter}: has learnt {learnt}, {config.source} has the task {task}; set "
-            "[annotations] task there, or name another interpreter"
+            f"{config.synthesize.interpreter}: has learnt {learnt}, this run is for {task}; set --task or "
+            f"[annotations] task of {config.source}, or name another interpreter"
         )
 
 

@@ -87,10 +87,11 @@ def face_bands(num_bands: int, widths: list[int], latent_size: int, resolution: 
 
 def demo_bands(num_images: int) -> Bands:
     """All bands of the first images that the demo annotates."""
-    from pipeline import demo
+    from pipeline import embedded
 
     return Bands(
-        "demo", _render_bands(demo.checkpoint_path(), 64, num_images, bands_per_image=2, demo_latents=True)
+        "demo",
+        _render_bands(embedded.checkpoint_path(), 64, num_images, bands_per_image=2, demo_latents=True),
     )
 
 
@@ -102,10 +103,10 @@ def _render_bands(
 
     from fstore import format as fmt
     from fstore.interpolate import concatenate_block, to_stored
-    from pipeline.checkpoints import load_generator
-    from pipeline.demo import annotated_latents
-    from pipeline.latents import seeded_latents
-    from pipeline.rendering import Renderer, RenderSettings, computed_average_latent
+    from pipeline.checkpoints.read import load_generator
+    from pipeline.embedded import annotated_latents
+    from pipeline.rendering.latents import seeded_latents
+    from pipeline.rendering.renderer import Renderer, RenderSettings, computed_average_latent
 
     generator = load_generator(checkpoint).generator
     grid = (resolution, resolution)

@@ -101,9 +101,9 @@ def render_seconds(folder: Path, device_name: str, num_images: int = 4) -> list[
     """Seconds of rendering one image and nothing else, warm."""
     import torch
 
-    from pipeline.checkpoints import load_generator
-    from pipeline.device import select_device
-    from pipeline.rendering import Renderer, RenderSettings
+    from pipeline.checkpoints.read import load_generator
+    from pipeline.machine.device import select_device
+    from pipeline.rendering.renderer import Renderer, RenderSettings
 
     device = select_device(device_name)
     generator = load_generator(folder / CHECKPOINT).generator

@@ -98,9 +98,9 @@ def brute_force_pixels(folder: Path, rows: np.ndarray, columns: np.ndarray, devi
     from torch.nn.functional import interpolate
 
     import fstore
-    from pipeline.checkpoints import load_generator
-    from pipeline.device import select_device
-    from pipeline.rendering import Renderer, RenderSettings
+    from pipeline.checkpoints.read import load_generator
+    from pipeline.machine.device import select_device
+    from pipeline.rendering.renderer import Renderer, RenderSettings
 
     store = fstore.open(folder / "dense.zarr")
     settings = RenderSettings.from_record(store.meta.generator, store.meta.grid, store.meta.crop_rows)  # type: ignore[union-attr]

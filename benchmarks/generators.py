@@ -48,7 +48,7 @@ def make_inputs(
     folder: Path, side: int, *, num_images: int, latent_size: int = LATENT_SIZE, num_classes: int = 34
 ) -> tuple[Path, Path]:
     """Write latents (N, D) and masks (side, side) in the released format; returns their file and folder."""
-    from pipeline.latents import seeded_latents
+    from pipeline.rendering.latents import seeded_latents
 
     latents, masks = folder / "latents.npy", folder / "masks"
     masks.mkdir(parents=True, exist_ok=True)

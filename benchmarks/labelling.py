@@ -75,10 +75,10 @@ def ours(folder: Path, num: int, device: str, precision: str) -> Outcome:
 
 def child(num: int, device: str, precision: str) -> None:
     """Synthesize ``num`` images in the working folder; prints the seconds that it took."""
-    from pipeline.config import Config, with_overrides
-    from pipeline.device import select_device
-    from pipeline.precision import resolve_precision
-    from pipeline.stages import synthesize as stage
+    from pipeline.machine.device import select_device
+    from pipeline.machine.precision import resolve_precision
+    from pipeline.settings.files import Config, with_overrides
+    from pipeline.stages.synthesize import stage
 
     config = with_overrides(Config(), "generator", checkpoint=Path("g.pt"))
     store = f"{precision}.zarr"

@@ -67,7 +67,7 @@ def run_child(command: Sequence[str], folder: Path | None = None) -> ChildRun:
 
 def imports_peak_bytes() -> int:
     """Peak memory of a process that imports what extraction imports and does nothing."""
-    return run_child([sys.executable, "-c", "import pipeline.stages.extract, dask.array"]).peak_bytes
+    return run_child([sys.executable, "-c", "import pipeline.stages.extract.stage, dask.array"]).peak_bytes
 
 
 def _high_water_bytes(process: int) -> int:

@@ -20,8 +20,8 @@ import torch
 from torch import Tensor
 from torch.nn.functional import interpolate
 
-from pipeline.checkpoints import load_generator
-from pipeline.rendering import Renderer, RenderSettings, computed_average_latent
+from pipeline.checkpoints.read import load_generator
+from pipeline.rendering.renderer import Renderer, RenderSettings, computed_average_latent
 
 
 def write_features(path: Path, maps: list[Tensor], side: int) -> None:

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     import torch
     from torch import Tensor, nn
 
-    from pipeline.rendering import Renderer
+    from pipeline.rendering.renderer import Renderer
 
 BATCH_SIZE = 64
 PATIENT_EPOCHS = 4  # the rule looks at batches from the fifth epoch on
@@ -115,9 +115,9 @@ def whole_features(renderer: Renderer, latents: np.ndarray, index: int) -> Tenso
 
 def demo_renderer(device: torch.device) -> Renderer:
     """As the demo configuration renders: truncation 1, constant noise of seed 0."""
-    from pipeline.checkpoints import load_generator
-    from pipeline.demo import checkpoint_path
-    from pipeline.rendering import Renderer, RenderSettings, computed_average_latent
+    from pipeline.checkpoints.read import load_generator
+    from pipeline.embedded import checkpoint_path
+    from pipeline.rendering.renderer import Renderer, RenderSettings, computed_average_latent
 
     generator = load_generator(checkpoint_path()).generator
     layers = generator.default_truncation_layers
@@ -129,8 +129,8 @@ def run(out: Path, *, members: int, num: int, images: int, seed: int, max_epochs
     """The whole procedure in this process; labels (num, 64, 64) go to ``out``, times beside it."""
     import torch
 
-    from pipeline.demo import annotated_latents, class_names, exact_masks
-    from pipeline.latents import seeded_latents
+    from pipeline.embedded import annotated_latents, class_names, exact_masks
+    from pipeline.rendering.latents import seeded_latents
 
     torch.manual_seed(seed)
     num_classes = len(class_names())

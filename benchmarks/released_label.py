@@ -33,11 +33,11 @@ def run(checkpoint: Path, interpreter: Path, out: Path, num: int, device: str) -
     """Seconds of each image's parts; labels (H, W), divergence and picture go to ``out`` as .npy files."""
     import torch
 
-    from pipeline.checkpoints import load_generator
-    from pipeline.device import select_device
-    from pipeline.interpreter_files import load_interpreter
-    from pipeline.latents import seeded_latents
-    from pipeline.rendering import Renderer, RenderSettings
+    from pipeline.checkpoints.read import load_generator
+    from pipeline.interpreter.files import load_interpreter
+    from pipeline.machine.device import select_device
+    from pipeline.rendering.latents import seeded_latents
+    from pipeline.rendering.renderer import Renderer, RenderSettings
 
     target = select_device(device)
     loaded = load_interpreter(interpreter)

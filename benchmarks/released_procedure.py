@@ -62,7 +62,7 @@ def pipeline_outcome(
     ``steps``: train for so many on all images, in place of `dgan`'s own rule.
     """
     import fstore
-    from pipeline.demo import write_inputs
+    from pipeline.embedded import write_inputs
 
     here = folder / f"dgan_{seed}_{steps}"
     here.mkdir()
@@ -90,10 +90,10 @@ def precision_agreement(folder: Path, num: int) -> float:
     """The share of pixels that bfloat16 and float32 products label alike, by a folder's interpreter."""
     import torch
 
-    from pipeline.config import Config, with_overrides
-    from pipeline.demo import checkpoint_path
-    from pipeline.stages.synthesize import prepare
-    from pipeline.synthesis_plan import make_source
+    from pipeline.embedded import checkpoint_path
+    from pipeline.settings.files import Config, with_overrides
+    from pipeline.stages.synthesize.plan import make_source
+    from pipeline.stages.synthesize.stage import prepare
 
     config = with_overrides(Config(), "generator", checkpoint=checkpoint_path())
     job = prepare(with_overrides(config, "synthesize", interpreter=folder / "interpreter"))
@@ -161,8 +161,8 @@ def main(arguments: list[str] | None = None) -> None:
             outcomes["dgan"].append(pipeline_outcome(folder, options, seed))
             steps = round(outcomes["released"][-1].mean_steps)
             outcomes["dgan, as many pixels"].append(pipeline_outcome(folder, options, seed, steps))
-    from pipeline.demo import class_names, exact_masks
-    from pipeline.latents import seeded_latents
+    from pipeline.embedded import class_names, exact_masks
+    from pipeline.rendering.latents import seeded_latents
 
     report(outcomes, exact_masks(seeded_latents(FRESH_SEED, range(options.num), 64)), class_names())
 

@@ -78,11 +78,11 @@ def dgan_rate(folder: Path, device: str, way: str, draws: int) -> float:
     """Pixels x members a second of one epoch of ``draws`` pixels a member."""
     import torch
 
-    from pipeline.learner import Learner
+    from pipeline.machine.precision import resolve_precision
     from pipeline.models.interpreter import InterpreterEnsemble
-    from pipeline.precision import resolve_precision
-    from pipeline.settings import TrainConfig
-    from pipeline.training_setup import describe, make_sampler, pixel_source, plan_memory, plan_train
+    from pipeline.settings.schema import TrainConfig
+    from pipeline.stages.train.learner import Learner
+    from pipeline.stages.train.setup import describe, make_sampler, pixel_source, plan_memory, plan_train
 
     layout, precision, batch_size = WAYS[way]
     target = torch.device(device)
@@ -182,7 +182,7 @@ def main(arguments: list[str] | None = None) -> None:
         options.draws, options.steps, options.pixels, options.repeats = 512, 8, 1024, 1
     case = face_size.QUICK if options.quick else face_size.official_case("face")
     if options.way:
-        from pipeline.device import select_device
+        from pipeline.machine.device import select_device
 
         device = str(select_device(options.device))
         if options.way == "released":

@@ -31,7 +31,7 @@ def demo(out: Path, num: int, task: str, device: str, threads: int | None) -> No
     """Run the three stages on the embedded generator of faces, and compare the labels with the exact masks,
     or the keypoints with the exact ones.
     """
-    from pipeline.settings import TASKS
+    from pipeline.settings.schema import TASKS
 
     if task not in TASKS:
         raise UsageError(f"--task is {task!r}; expected {' or '.join(TASKS)}")

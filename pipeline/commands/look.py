@@ -18,11 +18,11 @@ from pipeline.errors import RunError
 @report_errors
 def filter_dataset(store: str, keep: str) -> None:
     """Change which images of a dataset are kept; nothing is rendered again."""
-    from pipeline.config import Config, with_overrides
+    from pipeline.settings.files import Config, with_overrides
 
     keep = with_overrides(Config(source="the command line"), "synthesize", keep=keep).synthesize.keep
 
-    from pipeline.stages.synthesize import set_filter
+    from pipeline.stages.synthesize.stage import set_filter
 
     click.echo(set_filter(store, keep))
 
@@ -48,7 +48,7 @@ def verify(store: str) -> None:
     """
     import fstore
     from fstore.display import human_bytes
-    from pipeline.progress import progress
+    from pipeline.machine.progress import progress
 
     with progress("verifying", len(fstore.open(store)), "images") as bar:
         report = fstore.verify_store(store, bar.advance)
@@ -71,7 +71,7 @@ def verify(store: str) -> None:
 @report_errors
 def inspect_checkpoint(file: Path) -> None:
     """Show what a generator's file is: format, sizes, average latent, and its feature layers."""
-    from pipeline.checkpoint_summary import summary_lines
-    from pipeline.checkpoints import read_generator
+    from pipeline.checkpoints.read import read_generator
+    from pipeline.checkpoints.summary import summary_lines
 
     echo_lines(summary_lines(read_generator(file)))

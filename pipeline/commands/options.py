@@ -13,7 +13,7 @@ from pipeline.errors import UsageError
 if TYPE_CHECKING:
     import torch
 
-    from pipeline.settings import Config
+    from pipeline.settings.schema import Config
 
 BUILT_IN = "built-in defaults"
 PROJECT = Path("annotate/dgan.toml")  # where `dgan sample` writes by default
@@ -37,7 +37,7 @@ class ByteSize(click.ParamType):
     name = "size"
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> int:
-        from pipeline.sizes import parse_bytes
+        from pipeline.settings.sizes import parse_bytes
 
         if isinstance(value, int):
             return value
@@ -101,7 +101,7 @@ def load_run_config(config_file: Path | None, own_input: Path | str | None) -> C
     """The configuration, named as the command starts. Input of one's own on the command line, a checkpoint or
     a store, takes the demo out of the demo.
     """
-    from pipeline.config import DEMO_SOURCE, Config, load_config
+    from pipeline.settings.files import DEMO_SOURCE, Config, load_config
 
     config = load_config(config_file)
     if own_input is not None and config.source == DEMO_SOURCE:
@@ -116,7 +116,7 @@ def load_run_config(config_file: Path | None, own_input: Path | str | None) -> C
 
 
 def target_device(name: str, threads: int | None) -> torch.device:
-    from pipeline.device import select_device, set_threads
+    from pipeline.machine.device import select_device, set_threads
 
     set_threads(threads)
     return select_device(name)

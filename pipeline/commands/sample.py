@@ -60,14 +60,14 @@ def sample(
     **flags: Any,
 ) -> None:
     """Start a project: images to annotate, and a dgan.toml that makes extract-features the next command."""
-    from pipeline.config import with_overrides
+    from pipeline.settings.files import with_overrides
 
     options = take(flags, ("num", "out", "seed", "diverse", "pool", "add", "overwrite"))
     if options["add"] and config_file is None and (options["out"] / "dgan.toml").exists():
         config_file = options["out"] / "dgan.toml"
     config = load_run_config(config_file, flags["checkpoint"])
 
-    from pipeline.stages import sample as stage
+    from pipeline.stages.sample import stage
 
     if uncertain is not None:
         config = with_overrides(config, "synthesize", interpreter=uncertain)

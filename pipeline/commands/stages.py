@@ -74,7 +74,7 @@ def extract_features(
     **flags: Any,
 ) -> None:
     """Render annotated latents and write their per-pixel features to a Zarr store."""
-    from pipeline.config import with_overrides
+    from pipeline.settings.files import with_overrides
 
     config = load_run_config(config_file, flags["checkpoint"])
     generator = ("checkpoint", "average_latent", "truncation", "truncation_layers", "noise", "noise_seed")
@@ -90,7 +90,7 @@ def extract_features(
     config = with_overrides(config, "features", **flags)
     target = target_device(device, threads)
 
-    from pipeline.stages import extract
+    from pipeline.stages.extract import stage as extract
 
     job = extract.prepare(config, overwrite=overwrite)
     if dry_run:
@@ -133,14 +133,14 @@ def train(
     **flags: Any,
 ) -> None:
     """Train the ensemble of pixel classifiers on a feature store."""
-    from pipeline.config import with_overrides
+    from pipeline.settings.files import with_overrides
 
     store, task = flags.pop("store"), flags.pop("task")
     config = with_overrides(load_run_config(config_file, store), "train", **flags)
     config = with_overrides(config, "features", store=store)
     target = target_device(device, threads)
 
-    from pipeline.stages import train as stage
+    from pipeline.stages.train import stage
 
     if dry_run:
         lines = stage.dry_run(
@@ -192,7 +192,7 @@ def synthesize(
     **flags: Any,
 ) -> None:
     """Generate labelled images, score each by the members' divergence, and filter the most uncertain."""
-    from pipeline.config import with_overrides
+    from pipeline.settings.files import with_overrides
 
     config = load_run_config(config_file, flags["checkpoint"])
     config = with_overrides(config, "generator", **take(flags, ("checkpoint", "class_label")))
@@ -200,7 +200,7 @@ def synthesize(
     config = with_overrides(config, "synthesize", **flags)
     target = target_device(device, threads)
 
-    from pipeline.stages import synthesize as stage
+    from pipeline.stages.synthesize import stage
 
     job = stage.prepare(config, force=force, task=task)
     if dry_run:

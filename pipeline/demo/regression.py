@@ -1,6 +1,6 @@
 """What the demo generator learns, from what start, and how good it is: functions without a loop.
 
-The targets come from `pipeline.demo.renderer`. It knows nothing of files or of how a run proceeds.
+The targets come from `pipeline.embedded.renderer`. It knows nothing of files or of how a run proceeds.
 """
 
 from __future__ import annotations
@@ -13,8 +13,8 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from pipeline.demo.face import CLASSES, LATENT_SIZE, NUM_PARAMETERS
-from pipeline.demo.renderer import render
+from pipeline.embedded.face import CLASSES, LATENT_SIZE, NUM_PARAMETERS
+from pipeline.embedded.renderer import render
 from pipeline.models.generator import broadcast_w
 from pipeline.models.stylegan1 import MAPPING_LR_MULTIPLIER, NUM_MAPPING_LAYERS, StyleGAN1, StyleMod
 

@@ -20,12 +20,15 @@ from PIL import Image
 
 import fstore
 from fstore.display import human_bytes, human_duration
-from pipeline import demo, resources
-from pipeline.config import load_demo_config
+from pipeline import embedded
 from pipeline.errors import UsageError
-from pipeline.labelling import confusion, mean_iou
-from pipeline.settings import Config
-from pipeline.stages import extract, synthesize, train
+from pipeline.labelling.votes import confusion, mean_iou
+from pipeline.settings.files import load_demo_config
+from pipeline.settings.schema import Config
+from pipeline.stages import costs
+from pipeline.stages.extract import stage as extract
+from pipeline.stages.synthesize import stage as synthesize
+from pipeline.stages.train import stage as train
 
 MARK = "demo.txt"  # a folder without it is never emptied
 STORES = ("features.zarr", "features-pyramid.zarr", "dataset.zarr")
@@ -126,7 +129,7 @@ def measure(store: str) -> Agreement:
     assert isinstance(dataset, fstore.Dataset)
     num_classes = len(dataset.meta.classes)
     labels, latents = dataset.labels.compute(), dataset.latents.compute()
-    truth = demo.exact_masks(latents)
+    truth = embedded.exact_masks(latents)
     matrices = [
         confusion(torch.from_numpy(t).flatten(), torch.from_numpy(p).flatten(), num_classes)
         for t, p in zip(truth, labels, strict=True)
@@ -184,7 +187,7 @@ def _report(
     table.add_row("time, all", human_duration(sum(seconds.values())))
     for name, store in (("dense", config.features.store), ("pyramid", pyramid)):
         table.add_row(f"features on disk, {name}", human_bytes(fstore.open(store).location.used_bytes() or 0))
-    table.add_row("peak memory", human_bytes(resources.peak_host_bytes()))
+    table.add_row("peak memory", human_bytes(costs.peak_host_bytes()))
     table.add_row(f"mIoU against exact masks, all {config.synthesize.num}", f"{agreement.everything:.4f}")
     table.add_row(f"mIoU, kept (keep {config.synthesize.keep})", f"{agreement.kept:.4f}")
     table.add_row("mIoU, dropped", f"{agreement.dropped:.4f}")

@@ -17,12 +17,15 @@ from PIL import Image, ImageDraw
 
 import fstore
 from fstore.display import human_bytes, human_duration
-from pipeline import demo, resources
+from pipeline import embedded
 from pipeline.demo.run import PICTURE_COLUMNS, Stopwatch, demo_config, prepare_folder
-from pipeline.interpreter_info import KEYPOINTS
-from pipeline.keypoints import pck
-from pipeline.settings import Config
-from pipeline.stages import extract, synthesize, train
+from pipeline.interpreter.description import KEYPOINTS
+from pipeline.labelling.heat_maps import pck
+from pipeline.settings.schema import Config
+from pipeline.stages import costs
+from pipeline.stages.extract import stage as extract
+from pipeline.stages.synthesize import stage as synthesize
+from pipeline.stages.train import stage as train
 
 STEPS = 4000  # of training: a minute on one core, and the error falls hardly any further
 PARTS = (0.15, 0.10, 0.05)  # of the larger image side
@@ -76,7 +79,7 @@ def measure(store: str) -> Nearness:
     dataset = fstore.open(store)
     assert isinstance(dataset, fstore.Dataset) and dataset.meta.keypoints is not None
     found = dataset.keypoints.compute()  # [n, K, 3]
-    exact = demo.exact_keypoints(dataset.latents.compute())
+    exact = embedded.exact_keypoints(dataset.latents.compute())
     truth = np.concatenate([exact, np.ones((*exact.shape[:2], 1), np.float32)], axis=2)
     side, kept, last = max(dataset.meta.shape), dataset.kept, PARTS[-1]
     return Nearness(
@@ -120,7 +123,7 @@ def _report(config: Config, seconds: dict[str, float], nearness: Nearness, pictu
     for name, value in seconds.items():
         table.add_row(f"time, {name}", human_duration(value))
     table.add_row("time, all", human_duration(sum(seconds.values())))
-    table.add_row("peak memory", human_bytes(resources.peak_host_bytes()))
+    table.add_row("peak memory", human_bytes(costs.peak_host_bytes()))
     for part in PARTS:
         share = f"{nearness.everything[part]:.4f}, kept {nearness.kept[part]:.4f}"
         table.add_row(f"PCK@{part * 100:.0f} against exact keypoints, all {config.synthesize.num}", share)

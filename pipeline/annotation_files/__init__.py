@@ -1,1 +1,0 @@
-"""Readers of annotations, one module a file format; ``detect.open_source`` chooses among them."""

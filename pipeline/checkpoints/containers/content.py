@@ -1,0 +1,139 @@
+"""Reads a checkpoint file as data, in whichever container it comes; the container is told from its bytes.
+
+Every fault is a `UsageError` of one line that names the file. It knows containers, not networks: which
+generator the content is, if any, is for the loaders to say.
+"""
+
+from __future__ import annotations
+
+import io
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+from pipeline.checkpoints.containers.limits import Allowance
+from pipeline.checkpoints.containers.pickles import read_first_pickle
+from pipeline.checkpoints.containers.torch_files import (
+    is_legacy_magic,
+    load_from_bytes,
+    read_torch_legacy,
+    read_torch_zip,
+)
+from pipeline.checkpoints.containers.values import BadPickle, OtherArchive, UnsafePickle
+from pipeline.errors import UsageError
+
+Kind = Literal["torch-zip", "torch-legacy", "pickle"]
+
+_SOURCE = "download or copy it again"
+_MAX_REASON = 300  # characters: a shape in a damaged file may have many digits
+_WEB_PAGE = (
+    "a web page",
+    "the download was refused or redirected; open the address in a browser and save the file",
+)
+_SIGNATURES: tuple[tuple[bytes, str], ...] = (
+    (b"\x89PNG", "a PNG image"),
+    (b"\xff\xd8\xff", "a JPEG image"),
+    (b"GIF8", "a GIF image"),
+    (b"\x89HDF", "an HDF5 file (Keras?)"),
+    (b"\x93NUMPY", "a NumPy array (.npy)"),
+    (b"\x1f\x8b", "gzip-compressed; unpack it and name the file in it"),
+    (b"BZh", "bzip2-compressed; unpack it and name the file in it"),
+    (b"\xfd7zXZ", "xz-compressed; unpack it and name the file in it"),
+    (b"7z\xbc\xaf", "a 7-Zip archive; unpack it and name the file in it"),
+    (b"Rar!", "a RAR archive; unpack it and name the file in it"),
+    (b"version https://git-lfs", "a Git LFS pointer, not the file itself; run `git lfs pull`"),
+)
+
+
+@dataclass(frozen=True)
+class CheckpointContent:
+    """What a checkpoint file holds."""
+
+    kind: Kind
+    content: Any
+    """Plain containers, numbers, arrays; `StoredTensor` for tensors; `Record` and `Global` for the rest."""
+
+
+def read_checkpoint(path: Path) -> CheckpointContent:
+    """The content of the checkpoint file `path`. Nothing in it is imported or executed.
+
+    Raises UsageError when the file cannot be read, is empty, truncated or damaged, is of another kind, or
+    asks for anything to be called that no generator needs.
+    """
+    try:
+        with path.open("rb") as file:
+            head = file.read(4096)
+        _refuse_other_kinds(head, path)
+        return _read_container(path, head)
+    except OSError as error:
+        raise UsageError(
+            f"checkpoint {path}: cannot be read ({error.strerror}); check path and permissions"
+        ) from error
+    except MemoryError as error:
+        raise UsageError(
+            f"checkpoint {path}: reading it needs more memory than there is; "
+            "free some, or pass another checkpoint"
+        ) from error
+    except UnsafePickle as error:
+        raise UsageError(
+            f"checkpoint {path}: it asks for {error.name!r}, which no generator needs; nothing was executed; "
+            "get the file from those who made it, or export its weights as a plain state dict"
+        ) from error
+    except OtherArchive as error:
+        raise UsageError(f"checkpoint {path}: {error}") from error
+    except BadPickle as error:
+        if not head.startswith((b"PK", b"\x80")):  # what torch.save and NVIDIA's exports begin with
+            raise UsageError(
+                f"checkpoint {path}: the file is neither a PyTorch file nor a pickle; expected a generator's "
+                f"checkpoint, check the path or {_SOURCE}"
+            ) from error
+        raise _damaged(path, str(error)) from error
+
+
+def _read_container(path: Path, head: bytes) -> CheckpointContent:
+    num_bytes = path.stat().st_size
+    if head[:2] == b"PK":
+        found = read_torch_zip(lambda: _Bounded(path), num_bytes, fault=lambda text: _damaged(path, text))
+        return CheckpointContent("torch-zip", found)
+    content, allowance = path.read_bytes(), Allowance.of(num_bytes)
+    first = read_first_pickle(io.BytesIO(content), load=load_from_bytes, allowance=allowance)
+    if is_legacy_magic(first):
+        return CheckpointContent("torch-legacy", read_torch_legacy(content, allowance))
+    return CheckpointContent("pickle", first)
+
+
+class _Bounded(io.FileIO):
+    """A file whose reads never ask for more than is left: a forged size must not allocate gigabytes."""
+
+    def __init__(self, path: Path) -> None:
+        super().__init__(path, "rb")
+        self.num_bytes = path.stat().st_size
+
+    def read(self, size: int | None = -1, /) -> bytes:
+        left = max(self.num_bytes - self.tell(), 0)
+        return super().read(left if size is None or size < 0 else min(size, left)) or b""
+
+
+def _damaged(path: Path, what: str) -> UsageError:
+    reason = what[:_MAX_REASON]
+    return UsageError(
+        f"checkpoint {path}: cannot be read ({reason}); expected a generator's checkpoint, {_SOURCE}"
+    )
+
+
+def _refuse_other_kinds(head: bytes, path: Path) -> None:
+    """Raises UsageError for files that begin as some other well-known kind does."""
+    if not head:
+        raise UsageError(f"checkpoint {path}: the file is empty; {_SOURCE}")
+    found = next((name for signature, name in _SIGNATURES if head.startswith(signature)), None)
+    text = head.lstrip(b"\xef\xbb\xbf \t\r\n")[:1]
+    if text == b"<":
+        raise UsageError(f"checkpoint {path}: looks like {_WEB_PAGE[0]}, not a checkpoint; {_WEB_PAGE[1]}")
+    if head[8:10] == b'{"' and int.from_bytes(head[:8], "little") < 1 << 30:
+        found = "a safetensors file; pass the generator in the format that it was released in"
+    elif head[257:262] == b"ustar":
+        found = "a tar archive; unpack it and name the file in it"
+    elif head[:1] == b"\x08" and (b"pytorch" in head[:64] or b"onnx" in head[:64]):
+        found = "an ONNX model; pass the checkpoint that it was exported from"
+    if found is not None:
+        raise UsageError(f"checkpoint {path}: found {found}, expected a generator's checkpoint")

@@ -1,0 +1,108 @@
+"""The embedded demo: a small StyleGAN1 trained on procedural faces, with an exact mask for any latent.
+
+Heavy imports wait until a function is called. It knows the generator's file and the renderer, and nothing of
+the stages.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+if TYPE_CHECKING:
+    import torch
+
+ANNOTATED_STREAM = 7
+"""Last word of the annotated latents' counter: under one seed they differ from every other draw."""
+RENDER_BATCH = 64
+
+
+def checkpoint_path() -> Path:
+    """The demo generator's checkpoint."""
+    return Path(__file__).parent / "stylegan1_demo_64.for_g_all.pt"
+
+
+def class_names() -> tuple[str, ...]:
+    """Names of the demo's classes; the position is the label."""
+    from pipeline.embedded.face import CLASSES
+
+    return tuple(name for name, _ in CLASSES)
+
+
+def annotated_latents(num: int = 16, seed: int = 0) -> np.ndarray:
+    """The latents that the demo annotates, (num, 64) float32 Z; latent i has its own stream, (seed, i)."""
+    from pipeline.embedded.face import LATENT_SIZE
+
+    rows = [_stream(seed, index).standard_normal(LATENT_SIZE) for index in range(num)]
+    return np.array(rows, dtype=np.float32).reshape(num, LATENT_SIZE)
+
+
+def exact_masks(latents: np.ndarray) -> np.ndarray:
+    """(N, 64, 64) uint8 labels that the renderer gives Z latents (N, 64)."""
+    return np.concatenate([_render(part)[1] for part in _batches(latents)])
+
+
+def exact_images(latents: np.ndarray) -> np.ndarray:
+    """(N, 64, 64, 3) uint8 images that the renderer gives Z latents (N, 64): the generator's targets."""
+    return np.concatenate([_render(part)[0] for part in _batches(latents)])
+
+
+def exact_keypoints(latents: np.ndarray) -> np.ndarray:
+    """(N, K, 2) float32 (x, y) in pixels of the 64 x 64 image; pixel (row, column) has its centre at (column,
+    row) + 0.5.
+
+    Their names are `pipeline.embedded.face.KEYPOINTS`.
+    """
+    from pipeline.embedded.face import keypoints
+
+    return keypoints(_tensor(latents)).numpy()
+
+
+def write_inputs(folder: str | Path, num: int = 16, seed: int = 0) -> None:
+    """Write an annotator's work: ``latents.npy`` (num, 64), ``masks/image_mask{i}.npy`` (64, 64) uint8."""
+    folder = Path(folder)
+    (folder / "masks").mkdir(parents=True, exist_ok=True)
+    latents = annotated_latents(num, seed)
+    np.save(folder / "latents.npy", latents)
+    for index, mask in enumerate(exact_masks(latents)):
+        np.save(folder / "masks" / f"image_mask{index}.npy", mask)
+
+
+def keypoint_names() -> tuple[str, ...]:
+    """Names of the demo's keypoints."""
+    from pipeline.embedded.face import KEYPOINTS
+
+    return KEYPOINTS
+
+
+def write_keypoints(folder: str | Path, num: int = 16, seed: int = 0) -> Path:
+    """Write ``keypoints.npz``, the exact keypoints of the annotated latents; returns the file."""
+    path = Path(folder) / "keypoints.npz"
+    points = exact_keypoints(annotated_latents(num, seed))
+    np.savez(path, keypoints=points, names=np.array(keypoint_names()), image_size=np.array([64, 64]))
+    return path
+
+
+def _stream(seed: int, index: int) -> np.random.Generator:
+    return np.random.Generator(np.random.Philox(key=[seed, index], counter=[0, 0, 0, ANNOTATED_STREAM]))
+
+
+def _tensor(latents: np.ndarray) -> torch.Tensor:
+    import torch
+
+    return torch.from_numpy(np.ascontiguousarray(latents, dtype=np.float32))
+
+
+def _batches(latents: np.ndarray) -> list[np.ndarray]:
+    """Pieces of at most RENDER_BATCH latents, at least one piece."""
+    return np.array_split(latents, range(RENDER_BATCH, len(latents), RENDER_BATCH))
+
+
+def _render(latents: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    from pipeline.embedded.renderer import render
+
+    images, masks = render(_tensor(latents))
+    pixels = (images.permute(0, 2, 3, 1) * 127.5 + 127.5).clamp(0, 255).byte()  # [N, 64, 64, 3]
+    return pixels.numpy(), masks.numpy()

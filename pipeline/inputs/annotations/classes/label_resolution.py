@@ -1,0 +1,174 @@
+"""Which class each label of the annotations is: by a label map, by the classes' names or colours, or by
+itself.
+
+Pure: it knows labels and how many pixels each has, not files of annotations nor masks.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from pipeline.errors import UsageError
+from pipeline.inputs.annotations.classes.label_map import (
+    IGNORED,
+    LabelMap,
+    SourceLabel,
+    map_labels,
+    nearest_name,
+)
+from pipeline.inputs.annotations.formats.source import few
+from pipeline.settings.schema import ClassConfig
+
+MAX_LISTED = 6
+
+
+@dataclass(frozen=True)
+class UsedLabel:
+    """A label that has pixels: how many, and in which files (names for messages)."""
+
+    label: SourceLabel
+    pixels: int
+    files: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class Resolution:
+    """targets: the class of each used label, or IGNORED. classes: those that there are, in order."""
+
+    targets: tuple[int, ...]
+    classes: tuple[ClassConfig, ...]
+    notes: tuple[str, ...] = ()
+
+
+def by_label_map(location: str, used: Sequence[UsedLabel], label_map: LabelMap) -> Resolution:
+    """Classes as a label map says. Raises UsageError listing the labels that it does not mention."""
+    targets, classes = map_labels(label_map, [entry.label for entry in used])
+    unknown = [entry for entry, target in zip(used, targets, strict=True) if target is None]
+    if unknown:
+        keys = [str(key) for keys in (*label_map.sources, label_map.drop) for key in keys]
+        known = [*keys, *(entry.name for entry in label_map.classes)]
+        raise UsageError(
+            f"{location}: labels that {label_map.path} does not mention: {_listed(unknown, known)}; put each "
+            'in a class\'s from or in drop, or set rest = "background", "ignore" or "keep"'
+        )
+    texts = [key for keys in (*label_map.sources, label_map.drop) for key in keys if isinstance(key, str)]
+    idle = [repr(key) for key in texts if not any(entry.label.has(key) for entry in used)]
+    note = f"{label_map.path}: no pixel of {location} is labelled {few(idle, MAX_LISTED)}"
+    return Resolution(tuple(IGNORED if t is None else t for t in targets), classes, (note,) if idle else ())
+
+
+def by_name(
+    location: str, used: Sequence[UsedLabel], classes: Sequence[ClassConfig], origin: str
+) -> Resolution:
+    """Classes by name, without case; what means background and is no class by name is class 0.
+
+    Raises UsageError listing the labels that are no class; ``origin`` says where the classes stand.
+    """
+    index = {entry.name.casefold(): place for place, entry in enumerate(classes)}
+    found = [_class_of(entry.label, index) for entry in used]
+    unknown = [entry for entry, target in zip(used, found, strict=True) if target is None]
+    if unknown:
+        raise UsageError(
+            f"{location}: labels that are not among the classes ({origin}): "
+            f"{_listed(unknown, [entry.name for entry in classes])}; add them there, or map them with "
+            "--label-map"
+        )
+    drawn = any(t == 0 and not e.label.is_background for e, t in zip(used, found, strict=True))
+    note = (
+        f"{location}: class 0, {classes[0].name!r}, is drawn, and is also what lies outside every shape; if "
+        "that is not meant, put a class named background first"
+    )
+    return Resolution(tuple(t or 0 for t in found), tuple(classes), (note,) if drawn else ())
+
+
+def by_color(
+    location: str, used: Sequence[UsedLabel], classes: Sequence[ClassConfig], origin: str
+) -> Resolution:
+    """Classes by colour; class 0 without a colour is black, and what is transparent is class 0.
+
+    Raises UsageError for two classes of one colour, and listing the colours that are no class's.
+    """
+    index: dict[str, int] = {}
+    for place, entry in enumerate(classes):
+        if entry.color is None:
+            continue
+        if entry.color in index:
+            first = classes[index[entry.color]].name
+            raise UsageError(
+                f"{origin}: {first!r} and {entry.name!r} are both {entry.color}; give each its colour"
+            )
+        index[entry.color] = place
+    if classes[0].color is None:
+        index.setdefault("#000000", 0)
+    found = [0 if entry.label.outside else index.get(entry.label.names[0]) for entry in used]
+    unknown = [entry for entry, target in zip(used, found, strict=True) if target is None]
+    if unknown:
+        names = {color: classes[place].name for color, place in index.items()}
+        raise UsageError(
+            f"{location}: colours that are no class's ({origin}): {_listed_colors(unknown, names)}; add them "
+            "there, map them with --label-map, or save the masks without smoothed edges"
+        )
+    return Resolution(tuple(t or 0 for t in found), tuple(classes))
+
+
+def by_format(
+    location: str, used: Sequence[UsedLabel], labels: Sequence[SourceLabel], num_classes: int | None
+) -> Resolution:
+    """The labels of the format themselves as classes, after background; without case, the first spelling
+    counts.
+
+    ``num_classes`` more than there are adds unnamed ones. Raises UsageError if it is less.
+    """
+    names = {"background": "background"}
+    for label in labels:
+        if not label.is_background:
+            names.setdefault(label.names[0].casefold(), label.names[0])
+    if num_classes is not None and num_classes < len(names):
+        raise UsageError(
+            f"{location}: has {len(names)} classes, {few(list(names.values()), 8)}, but num_classes is "
+            f"{num_classes}; leave it out, or merge classes with --label-map"
+        )
+    more = [f"class_{i}" for i in range(len(names), num_classes or 0)]
+    classes = [ClassConfig(name, None) for name in (*names.values(), *more)]
+    return by_name(location, used, classes, "the files' own")
+
+
+def _class_of(label: SourceLabel, index: dict[str, int]) -> int | None:
+    for name in () if label.outside else label.names:
+        if name.casefold() in index:
+            return index[name.casefold()]
+    return 0 if label.is_background else None
+
+
+def _listed(unknown: Sequence[UsedLabel], known: Sequence[str]) -> str:
+    """Labels, most pixels first, with counts, files and the nearest known name."""
+    return _joined(
+        [(e, nearest_name(e.label.names[0], known)) for e in unknown], [e.label.title for e in unknown]
+    )
+
+
+def _listed_colors(unknown: Sequence[UsedLabel], names: dict[str, str]) -> str:
+    def nearest(color: str) -> str | None:
+        if not names:
+            return None
+        found = min(names, key=lambda known: (_distance(color, known), known))
+        return f"{found} ({names[found]})"
+
+    colors = [entry.label.names[0] for entry in unknown]
+    return _joined([(e, nearest(c)) for e, c in zip(unknown, colors, strict=True)], colors)
+
+
+def _joined(unknown: Sequence[tuple[UsedLabel, str | None]], titles: Sequence[str]) -> str:
+    rows = sorted(zip(unknown, titles, strict=True), key=lambda row: -row[0][0].pixels)
+    said = [
+        f"{title} ({entry.pixels:,} pixels in {few(entry.files, 2)}"
+        + (f"; nearest is {near})" if near else ")")
+        for (entry, near), title in rows[:MAX_LISTED]
+    ]
+    return ", ".join(said) + (f" and {len(rows) - MAX_LISTED} more" if len(rows) > MAX_LISTED else "")
+
+
+def _distance(a: str, b: str) -> int:
+    """Squared, in RGB, of two colours "#rrggbb"."""
+    return sum((int(a[i : i + 2], 16) - int(b[i : i + 2], 16)) ** 2 for i in (1, 3, 5))

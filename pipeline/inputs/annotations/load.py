@@ -1,0 +1,144 @@
+"""Annotations of any format, checked and brought to the feature grid: one (N, H, W) array of class labels.
+
+``open_annotations`` says which images are annotated, ``load_annotations`` reads the masks of chosen ones.
+Knows label ranges and classes. Does not know latents, generators or stores, nor which latent an image has.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from pipeline.errors import UsageError
+from pipeline.inputs.annotations.classes.label_map import IGNORED
+from pipeline.inputs.annotations.classes.label_tally import LabelTally, check_range
+from pipeline.inputs.annotations.classes.resolve import MAX_LABEL, ignore_label, resolve
+from pipeline.inputs.annotations.formats.detect import EXPECTED, open_source
+from pipeline.inputs.annotations.formats.source import AnnotationSource
+from pipeline.inputs.annotations.raster.fitting import (
+    BACKGROUND,
+    drop_small_classes,
+    fit_to_grid,
+    resize_nearest,
+)
+from pipeline.settings.classes import configured_classes
+from pipeline.settings.palettes import default_palette
+from pipeline.settings.schema import AnnotationsConfig
+
+__all__ = [
+    "AnnotationSource",
+    "Annotations",
+    "default_palette",
+    "load_annotations",
+    "open_annotations",
+    "resize_nearest",
+]
+
+MAX_COLORS = 65536
+
+
+@dataclass(frozen=True)
+class Annotations:
+    """Masks and what their labels mean.
+
+    masks: (N, H, W) uint8, or uint16 where num_classes - 1 or ``ignore`` exceeds 255.
+    num_classes: labels are 0 (background) to num_classes - 1.
+    palette: "#rrggbb" of each class where the classes or the files have colours, else None.
+    ignore: the label of pixels that count in no loss, metric or sample; None where there are none.
+    names: of the classes, where the label map, the configuration or the format has them, else None.
+    notes: sentences for the user, of what was left out or looks odd.
+    """
+
+    masks: NDArray[Any]
+    num_classes: int
+    palette: tuple[str, ...] | None
+    ignore: int | None
+    names: tuple[str, ...] | None = None
+    notes: tuple[str, ...] = ()
+
+
+def open_annotations(config: AnnotationsConfig) -> AnnotationSource:
+    """The annotations in ``config.folder``, a folder or a COCO file, of ``config.format`` or as detected.
+
+    Raises UsageError, one line, where none are found, and for files that are broken or contradict each other.
+    """
+    if config.folder is None:
+        raise UsageError(
+            "no annotations are given; pass --annotations, or set [annotations] folder in the configuration; "
+            f"expected {EXPECTED}"
+        )
+    classes, _ = configured_classes(config)
+    return open_source(config.folder, config.format, config.overlap, [entry.name for entry in classes])
+
+
+def load_annotations(
+    source: AnnotationSource,
+    numbers: Sequence[int],
+    *,
+    grid: tuple[int, int],
+    crop_rows: tuple[int, int] | None = None,
+    config: AnnotationsConfig,
+) -> Annotations:
+    """Masks of the images ``numbers``, in that order, fitted to rows ``crop_rows`` [a, b) of ``grid`` (h, w).
+
+    The classes are those of ``config.label_map``, else the configured ones, else those that the files name,
+    else as many as the greatest label asks for, ``ignore`` aside. A class with fewer than
+    ``config.min_pixels`` pixels in an image, counted after resizing and cropping, becomes background there
+    (``small_classes="background"``, the rule of the released DatasetGAN code) or ignored (``"ignore"``; label
+    255 then, or 65535 over 255 classes, if ``ignore`` is None). Raises UsageError, one line, naming the file,
+    for masks that are unreadable, wrongly shaped or out of range, and listing labels that are no class.
+    """
+    rows = crop_rows or (0, grid[0])
+    if not 0 <= rows[0] < rows[1] <= grid[0]:
+        raise UsageError(
+            f"{source.location}: crop_rows is {rows}; expected a < b within the grid's {grid[0]} rows"
+        )
+    fitted, tally = _read(source, numbers, grid, rows, config)
+    resolution, num_classes, colors = resolve(source, tally, config)
+    ignore = ignore_label(source, config, num_classes, resolution)
+    dtype = np.dtype(np.uint8 if max(num_classes - 1, ignore or 0) <= 255 else np.uint16)
+    table = np.array([ignore if t == IGNORED else t for t in resolution.targets], dtype)
+    # In the memory of ``fitted``: mask i ends no later than what was read of image i.
+    masks = fitted.reshape(-1).view(dtype)[: fitted.size].reshape(fitted.shape)  # [N, H, W]
+    for place in range(len(masks)):
+        mask = table[fitted[place]]
+        small = ignore if config.small_classes == "ignore" else BACKGROUND
+        drop_small_classes(mask, config.min_pixels, ignore, small)
+        masks[place] = mask
+    names = tuple(entry.name for entry in resolution.classes) or None
+    notes = (*source.notes, *resolution.notes)
+    return Annotations(masks, num_classes, colors, ignore, names, notes)
+
+
+def _read(
+    source: AnnotationSource,
+    numbers: Sequence[int],
+    grid: tuple[int, int],
+    rows: tuple[int, int],
+    config: AnnotationsConfig,
+) -> tuple[NDArray[np.uint16], LabelTally]:
+    """(N, H, W): for each pixel which of the values met it has, and the tally of them."""
+    tally = LabelTally()
+    fitted = np.empty((len(numbers), rows[1] - rows[0], grid[1]), np.uint16)  # MAX_COLORS values
+    numeric = source.format == "masks"
+    classes, origin = configured_classes(config) if numeric and config.label_map is None else ((), "")
+    limit = len(classes) or (config.num_classes if config.label_map is None else None) or MAX_LABEL + 1
+    way_out = f"add the class to {origin}" if classes else "set num_classes"
+    for index, number in enumerate(numbers):
+        where = source.where(number)
+        found = source.read(number)
+        if numeric:
+            check_range(where, found.labels, limit, config.ignore, way_out)
+        places = tally.add(source.files[number], found.labels)
+        if len(tally.values) > MAX_COLORS:
+            raise UsageError(
+                f"{where}: the masks hold over {MAX_COLORS} colours; expected one a class: is it a picture?"
+            )
+        used = np.unique(found.labels).astype(np.int64).tolist() if found.palette is not None else []
+        tally.shown.append((where, found.palette, [label for label in used if label != config.ignore]))
+        fitted[index] = fit_to_grid(where, places, grid, rows)
+    return fitted, tally

@@ -1,0 +1,156 @@
+"""Images with labels or keypoints, divergence and score, a render batch at a time, all of it on the device.
+
+What crosses to the host of an image is its uint8 picture, its labels (or float16 heat maps and their peaks),
+its float16 divergence and one number.
+``LabelledImages.batch`` starts the work, the copies to the host included, and ``host_arrays`` waits for it:
+a caller who starts a batch before it fetches the one before keeps a GPU busy. It knows generators and
+interpreters, and no stores.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from fstore.format import LayerInfo
+from pipeline.labelling.heat_maps import peaks
+from pipeline.labelling.labeller import ImageLabeller
+from pipeline.labelling.votes import HeatTally, Tally, divergence_to_float16, score_images
+from pipeline.machine.device import download
+from pipeline.models.folded import FoldedEnsemble
+from pipeline.models.generator import Rendered
+from pipeline.models.interpreter import InterpreterEnsemble
+from pipeline.rendering.latents import seeded_latents
+from pipeline.rendering.renderer import Renderer
+
+AGREEING_PART = 0.01  # of the larger image side: a keypoint that moves by less is where it was
+SAMPLED_SPACE = "z"  # new images come from Z, whatever space the annotated latents were given in
+
+
+@dataclass(frozen=True)
+class LabelledBatch:
+    """n images in host memory, once ``ready`` has happened; and their latents (n, D) float32."""
+
+    tensors: Mapping[str, Tensor]
+    """By the names of a dataset's arrays, ``uncertainty`` in float64."""
+    latents: np.ndarray
+    ready: torch.cuda.Event | None
+    """On a GPU: recorded after the copies to the host."""
+
+    def host_arrays(self) -> dict[str, np.ndarray]:
+        """By the names of a dataset's arrays; waits until the device has computed them."""
+        if self.ready is not None:
+            self.ready.synchronize()
+        arrays = {name: tensor.numpy() for name, tensor in self.tensors.items()}
+        return {
+            **arrays,
+            "uncertainty": arrays["uncertainty"].astype(np.float32),
+            "latents": self.latents,
+        }
+
+
+class LabelledImages:
+    """The source of a dataset's images: image i follows from (seed, i), batch by batch of a fixed size."""
+
+    def __init__(
+        self,
+        renderer: Renderer,
+        ensemble: InterpreterEnsemble,
+        layers: Sequence[LayerInfo],
+        *,
+        seed: int,
+        score: str,
+        precision: torch.dtype,
+        tile_rows: int | None = None,
+        upsample: str = "bilinear",
+        keypoints: bool = False,
+    ) -> None:
+        """``ensemble`` in evaluation mode, moved to the renderer's device; ``layers`` as it learnt them.
+
+        ``keypoints``: its outputs are heats of keypoints, not logits of classes.
+        """
+        self._keypoints = keypoints
+        self._renderer, self._seed, self._score = renderer, seed, score
+        self._layers, self._tile_rows, self._upsample = tuple(layers), tile_rows, upsample
+        self._ensemble = ensemble.to(renderer.device)
+        self._labeller = self._make_labeller(precision)
+
+    def _make_labeller(self, precision: torch.dtype) -> ImageLabeller:
+        """One with these products, for the renderer's grid and crop."""
+        settings = self._renderer.settings
+        return ImageLabeller(
+            FoldedEnsemble(self._ensemble, precision),
+            self._layers,
+            settings.grid,
+            settings.crop_rows,
+            tile_rows=self._tile_rows,
+            upsample=self._upsample,
+            tally=HeatTally if self._keypoints else Tally,
+        )
+
+    @torch.inference_mode()
+    def batch(self, images: Sequence[int], wanted: int) -> LabelledBatch:
+        """Render the whole batch of these indices, and label the first ``wanted`` of it."""
+        latents, rendered = self._render(images)
+        pictures, annotations, divergence = [], [], []
+        for place in range(wanted):
+            maps = [feature[place] for feature in rendered.features]
+            label, disagreement = self._labeller.label(maps)
+            pictures.append(self._renderer.picture_tensor(rendered.images[place]))
+            annotations.append(self._annotation(label))
+            divergence.append(disagreement)
+        exact = torch.stack(divergence)
+        tensors = {
+            "images": torch.stack(pictures),
+            **{name: torch.stack([one[name] for one in annotations]) for name in annotations[0]},
+            "divergence": self._stored_divergence(exact),
+            "uncertainty": score_images(exact, self._score),
+        }
+        on_host = {name: download(values) for name, values in tensors.items()}
+        ready = None
+        if exact.device.type == "cuda":
+            ready = torch.cuda.Event()
+            ready.record(torch.cuda.current_stream(exact.device))
+        return LabelledBatch(on_host, latents[:wanted], ready)
+
+    def _annotation(self, label: Tensor) -> dict[str, Tensor]:
+        """Of an image: labels [H, W] as they are; heat maps [H, W, K] as they are stored, and their peaks.
+
+        One by one, for in float32 the heat maps of a batch would take most of the memory.
+        """
+        if not self._keypoints:
+            return {"labels": label}
+        heatmaps = label.half()
+        return {"heatmaps": heatmaps, "keypoints": peaks(heatmaps[None])[0]}
+
+    def _stored_divergence(self, exact: Tensor) -> Tensor:
+        if self._keypoints:
+            return exact.half()
+        return divergence_to_float16(exact, self._ensemble.num_members)
+
+    @torch.inference_mode()
+    def agreement(self, images: Sequence[int], precision: torch.dtype) -> float:
+        """The share of pixels of these images that products of ``precision`` label as one's own do; of
+        keypoints the share that they put within 1% of the larger image side of one's own.
+        """
+        _, rendered = self._render(images)
+        exact, other = self._labeller, self._make_labeller(precision)
+        shares = []
+        for place in range(len(images)):
+            maps = [feature[place] for feature in rendered.features]
+            shares.append(self._agreeing(exact.label(maps)[0], other.label(maps)[0]).double().mean())
+        return float(torch.stack(shares).mean())
+
+    def _agreeing(self, one: Tensor, other: Tensor) -> Tensor:
+        if not self._keypoints:
+            return one == other
+        moved = peaks(one[None])[0, :, :2] - peaks(other[None])[0, :, :2]  # [K, 2]
+        return moved.norm(dim=1) <= AGREEING_PART * max(one.shape[:2])
+
+    def _render(self, images: Sequence[int]) -> tuple[np.ndarray, Rendered]:
+        latents = seeded_latents(self._seed, images, self._renderer.generator.z_size)
+        return latents, self._renderer.render(latents, SAMPLED_SPACE, images)

@@ -1,0 +1,75 @@
+"""Latents: sets of them, and drawing them from a seed so that latent i depends on (seed, i) alone.
+
+Knows Z, W and W+ as shapes. Does not know files (``pipeline.inputs.latent_files``), mapping networks or
+truncation.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterable
+from dataclasses import dataclass
+from enum import IntEnum
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+
+@dataclass(frozen=True)
+class LatentSet:
+    """N latents of one space, each meaningless without the other field.
+
+    values: float32, (N, D) for "z" and "w", (N, L, D) for "w+".
+    space: "z", "w" or "w+".
+    numbers: the image number of each row, 0 to N - 1 unless their source names others.
+    """
+
+    values: NDArray[np.float32]
+    space: str
+    numbers: tuple[int, ...]
+
+    def __len__(self) -> int:
+        return len(self.values)
+
+
+class Stream(IntEnum):
+    """What random numbers are for. Streams of one key never overlap: each starts at its own counter."""
+
+    LATENTS = 0
+    AVERAGE_LATENT = 1
+    CONST_NOISE = 2
+    RANDOM_NOISE = 3
+
+
+def counter_based(stream: Stream, seed: int, index: int, part: int = 0) -> np.random.Generator:
+    """A generator that is a pure function of its four arguments (Philox4x64-10, Salmon et al. 2011).
+
+    ``seed`` and ``index`` in [0, 2^64) are the key; ``part`` and ``stream`` the upper words of the counter.
+    """
+    key = np.array([seed, index], dtype=np.uint64)
+    counter = np.array([0, 0, part, stream], dtype=np.uint64)
+    return np.random.Generator(np.random.Philox(key=key, counter=counter))
+
+
+def seeded_latents(seed: int, indices: Iterable[int], latent_size: int) -> NDArray[np.float32]:
+    """Z latents (n, D) float32, standard normal: row k is latent ``indices[k]`` of ``seed``."""
+    rows = [counter_based(Stream.LATENTS, seed, int(i)).standard_normal(latent_size) for i in indices]
+    return np.array(rows, dtype=np.float32).reshape(len(rows), latent_size)  # [n, D]
+
+
+def average_latent_samples(latent_size: int, num: int = 8000) -> NDArray[np.float32]:
+    """The Z samples (num, D) float32 whose mapped mean stands in for an average latent that was not given.
+
+    Always the same ones, and none of them a latent of `seeded_latents`.
+    """
+    normal = counter_based(Stream.AVERAGE_LATENT, 0, 0).standard_normal((num, latent_size))
+    return normal.astype(np.float32)
+
+
+def array_sha256(array: NDArray[Any]) -> str:
+    """Hex digest of an array's dtype, shape and values; memory order and byte order do not matter."""
+    little = np.ascontiguousarray(array, dtype=array.dtype.newbyteorder("<"))
+    digest = hashlib.sha256(f"{little.dtype.str}{array.shape}".encode())
+    digest.update(little.data)  # not its bytes, which would be a copy
+    return digest.hexdigest()

@@ -1,0 +1,238 @@
+"""Where a run's settings come from: a TOML file, checked key by key, with command-line flags laid over it.
+
+Does not know what the settings do, and opens no file but the configuration: a path that it returns may not
+exist. Imports nothing heavy, because every command, ``--help`` included, loads it.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from dataclasses import Field, fields, replace
+from pathlib import Path
+from typing import Any
+
+from pipeline.errors import UsageError, short
+from pipeline.settings.schema import (
+    LATENT_SPACES,
+    LAYOUTS,
+    NOISE_MODES,
+    SCORES,
+    SECTIONS,
+    SMALL_CLASSES,
+    AnnotationsConfig,
+    ClassConfig,
+    Config,
+    FeaturesConfig,
+    GeneratorConfig,
+    LatentsConfig,
+    SynthesizeConfig,
+    TrainConfig,
+)
+from pipeline.settings.values import Rule, is_url, parse_crop_rows, parse_keep
+
+__all__ = [
+    "DEFAULT_FILE",
+    "DEMO_SOURCE",
+    "LATENT_SPACES",
+    "LAYOUTS",
+    "NOISE_MODES",
+    "SCORES",
+    "SMALL_CLASSES",
+    "AnnotationsConfig",
+    "ClassConfig",
+    "Config",
+    "FeaturesConfig",
+    "GeneratorConfig",
+    "LatentsConfig",
+    "SynthesizeConfig",
+    "TrainConfig",
+    "demo_text",
+    "load_config",
+    "load_demo_config",
+    "parse_crop_rows",
+    "parse_keep",
+    "to_toml",
+    "with_overrides",
+]
+
+DEFAULT_FILE = "dgan.toml"
+DEMO_SOURCE = "embedded demo configuration"
+
+
+def load_config(path: str | os.PathLike[str] | None = None) -> Config:
+    """Read ``path``, else ``./dgan.toml``, else the embedded demo configuration.
+
+    Relative paths in a file resolve against its folder, those of the embedded one against the current folder.
+    A file ``*.json`` is a released experiment; `pipeline.settings.released_experiments` says how it is read.
+    Raises UsageError, one line, naming file and key, for what cannot be read, is unknown or out of range.
+    """
+    if path is None and not os.path.lexists(DEFAULT_FILE):
+        return load_demo_config()
+    location = Path(DEFAULT_FILE if path is None else path)
+    try:
+        text = location.read_text(encoding="utf-8")
+    except UnicodeDecodeError as error:
+        raise UsageError(
+            f"{location}: byte {error.start} is not UTF-8; expected a TOML file, or a JSON experiment"
+        ) from error
+    except (OSError, ValueError) as error:
+        reason = getattr(error, "strerror", None) or "bad path"
+        raise UsageError(
+            f"{location}: cannot be read as a configuration ({reason}); give --config FILE"
+        ) from error
+    if location.suffix.lower() == ".json":
+        from pipeline.settings.released_experiments import parse_experiment
+
+        config = parse_experiment(text, location)
+        _check_together(config, config.source)
+        return config
+    return _parse_toml(text, str(location), folder=location.parent)
+
+
+def load_demo_config() -> Config:
+    """The embedded demo configuration, whatever lies in the current folder."""
+    return _parse_toml(demo_text(), DEMO_SOURCE, folder=None)
+
+
+def demo_text() -> str:
+    """The TOML text of the embedded demo configuration, from the installed package or the source checkout."""
+    from importlib import resources
+
+    try:
+        return resources.files("pipeline.configs").joinpath("demo.toml").read_text(encoding="utf-8")
+    except (ModuleNotFoundError, FileNotFoundError):
+        checkout = Path(__file__).resolve().parents[2] / "configs" / "demo.toml"
+    try:
+        return checkout.read_text(encoding="utf-8")
+    except OSError as error:
+        raise UsageError(
+            f"{checkout}: the {DEMO_SOURCE} is missing; reinstall, or give --config FILE"
+        ) from error
+
+
+def with_overrides(config: Config, section: str, **flags: Any) -> Config:
+    """``config`` with the ``flags`` that are not None laid over one section, checked like a file's keys.
+
+    Paths in flags resolve against the current folder. Raises UsageError naming the flag.
+    """
+    given = {name: value for name, value in flags.items() if value is not None}
+    rules = {item.name: item for item in fields(SECTIONS[section])}
+    values = {name: _checked(_flag(rules[name]), value, rules[name], None) for name, value in given.items()}
+    overridden = replace(getattr(config, section), **values)
+    merged = replace(config, **{section: overridden})
+    _check_together(merged, f"{config.source} with the flags given")
+    return merged
+
+
+def to_toml(config: Config) -> str:
+    """``config`` as TOML without its unset keys. `load_config` reads it back equal if paths are absolute."""
+    tables = [["demo = true"]] if config.demo else []
+    tables += [[f"[{section}]", *_toml_keys(getattr(config, section))] for section in SECTIONS]
+    tables += [["[[annotations.classes]]", *_toml_keys(entry)] for entry in config.annotations.classes]
+    return "\n\n".join("\n".join(table) for table in tables) + "\n"
+
+
+def _toml_keys(section: Any) -> list[str]:
+    values = {item.name: getattr(section, item.name) for item in fields(section) if item.name != "classes"}
+    return [f"{name} = {_toml_value(value)}" for name, value in values.items() if value is not None]
+
+
+def _toml_value(value: Any) -> str:
+    if isinstance(value, tuple):
+        return "[" + ", ".join(_toml_value(part) for part in value) + "]"
+    if isinstance(value, bool):
+        return "true" if value else "false"
+    if isinstance(value, (str, Path)):
+        escaped = (f"\\u{ord(c):04x}" if c in '"\\\x7f' or ord(c) < 32 else c for c in str(value))
+        return f'"{"".join(escaped)}"'
+    return repr(value)
+
+
+def _parse_toml(text: str, source: str, folder: Path | None) -> Config:
+    import tomllib
+
+    try:
+        document = tomllib.loads(text)
+    except (ValueError, RecursionError) as error:
+        raise UsageError(f"{source}: not valid TOML: {error}") from error
+    _refuse_unknown(document, [*SECTIONS, "demo"], source, "table or key")
+    sections: dict[str, Any] = {}
+    for name, kind in SECTIONS.items():
+        table = document.get(name, {})
+        if name == "annotations" and isinstance(table, dict) and "classes" in table:
+            table = {**table, "classes": _parse_classes(table["classes"], source)}
+        sections[name] = _parse_section(kind, table, source, f"[{name}]", folder)
+    demo = document.get("demo", source == DEMO_SOURCE)
+    if not isinstance(demo, bool):
+        raise UsageError(f"{source}: demo is {short(demo)}; expected true or false")
+    config = Config(**sections, demo=demo, source=source)
+    _check_together(config, source)
+    return config
+
+
+def _parse_section(kind: type, table: Any, source: str, header: str, folder: Path | None) -> Any:
+    if not isinstance(table, dict):
+        raise UsageError(f"{source}: {header} is {short(table)}; expected a table {header}")
+    rules = {item.name: item for item in fields(kind)}
+    _refuse_unknown(table, list(rules), source, f"key in {header}")
+    label = f"{source}: {header} "
+    return kind(**{name: _checked(label + name, value, rules[name], folder) for name, value in table.items()})
+
+
+def _parse_classes(tables: Any, source: str) -> tuple[ClassConfig, ...]:
+    if not isinstance(tables, list):
+        raise UsageError(
+            f"{source}: annotations.classes is {short(tables)}; expected tables [[annotations.classes]]"
+        )
+    header = "[[annotations.classes]] number {}"
+    parsed = [
+        _parse_section(ClassConfig, table, source, header.format(i), None) for i, table in enumerate(tables)
+    ]
+    names = [entry.name for entry in parsed]
+    for i, name in enumerate(names):
+        if not name:
+            raise UsageError(f'{source}: {header.format(i)} has no name; expected name = "..."')
+        if name in names[:i]:
+            raise UsageError(
+                f"{source}: {header.format(i)} is named {name!r} as number {names.index(name)} is; rename one"
+            )
+    return tuple(parsed)
+
+
+def _refuse_unknown(table: Mapping[str, Any], known: list[str], source: str, what: str) -> None:
+    import difflib
+
+    for name in table:
+        if name not in known:
+            nearest = difflib.get_close_matches(name, known, n=1, cutoff=0.0)[0]
+            raise UsageError(f"{source}: unknown {what}: {short(name)}; the nearest known one is {nearest!r}")
+
+
+def _checked(label: str, value: Any, item: Field[Any], folder: Path | None) -> Any:
+    rule: Rule = item.metadata["rule"]
+    try:
+        parsed = rule.parse(value)
+    except (ValueError, TypeError, OverflowError) as error:
+        raise UsageError(f"{label} is {short(value)}; expected {rule.expected}") from error
+    if rule.is_path and folder is not None and not is_url(str(parsed)):
+        return type(parsed)(folder / parsed)
+    return parsed
+
+
+def _flag(item: Field[Any]) -> str:
+    return item.metadata["flag"] or "--" + item.name.replace("_", "-")
+
+
+def _check_together(config: Config, source: str) -> None:
+    features, annotations = config.features, config.annotations
+    if features.crop_rows and features.resolution and features.crop_rows[1] > features.resolution:
+        raise UsageError(
+            f"{source}: [features] crop_rows ends at {features.crop_rows[1]}; "
+            f"expected at most the resolution, {features.resolution}"
+        )
+    if annotations.classes and annotations.num_classes not in (None, len(annotations.classes)):
+        raise UsageError(
+            f"{source}: [annotations] num_classes is {annotations.num_classes}; "
+            f"expected {len(annotations.classes)}, the number of [[annotations.classes]] tables"
+        )

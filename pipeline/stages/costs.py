@@ -1,0 +1,123 @@
+"""What a run will cost, told before it starts: disk, memory, time; and the refusal of one that the disk
+cannot hold.
+
+Arithmetic on a store's meta; ``check_disk`` and ``committed_images`` ask the file system.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import os
+import resource
+import sys
+from dataclasses import replace
+from math import prod
+from pathlib import Path
+
+import fstore
+from fstore import format as fmt
+from fstore.display import human_bytes
+from fstore.errors import StoreError
+from fstore.location import Location
+from pipeline.errors import RunError
+from pipeline.models.generator import Generator
+from pipeline.models.selection import computed_layers
+
+IMPORTS_BYTES = 350 * 2**20  # torch, zarr, dask, Python: 255 MB measured, and what threads keep
+GPU_IMPORTS_BYTES = 1500 * 2**20  # with a CUDA context and its libraries: a cautious guess, not measured
+COMPRESSION = (
+    1.15  # float16 features under zstd compress 1.17 to 1.38 times (docs/performance.md): a cautious figure
+)
+
+
+def store_bytes(meta: fmt.FeatureMeta, num_images: int) -> int:
+    """Raw bytes of all arrays of a feature store of ``num_images``."""
+    return sum(spec.raw_bytes for spec in fmt.feature_arrays(meta, num_images, (1,)))
+
+
+def estimated_store_bytes(meta: fmt.FeatureMeta, num_images: int) -> int:
+    """Bytes on disk to expect of a feature store."""
+    return int(store_bytes(meta, num_images) / COMPRESSION)
+
+
+def dataset_bytes(meta: fmt.DatasetMeta, num_images: int) -> int:
+    """Raw bytes of all arrays of a dataset, the bound that is promised: photographs hardly compress."""
+    return sum(spec.raw_bytes for spec in fmt.dataset_arrays(meta, num_images))
+
+
+def render_bytes(generator: Generator, batch: int) -> int:
+    """Peak bytes that rendering a batch takes on its device: weights, all feature maps, and the largest
+    layer's workspace.
+    """
+    maps = [layer.channels * prod(layer.resolution) * 4 for layer in computed_layers(generator)]
+    return weight_bytes(generator) + batch * (sum(maps) + 5 * max(maps))
+
+
+def weight_bytes(generator: Generator) -> int:
+    """Bytes of the network's float32 parameters."""
+    return sum(p.numel() * 4 for p in generator.parameters())  # type: ignore[attr-defined]
+
+
+def peak_host_bytes() -> int:
+    """The largest resident memory of this process so far."""
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return peak if sys.platform == "darwin" else peak * 1024  # bytes there, kilobytes on Linux
+
+
+def return_freed_memory() -> None:
+    """Have glibc give the free pages of its heaps back to the system; does nothing elsewhere.
+
+    Freed blocks of up to 32 MiB stay with the thread that freed them, apart and in pieces: without this, maps
+    and shards of one image after another left more and more holes, and the peak grew with their number. Once
+    an image it costs nothing to speak of; never keeping such blocks (``M_MMAP_THRESHOLD``) took 40% longer.
+    """
+    trim = getattr(ctypes.CDLL(None), "malloc_trim", None) if sys.platform == "linux" else None
+    if trim is not None:
+        trim(0)
+
+
+def available_host_bytes() -> int:
+    """Memory that this machine could still give to a process; all that it has, where it does not say."""
+    try:
+        lines = Path("/proc/meminfo").read_text().splitlines()
+        return next(int(line.split()[1]) * 1024 for line in lines if line.startswith("MemAvailable"))
+    except (OSError, StopIteration):
+        return os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+
+
+def pyramid_note(meta: fmt.FeatureMeta, num_images: int) -> str | None:
+    """One line on what the pyramid would save, for a dense store of over 1 GB; else None."""
+    dense = estimated_store_bytes(meta, num_images)
+    if meta.layout != "dense" or dense < 10**9:
+        return None
+    pyramid = estimated_store_bytes(replace(meta, layout="pyramid"), num_images)
+    return (
+        f"dense features take about {human_bytes(dense)}; --layout pyramid holds the same bits in about "
+        f"{human_bytes(pyramid)} "
+        f"({dense / pyramid:.0f}x less), read through `fstore`"
+    )
+
+
+def committed_images(location: Location) -> int:
+    """Images that an earlier run has written; their share of the disk is already taken."""
+    if location.state() != "store":
+        return 0
+    try:
+        return len(fstore.open(location.target))
+    except StoreError:
+        return 0
+
+
+def check_disk(location: Location, needed: int, what: str, way_out: str, *, overwrite: bool = False) -> None:
+    """Refuse to start what the disk cannot hold, naming both figures. Raises RunError.
+
+    With ``overwrite`` the room that the present store takes is about to be free.
+    """
+    free = location.free_bytes()
+    if free is not None and overwrite and location.state() == "store":
+        free += location.used_bytes() or 0
+    if free is not None and needed > free:
+        raise RunError(
+            f"{location}: {what} needs about {human_bytes(needed)} and the disk has {human_bytes(free)} "
+            f"free; {way_out}"
+        )

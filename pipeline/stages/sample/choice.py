@@ -1,0 +1,156 @@
+"""Which latents to annotate: the first of a seed; or, out of a larger pool, the most spread, or those of
+which an interpreter is least sure (DatasetGAN, Zhang et al., CVPR 2021, compares such a choice with others).
+
+Latent i of the pool is latent i of the seed. It renders only to score, and writes nothing.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from math import ceil
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from pipeline.checkpoints.read import LoadedGenerator
+from pipeline.errors import UsageError
+from pipeline.interpreter.pairing import Trained
+from pipeline.labelling.labelled_images import LabelledImages
+from pipeline.machine.progress import progress
+from pipeline.rendering.latents import seeded_latents
+from pipeline.rendering.renderer import Renderer, RenderSettings
+from pipeline.settings.schema import Config
+from pipeline.stages.sample.diversity import farthest_points, least_certain
+
+POOL_FACTOR = 20  # latents to choose from, for each that is chosen
+UNCERTAIN_PART = 4  # of both choices: the most spread of the least certain quarter of the pool
+MAP_BATCH = 256
+
+
+@dataclass(frozen=True)
+class SampleOptions:
+    """What is asked for beside the configuration.
+
+    ``uncertain``: the interpreter that the configuration names decides. ``pool`` None: 20 latents for each
+    image. ``add``: ``num`` more images for the project in ``out``.
+    """
+
+    num: int
+    out: Path
+    seed: int = 0
+    diverse: bool = False
+    uncertain: bool = False
+    pool: int | None = None
+    add: bool = False
+    overwrite: bool = False
+
+
+@dataclass(frozen=True)
+class SampleJob:
+    """Everything a run needs, read and checked."""
+
+    loaded: LoadedGenerator
+    config: Config
+    options: SampleOptions
+    settings: RenderSettings
+    average_latent: NDArray[np.float32]
+    rendering: dict[str, Any]
+    """What the pictures follow from, beside their latents."""
+    trained: Trained | None
+    """The interpreter whose doubts decide."""
+    present: tuple[tuple[int, int], ...]
+    """(seed, number) of the images that the project has and keeps."""
+
+    @property
+    def pool_size(self) -> int:
+        """Latents to choose from."""
+        options = self.options
+        chooses = options.diverse or options.uncertain
+        return (options.pool or POOL_FACTOR * options.num) if chooses else options.num
+
+
+def choose(job: SampleJob, renderer: Renderer) -> tuple[list[int], list[float] | None]:
+    """Numbers of the new images in the order of choice, and the interpreter's uncertainty of each."""
+    options = job.options
+    taken = {number for seed, number in job.present if seed == options.seed}
+    numbers = [n for n in range(job.pool_size + len(taken)) if n not in taken][: job.pool_size]
+    if not options.diverse and job.trained is None:
+        return numbers, None
+    candidates, scores = np.array(numbers), None
+    if job.trained is not None:
+        every = _uncertainty(job, renderer, job.trained, numbers)
+        wanted = options.num
+        if options.diverse:
+            wanted = max(wanted, ceil(len(numbers) / UNCERTAIN_PART))
+        order = least_certain(every, wanted)
+        candidates, scores = candidates[order], every[order]
+    if options.diverse:
+        points = _mapped(job, renderer, [(options.seed, number) for number in candidates.tolist()])
+        before = _mapped(job, renderer, job.present) if job.present else None
+        order = farthest_points(points, options.num, before)
+        candidates, scores = candidates[order], None if scores is None else scores[order]
+    return candidates.tolist(), None if scores is None else scores.tolist()
+
+
+def _uncertainty(
+    job: SampleJob, renderer: Renderer, trained: Trained, numbers: Sequence[int]
+) -> NDArray[np.float32]:
+    """(n,) float32: each image's score by the interpreter's rule for datasets, of the most uncertain 10%."""
+    source = scored_images(job, renderer, trained)
+    size = job.config.synthesize.render_batch
+    scores = []
+    with progress("looking for doubt", len(numbers), "images") as bar:
+        for batch in _batches(numbers, size):
+            wanted = len(batch)
+            filled = [*batch, *[batch[-1]] * (size - wanted)]
+            scores.append(source.batch(filled, wanted).host_arrays()["uncertainty"])
+            bar.advance(wanted)
+    return np.concatenate(scores)
+
+
+def scored_images(job: SampleJob, renderer: Renderer, trained: Trained) -> LabelledImages:
+    """The pool's images, scored as ``dgan synthesize`` scores, with products of float32.
+
+    Raises UsageError for an interpreter with a weight that is no finite number.
+    """
+    info = trained.interpreter.info
+    try:
+        return LabelledImages(
+            renderer,
+            trained.interpreter.ensemble,
+            info.layers,
+            seed=job.options.seed,
+            score="top10",
+            precision=torch.float32,
+            upsample=info.upsample,
+            keypoints=info.keypoints is not None,
+        )
+    except ValueError as error:
+        raise UsageError(f"{job.config.synthesize.interpreter}: {error}") from None
+
+
+@torch.inference_mode()
+def _mapped(job: SampleJob, renderer: Renderer, latents: Sequence[tuple[int, int]]) -> NDArray[np.float32]:
+    """(n, D) float32 in W of latents (seed, number). Truncation moves all of W toward one point alike, so it
+    changes no choice.
+    """
+    generator = renderer.generator
+    parts = []
+    for first in range(0, len(latents), MAP_BATCH):
+        values = latent_values(latents[first : first + MAP_BATCH], generator.z_size)
+        parts.append(generator.mapping(torch.from_numpy(values).to(renderer.device)).cpu().numpy())
+    return np.concatenate(parts)
+
+
+def latent_values(latents: Sequence[tuple[int, int]], z_size: int) -> NDArray[np.float32]:
+    """(n, D) float32 of Z: the latents (seed, number)."""
+    return np.concatenate([seeded_latents(seed, [number], z_size) for seed, number in latents])
+
+
+def _batches(numbers: Sequence[int], size: int) -> Iterator[list[int]]:
+    for first in range(0, len(numbers), size):
+        yield list(numbers[first : first + size])

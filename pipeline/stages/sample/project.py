@@ -1,0 +1,229 @@
+"""The folder that ``dgan sample`` writes and an annotator works in: its files, and how they get there whole.
+
+    annotate/
+        images/image_{i}.png    to annotate
+        masks/                  empty: for the annotations, numbered like the images
+        classes.toml            to fill in
+        contact_sheet.png       all images, small
+        latents.npy             (N, D) float32 of Z
+        average_latent.npy      (D,) or (L, D) float32 of W
+        sample.json             how the images were chosen and rendered
+        dgan.toml               written last: makes ``dgan extract-features`` find all of it
+
+It knows these files and what a new run may do to those that are there; it renders and chooses nothing.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import shutil
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from fstore.lock import FolderLock
+from fstore.meta import differences
+from pipeline.errors import UsageError
+from pipeline.rendering.renderer import RenderSettings
+from pipeline.settings.files import to_toml
+from pipeline.settings.schema import ClassConfig, Config, LatentsConfig
+
+IMAGES, MASKS, CLASSES, SHEET = "images", "masks", "classes.toml", "contact_sheet.png"
+LATENTS, AVERAGE_LATENT, RECORD, CONFIG = "latents.npy", "average_latent.npy", "sample.json", "dgan.toml"
+_PICTURE = re.compile(r"image_[0-9]+\.png")
+MAX_RECORD_BYTES = 2**26
+
+_CONFIG_HEADER = """\
+# Written by `dgan sample`. Annotate what is in images/ and save it in masks/ under the same numbers: that of
+# image_7.png as image_mask7.png or .npy, or LabelMe's as image_7.json. What you leave out is left out.
+# Name the classes in classes.toml. Keypoints, as COCO's .json or an array (N, K, 2 or 3) in .npy, go there
+# too, with task = "keypoints" below. Then, in this folder, or anywhere with --config and this file:
+#
+#     dgan extract-features
+#     dgan train
+#     dgan synthesize
+
+"""
+_CLASSES_HEADER = """\
+# The classes of your annotation: the first is number 0 in the masks, and what lies outside every shape; the
+# second is number 1, and so on. A colour is optional. While the first is alone here, it is as if there were
+# no such file: classes have the names that the annotations give them, or class_1, class_2, ...
+
+"""
+_EXAMPLE = """
+# [[classes]]
+# name = "hair"
+# color = "#7a4a1e"
+"""
+
+
+@dataclass(frozen=True)
+class Project:
+    """What a project that is there says of itself."""
+
+    latents: tuple[tuple[int, int], ...]
+    """(seed, number) of each image's latent; see ``pipeline.rendering.latents.seeded_latents``."""
+    rendering: Mapping[str, Any]
+    """What else the pictures follow from."""
+    num_annotations: int
+    """Files in its ``masks``."""
+
+
+def project_config(config: Config, settings: RenderSettings, out: Path) -> Config:
+    """The configuration of a new project in ``out``: paths relative to it, and nothing left to defaults that
+    a picture depends on.
+    """
+    rows = None if settings.crop_rows == (0, settings.grid[0]) else settings.crop_rows
+    return replace(
+        config,
+        generator=replace(
+            config.generator,
+            checkpoint=_checkpoint_from(out, config.generator.checkpoint),
+            average_latent=Path(AVERAGE_LATENT),
+            truncation_layers=settings.truncation_layers,
+        ),
+        latents=LatentsConfig(file=Path(LATENTS), space="z", image_zero="latent", annotated_only=True),
+        annotations=replace(
+            config.annotations,
+            folder=Path(MASKS),
+            images=Path(IMAGES),
+            classes_file=Path(CLASSES),
+            classes=(),
+            num_classes=None,
+            label_map=None,
+        ),
+        features=replace(config.features, resolution=settings.grid[0], crop_rows=rows, store="features.zarr"),
+        train=replace(config.train, out=Path("interpreter")),
+        synthesize=replace(config.synthesize, store="dataset.zarr", interpreter=Path("interpreter")),
+    )
+
+
+def config_text(config: Config) -> str:
+    """``dgan.toml``."""
+    return _CONFIG_HEADER + to_toml(config)
+
+
+def classes_text(classes: Sequence[ClassConfig]) -> str:
+    """``classes.toml``: the classes that are known already, or the background and an example."""
+    if not classes:
+        return _CLASSES_HEADER + _class_table("background", "#000000") + _EXAMPLE
+    return _CLASSES_HEADER + "\n".join(_class_table(entry.name, entry.color) for entry in classes)
+
+
+def read_project(out: Path) -> Project | None:
+    """The project in ``out``, None where there is no folder or an empty one.
+
+    Raises UsageError for anything else, and for a record that is damaged.
+    """
+    if not os.path.lexists(out):
+        return None
+    if not out.is_dir():
+        raise UsageError(
+            f"{out}: is a file; expected a folder for the images to annotate, choose another --out"
+        )
+    if not any(out.iterdir()):
+        return None
+    path = out / RECORD
+    if not path.is_file():
+        raise UsageError(
+            f"{out}: is a folder with other files in it, and no {RECORD} of `dgan sample`; choose another "
+            "--out"
+        )
+    masks = out / MASKS
+    num = sum(1 for entry in masks.rglob("*") if entry.is_file()) if masks.is_dir() else 0
+    try:
+        if path.stat().st_size > MAX_RECORD_BYTES:
+            raise ValueError(f"{path.stat().st_size} bytes")
+        record = json.loads(path.read_text(encoding="utf-8"))
+        pairs = [(seed, number) for seed, number in record["latents"]]
+        rendering = record["rendering"]
+        integers = all(isinstance(n, int) and 0 <= n < 2**63 for pair in pairs for n in pair)
+        if not integers or not isinstance(rendering, dict):
+            raise TypeError("another form")
+    except (OSError, ValueError, KeyError, TypeError, RecursionError) as error:
+        reason = " ".join(repr(error).split())[:80]
+        raise UsageError(f"{path}: is no record of `dgan sample` ({reason}); choose another --out") from None
+    return Project(tuple(pairs), rendering, num)
+
+
+def check_replaceable(
+    out: Path, project: Project, latents: Sequence[tuple[int, int]], rendering: Mapping[str, Any]
+) -> None:
+    """Refuse new pictures under the numbers of annotated ones. Raises UsageError naming what would change."""
+    if not project.num_annotations:
+        return
+    changed = [
+        f"{key}, from {was!r} to {now!r}" for key, was, now in differences(project.rendering, rendering)
+    ]
+    if tuple(latents[: len(project.latents)]) != project.latents:
+        changed.append("which latents these are")
+    if changed:
+        raise UsageError(
+            f"{out / MASKS}: holds {project.num_annotations} files that belong to the present images, and "
+            f"this run would change {changed[0]}; choose another --out, --add images, or move them away"
+        )
+
+
+@contextmanager
+def new_project(out: Path, *, keep_config: bool = False) -> Iterator[Path]:
+    """A folder to fill, which becomes ``out``, or takes the place of its files, once the block is left.
+
+    After an error nothing of it remains. Annotations, a ``classes.toml`` that is there and whatever is not of
+    ``dgan sample`` stay as they are; with ``keep_config`` a ``dgan.toml`` too, which may have been edited.
+    Raises StoreError where another process is at it.
+    """
+    out = Path(os.path.realpath(out))
+    out.parent.mkdir(parents=True, exist_ok=True)
+    partial = out.parent / f".{out.name}.partial"
+    partial.mkdir(exist_ok=True)
+    lock = FolderLock(partial)
+    try:
+        for name in (IMAGES, MASKS):
+            shutil.rmtree(partial / name, ignore_errors=True)  # of a run that was killed
+            (partial / name).mkdir()
+        yield partial
+        if os.path.lexists(out):
+            _move_into(partial, out, keep_config)
+        else:
+            partial.rename(out)
+    finally:
+        lock.release()
+        shutil.rmtree(partial, ignore_errors=True)
+
+
+def _move_into(partial: Path, out: Path, keep_config: bool) -> None:
+    """The new files in place of the old, without a ``dgan.toml`` while they are mixed."""
+    config, aside = out / CONFIG, out / f"{CONFIG}.partial"
+    if config.exists():
+        os.replace(config, aside)
+    for name in (IMAGES, MASKS):
+        (out / name).mkdir(exist_ok=True)
+    for old in (out / IMAGES).iterdir():
+        if _PICTURE.fullmatch(old.name) and not (partial / IMAGES / old.name).exists():
+            old.unlink()
+    names = [f"{IMAGES}/{picture.name}" for picture in (partial / IMAGES).iterdir()]
+    names += [LATENTS, AVERAGE_LATENT, SHEET, RECORD]
+    if not (out / CLASSES).exists():
+        names.append(CLASSES)
+    for name in names:
+        os.replace(partial / name, out / name)
+    keeps = keep_config and aside.exists()  # set aside now, or by a run that was killed
+    os.replace(aside if keeps else partial / CONFIG, config)
+    aside.unlink(missing_ok=True)
+
+
+def _checkpoint_from(out: Path, checkpoint: Path | None) -> Path | None:
+    """A checkpoint beside or below the project is named relative to it, so that they can move together."""
+    if checkpoint is None:
+        return None
+    folder, path = Path(os.path.abspath(out)), Path(os.path.abspath(checkpoint))
+    return Path(os.path.relpath(path, folder)) if path.is_relative_to(folder.parent) else path
+
+
+def _class_table(name: str, color: str | None) -> str:
+    lines = ["[[classes]]", f"name = {json.dumps(name, ensure_ascii=False)}"]
+    return "\n".join([*lines, f'color = "{color}"'] if color else lines) + "\n"

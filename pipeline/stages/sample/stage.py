@@ -1,0 +1,279 @@
+"""``dgan sample``: images to annotate, with everything that makes ``dgan extract-features`` the next command.
+
+It reads what there is, renders what ``pipeline.stages.sample.choice`` chooses, and has
+``pipeline.stages.sample.project`` put it in place. It knows neither feature stores nor annotations.
+"""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from PIL import Image
+
+from fstore.display import human_duration
+from pipeline.checkpoints.read import file_sha256, load_generator
+from pipeline.embedded import checkpoint_path as demo_checkpoint
+from pipeline.errors import UsageError
+from pipeline.inputs.generator import average_latent, generator_record, render_settings
+from pipeline.interpreter.files import load_interpreter
+from pipeline.interpreter.pairing import Trained, load_trained
+from pipeline.interpreter.released_members import is_released
+from pipeline.machine.progress import progress
+from pipeline.machine.provenance import created_record
+from pipeline.models.selection import SelectedLayers
+from pipeline.rendering.latents import array_sha256, seeded_latents
+from pipeline.rendering.renderer import Renderer, RenderSettings
+from pipeline.settings.classes import configured_classes
+from pipeline.settings.schema import AnnotationsConfig, ClassConfig, Config
+from pipeline.stages.sample import project
+from pipeline.stages.sample.choice import SampleJob, SampleOptions, choose, latent_values, scored_images
+from pipeline.stages.sample.contact_sheet import contact_sheet, thumbnail
+
+MAX_SHEET_IMAGES = 1000
+
+
+def as_trained(config: Config) -> Config:
+    """The configuration with the rendering that the interpreter it names was trained on, but for its average
+    latent, and with its task and classes. A release's members say of none.
+
+    Raises UsageError where there is no interpreter.
+    """
+    if is_released(config.synthesize.interpreter):
+        return config
+    info = load_interpreter(config.synthesize.interpreter).info
+    settings = RenderSettings.from_record(info.generator, info.grid, info.crop_rows)
+    label = info.generator.get("class_label")
+    demo = config.demo and info.generator.get("sha256") == file_sha256(demo_checkpoint())
+    annotations = AnnotationsConfig() if config.demo and not demo else config.annotations
+    keypoints = info.keypoints
+    classes = () if keypoints else tuple(ClassConfig(c.name, c.color) for c in info.classes)
+    sigma = keypoints.sigma if keypoints else None
+    return replace(
+        config,
+        demo=demo,
+        annotations=replace(
+            annotations, classes=classes, num_classes=None, task=info.task, sigma=sigma, ignore=info.ignore
+        ),
+        generator=replace(
+            config.generator,
+            truncation=settings.truncation,
+            truncation_layers=settings.truncation_layers,
+            noise=settings.noise,
+            noise_seed=settings.noise_seed,
+            class_label=label if isinstance(label, int) else None,
+        ),
+        features=replace(
+            config.features, resolution=info.grid[0], crop_rows=info.crop_rows, upsample=info.upsample
+        ),
+    )
+
+
+def prepare(config: Config, options: SampleOptions) -> SampleJob:
+    """Read checkpoint, average latent, interpreter and the project that is there.
+
+    Raises UsageError, one line, for any that does not fit, and where files are in the way.
+    """
+    trained = load_trained(config) if options.uncertain else None
+    label = config.generator.class_label
+    loaded = load_generator(_checkpoint(config), class_label=label) if trained is None else trained.loaded
+    if trained is not None and config.generator.checkpoint is None and not config.demo:
+        config = replace(config, generator=replace(config.generator, checkpoint=loaded.path))
+    if isinstance(loaded.generator, SelectedLayers):  # the interpreter has learnt these alone
+        layers = ",".join(layer.name for layer in loaded.generator.layers)
+        config = replace(config, features=replace(config.features, layers=layers))
+    settings = render_settings(config, loaded)
+    if trained is not None:
+        _check_shape(settings, trained, config)
+        _check_task(trained, config)
+    if trained is not None and config.generator.average_latent is None:
+        average, origin = trained.average_latent, "the interpreter's"
+    else:
+        average, origin = average_latent(config, loaded, settings)
+    record = generator_record(config, loaded, settings, latent_space="z", average=origin)
+    rendering = {
+        **{key: value for key, value in record.items() if key not in ("checkpoint", "average_latent")},
+        "average_latent_sha256": array_sha256(average.reshape(-1, average.shape[-1])),  # not where it is from
+        "grid": list(settings.grid),
+        "crop_rows": list(settings.crop_rows),
+    }
+    present = _present(options, rendering)
+    job = SampleJob(loaded, config, options, settings, average, rendering, trained, present)
+    if job.pool_size < options.num:
+        raise UsageError(f"--pool is {options.pool}; expected at least --num, {options.num}")
+    return job
+
+
+def _checkpoint(config: Config) -> Path:
+    if config.generator.checkpoint is not None:
+        return config.generator.checkpoint
+    if not config.demo:
+        raise UsageError(
+            "no checkpoint is given; pass --checkpoint FILE, or set [generator] checkpoint in the "
+            "configuration"
+        )
+    return demo_checkpoint()
+
+
+def _check_shape(settings: RenderSettings, trained: Trained, config: Config) -> None:
+    info = trained.interpreter.info
+    if (settings.grid, settings.crop_rows) != (info.grid, info.crop_rows):
+        raise UsageError(
+            f"{config.synthesize.interpreter}: was trained on a grid of {info.grid[0]} pixels, rows "
+            f"{info.crop_rows}; this run has {settings.grid[0]}, rows {settings.crop_rows}: leave out "
+            "--resolution and --crop-rows"
+        )
+
+
+def _check_task(trained: Trained, config: Config) -> None:
+    learnt, task = trained.interpreter.info.task, config.annotations.task
+    if learnt != task:
+        raise UsageError(
+            f"{config.synthesize.interpreter}: has learnt {learnt}, this run is for {task}; set --task or "
+            f"[annotations] task of {config.source}, or name another interpreter"
+        )
+
+
+def _present(options: SampleOptions, rendering: dict[str, Any]) -> tuple[tuple[int, int], ...]:
+    found = project.read_project(options.out)
+    if options.add:
+        if found is None:
+            raise UsageError(
+                f"{options.out}: holds no images to --add to; leave --add out, or name another --out"
+            )
+        for key, was, now in project.differences(found.rendering, rendering):
+            raise UsageError(
+                f"{options.out}: its images were made with {key} = {was!r}, this run has {now!r}; --add "
+                "takes the same settings: leave the flag out"
+            )
+        return found.latents
+    if found is not None and options.overwrite:
+        project.check_replaceable(
+            options.out, found, found.latents, rendering
+        )  # the latents are not known yet
+    elif found is not None:
+        raise UsageError(
+            f"{options.out}: holds {len(found.latents)} images already; --add more to them, --overwrite "
+            "them, or choose another --out"
+        )
+    return ()
+
+
+def plan_lines(job: SampleJob, device: torch.device) -> list[str]:
+    """What the run makes and costs, a line each; renders, and labels, one image to estimate the time."""
+    options, settings = job.options, job.settings
+    height, width = settings.crop_rows[1] - settings.crop_rows[0], settings.grid[1]
+    renderer = _renderer(job, device)
+    start = time.perf_counter()
+    renderer.render(seeded_latents(options.seed, [0], job.loaded.generator.z_size), "z", [0])
+    seconds = (len(job.present) + options.num) * (time.perf_counter() - start)
+    if job.trained is not None:
+        source = scored_images(job, renderer, job.trained)
+        start = time.perf_counter()
+        source.batch([0], 1).host_arrays()
+        seconds += job.pool_size * (time.perf_counter() - start)
+    return [
+        f"checkpoint   {job.loaded.path} ({job.loaded.generator.architecture}, "
+        f"{job.loaded.generator.resolution} px)",
+        f"images       {options.num} of {height} x {width}, {_choice_in_words(job)}",
+        f"folder       {options.out}: "
+        + (f"{len(job.present)} images are there already" if job.present else "new"),
+        f"device       {device}",
+        f"time         about {human_duration(seconds)}",
+    ]
+
+
+def _choice_in_words(job: SampleJob) -> str:
+    options, pool = job.options, job.pool_size
+    if not options.uncertain:
+        return f"the most spread of {pool}" if options.diverse else f"the first of seed {options.seed}"
+    unsure = f"those of {pool} of which {job.config.synthesize.interpreter} is least sure"
+    return f"the most spread of {unsure}" if options.diverse else unsure
+
+
+def sample(job: SampleJob, device: torch.device) -> str:
+    """Choose, render and write; nothing is there until all is. Returns a line on what is.
+
+    Raises UsageError where annotated images would change. An interruption leaves what was there before.
+    """
+    out, options = job.options.out, job.options
+    renderer = _renderer(job, device)
+    chosen, scores = choose(job, renderer)
+    latents = [*job.present, *((options.seed, number) for number in chosen)]
+    before = project.read_project(out)
+    if before is not None:
+        project.check_replaceable(out, before, latents, job.rendering)
+    with project.new_project(out, keep_config=options.add) as folder:
+        values = latent_values(latents, job.loaded.generator.z_size)
+        _write_pictures(job, renderer, values, folder)
+        np.save(folder / project.LATENTS, values)
+        np.save(folder / project.AVERAGE_LATENT, job.average_latent)
+        classes, _ = configured_classes(job.config.annotations)
+        _write_text(folder / project.CLASSES, project.classes_text(classes))
+        _write_text(folder / project.RECORD, _record(job, latents, scores))
+        config = project.project_config(job.config, job.settings, out)
+        _write_text(folder / project.CONFIG, project.config_text(config))
+    added = f"{options.num} images added, {len(latents)} in all" if options.add else f"{len(latents)} images"
+    names = (
+        "" if job.config.annotations.task == "keypoints" else f" name the classes in {out / project.CLASSES},"
+    )
+    return (
+        f"{out}: {added} to annotate, {_choice_in_words(job)}; save annotations in "
+        f"{out / project.MASKS},{names} then run `dgan extract-features --config {out / project.CONFIG}`"
+    )
+
+
+def _write_pictures(job: SampleJob, renderer: Renderer, latents: NDArray[np.float32], folder: Path) -> None:
+    """``images/`` and the contact sheet. Batches are as extraction renders them: filled by repetition."""
+    size, num = job.config.features.render_batch, len(latents)
+    thumbnails: list[Image.Image] = []
+    with progress("rendering", num, "images") as bar:
+        for first in range(0, num, size):
+            images = [min(first + place, num - 1) for place in range(size)]
+            rendered = renderer.render(latents[images], "z", images)
+            for place in range(min(size, num - first)):
+                picture = renderer.picture(rendered.images[place])
+                Image.fromarray(picture).save(folder / project.IMAGES / f"image_{first + place}.png")
+                if len(thumbnails) < MAX_SHEET_IMAGES:
+                    thumbnails.append(thumbnail(picture))
+                bar.advance(1)
+            del rendered
+    contact_sheet(thumbnails, range(len(thumbnails))).save(folder / project.SHEET)
+
+
+def _record(job: SampleJob, latents: Sequence[tuple[int, int]], scores: list[float] | None) -> str:
+    """``sample.json``."""
+    options = job.options
+    chosen_by = ["uncertain"] * options.uncertain + ["diverse"] * options.diverse
+    record: dict[str, Any] = {
+        "version": 1,
+        "kind": "sample",
+        "latents": [list(pair) for pair in latents],
+        "rendering": job.rendering,
+        "chosen": {
+            "by": chosen_by or ["number"],
+            "pool": job.pool_size,
+            "images": [len(job.present), len(latents)],
+        },
+        "created": created_record(),
+    }
+    if job.trained is not None:
+        record["chosen"]["interpreter"] = job.trained.interpreter.sha256
+        record["chosen"]["uncertainty"] = scores
+    lines = [f"{json.dumps(key)}: {json.dumps(value)}" for key, value in record.items()]
+    return "{\n" + ",\n".join(lines) + "\n}\n"
+
+
+def _renderer(job: SampleJob, device: torch.device) -> Renderer:
+    return Renderer(job.loaded.generator, job.settings, job.average_latent, device)
+
+
+def _write_text(path: Path, text: str) -> None:
+    path.write_text(text, encoding="utf-8")

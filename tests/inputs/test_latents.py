@@ -1,0 +1,233 @@
+"""Latents: files of every form, one line for every fault, draws that depend on (seed, index) alone."""
+
+from __future__ import annotations
+
+import io
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from support.places import FIXTURES
+
+from pipeline.errors import UsageError
+from pipeline.inputs.latent_files import load_average_latent, load_latents
+from pipeline.rendering.latents import (
+    array_sha256,
+    average_latent_samples,
+    seeded_latents,
+)
+
+SIZES = {"latent_size": 8, "min_w_layers": 4}
+AVERAGE_SIZES = {"latent_size": 8, "num_w_layers": 4}
+
+
+def saved(folder: Path, array: Any) -> Path:
+    path = folder / "latents.npy"
+    np.save(path, array, allow_pickle=True)
+    return path
+
+
+def message_of(path: Path, call: Any, *arguments: Any, **sizes: int) -> str:
+    with pytest.raises(UsageError) as caught:
+        call(path, *arguments, **sizes)
+    message = str(caught.value)
+    assert "\n" not in message and str(path) in message
+    return message
+
+
+# --- files that are taken ---
+
+
+@pytest.mark.parametrize(
+    ("shape", "asked", "space"),
+    [
+        ((3, 8), None, "z"),
+        ((3, 8), "z", "z"),
+        ((3, 8), "w", "w"),
+        ((3, 4, 8), None, "w+"),
+        ((3, 9, 8), "w+", "w+"),  # more layers than needed: the released files always have 18
+        ((1, 8), None, "z"),
+    ],
+)
+def test_the_space_follows_from_the_shape(
+    tmp_path: Path, shape: tuple[int, ...], asked: str | None, space: str
+) -> None:
+    values = np.random.default_rng(0).normal(size=shape)
+    latents = load_latents(saved(tmp_path, values), asked, **SIZES)
+    assert latents.space == space and len(latents) == shape[0]
+    assert latents.values.dtype == np.float32 and latents.values.flags.c_contiguous
+    np.testing.assert_array_equal(latents.values, values.astype(np.float32))
+
+
+@pytest.mark.parametrize("dtype", ["<f2", "<f4", "<f8", ">f4", ">f8"])
+def test_every_float_dtype_is_read_by_value(tmp_path: Path, dtype: str) -> None:
+    values = np.arange(16).reshape(2, 8).astype(dtype, order="F")
+    latents = load_latents(saved(tmp_path, values), None, **SIZES)
+    np.testing.assert_array_equal(latents.values, np.arange(16, dtype=np.float32).reshape(2, 8))
+
+
+@pytest.mark.parametrize("shape", [(8,), (1, 8), (4, 8), (18, 8)])
+def test_average_latents_of_every_form_have_rows(tmp_path: Path, shape: tuple[int, ...]) -> None:
+    values = np.arange(np.prod(shape), dtype=np.float64).reshape(shape)
+    average = load_average_latent(saved(tmp_path, values), **AVERAGE_SIZES)
+    assert average.dtype == np.float32
+    np.testing.assert_array_equal(average, values.reshape(-1, 8))
+
+
+def test_the_released_files_are_read() -> None:
+    folder = FIXTURES / "stylegan1_64"
+    if not folder.exists():
+        pytest.skip("the generator fixtures are not beside this checkout")
+    latents = load_latents(folder / "latent_stylegan1.npy", None, latent_size=512, min_w_layers=10)
+    average = load_average_latent(folder / "avg_latent_stylegan1.npy", latent_size=512, num_w_layers=18)
+    assert (latents.values.shape, latents.space, average.shape) == ((4, 512), "z", (18, 512))
+
+
+# --- faults ---
+
+
+@pytest.mark.parametrize(
+    ("array", "space", "parts"),
+    [
+        (np.zeros((3, 7)), None, ["(3, 7)", "(N, 8)", "latent size is 8"]),
+        (np.zeros((3, 8, 4)), None, ["(3, 8, 4)", "latent size is 8"]),  # axes swapped
+        (np.zeros(8), None, ["(8,)", "(N, 8)"]),
+        (np.zeros((1, 1, 4, 8)), None, ["(1, 1, 4, 8)"]),
+        (np.zeros(()), None, ["()"]),
+        (np.zeros((3, 3, 8)), None, ["3 layers", "at least 4"]),
+        (np.zeros((3, 8)), "w+", ["(3, 8)", "(N, L, 8)", "'w+'"]),
+        (np.zeros((3, 4, 8)), "z", ["(3, 4, 8)", "(N, 8)", "'z'"]),
+        (np.zeros((3, 4, 8)), "w", ["(3, 4, 8)", "'w'"]),
+        (np.zeros((0, 8)), None, ["(0, 8)", "at least one"]),
+        (np.zeros((3, 8), np.int64), None, ["int64", "float32"]),
+        (np.zeros((3, 8), np.complex64), None, ["complex64"]),
+        (np.zeros((3, 8), np.longdouble), None, ["expected float32"]),
+        (np.array([[None] * 8]), None, ["Python objects"]),
+        (np.array([["a"] * 8]), None, ["<U1", "expected float32"]),
+        (np.zeros((3, 8), [("x", "f4")]), None, ["expected float32"]),
+    ],
+)
+def test_a_wrong_array_is_named_in_one_line(tmp_path: Path, array: Any, space: Any, parts: list[str]) -> None:
+    message = message_of(saved(tmp_path, array), load_latents, space, **SIZES)
+    for part in parts:
+        assert part in message
+
+
+@pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf, 1e300])
+def test_the_row_of_a_value_that_is_not_finite_is_named(tmp_path: Path, value: float) -> None:
+    values = np.zeros((5, 4, 8))
+    values[3, 1, 2] = values[3, 2, 2] = value
+    message = message_of(saved(tmp_path, values), load_latents, None, **SIZES)
+    assert "row 3" in message and "more" not in message
+    values[4] = value
+    assert "1 rows more" in message_of(saved(tmp_path, values), load_latents, None, **SIZES)
+
+
+@pytest.mark.parametrize("shape", [(3, 8), (7,), (4, 7), (1, 4, 8), (0, 8)])
+def test_a_wrong_average_latent_is_named(tmp_path: Path, shape: tuple[int, ...]) -> None:
+    message = message_of(saved(tmp_path, np.zeros(shape)), load_average_latent, **AVERAGE_SIZES)
+    assert str(shape) in message and "(8,)" in message and "L >= 4" in message
+
+
+def test_an_average_latent_with_nan_is_refused(tmp_path: Path) -> None:
+    assert "row 0" in message_of(saved(tmp_path, np.full(8, np.nan)), load_average_latent, **AVERAGE_SIZES)
+
+
+def test_a_file_that_is_no_npy_is_named(tmp_path: Path) -> None:
+    assert "does not exist" in message_of(tmp_path / "none.npy", load_latents, None, **SIZES)
+    assert "folder" in message_of(tmp_path, load_latents, None, **SIZES)
+    for content in (b"", b"text", b"\x93NUMPY", b"PK\x03\x04zip", b"\x80\x03pickle"):
+        path = tmp_path / "bad.npy"
+        path.write_bytes(content)
+        assert "not a .npy" in message_of(path, load_latents, None, **SIZES)
+
+
+def npy_bytes(array: Any) -> bytes:
+    stream = io.BytesIO()
+    np.save(stream, array)
+    return stream.getvalue()
+
+
+WHOLE = npy_bytes(np.ones((3, 8), np.float32))
+
+
+@settings(max_examples=60, deadline=None)
+@given(st.integers(0, len(WHOLE) - 1))
+def test_a_truncated_file_is_always_refused(tmp_path_factory: pytest.TempPathFactory, length: int) -> None:
+    path = tmp_path_factory.mktemp("cut") / "latents.npy"
+    path.write_bytes(WHOLE[:length])
+    assert "truncated" in message_of(path, load_latents, None, **SIZES)
+
+
+@settings(max_examples=150, deadline=None)
+@given(st.integers(0, 127), st.integers(0, 255))
+def test_a_damaged_header_is_refused_or_harmless(
+    tmp_path_factory: pytest.TempPathFactory, position: int, value: int
+) -> None:
+    path = tmp_path_factory.mktemp("bent") / "latents.npy"
+    path.write_bytes(WHOLE[:position] + bytes([value]) + WHOLE[position + 1 :])
+    try:
+        assert load_latents(path, None, **SIZES).values.shape == (3, 8)
+    except UsageError as error:
+        assert "\n" not in str(error) and str(path) in str(error)
+
+
+def test_a_header_that_promises_terabytes_is_refused_without_allocating(tmp_path: Path) -> None:
+    path = tmp_path / "huge.npy"
+    path.write_bytes(WHOLE.replace(b"(3, 8)", b"(9**9,8)").replace(b"9**9,8", b"9999999999, 8"))
+    assert "huge.npy" in message_of(path, load_latents, None, **SIZES)
+
+
+# --- draws ---
+
+
+@given(seed=st.integers(0, 2**63 - 1), indices=st.lists(st.integers(0, 2**40), min_size=1, max_size=5))
+@settings(max_examples=30, deadline=None)
+def test_a_latent_depends_on_its_seed_and_index_alone(seed: int, indices: list[int]) -> None:
+    together = seeded_latents(seed, indices, 16)
+    assert together.shape == (len(indices), 16) and together.dtype == np.float32
+    for row, index in zip(together, indices, strict=True):
+        np.testing.assert_array_equal(row, seeded_latents(seed, [index], 16)[0])
+
+
+def test_latents_of_other_seeds_and_indices_differ() -> None:
+    drawn = np.concatenate([seeded_latents(seed, range(20), 8) for seed in range(20)])
+    assert len(np.unique(drawn, axis=0)) == 400
+
+
+def test_latents_are_standard_normal_across_indices() -> None:
+    drawn = seeded_latents(0, range(2000), 8)
+    assert np.abs(drawn.mean(axis=0)).max() < 0.1 and np.abs(drawn.std(axis=0) - 1).max() < 0.1
+
+
+def test_no_indices_give_no_latents() -> None:
+    assert seeded_latents(0, [], 8).shape == (0, 8)
+
+
+def test_the_first_values_never_change() -> None:
+    """A dataset continued by a later version must draw the same latents."""
+    first = [[0.1592954695224762, -1.77418851852417], [-0.7440191507339478, -0.014424609951674938]]
+    np.testing.assert_array_equal(seeded_latents(0, [0, 1], 2), np.array(first, np.float32))
+
+
+def test_average_latent_samples_are_fixed_and_are_nobodys_latents() -> None:
+    samples = average_latent_samples(8, num=50)
+    assert samples.shape == (50, 8) and samples.dtype == np.float32
+    np.testing.assert_array_equal(samples, average_latent_samples(8, num=50))
+    assert not np.isin(samples, seeded_latents(0, range(50), 8)).any()
+    assert average_latent_samples(4).shape == (8000, 4)
+
+
+# --- hash ---
+
+
+def test_the_hash_is_of_values_shape_and_dtype() -> None:
+    array = np.arange(6, dtype=np.float32).reshape(2, 3)
+    same: list[Any] = [np.asfortranarray(array), array.astype(">f4"), array[::1].copy()]
+    other: list[Any] = [array.reshape(3, 2), array.astype(np.float64), array + 1, array.view(np.int32)]
+    assert {array_sha256(each) for each in same} == {array_sha256(array)}
+    assert array_sha256(array) not in {array_sha256(each) for each in other}
+    assert len(array_sha256(array)) == 64

@@ -1,0 +1,234 @@
+"""The interpreter's folder: what is written, in which order, and how every fault in it is named."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from safetensors.torch import load_file, save_file
+
+from fstore.format import ClassInfo, LayerInfo
+from pipeline.errors import UsageError
+from pipeline.interpreter import files as interpreter_files
+from pipeline.interpreter.description import EpochMetrics, InterpreterInfo, with_epoch
+from pipeline.interpreter.files import (
+    TrainingState,
+    check_same_settings,
+    folder_state,
+    load_info,
+    load_interpreter,
+    load_state,
+    remove_interpreter,
+    save_interpreter,
+    save_state,
+)
+from pipeline.models.interpreter import InterpreterEnsemble, member_seeds
+
+SEEDS = member_seeds(0, 2)
+INFO = InterpreterInfo(
+    members=2,
+    widths=(5, 4),
+    channels=6,
+    classes=(
+        ClassInfo(0, "background", "#000000"),
+        ClassInfo(1, "skin", "#aabbcc"),
+        ClassInfo(2, "hair", "#112233"),
+    ),
+    ignore=255,
+    layers=(LayerInfo("4_a", (4, 4), 4, 0), LayerInfo("8_b", (8, 8), 2, 4)),
+    grid=(16, 16),
+    crop_rows=(2, 14),
+    upsample="bilinear",
+    generator={"architecture": "stylegan1", "sha256": "ab" * 32, "noise": {"mode": "const", "seed": 0}},
+    seeds=SEEDS,
+    store={"layout": "dense", "num_images": 4},
+    training={"batch_size": 64, "balance": 1.0, "seed": 0, "buffer_mb": 512},
+)
+TRAINED = with_epoch(with_epoch(INFO, EpochMetrics(0, 10, 0.7, 0.5), 0), EpochMetrics(1, 20, 0.6, 0.4), 0)
+
+
+def ensemble() -> InterpreterEnsemble:
+    return InterpreterEnsemble(3, 6, seeds=SEEDS, widths=(5, 4))
+
+
+def saved(folder: Path, average: np.ndarray | None = None) -> Path:
+    save_interpreter(folder, ensemble(), TRAINED, average)
+    return folder
+
+
+def rewrite_description(folder: Path, **changes: object) -> None:
+    path = folder / "interpreter.json"
+    path.write_text(json.dumps({**json.loads(path.read_text()), **changes}))
+
+
+@pytest.mark.parametrize("average", [None, np.arange(5, dtype=np.float32), np.ones((3, 5), dtype=np.float32)])
+def test_what_is_saved_is_loaded(tmp_path: Path, average: np.ndarray | None) -> None:
+    loaded = load_interpreter(saved(tmp_path / "new" / "interpreter", average))
+    assert loaded.info == TRAINED
+    assert not loaded.ensemble.training
+    for name, tensor in ensemble().state_dict().items():
+        assert torch.equal(loaded.ensemble.state_dict()[name], tensor)
+    if average is None:
+        assert loaded.average_latent is None
+    else:
+        np.testing.assert_array_equal(loaded.average_latent, average)
+        assert loaded.average_latent.dtype == np.float32
+    weights = tmp_path / "new" / "interpreter" / "interpreter.safetensors"
+    assert loaded.sha256 == hashlib.sha256(weights.read_bytes()).hexdigest()
+
+
+def test_the_folder_holds_two_files_with_documented_names(tmp_path: Path) -> None:
+    folder = tmp_path / "interpreter"
+    save_state(folder, TrainingState(TRAINED, {"a": torch.ones(2)}))
+    saved(folder, np.zeros(3))
+    assert sorted(p.name for p in folder.iterdir()) == ["interpreter.json", "interpreter.safetensors"]
+    names = set(load_file(folder / "interpreter.safetensors"))
+    assert {"0.layers.0.weight", "1.layers.5.running_var", "1.layers.6.bias", "average_latent"} <= names
+    document = json.loads((folder / "interpreter.json").read_text())
+    assert document["classes"][1] == {"id": 1, "name": "skin", "color": "#aabbcc"}
+    assert document["generator"]["sha256"] == "ab" * 32
+    assert document["epochs"][1] == {"epoch": 1, "steps": 20, "loss": 0.6, "miou": 0.4, "final": False}
+
+
+def test_saving_the_same_twice_gives_the_same_bytes(tmp_path: Path) -> None:
+    first, second = saved(tmp_path / "a"), saved(tmp_path / "b")
+    for name in ("interpreter.json", "interpreter.safetensors"):
+        assert (first / name).read_bytes() == (second / name).read_bytes()
+
+
+def test_the_description_is_written_after_the_weights_and_each_by_renaming(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    order: list[tuple[str, str]] = []
+    replace_file = interpreter_files.os.replace
+
+    def record(source: Path, target: Path) -> None:
+        order.append((source.name, target.name))
+        replace_file(source, target)
+
+    monkeypatch.setattr(interpreter_files.os, "replace", record)
+    saved(tmp_path)
+    assert order == [(f"{n}.partial", n) for n in ("interpreter.safetensors", "interpreter.json")]
+
+
+def test_a_training_state_round_trips(tmp_path: Path) -> None:
+    tensors = {"model.weight1": torch.randn(2, 3), "adam.step": torch.tensor(7.0)}
+    save_state(tmp_path, TrainingState(TRAINED, tensors))
+    assert folder_state(tmp_path) == "unfinished"
+    assert load_info(tmp_path) == TRAINED
+    state = load_state(tmp_path)
+    assert state.info == TRAINED
+    assert all(torch.equal(state.tensors[name], tensor) for name, tensor in tensors.items())
+
+
+def test_folder_states(tmp_path: Path) -> None:
+    assert folder_state(tmp_path / "none") == "absent"
+    assert folder_state(tmp_path) == "absent"
+    (tmp_path / "training_state.safetensors.partial").touch()  # killed in the first epoch's save
+    assert folder_state(tmp_path) == "absent"
+    (tmp_path / "thesis.tex").touch()
+    assert folder_state(tmp_path) == "foreign"
+    assert folder_state(tmp_path / "thesis.tex") == "foreign"
+    saved(tmp_path)
+    assert folder_state(tmp_path) == "finished"
+    remove_interpreter(tmp_path)
+    assert [p.name for p in tmp_path.iterdir()] == ["thesis.tex"]
+
+
+def test_missing_foreign_and_unfinished_folders_are_told_apart(tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match="does not exist"):
+        load_interpreter(tmp_path / "none")
+    with pytest.raises(UsageError, match="holds no interpreter"):
+        load_interpreter(tmp_path)
+    save_state(tmp_path, TrainingState(TRAINED, {"a": torch.ones(2)}))
+    with pytest.raises(UsageError, match=r"unfinished; run the same `dgan train` again"):
+        load_interpreter(tmp_path)
+    (tmp_path / "other").mkdir()
+    (tmp_path / "other" / "x").touch()
+    with pytest.raises(UsageError, match="is no interpreter folder"):
+        load_interpreter(tmp_path / "other")
+
+
+def test_a_flipped_bit_in_the_weights_is_found(tmp_path: Path) -> None:
+    path = saved(tmp_path) / "interpreter.safetensors"
+    content = bytearray(path.read_bytes())
+    content[-3] ^= 1
+    path.write_bytes(content)
+    with pytest.raises(UsageError, match=r"interpreter\.safetensors: is damaged \(its sha256 begins"):
+        load_interpreter(tmp_path)
+
+
+def test_missing_weights_are_named(tmp_path: Path) -> None:
+    (saved(tmp_path) / "interpreter.safetensors").unlink()
+    with pytest.raises(UsageError, match=r"interpreter\.safetensors: is damaged \(No such file"):
+        load_interpreter(tmp_path)
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["", "{", "[]", '{"version": 1, "kind": "other"}', '{"version": 1, "kind": "interpreter"}', "\x00"],
+)
+def test_a_damaged_description_is_named(tmp_path: Path, text: str) -> None:
+    (saved(tmp_path) / "interpreter.json").write_text(text)
+    with pytest.raises(UsageError, match=r"interpreter\.json: is damaged"):
+        load_interpreter(tmp_path)
+
+
+def test_a_newer_version_is_refused_even_with_unknown_keys(tmp_path: Path) -> None:
+    rewrite_description(saved(tmp_path), version=2, unheard_of=1)
+    with pytest.raises(UsageError, match=r"format version 2 is newer than 1.*upgrade"):
+        load_interpreter(tmp_path)
+
+
+def test_weights_that_do_not_fit_the_description_are_refused(tmp_path: Path) -> None:
+    rewrite_description(saved(tmp_path), channels=7)
+    with pytest.raises(UsageError, match=r"\(2, 6, \(5, 4\), 3\).* says \(2, 7, \(5, 4\), 3\)"):
+        load_interpreter(tmp_path)
+
+
+def test_weights_without_a_member_are_refused(tmp_path: Path) -> None:
+    weights = saved(tmp_path) / "interpreter.safetensors"
+    tensors = load_file(weights)
+    del tensors["1.layers.3.bias"]
+    save_file(tensors, weights)
+    rewrite_description(tmp_path, sha256=hashlib.sha256(weights.read_bytes()).hexdigest())
+    with pytest.raises(UsageError, match=r"1\.layers\.3\.bias is missing"):
+        load_interpreter(tmp_path)
+
+
+@pytest.mark.parametrize("keep_bytes", [0, 5, 200])
+def test_a_truncated_training_state_is_named(tmp_path: Path, keep_bytes: int) -> None:
+    save_state(tmp_path, TrainingState(TRAINED, {"a": torch.ones(99)}))
+    path = tmp_path / "training_state.safetensors"
+    path.write_bytes(path.read_bytes()[:keep_bytes])
+    with pytest.raises(UsageError, match=r"training_state\.safetensors: is damaged.*--overwrite"):
+        load_state(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("changed", "message"),
+    [
+        (replace(INFO, members=3), r"with members = 2, this run has 3; use"),
+        (replace(INFO, training={**INFO.training, "seed": 1}), r"with training\.seed = 0, this run has 1"),
+        (
+            replace(INFO, generator={**INFO.generator, "sha256": "cd"}),
+            r"generator\.sha256 = abab.*, .* has cd",
+        ),
+        (replace(INFO, ignore=None), r"with ignore = 255, this run has None"),
+        (replace(INFO, members=3, widths=(5, 5), channels=8), r"has 3 \(and in widths, channels\); use"),
+    ],
+)
+def test_other_settings_are_refused_by_name(tmp_path: Path, changed: InterpreterInfo, message: str) -> None:
+    check_same_settings(tmp_path, TRAINED, INFO)
+    with pytest.raises(UsageError, match=message) as error:
+        check_same_settings(tmp_path, TRAINED, changed)
+    assert "\n" not in str(error.value)
+
+
+def test_a_memory_budget_is_no_other_setting(tmp_path: Path) -> None:
+    check_same_settings(tmp_path, TRAINED, replace(INFO, training={**INFO.training, "buffer_mb": 64}))

@@ -1,0 +1,195 @@
+"""The benchmark programs run at toy sizes and print their tables; what they compute is right."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from support.places import REPOSITORY
+
+
+@pytest.fixture(autouse=True)
+def _importable(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.syspath_prepend(str(REPOSITORY))
+    monkeypatch.setenv("OMP_NUM_THREADS", "1")
+
+
+@pytest.mark.parametrize(("kind", "width"), [("face", 5088), ("car", 5056), ("cat", 4992)])
+def test_official_widths_give_the_published_feature_widths(kind: str, width: int) -> None:
+    from benchmarks.generators import KINDS, feature_width, official_widths
+
+    assert feature_width(official_widths(KINDS[kind])) == width
+
+
+def test_a_made_checkpoint_loads_as_a_generator_of_its_size(tmp_path: Path) -> None:
+    from benchmarks.generators import make_checkpoint
+    from pipeline.checkpoints.read import load_generator
+
+    make_checkpoint(tmp_path / "g.for_g_all.pt", [8, 8, 4], latent_size=6)
+    generator = load_generator(tmp_path / "g.for_g_all.pt").generator
+    assert (generator.resolution, generator.latent_size) == (16, 6)
+
+
+def test_a_mask_has_every_class_as_regions(tmp_path: Path) -> None:
+    from benchmarks.generators import blob_mask
+
+    mask = blob_mask(64, 10, seed=0)
+    assert set(np.unique(mask)) == set(range(10))
+    assert (mask[:, 1:] == mask[:, :-1]).mean() > 0.8
+
+
+def test_codecs_table_has_every_codec_and_both_readers(capsys: pytest.CaptureFixture[str]) -> None:
+    from benchmarks import codecs
+
+    codecs.main(["--quick"])
+    printed = capsys.readouterr().out
+    assert printed.count("bitshuffle") == 2 * 6  # candidates, sources of features
+    assert "zarr-python" in printed
+    assert "cannot" not in printed
+
+
+def test_extraction_promises_hold_on_a_toy_generator(capsys: pytest.CaptureFixture[str]) -> None:
+    from benchmarks import extraction
+
+    extraction.main(["--quick", "--pixels", "50"])
+    printed = capsys.readouterr().out
+    assert "agree bit for bit at 50 pixels: True" in printed
+    assert all(name in printed for name in ("(M) memmap", "pyramid", "render alone", "plain files"))
+
+
+def test_the_memmap_work_around_writes_the_features_channels_last(tmp_path: Path) -> None:
+    from benchmarks.memmap_features import write_features
+
+    torch.manual_seed(0)
+    maps = [torch.randn(1, 3, 4, 4), torch.randn(1, 2, 16, 16), torch.randn(1, 1, 8, 8)]
+    write_features(tmp_path / "0.dat", maps, 8)
+    found = np.fromfile(tmp_path / "0.dat", np.float16).reshape(8, 8, 6)
+    resized = [torch.nn.functional.interpolate(m, size=(8, 8), mode="bilinear")[0] for m in maps]
+    np.testing.assert_array_equal(found, torch.cat(resized).half().permute(1, 2, 0).numpy())
+
+
+def test_a_wrong_pixel_is_more_than_one_rounding_away() -> None:
+    from benchmarks.face_size import rounding_errors
+
+    exact = np.linspace(-3, 3, 1001, dtype=np.float32)
+    rounded = exact.astype(np.float16)
+    assert rounding_errors(rounded, exact).max() <= 0.5
+    rounded[7] = np.nextafter(rounded[7], np.float16(9))
+    assert rounding_errors(rounded, exact).max() > 0.5
+
+
+def test_sampler_table_has_both_layouts_and_the_flat_file(capsys: pytest.CaptureFixture[str]) -> None:
+    from benchmarks import sampler
+
+    sampler.main(["--quick"])
+    printed = capsys.readouterr().out
+    assert all(name in printed for name in ("dense, sampler", "pyramid, sequential", "flat .npy"))
+
+
+@pytest.mark.slow
+def test_labelling_table_has_the_released_way_and_both_precisions(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    from benchmarks import labelling
+
+    labelling.main(["--quick"])
+    printed = capsys.readouterr().out
+    assert all(f"│ {name} " in printed for name in ("released (R)", "bfloat16", "float32"))
+
+
+def test_the_released_labelling_is_votes_and_divergence_of_resized_features() -> None:
+    from benchmarks.released_label import classifiers, label
+    from pipeline.labelling.votes import js_divergence, vote
+    from pipeline.models.interpreter import InterpreterEnsemble
+
+    ensemble = InterpreterEnsemble(5, 5, seeds=[0, 1, 2], widths=(8, 6)).eval()
+    with torch.no_grad():
+        ensemble.weight3.mul_(100)
+    members = classifiers(ensemble.export_members(), 3, torch.device("cpu"))
+    maps = [torch.randn(1, 3, 4, 4), torch.randn(1, 2, 16, 16)]
+    labels, divergence = label(maps, members, (16, 16), (2, 14))
+    whole = [torch.nn.functional.interpolate(m, size=(16, 16), mode="bilinear")[0, :, 2:14] for m in maps]
+    with torch.inference_mode():
+        logits = ensemble.forward_shared(torch.cat(whole).flatten(1).T.contiguous())  # [E, P, K]
+    assert torch.equal(labels.flatten(), vote(logits))
+    torch.testing.assert_close(divergence.flatten(), js_divergence(logits.softmax(2)), rtol=0, atol=1e-5)
+
+
+def test_startup_times_the_help(capsys: pytest.CaptureFixture[str]) -> None:
+    from benchmarks import startup
+
+    startup.main(["--quick"])
+    assert "│ dgan --help " in capsys.readouterr().out
+
+
+@pytest.mark.slow
+def test_training_table_has_the_released_loop_every_way_and_the_command(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    from benchmarks import training
+
+    training.main(["--quick"])
+    printed = capsys.readouterr().out
+    assert all(f"│ {name} " in printed for name in ("released", *training.WAYS, "dense", "pyramid"))
+
+
+@pytest.mark.slow
+def test_released_procedure_is_compared_with_the_pipeline(capsys: pytest.CaptureFixture[str]) -> None:
+    from benchmarks import released_procedure
+
+    released_procedure.main(["--quick"])
+    printed = capsys.readouterr().out
+    assert "│ released" in printed
+    assert "│ dgan" in printed
+
+
+def test_released_rule_stops_after_51_batches_in_a_row_without_a_better_loss() -> None:
+    from benchmarks.released import stops
+
+    best, failures, checked = float("inf"), 0, 0
+    for loss in [1.0, *[2.0] * 50, 0.5, *[0.5] * 60]:
+        best, failures, stop = stops(loss, best, failures)
+        checked += 1
+        if stop:
+            break
+    assert (best, checked) == (0.5, 52 + 51)
+
+
+def test_released_classifier_learns_and_ends_in_evaluation_mode() -> None:
+    from benchmarks.released import train_member
+
+    torch.manual_seed(0)
+    labels = torch.arange(640) % 2
+    features = torch.randn(640, 4) * 0.1 + labels[:, None]
+    member, steps = train_member(features, labels, 2, max_epochs=30)
+    assert 40 < steps <= 300
+    assert not member.training
+    assert (member(features).argmax(1) == labels).float().mean() > 0.95
+
+
+def test_class_ious_are_intersection_over_union() -> None:
+    from benchmarks.released_procedure import class_ious
+
+    found = class_ious(np.array([0, 0, 1, 1]), np.array([0, 1, 1, 1]), 3)
+    np.testing.assert_allclose(found, [1 / 2, 2 / 3, np.nan])
+
+
+def test_peak_memory_of_a_child_is_its_own_and_not_that_of_its_parent() -> None:
+    from benchmarks.measure import run_child
+
+    ballast = np.ones(200_000_000, np.uint8)
+    wait = "import time; time.sleep(0.2)"
+    small = run_child([sys.executable, "-c", wait])
+    large = run_child([sys.executable, "-c", f"held = b'1' * 100_000_000; {wait}"])
+    assert small.peak_bytes < 60e6 < ballast.nbytes
+    assert 100e6 < large.peak_bytes < 160e6
+
+
+def test_a_failing_child_is_an_error_that_shows_its_output() -> None:
+    from benchmarks.measure import run_child
+
+    with pytest.raises(RuntimeError, match="no luck"):
+        run_child([sys.executable, "-c", "raise SystemExit('no luck')"])

@@ -1,0 +1,522 @@
+"""The train stage on small stores: what it learns, writes, resumes and refuses."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor
+
+import fstore
+from fstore.format import ClassInfo, DatasetMeta, FeatureMeta, LayerInfo
+from fstore.location import Location
+from fstore.reader import FeatureStore
+from fstore.sampler import Batch, StratifiedChunkSampler
+from pipeline.errors import RunError, UsageError
+from pipeline.interpreter.files import load_interpreter, load_state
+from pipeline.labelling.votes import label_pixels
+from pipeline.settings.schema import TrainConfig
+from pipeline.stages.train import stage
+from pipeline.stages.train.memory import MemoryPlan
+from pipeline.stages.train.setup import open_features, plan_train
+from pipeline.stages.train.stage import dry_run, train
+from pipeline.stages.train.validation import LabelValidation, Quality
+
+CLASSES = (ClassInfo(0, "sky", "#0000ff"), ClassInfo(1, "earth", "#884400"), ClassInfo(2, "sun", "#ffff00"))
+HEIGHT, WIDTH, IGNORE = 32, 40, 255
+SMALL = TrainConfig(
+    members=3,
+    batch_size=32,
+    max_epochs=4,
+    epoch_pixels=640,
+    hidden=(8, 6),
+    buffer_mb=8,
+    patience=99,
+    final_epochs=0,
+)
+
+
+def mask_of(image: int) -> np.ndarray:
+    """Sky above earth, a sun in the sky, an ignored column; no two images are alike."""
+    mask = np.zeros((HEIGHT, WIDTH), dtype=np.uint8)
+    mask[12 + 2 * image :] = 1
+    mask[2:8, 3 * image : 3 * image + 8] = 2
+    mask[:, -1] = IGNORE
+    return mask
+
+
+def write_store(
+    path: Path, layout: str = "dense", num_images: int = 5, num_written: int | None = None
+) -> Path:
+    """A store whose features tell its classes apart, with noise."""
+    layers = (LayerInfo("coarse", (8, 10), 3, 0), LayerInfo("fine", (HEIGHT, WIDTH), 4, 3))
+    meta = FeatureMeta(
+        layout=layout,
+        grid=(HEIGHT, WIDTH),
+        crop_rows=(0, HEIGHT),
+        layers=layers,
+        classes=CLASSES,
+        ignore=IGNORE,
+        generator={"architecture": "stylegan1", "sha256": "ab" * 32},
+    )
+    average = np.arange(4, dtype=np.float32)
+    writer = fstore.create(path, meta, num_images=num_images, latent_shape=(4,), average_latent=average)
+    for image in range(num_images if num_written is None else num_written):
+        rng = np.random.default_rng(image)
+        mask = mask_of(image)
+        fine = rng.normal(size=(4, HEIGHT, WIDTH)) * 0.3 + 2 * (mask == np.arange(4)[:, None, None])
+        maps = [torch.from_numpy(m).float() for m in (rng.normal(size=(3, 8, 10)), fine)]
+        picture = np.zeros((HEIGHT, WIDTH, 3), dtype=np.uint8)
+        writer.write_image(image, maps, picture, mask, np.full(4, image, dtype=np.float32))
+    return path
+
+
+@pytest.fixture(scope="module")
+def store(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return write_store(tmp_path_factory.mktemp("store") / "features.zarr")
+
+
+@pytest.fixture
+def config(tmp_path: Path) -> TrainConfig:
+    return replace(SMALL, out=tmp_path / "interpreter")
+
+
+@pytest.fixture(autouse=True)
+def one_thread() -> Iterator[None]:
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)
+
+
+def contents(folder: Path) -> dict[str, object]:
+    """Every file of the folder; of the description all but its time of creation."""
+    found: dict[str, object] = {path.name: path.read_bytes() for path in folder.iterdir()}
+    found["interpreter.json"] = {**json.loads((folder / "interpreter.json").read_text()), "created": None}
+    return found
+
+
+class Killed(BaseException):
+    """Nothing between here and the test catches it, as nothing catches a kill."""
+
+
+def kill_before_epoch(monkeypatch: pytest.MonkeyPatch, last: int) -> None:
+    run_epoch = stage._run_epoch
+
+    def run_or_die(learner: object, batches: object, epoch: int, bar: object) -> float:
+        if epoch == last:
+            raise Killed
+        return run_epoch(learner, batches, epoch, bar)
+
+    monkeypatch.setattr(stage, "_run_epoch", run_or_die)
+
+
+@pytest.mark.parametrize("layout", ["dense", "pyramid"])
+def test_it_learns_separable_classes_from_either_layout(
+    tmp_path: Path, config: TrainConfig, layout: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = write_store(tmp_path / "features.zarr", layout)
+    train(path, replace(config, max_epochs=8, learning_rate=1e-2))
+    assert "3 members, 160 steps, 8 epochs; best:" in capsys.readouterr().out
+    interpreter = load_interpreter(config.out)
+    assert sorted(p.name for p in config.out.iterdir()) == ["interpreter.json", "interpreter.safetensors"]
+    assert max(epoch.miou for epoch in interpreter.info.epochs) > 0.95
+    features = torch.from_numpy(fstore.open(path).features[0].compute())  # [H, W, C]
+    labels, _ = label_pixels(interpreter.ensemble, features.flatten(0, 1))
+    labelled = mask_of(0) != IGNORE
+    assert (labels.view(HEIGHT, WIDTH).numpy() == mask_of(0))[labelled].mean() > 0.97
+
+
+def test_the_interpreter_says_what_it_was_made_from(store: Path, config: TrainConfig) -> None:
+    interpreter = train(store, config)
+    info = interpreter.info
+    meta = fstore.open(store).meta
+    assert info.generator == dict(meta.generator)
+    assert (info.classes, info.layers, info.ignore, info.channels) == (CLASSES, meta.layers, IGNORE, 7)
+    assert (info.grid, info.crop_rows, info.widths) == (meta.grid, meta.crop_rows, (8, 6))
+    assert info.training["held_out_images"] == list(plan_train(open_features(store), config).split.held_out)
+    np.testing.assert_array_equal(load_interpreter(config.out).average_latent, np.arange(4))
+    assert [epoch.steps for epoch in info.epochs] == [20, 40, 60, 80]
+    assert info == load_interpreter(config.out).info
+
+
+def test_the_best_epochs_weights_are_kept_not_the_last_ones(
+    store: Path, config: TrainConfig, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    weights, quality = [], iter([0.1, 0.6, 0.5, 0.6])
+
+    def measure(_: object, ensemble: torch.nn.Module) -> Quality:
+        weights.append({name: tensor.clone() for name, tensor in ensemble.state_dict().items()})
+        return Quality(miou=next(quality))
+
+    monkeypatch.setattr(LabelValidation, "measure", measure)
+    interpreter = train(store, config)
+    assert interpreter.info.best_epoch == 1
+    for name, tensor in load_interpreter(config.out).ensemble.state_dict().items():
+        assert torch.equal(tensor, weights[1][name])
+
+
+@pytest.mark.parametrize(
+    ("steps", "expected"),
+    [
+        (7, [7]),  # less than an epoch
+        (20, [20]),  # just one
+        (110, [20, 40, 60, 80, 100, 110]),  # beyond max_epochs and patience, ending inside an epoch
+    ],
+)
+def test_given_steps_are_taken_exactly(
+    store: Path, config: TrainConfig, steps: int, expected: list[int]
+) -> None:
+    info = train(store, replace(config, steps=steps, patience=1)).info
+    assert [epoch.steps for epoch in info.epochs] == expected
+    assert int(load_interpreter(config.out).ensemble.num_batches_tracked) <= steps
+
+
+def test_few_steps_read_no_whole_epoch(store: Path, config: TrainConfig) -> None:
+    opened = open_features(store)
+    short = plan_train(opened, replace(config, epoch_pixels=4000, steps=2))
+    assert short.epoch_bytes < plan_train(opened, replace(config, epoch_pixels=4000)).epoch_bytes
+
+
+def test_validation_and_training_share_no_image(
+    store: Path, config: TrainConfig, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    seen: list[np.ndarray] = []
+    opened = open_features(store)
+    pixels = opened.pixels
+
+    def spy(images: np.ndarray, rows: np.ndarray, columns: np.ndarray) -> np.ndarray:
+        seen.append(np.unique(images))
+        return pixels(images, rows, columns)
+
+    monkeypatch.setattr(opened, "pixels", spy)
+    monkeypatch.setattr(stage, "open_features", lambda path: opened)
+    info = train(store, config).info
+    validation, training = seen[0], np.unique(np.concatenate(seen[1:]))
+    assert validation.tolist() == info.training["held_out_images"]
+    assert sorted([*validation, *training]) == [0, 1, 2, 3, 4]
+
+
+def test_without_held_out_images_the_loss_decides(store: Path, config: TrainConfig) -> None:
+    info = train(store, replace(config, held_out=0.0)).info
+    assert all(epoch.miou is None for epoch in info.epochs)
+    losses = [epoch.loss for epoch in info.epochs]
+    assert info.best_epoch == losses.index(min(losses))
+
+
+@pytest.mark.parametrize("last", [1, 2, 3])
+def test_a_killed_run_ends_with_the_files_of_an_undisturbed_one(
+    store: Path, config: TrainConfig, monkeypatch: pytest.MonkeyPatch, last: int
+) -> None:
+    undisturbed = replace(config, out=config.out.with_name("undisturbed"))
+    train(store, undisturbed)
+    with monkeypatch.context() as patched:
+        kill_before_epoch(patched, last)
+        with pytest.raises(Killed):
+            train(store, config)
+    assert len(load_state(config.out).info.epochs) == last
+    with pytest.raises(UsageError, match="unfinished"):
+        load_interpreter(config.out)
+    said: list[str] = []
+    train(store, config, report=said.append)
+    assert said[0].endswith(f"going on after epoch {last - 1}, step {20 * last}")
+    assert contents(config.out) == contents(undisturbed.out)
+
+
+def learnt_rates(monkeypatch: pytest.MonkeyPatch, store: Path, config: TrainConfig) -> list[float]:
+    """The learning rate of every step of a run, as a share of the configured one."""
+    rates: list[float] = []
+    step = stage.Learner.step
+
+    def recorded(self: stage.Learner, batch: Batch, share: float = 1.0) -> Tensor:
+        rates.append(share)
+        return step(self, batch, share)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(stage.Learner, "step", recorded)
+        train(store, replace(config, out=config.out.with_name("rates")))
+    return rates
+
+
+def test_final_epochs_see_every_image_and_their_weights_are_kept(
+    store: Path, config: TrainConfig, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    seen: list[tuple[int, ...]] = []
+    make_sampler = stage.make_sampler
+
+    def recorded(
+        opened: FeatureStore, settings: TrainConfig, images: tuple[int, ...], memory: MemoryPlan
+    ) -> StratifiedChunkSampler:
+        seen.append(images)
+        return make_sampler(opened, settings, images, memory)
+
+    monkeypatch.setattr(stage, "make_sampler", recorded)
+    config = replace(config, max_epochs=2, final_epochs=2)
+    plan = plan_train(open_features(store), config)
+    info = train(store, config).info
+    everything = tuple(sorted(plan.split.training + plan.split.held_out))
+    assert len(everything) > len(plan.split.training)
+    assert seen == [plan.split.training] * 2 + [everything] * 2
+    assert [epoch.final for epoch in info.epochs] == [False, False, True, True]
+    assert [epoch.miou is None for epoch in info.epochs] == [False, False, True, True]
+    assert info.best_epoch in (0, 1)
+    assert learnt_rates(monkeypatch, store, config) == pytest.approx(
+        [1.0] * 40 + [1 - step / 40 for step in range(40)], abs=1e-9
+    )
+    short = train(store, replace(config, final_epochs=1, out=config.out.with_name("short")))
+    longer = train(store, replace(config, final_epochs=2, out=config.out.with_name("longer")))
+    assert not torch.equal(short.ensemble.weight1, longer.ensemble.weight1)
+
+
+def test_a_run_killed_in_its_final_epochs_ends_with_the_files_of_an_undisturbed_one(
+    store: Path, config: TrainConfig, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    config = replace(config, max_epochs=2, final_epochs=3)
+    undisturbed = replace(config, out=config.out.with_name("undisturbed"))
+    train(store, undisturbed)
+    for last in (2, 4):
+        with monkeypatch.context() as patched:
+            kill_before_epoch(patched, last)
+            with pytest.raises(Killed):
+                train(store, config)
+    train(store, config)
+    assert contents(config.out) == contents(undisturbed.out)
+
+
+def test_a_run_killed_in_its_first_epoch_begins_again(
+    store: Path, config: TrainConfig, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with monkeypatch.context() as patched:
+        kill_before_epoch(patched, 0)
+        with pytest.raises(Killed):
+            train(store, config)
+    assert len(train(store, config).info.epochs) == 4
+
+
+def test_a_run_killed_before_its_last_file_is_completed(
+    store: Path, config: TrainConfig, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    undisturbed = replace(config, out=config.out.with_name("undisturbed"))
+    train(store, undisturbed)
+    replace_file = os.replace
+
+    def die_at_the_description(source: Path, target: Path) -> None:
+        if target.name == "interpreter.json":
+            raise Killed
+        replace_file(source, target)
+
+    with monkeypatch.context() as patched:
+        patched.setattr("pipeline.interpreter.files.os.replace", die_at_the_description)
+        with pytest.raises(Killed):
+            train(store, config)
+    train(store, config)
+    assert contents(config.out) == contents(undisturbed.out)
+
+
+def test_a_finished_run_has_nothing_to_do(store: Path, config: TrainConfig) -> None:
+    first = train(store, config)
+    (config.out / "training_state.safetensors").write_bytes(b"left by a kill before it was deleted")
+    before = (config.out / "interpreter.json").read_bytes()
+    said: list[str] = []
+    again = train(store, config, report=said.append)
+    assert "nothing to do" in said[0]
+    assert again.sha256 == first.sha256
+    assert (config.out / "interpreter.json").read_bytes() == before
+    assert not (config.out / "training_state.safetensors").exists()
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"members": 4}, r"members = 3, this run has 4"),
+        ({"hidden": (8, 7)}, r"widths = \[8, 6\], this run has \[8, 7\]"),
+        ({"seed": 1}, r"training\.seed = 0, this run has 1"),
+        ({"steps": 5}, r"training\.steps = None, this run has 5"),
+        ({"balance": 0.5}, r"training\.balance = 1\.0, this run has 0\.5"),
+    ],
+)
+def test_other_settings_are_refused_and_overwrite_begins_anew(
+    store: Path, config: TrainConfig, change: dict[str, object], message: str
+) -> None:
+    short = replace(config, max_epochs=1)
+    train(store, short)
+    with pytest.raises(UsageError, match=message):
+        train(store, replace(short, **change))
+    anew = train(store, replace(short, **change), overwrite=True)
+    assert load_interpreter(config.out).sha256 == anew.sha256
+
+
+def test_other_annotations_are_other_settings(tmp_path: Path, store: Path, config: TrainConfig) -> None:
+    train(store, replace(config, max_epochs=1))
+    other = write_store(tmp_path / "other.zarr", num_images=4)
+    with pytest.raises(UsageError, match=r"store\.num_images = 5, this run has 4"):
+        train(other, replace(config, max_epochs=1))
+
+
+def test_an_unfinished_run_of_other_settings_is_refused_too(
+    store: Path, config: TrainConfig, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with monkeypatch.context() as patched:
+        kill_before_epoch(patched, 1)
+        with pytest.raises(Killed):
+            train(store, config)
+    with pytest.raises(UsageError, match=r"training\.batch_size = 32, this run has 16"):
+        train(store, replace(config, batch_size=16))
+    assert len(train(store, replace(config, buffer_mb=4)).info.epochs) == 4  # less memory is no other run
+
+
+def test_a_resumed_run_keeps_its_precision_and_its_shuffle_buffer(
+    store: Path, config: TrainConfig, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    undisturbed = replace(config, precision="float32", out=config.out.with_name("undisturbed"))
+    train(store, undisturbed)
+    with monkeypatch.context() as patched:
+        kill_before_epoch(patched, 1)
+        with pytest.raises(Killed):
+            train(store, replace(config, precision="float32"))
+    with pytest.raises(UsageError, match=r"training\.precision = float32, this run has bfloat16"):
+        train(store, replace(config, precision="bfloat16"))
+    with pytest.raises(UsageError, match=r"takes at least .*, 8 MiB of it the shuffle buffer, on which"):
+        train(store, config, memory_budget=10**6)
+    info = train(store, replace(config, precision="auto", buffer_mb=None)).info
+    assert (info.training["precision"], info.training["buffer_mb"]) == ("float32", 8)
+    assert contents(config.out) == contents(undisturbed.out)
+
+
+def test_a_budget_that_cannot_do_is_refused_before_anything_is_written(
+    store: Path, config: TrainConfig
+) -> None:
+    with pytest.raises(
+        UsageError, match=r"--memory-budget is 10 MB: this training takes at least .*; give \d+MB"
+    ):
+        train(store, config, memory_budget=10**7)
+    assert not config.out.exists()
+    train(store, config)
+    assert train(store, config, memory_budget=10**7).info.epochs  # finished: it takes nothing
+
+
+def test_a_pyramid_in_memory_changes_nothing_but_the_time(tmp_path: Path, config: TrainConfig) -> None:
+    path = write_store(tmp_path / "features.zarr", "pyramid")
+    config = replace(config, final_epochs=1, max_epochs=2)
+    for cache in ("none", "1GB", "1kB"):  # the last is too small for it
+        train(path, replace(config, cache=cache, out=tmp_path / cache))
+    assert contents(tmp_path / "none") == contents(tmp_path / "1GB") == contents(tmp_path / "1kB")
+
+
+def test_bfloat16_products_learn_the_same_classes(store: Path, config: TrainConfig) -> None:
+    info = train(store, replace(config, precision="bfloat16", max_epochs=8, learning_rate=1e-2)).info
+    assert info.training["precision"] == "bfloat16"
+    assert max(epoch.miou for epoch in info.epochs) > 0.95
+
+
+def test_a_damaged_training_state_is_refused_and_overwritten(store: Path, config: TrainConfig) -> None:
+    config.out.mkdir()
+    (config.out / "training_state.safetensors").write_bytes(b"\x07")
+    with pytest.raises(UsageError, match=r"damaged.*--overwrite"):
+        train(store, config)
+    train(store, config, overwrite=True)
+    assert sorted(p.name for p in config.out.iterdir()) == ["interpreter.json", "interpreter.safetensors"]
+
+
+@pytest.mark.parametrize("overwrite", [False, True])
+def test_a_folder_of_something_else_is_never_touched(
+    store: Path, config: TrainConfig, overwrite: bool
+) -> None:
+    config.out.mkdir()
+    (config.out / "thesis.tex").write_text("42")
+    with pytest.raises(UsageError, match="is no interpreter folder; choose another --out"):
+        train(store, config, overwrite=overwrite)
+    assert [p.name for p in config.out.iterdir()] == ["thesis.tex"]
+
+
+def test_a_store_that_is_not_whole_is_refused(tmp_path: Path, config: TrainConfig) -> None:
+    path = write_store(tmp_path / "features.zarr", num_images=3, num_written=2)
+    with pytest.raises(UsageError, match=r"2 of 3 images are extracted, expected all; run the same"):
+        train(path, config)
+
+
+def test_a_dataset_is_refused(tmp_path: Path, config: TrainConfig) -> None:
+    fstore.create_dataset(tmp_path / "dataset.zarr", DatasetMeta((8, 8), CLASSES, 4), num_images=1)
+    with pytest.raises(UsageError, match="is a dataset, expected a feature store"):
+        train(tmp_path / "dataset.zarr", config)
+
+
+def test_one_class_alone_is_refused(
+    tmp_path: Path, config: TrainConfig, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(f"{__name__}.mask_of", lambda image: np.ones((HEIGHT, WIDTH), dtype=np.uint8))
+    path = write_store(tmp_path / "features.zarr", num_images=2)
+    with pytest.raises(UsageError, match=r"one class at most in the training images \('earth'\)"):
+        train(path, config)
+
+
+def test_a_class_without_training_image_is_reported(
+    tmp_path: Path, config: TrainConfig, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def mask_with_a_class_of_its_own(image: int) -> np.ndarray:
+        mask = np.ones((HEIGHT, WIDTH), dtype=np.uint8)
+        mask[:9] = 2 * image
+        return mask
+
+    monkeypatch.setattr(f"{__name__}.mask_of", mask_with_a_class_of_its_own)
+    path = write_store(tmp_path / "features.zarr", num_images=2)
+    said: list[str] = []
+    info = train(path, replace(config, max_epochs=1), report=said.append).info
+    lost = "sun" if info.training["held_out_images"] == [1] else "sky"
+    assert said[0].endswith(f"no training image has {lost}; they will not be learnt")
+
+
+def test_a_loss_that_is_not_finite_ends_the_run(store: Path, config: TrainConfig) -> None:
+    with pytest.raises(RunError, match=r"training diverged in epoch 0: the loss is (nan|inf).*learning rate"):
+        train(store, replace(config, learning_rate=1e38))
+
+
+def test_a_full_disk_is_refused_before_training(
+    store: Path, config: TrainConfig, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(Location, "free_bytes", lambda self: 100)
+    with pytest.raises(RunError, match=r"training needs about .* and the disk has 100 B free"):
+        train(store, config)
+    assert not config.out.exists()
+
+
+def test_a_dry_run_writes_nothing(store: Path, config: TrainConfig) -> None:
+    lines = dry_run(store, config)
+    assert any("3 members of 7 -> 8 -> 6 -> 3" in line for line in lines)
+    assert not config.out.exists()
+
+
+@pytest.mark.slow
+def test_a_run_ended_by_sigkill_goes_on(store: Path, config: TrainConfig) -> None:
+    undisturbed = replace(config, max_epochs=40, out=config.out.with_name("undisturbed"))
+    train(store, undisturbed)
+    shutil.rmtree(config.out, ignore_errors=True)
+    program = (
+        "import sys, torch; from dataclasses import replace; from pathlib import Path\n"
+        "torch.set_num_threads(1)\n"
+        "from pipeline.settings.schema import TrainConfig; from pipeline.stages.train.stage import train\n"
+        "train(sys.argv[1], TrainConfig(members=3, batch_size=32, max_epochs=40, epoch_pixels=640,"
+        " hidden=(8, 6), buffer_mb=8, patience=99, final_epochs=0, out=Path(sys.argv[2])))"
+    )
+    command = [sys.executable, "-c", program, str(store), str(config.out)]
+    for _ in range(3):
+        process = subprocess.Popen(command)
+        state = config.out / "training_state.safetensors"
+        before = state.stat().st_mtime_ns if state.exists() else 0
+        while process.poll() is None and (not state.exists() or state.stat().st_mtime_ns == before):
+            time.sleep(0.005)
+        process.send_signal(signal.SIGKILL)
+        process.wait()
+    subprocess.run(command, check=True)
+    assert contents(config.out) == contents(undisturbed.out)

@@ -1,0 +1,100 @@
+"""Small feature stores for tests, with maps that are a seeded function of the image: no network is needed."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor
+
+import fstore
+from fstore import format as fmt
+
+NATIVE = (("b4_out", (4, 4), 6), ("b8_out", (8, 8), 5), ("b16_out", (16, 16), 4), ("b64_out", (64, 64), 3))
+
+
+def make_meta(
+    layout: str = "dense",
+    grid: tuple[int, int] = (40, 40),
+    crop_rows: tuple[int, int] | None = None,
+    num_classes: int = 4,
+    native: tuple[tuple[str, tuple[int, int], int], ...] = NATIVE,
+    ignore: int | None = 255,
+    upsample: str = "bilinear",
+) -> fmt.FeatureMeta:
+    """Meta of a small store; b64_out is finer than the default grid and is reduced to it."""
+    classes = tuple(fmt.ClassInfo(i, f"class_{i}", f"#{i * 20:02x}8040") for i in range(num_classes))
+    layers = fmt.build_layers(native, grid)
+    rows = crop_rows or (0, grid[0])
+    generator = {"sha256": "0" * 64}
+    return fmt.FeatureMeta(layout, grid, rows, layers, classes, ignore, upsample, generator=generator)
+
+
+def make_maps(image: int, native: tuple[tuple[str, tuple[int, int], int], ...] = NATIVE) -> list[Tensor]:
+    """Feature maps [c, h, w] float32 of one image."""
+    generator = torch.Generator().manual_seed(image)
+    return [torch.randn((c, *size), generator=generator) * 3 for _, size, c in native]
+
+
+def make_image(meta: fmt.FeatureMeta, image: int) -> tuple[np.ndarray, np.ndarray]:
+    """Picture (H, W, 3) uint8 and mask (H, W) uint8 with every class and some ignored pixels."""
+    random = np.random.default_rng(image)
+    shape = (meta.height, meta.width)
+    mask = random.integers(0, len(meta.classes), shape).astype(np.uint8)
+    if meta.ignore is not None:
+        mask[random.random(shape) < 0.05] = meta.ignore
+    return random.integers(0, 256, (*shape, 3)).astype(np.uint8), mask
+
+
+def fill(
+    path: Path | str,
+    meta: fmt.FeatureMeta,
+    num_images: int = 3,
+    native: tuple[tuple[str, tuple[int, int], int], ...] = NATIVE,
+    images: list[int] | None = None,
+) -> None:
+    """Create a store, or resume it, and write the pending images (or those of ``images``)."""
+    writer = fstore.create(path, meta, num_images=num_images, latent_shape=(8,))
+    for image in writer.pending():
+        if images is None or image in images:
+            picture, mask = make_image(meta, image)
+            latent = np.random.default_rng(1000 + image).standard_normal(8).astype(np.float32)
+            writer.write_image(image, make_maps(image, native), picture, mask, latent)
+
+
+def brute_features(
+    meta: fmt.FeatureMeta, image: int, native: tuple[tuple[str, tuple[int, int], int], ...] = NATIVE
+) -> np.ndarray:
+    """(H, W, C) float32 by ``F.interpolate`` of whole maps: what the store holds before its one last float16
+    rounding.
+    """
+
+    def resized(batch: Tensor, size: tuple[int, ...]) -> Tensor:
+        align = None if meta.upsample == "nearest" else False
+        return torch.nn.functional.interpolate(batch, size=size, mode=meta.upsample, align_corners=align)
+
+    parts = []
+    for values in make_maps(image, native):
+        batch = values[None]
+        reduced = tuple(min(a, b) for a, b in zip(values.shape[1:], meta.grid, strict=True))
+        if reduced != tuple(values.shape[1:]):
+            batch = resized(batch, reduced)
+        if reduced != meta.grid:
+            batch = batch.half().float()
+        parts.append(resized(batch, meta.grid))
+    first, last = meta.crop_rows
+    return torch.cat(parts, 1)[0].permute(1, 2, 0)[first:last].numpy()  # [H, W, C]
+
+
+def tree_bytes(folder: Path) -> dict[str, bytes]:
+    """Every file below ``folder`` with its bytes."""
+    return {str(p.relative_to(folder)): p.read_bytes() for p in sorted(folder.rglob("*")) if p.is_file()}
+
+
+def without_created(folder: Path) -> dict[str, bytes]:
+    files = tree_bytes(folder)
+    root = json.loads(files["zarr.json"])
+    root["attributes"]["fstore"].pop("created")
+    return {**files, "zarr.json": json.dumps(root, sort_keys=True).encode()}

@@ -1,12 +1,13 @@
-"""Extraction beside the usual work-around: time, memory and disk of true-size images, and a check of pixels.
+"""Extraction beside the usual work-around: time, memory and disk of true-size images, and a check of values.
 
     python -m benchmarks.extraction
 
 (M) is ``benchmarks.memmap_features``. Every way runs as a child, in turns, for one image and for several, so
 that the time of one more image is told from that of starting. Two floors stand beside them: the renderer
 alone, and plain files of the same bytes as the dense store's, forced to the disk. Exit code 1 if a peak
-passes the limit, the layouts disagree in one bit, or a pixel differs from a brute-force resize by more than
-one float16 rounding. On a GPU, where (M) is not run, the floors are the baselines.
+passes the limit, the layouts disagree in one bit, or a stored value differs from exact resizing by more than
+the roundings that ``benchmarks.agreement`` derives. On a GPU, where (M) is not run, the floors are the
+baselines.
 """
 
 from __future__ import annotations
@@ -21,12 +22,12 @@ from statistics import median
 import numpy as np
 
 from benchmarks import generators
+from benchmarks.agreement import ONE_ROUNDING, check
 from benchmarks.face_size import (
     CHECKPOINT,
     LAYOUTS,
     QUICK,
     Case,
-    check,
     extract,
     folder_bytes,
     make_inputs,
@@ -162,7 +163,7 @@ def measure(case: Case, folder: Path, options: argparse.Namespace) -> bool:
     on_gpu = options.device != "cpu"
     ways = [*([] if on_gpu or case.crop_rows else [MEMMAP]), *LAYOUTS]
     runs = measure_ways(case, folders, ways, options.repeats, options.device)
-    same, error = check(most, options.pixels, options.device)
+    agreement = check(most, options.pixels, options.device)
     files = [plain_files_seconds(most / "dense.zarr", most / "plain") for _ in range(options.repeats)]
     plain = [seconds / options.images for seconds in files]
     floors = dict(zip(FLOORS, (plain, render_seconds(most, options.device)), strict=True))
@@ -181,11 +182,13 @@ def measure(case: Case, folder: Path, options: argparse.Namespace) -> bool:
     for way, floor in zip(LAYOUTS, FLOORS, strict=True):
         ratio = median(image_seconds(runs, way)) / median(floors[floor])
         print(f"{way}: one more image takes {ratio:.2f} times as long as {floor}")
-    print(f"dense and pyramid agree bit for bit at {options.pixels} pixels: {same}")
-    print(f"worst distance to a brute-force resize: {error:.4f} of the float16 spacing (one rounding is 0.5)")
+    print(f"dense and pyramid agree bit for bit at {options.pixels} pixels: {agreement.same_bits}")
+    unit = f"of the float16 spacing (one rounding is {ONE_ROUNDING})"
+    print(f"stored maps, worst distance to the network's, rendered again: {agreement.maps:.4f} {unit}")
+    print(f"features there, worst distance to the stored maps resized: {agreement.features:.4f} {unit}")
     peak, limit = largest_peak(runs), PEAK_LIMIT["cuda" if on_gpu else "cpu"]
     print(f"largest peak above the imports {peak / 2**30:.2f} GiB, limit {limit / 2**30:.0f} GiB")
-    return same and error <= 0.5 and peak < limit
+    return agreement.holds() and peak < limit
 
 
 def summarise(runs: Runs, num_images: int) -> None:

@@ -1,4 +1,4 @@
-"""Extraction at the true sizes, as a child process, and a check of its pixels against brute force.
+"""Extraction at the true sizes, as a child process.
 
 What ``benchmarks.extraction`` measures, and the other programs make their stores with.
 """
@@ -7,8 +7,6 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-
-import numpy as np
 
 from benchmarks import generators
 from benchmarks.measure import DGAN, ChildRun, run_child
@@ -63,59 +61,6 @@ def extract(case: Case, folder: Path, layout: str, *options: str) -> ChildRun:
     ]
     crop = ["--crop-rows", case.crop_rows] if case.crop_rows else []
     return run_child([*command, *crop], folder)
-
-
-def check(folder: Path, num_pixels: int, device: str = "cpu") -> tuple[bool, float]:
-    """Whether the layouts agree bit for bit, and the worst error against brute force.
-
-    The error is in units of the float16 spacing, of which one rounding is 0.5.
-    """
-    import fstore
-
-    dense, pyramid = (fstore.open(folder / f"{layout}.zarr") for layout in LAYOUTS)
-    random = np.random.default_rng(0)
-    index = [random.integers(0, size, num_pixels) for size in dense.shape[1:3]]  # type: ignore[union-attr]
-    image = np.zeros(num_pixels, int)
-    found = dense.pixels(image, *index)  # type: ignore[union-attr]
-    same = np.array_equal(found.view(np.uint16), pyramid.pixels(image, *index).view(np.uint16))  # type: ignore[union-attr]
-    expected = brute_force_pixels(folder, *index, device)
-    return same, float(rounding_errors(found, expected).max())
-
-
-def rounding_errors(found: np.ndarray, expected: np.ndarray) -> np.ndarray:
-    """|float16 - float32| over the float16 spacing, with ulps of the largest float32 operand let pass."""
-    size = np.maximum(np.abs(expected), np.abs(found.astype(np.float32)))
-    spacing = np.spacing(size.astype(np.float16)).astype(np.float32)
-    slack = 4 * np.spacing(np.abs(expected).max(initial=0))
-    return np.maximum(np.abs(found.astype(np.float32) - expected) - slack, 0) / spacing
-
-
-def brute_force_pixels(folder: Path, rows: np.ndarray, columns: np.ndarray, device: str) -> np.ndarray:
-    """(n, C) float32: image 0 rendered again on the device, every map resized whole by ``F.interpolate``,
-    pixels picked.
-    """
-    import torch
-    from torch.nn.functional import interpolate
-
-    import fstore
-    from pipeline.checkpoints.read import load_generator
-    from pipeline.machine.device import select_device
-    from pipeline.rendering.renderer import Renderer, RenderSettings
-
-    store = fstore.open(folder / "dense.zarr")
-    settings = RenderSettings.from_record(store.meta.generator, store.meta.grid, store.meta.crop_rows)  # type: ignore[union-attr]
-    generator = load_generator(folder / CHECKPOINT).generator
-    renderer = Renderer(generator, settings, store.average_latent, select_device(device))  # type: ignore[union-attr, arg-type]
-    features = renderer.render(np.load(folder / "latents.npy")[:1], "z", [0]).features
-    grid, parts = settings.grid, []
-    for values in features:
-        if values.shape[2] > grid[0]:
-            values = interpolate(values, size=grid, mode="bilinear", align_corners=False)
-        whole = interpolate(values.half().float(), size=grid, mode="bilinear", align_corners=False)[
-            0
-        ]  # [c, Hg, Wg]
-        parts.append(whole[:, rows + settings.crop_rows[0], columns].T)  # [n, c]
-    return torch.cat(parts, 1).cpu().numpy()
 
 
 def folder_bytes(folder: Path) -> int:

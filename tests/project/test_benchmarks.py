@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import sys
 from pathlib import Path
 
@@ -57,6 +58,7 @@ def test_extraction_promises_hold_on_a_toy_generator(capsys: pytest.CaptureFixtu
     extraction.main(["--quick", "--pixels", "50"])
     printed = capsys.readouterr().out
     assert "agree bit for bit at 50 pixels: True" in printed
+    assert len(re.findall(r"worst distance .*: 0\.(?:[0-4]\d*|50*) of the float16 spacing", printed)) == 2
     assert all(name in printed for name in ("(M) memmap", "pyramid", "render alone", "plain files"))
 
 
@@ -72,13 +74,24 @@ def test_the_memmap_work_around_writes_the_features_channels_last(tmp_path: Path
 
 
 def test_a_wrong_pixel_is_more_than_one_rounding_away() -> None:
-    from benchmarks.face_size import rounding_errors
+    from benchmarks.agreement import ONE_ROUNDING, feature_error
 
-    exact = np.linspace(-3, 3, 1001, dtype=np.float32)
-    rounded = exact.astype(np.float16)
-    assert rounding_errors(rounded, exact).max() <= 0.5
-    rounded[7] = np.nextafter(rounded[7], np.float16(9))
-    assert rounding_errors(rounded, exact).max() > 0.5
+    rows, columns = np.divmod(np.arange(64), 8)
+    stored = torch.randn(3, 4, 4, generator=torch.Generator().manual_seed(0)).half()
+    exact = torch.nn.functional.interpolate(stored.double()[None], size=(8, 8), mode="bilinear")[0]
+    found = exact.flatten(1).T.numpy().astype(np.float16)  # (64, 3)
+    assert feature_error(found, stored, (8, 8), (rows, columns)) <= ONE_ROUNDING
+    found[7, 1] = np.nextafter(found[7, 1], np.float16(9))
+    assert feature_error(found, stored, (8, 8), (rows, columns)) > ONE_ROUNDING
+
+
+def test_a_map_whose_mean_lies_at_a_tie_may_be_rounded_either_way_but_no_further() -> None:
+    from benchmarks.agreement import ONE_ROUNDING, map_error
+
+    near = 1 + 2**-11 + 2.0**-23 * torch.tensor([[[-1.0, 0], [1, 2]]], dtype=torch.float64)
+    for steps, is_right in ((-1, False), (0, True), (1, True), (2, False)):
+        stored = torch.tensor([[[1 + steps * 2**-10]]], dtype=torch.float16)
+        assert (map_error(stored, near.float()) <= ONE_ROUNDING) == is_right
 
 
 def test_sampler_table_has_both_layouts_and_the_flat_file(capsys: pytest.CaptureFixture[str]) -> None:

@@ -67,23 +67,26 @@ def fill(
 def brute_features(
     meta: fmt.FeatureMeta, image: int, native: tuple[tuple[str, tuple[int, int], int], ...] = NATIVE
 ) -> np.ndarray:
-    """(H, W, C) float32 by ``F.interpolate`` of whole maps: what the store holds before its one last float16
-    rounding.
+    """(H, W, C) by ``F.interpolate`` of whole maps: what the store holds before its last float16 rounding.
+
+    The last resize is in float64: torch's float32 places the taps by a float32 position, whose rounding grows
+    with the map and moves with the processor. A map that is rounded on the way is reduced in float32 as the
+    store reduces it; of an axis that is halved no order of operations has another result.
     """
 
     def resized(batch: Tensor, size: tuple[int, ...]) -> Tensor:
         align = None if meta.upsample == "nearest" else False
         return torch.nn.functional.interpolate(batch, size=size, mode=meta.upsample, align_corners=align)
 
+    exact = torch.float32 if meta.upsample == "nearest" else torch.float64  # nearest is defined by float32
     parts = []
     for values in make_maps(image, native):
         batch = values[None]
-        reduced = tuple(min(a, b) for a, b in zip(values.shape[1:], meta.grid, strict=True))
-        if reduced != tuple(values.shape[1:]):
-            batch = resized(batch, reduced)
+        size = tuple(values.shape[1:])
+        reduced = tuple(min(a, b) for a, b in zip(size, meta.grid, strict=True))
         if reduced != meta.grid:
-            batch = batch.half().float()
-        parts.append(resized(batch, meta.grid))
+            batch = (batch if reduced == size else resized(batch, reduced)).half()
+        parts.append(resized(batch.to(exact), meta.grid))
     first, last = meta.crop_rows
     return torch.cat(parts, 1)[0].permute(1, 2, 0)[first:last].numpy()  # [H, W, C]
 

@@ -1,5 +1,6 @@
 # Everything runs in .venv, which the first target that needs it makes. Settings:
 #   PYTHON=python3.12   the interpreter of a new .venv (3.11 or newer); default: the first one found
+#   WORKERS=4           how many processes run the tests; default: one a processor core, at most 8
 #   TORCH_INDEX=URL     where the CPU-only build of PyTorch is looked for when the configured package index lacks it
 # On Linux the default build of PyTorch brings gigabytes of CUDA libraries, so a machine without an NVIDIA GPU gets the CPU build.
 
@@ -13,6 +14,8 @@ TORCH_VERSION := $(shell sed -n 's/^torch==//p' constraints.txt)
 TORCH := torch==$(TORCH_VERSION)
 TORCH_INDEX ?= https://download.pytorch.org/whl/cpu
 PIP := $(BIN)/python -m pip --disable-pip-version-check -qq
+WORKERS ?= logical
+PYTEST := $(BIN)/python -m pytest --numprocesses $(WORKERS) --maxprocesses 8 --dist loadfile
 METADATA := setup.cfg pyproject.toml constraints.txt
 
 .PHONY: help setup demo test test-all lint bench clean
@@ -20,7 +23,7 @@ METADATA := setup.cfg pyproject.toml constraints.txt
 help:
 	@echo "make demo      the whole pipeline on the embedded generator, into demo/"
 	@echo "make test      the fast tests;  make test-all  all of them"
-	@echo "make lint      ruff and mypy"
+	@echo "make lint      ruff and mypy; .pre-commit-config.yaml has them too"
 	@echo "make bench     speed and memory beside a baseline"
 	@echo "make clean     remove .venv, demo/ and caches"
 
@@ -30,10 +33,10 @@ demo: setup
 	$(BIN)/dgan demo --out demo
 
 test: setup
-	$(BIN)/python -m pytest -m "not slow"
+	$(PYTEST) -m "not slow"
 
 test-all: setup
-	$(BIN)/python -m pytest
+	$(PYTEST)
 
 lint: setup
 	$(BIN)/ruff check .

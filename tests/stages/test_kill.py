@@ -4,76 +4,85 @@
 
 from __future__ import annotations
 
-import os
-import signal
-import subprocess
-import sys
-import time
+import json
 from pathlib import Path
 
 import pytest
-from support.stores import without_created
+from support.processes import run, run_until
+from support.stores import tree_bytes, without_created
 from support.tiny import input_flags, write_inputs
 
-COMMAND = [sys.executable, "-c", "from pipeline.cli import main; main()"]
-ENVIRONMENT = {**os.environ, "OMP_NUM_THREADS": "1"}  # one thread: sums are rounded the same in every run
+TASK_IMAGES = 8
+EXTRACT = ["extract-features", "--resolution", "64", "--render-batch", "3"]
+TRAIN = ["train", "--members", "2"]
+TRAIN_SETTINGS = "[train]\nbatch_size = 16\nepoch_pixels = 320\nmax_epochs = 4\npatience = 9\nfinal_epochs = 1\n"
+SYNTHESIZE = ["synthesize", "--checkpoint", "in/checkpoint.pt", "--render-batch", "8", "--keep", "0.5"]
+SAMPLE = ["sample", "--checkpoint", "in/checkpoint.pt", "--num", "9"]
+MANY = pytest.param(12, marks=pytest.mark.slow, id="twelve-moments")
 
 
-def run(words: list[str], cwd: Path, kill_after: float | None = None, watch: Path | None = None) -> bool:
-    """Run a command; kill it ``kill_after`` seconds after ``watch`` appears. Returns whether it ended by
-    itself.
+@pytest.fixture(scope="module")
+def inputs(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The folder ``in`` of inputs, ``features.zarr``, and ``interpreter``, undisturbed."""
+    folder = tmp_path_factory.mktemp("inputs")
+    write_inputs(folder / "in", num=9)
+    (folder / "dgan.toml").write_text(TRAIN_SETTINGS)
+    run([*EXTRACT, *input_flags(folder / "in"), "--layout", "pyramid"], folder)
+    return folder
+
+
+def kill_and_go_on(words: list[str], folder: Path, changes: int, kills: int, task_images: int = 64) -> None:
+    """Kill a command ``kills`` times, the first time at its first change and each time after a share of its
+    ``changes``; then let it end.
     """
-    process = subprocess.Popen(
-        [*COMMAND, *words],
-        cwd=cwd,
-        env=ENVIRONMENT,
-        stdin=subprocess.DEVNULL,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-    )
-    if kill_after is not None:
-        while watch is not None and not watch.exists() and process.poll() is None:
-            time.sleep(0.002)
-        time.sleep(kill_after)
-        process.send_signal(signal.SIGKILL)
-    output = process.communicate(timeout=300)[0].decode()
-    assert process.returncode in (0, -signal.SIGKILL), output
-    return process.returncode == 0
+    for kill in range(kills):
+        run_until(changes // kills if kill else 1, words, folder, task_images)
+    run(words, folder, task_images)
 
 
-@pytest.mark.slow
+@pytest.mark.parametrize("kills", [pytest.param(3, id="three-moments"), MANY])
 @pytest.mark.parametrize("layout", ["dense", "pyramid"])
-def test_extract_killed_at_several_moments_ends_in_the_same_bytes(tmp_path: Path, layout: str) -> None:
-    write_inputs(tmp_path / "in", num=40)
-    words = [
-        "extract-features",
-        *input_flags(tmp_path / "in"),
-        "--layout",
-        layout,
-        "--resolution",
-        "128",
-        "--render-batch",
-        "3",
-    ]
-    assert run([*words, "--store", "whole.zarr"], tmp_path)
-    kills = 0
-    for delay in (0.0, 0.01, 0.05, 0.1, 0.2, 0.3, 0.4):
-        kills += not run([*words, "--store", "killed.zarr"], tmp_path, delay, tmp_path / "killed.zarr")
-    assert kills >= 3
-    assert run([*words, "--store", "killed.zarr"], tmp_path)
+def test_extract_killed_ends_in_the_same_bytes(tmp_path: Path, inputs: Path, layout: str, kills: int) -> None:
+    words = [*EXTRACT, *input_flags(inputs / "in"), "--layout", layout, "--store"]
+    changes = run([*words, "whole.zarr"], tmp_path)
+    kill_and_go_on([*words, "killed.zarr"], tmp_path, changes, kills)
     assert without_created(tmp_path / "killed.zarr") == without_created(tmp_path / "whole.zarr")
 
 
-@pytest.mark.slow
-def test_synthesize_killed_at_several_moments_ends_in_the_same_bytes(tmp_path: Path) -> None:
-    flags = input_flags(write_inputs(tmp_path / "in"))
-    assert run(["extract-features", *flags], tmp_path)
-    assert run(["train", "--members", "2", "--steps", "10"], tmp_path)
-    words = ["synthesize", "--checkpoint", str(tmp_path / "in" / "checkpoint.pt"), "--num", "500"]
-    assert run([*words, "--store", "whole.zarr"], tmp_path)
-    kills = 0
-    for delay in (0.0, 0.02, 0.3, 0.6, 0.9):
-        kills += not run([*words, "--store", "killed.zarr"], tmp_path, delay, tmp_path / "killed.zarr")
-    assert kills >= 2
-    assert run([*words, "--store", "killed.zarr"], tmp_path)
-    assert without_created(tmp_path / "killed.zarr") == without_created(tmp_path / "whole.zarr")
+@pytest.mark.parametrize("kills", [pytest.param(3, id="three-moments"), MANY])
+def test_train_killed_ends_in_the_same_weights(inputs: Path, kills: int) -> None:
+    changes = run([*TRAIN, "--overwrite", "--out", "whole"], inputs)
+    kill_and_go_on([*TRAIN, "--out", f"killed{kills}"], inputs, changes, kills)
+    assert described(inputs / f"killed{kills}") == described(inputs / "whole")
+
+
+def described(folder: Path) -> dict[str, object]:
+    """The files of an interpreter; of its description all but its time of creation."""
+    description = json.loads((folder / "interpreter.json").read_text())
+    return {**tree_bytes(folder), "interpreter.json": {**description, "created": None}}
+
+
+@pytest.mark.parametrize("kills", [pytest.param(3, id="three-moments"), MANY])
+def test_synthesize_killed_ends_in_the_same_bytes(inputs: Path, kills: int) -> None:
+    if not (inputs / "interpreter").exists():
+        run(TRAIN, inputs)
+    words = [*SYNTHESIZE, "--num", "44", "--store"]
+    changes = run([*words, "whole.zarr", "--overwrite"], inputs, TASK_IMAGES)
+    kill_and_go_on([*words, f"killed{kills}.zarr"], inputs, changes, kills, TASK_IMAGES)
+    assert without_created(inputs / f"killed{kills}.zarr") == without_created(inputs / "whole.zarr")
+
+
+def test_sample_killed_leaves_nothing_that_its_rerun_does_not_clear(inputs: Path) -> None:
+    changes = run([*SAMPLE, "--out", "project"], inputs)
+    for change in (1, changes // 3, changes - 1):
+        run_until(change, [*SAMPLE, "--out", "annotate"], inputs)
+        assert not (inputs / "annotate").exists()
+    run([*SAMPLE, "--out", "annotate"], inputs)
+    assert not list(inputs.glob(".annotate*"))
+    assert sampled(inputs / "annotate") == sampled(inputs / "project")
+
+
+def sampled(folder: Path) -> dict[str, object]:
+    """The files of a project; of its record all but its time of creation."""
+    record = json.loads((folder / "sample.json").read_text())
+    return {**tree_bytes(folder), "sample.json": {**record, "created": None}}

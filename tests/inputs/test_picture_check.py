@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
@@ -11,6 +12,7 @@ import torch
 from click.testing import CliRunner, Result
 from PIL import Image
 from support.places import FIXTURES
+from support.renders import RememberingRenderer
 from support.tiny import input_flags, write_inputs
 
 import fstore
@@ -22,11 +24,18 @@ from pipeline.inputs.pictures import check as render_check
 from pipeline.inputs.pictures.check import check_pictures, difference, view_of
 from pipeline.inputs.pictures.find import find_pictures, reduced
 from pipeline.rendering.latents import LatentSet
-from pipeline.rendering.renderer import Renderer, RenderSettings, computed_average_latent
+from pipeline.rendering.renderer import RenderSettings, computed_average_latent
 
 CPU = torch.device("cpu")
 NUM = 4
 DEMO = RenderSettings(0.7, 8, "const", 0, (64, 64), (0, 64))
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _each_picture_is_rendered_once() -> Iterator[None]:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(render_check, "Renderer", RememberingRenderer)
+        yield
 
 
 @pytest.fixture(scope="module")
@@ -40,7 +49,7 @@ def average(loaded: LoadedGenerator) -> np.ndarray:
 
 
 def rendered(generator, settings, average, latents, space="z") -> list[np.ndarray]:
-    renderer = Renderer(generator, settings, average, CPU)
+    renderer = RememberingRenderer(generator, settings, average, CPU)
     return [
         renderer.picture(renderer.render(latents[i : i + 1], space, [i]).images[0])
         for i in range(len(latents))

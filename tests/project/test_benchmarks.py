@@ -10,12 +10,22 @@ import numpy as np
 import pytest
 import torch
 from support.places import REPOSITORY
+from support.processes import run_python
 
 
 @pytest.fixture(autouse=True)
 def _importable(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.syspath_prepend(str(REPOSITORY))
     monkeypatch.setenv("OMP_NUM_THREADS", "1")
+
+
+@pytest.fixture
+def quick_children(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What the programs start as processes of their own begins without the seconds of imports."""
+    from benchmarks import extraction, face_size, measure
+
+    for module in (extraction, face_size, measure):
+        monkeypatch.setattr(module, "run_child", run_python)
 
 
 @pytest.mark.parametrize(("kind", "width"), [("face", 5088), ("car", 5056), ("cat", 4992)])
@@ -52,6 +62,7 @@ def test_codecs_table_has_every_codec_and_both_readers(capsys: pytest.CaptureFix
     assert "cannot" not in printed
 
 
+@pytest.mark.usefixtures("quick_children")
 def test_extraction_promises_hold_on_a_toy_generator(capsys: pytest.CaptureFixture[str]) -> None:
     from benchmarks import extraction
 
@@ -94,6 +105,7 @@ def test_a_map_whose_mean_lies_at_a_tie_may_be_rounded_either_way_but_no_further
         assert (map_error(stored, near.float()) <= ONE_ROUNDING) == is_right
 
 
+@pytest.mark.usefixtures("quick_children")
 def test_sampler_table_has_both_layouts_and_the_flat_file(capsys: pytest.CaptureFixture[str]) -> None:
     from benchmarks import sampler
 

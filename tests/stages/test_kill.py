@@ -15,7 +15,7 @@ from support.tiny import input_flags, write_inputs
 TASK_IMAGES = 8
 EXTRACT = ["extract-features", "--resolution", "64", "--render-batch", "3"]
 TRAIN = ["train", "--members", "2"]
-TRAIN_SETTINGS = "[train]\nbatch_size = 16\nepoch_pixels = 320\nmax_epochs = 4\npatience = 9\nfinal_epochs = 1\n"
+TRAIN_SETTINGS = "[train]\nbatch_size = 16\nepoch_pixels = 320\nmax_epochs = 4\nfinal_epochs = 1\n"
 SYNTHESIZE = ["synthesize", "--checkpoint", "in/checkpoint.pt", "--render-batch", "8", "--keep", "0.5"]
 SAMPLE = ["sample", "--checkpoint", "in/checkpoint.pt", "--num", "9"]
 MANY = pytest.param(12, marks=pytest.mark.slow, id="twelve-moments")

@@ -10,10 +10,18 @@ from __future__ import annotations
 import itertools
 import multiprocessing
 import os
+import resource
+import runpy
 import signal
 import sys
-from collections.abc import Sequence
+import tempfile
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
+from types import SimpleNamespace
+
+from support.places import REPOSITORY
 
 from fstore import format as fmt
 
@@ -47,16 +55,38 @@ def run_until(change: int, words: Sequence[str], folder: Path, task_images: int 
     assert code == -signal.SIGKILL, f"ended with {code} before change {change}"
 
 
+def refusal(words: Sequence[str], folder: Path) -> str:
+    """The last line of a command that ends with exit code 2."""
+    assert _exit_code(words, folder, fmt.TASK_IMAGES, None) == 2, (folder / "output.txt").read_text()
+    return (folder / "output.txt").read_text().splitlines()[-1]
+
+
 def peak_bytes(words: Sequence[str], folder: Path) -> int:
-    """Bytes by which a command's peak of resident memory exceeds what its imports took."""
+    """The peak of a command's resident memory, what is imported for all the stages included."""
     run(words, folder)
-    before, after = (folder / "peak.txt").read_text().split()
-    return int(after) - int(before)
+    return int((folder / "peak.txt").read_text())
+
+
+def run_python(command: Sequence[str], folder: Path | None = None) -> SimpleNamespace:
+    """What `benchmarks.measure.run_child` does, for ``python -c`` and ``python -m``, without the imports."""
+    with tempfile.TemporaryDirectory() as made:
+        start = time.perf_counter()
+        code = _ended(_python, list(command[1:]), folder or Path.cwd(), Path(made))
+        output = Path(made, "output.txt").read_text()
+        if code:
+            raise RuntimeError(f"{' '.join(command)} ended with {code}: {output[-2000:]}")
+        peak_bytes = int(Path(made, "peak.txt").read_text())
+        return SimpleNamespace(seconds=time.perf_counter() - start, peak_bytes=peak_bytes, output=output)
 
 
 def _exit_code(words: Sequence[str], folder: Path, task_images: int, last: int | None) -> int:
+    return _ended(_command, [*words, "--threads", "1"], folder, task_images, last)
+
+
+def _ended(work: Callable[..., None], words: Sequence[str], *arguments: object) -> int:
+    """The exit code of ``work`` in a process of its own, or minus the signal that ended it."""
     CONTEXT.set_forkserver_preload(PRELOADED)
-    process = CONTEXT.Process(target=_command, args=([*words, "--threads", "1"], folder, task_images, last))
+    process = CONTEXT.Process(target=work, args=(words, *arguments))
     process.start()
     process.join(TIMEOUT_SECONDS)
     if process.exitcode is None:
@@ -69,17 +99,37 @@ def _command(words: Sequence[str], folder: Path, task_images: int, last: int | N
     from pipeline.cli import main
 
     fmt.TASK_IMAGES = task_images
-    os.chdir(folder)
-    output = os.open("output.txt", os.O_WRONLY | os.O_CREAT | os.O_TRUNC)
+    with _observed(folder):
+        os.chdir(folder)
+        changes = _Changes(folder, last)
+        try:
+            main(list(words), prog_name="dgan")
+        finally:
+            (folder / "changes.txt").write_text(str(changes.num))
+
+
+def _python(words: Sequence[str], folder: Path, notes: Path) -> None:
+    flag, program, *arguments = words
+    with _observed(notes):
+        os.chdir(folder)
+        sys.path.insert(0, str(REPOSITORY))
+        sys.argv = [flag, *arguments]
+        if flag == "-m":
+            runpy.run_module(program, run_name="__main__", alter_sys=True)
+        else:
+            exec(program, {"__name__": "__main__"})
+
+
+@contextmanager
+def _observed(notes: Path) -> Iterator[None]:
+    """Inside, output goes to ``output.txt`` in a folder; ``peak.txt`` there has the peak memory afterwards."""
+    output = os.open(notes / "output.txt", os.O_WRONLY | os.O_CREAT | os.O_TRUNC)
     os.dup2(output, 1)
     os.dup2(output, 2)
-    before, changes = _high_water_bytes(), _Changes(folder, last)
     try:
-        main(list(words), prog_name="dgan")
+        yield
     finally:
-        num = changes.num
-        (folder / "peak.txt").write_text(f"{before} {_high_water_bytes()}")
-        (folder / "changes.txt").write_text(str(num))
+        (notes / "peak.txt").write_text(str(_high_water_bytes()))
 
 
 class _Changes:
@@ -102,5 +152,6 @@ class _Changes:
 
 
 def _high_water_bytes() -> int:
-    lines = Path("/proc/self/status").read_text().splitlines()
-    return next(int(line.split()[1]) for line in lines if line.startswith("VmHWM")) * 1024
+    """The peak of this process alone, which a process that was forked, and not executed, begins anew."""
+    unit = 1 if sys.platform == "darwin" else 1024
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit

@@ -1,13 +1,17 @@
-"""What every test shares: repeatable examples, as many threads as small tensors need, no waiting for disks."""
+"""What every test shares: repeatable examples, few threads, no waiting for disks, and what is built once."""
 
 from __future__ import annotations
 
 import os
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 import torch
 from hypothesis import settings
+from support.tiny import build
+
+from fstore import format as fmt
 
 settings.register_profile("repeatable", derandomize=True, deadline=None)
 settings.load_profile("repeatable")
@@ -16,10 +20,22 @@ torch.set_num_threads(1)  # of two threads on a busy machine each waits for the 
 
 @pytest.fixture(scope="session", autouse=True)
 def _files_are_not_forced_to_the_disk() -> Iterator[None]:
-    """A test's files need not survive a power cut, and forcing them took a third of the suite's time.
+    """A test's files need not survive a power cut, and forcing them took a quarter of the suite's time.
 
     That every file is forced before it counts is tested where `sync_file` and `sync_folders` are recorded.
     """
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(os, "fsync", os.fstat)  # which refuses what is no descriptor, too
         yield
+
+
+@pytest.fixture(scope="session")
+def built(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder of the inputs ``in``, ``features.zarr`` and ``interpreter``, for all tests: change a copy."""
+    return build(tmp_path_factory.mktemp("built"))
+
+
+@pytest.fixture
+def tasks_of_16(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A task of a dataset has 16 images, not 64: fewer to make where a test wants several tasks."""
+    monkeypatch.setattr(fmt, "TASK_IMAGES", 16)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 import subprocess
 import sys
 from collections.abc import Callable
@@ -28,6 +29,14 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     write_inputs(tmp_path / "in")
     monkeypatch.chdir(tmp_path)
     return tmp_path
+
+
+@pytest.fixture
+def trained(folder: Path, built: Path) -> Path:
+    """The same with the ``features.zarr`` of these inputs and the ``interpreter`` of that."""
+    for name in ("features.zarr", "interpreter"):
+        shutil.copytree(built / name, name)
+    return folder
 
 
 def dgan(*words: str | Path) -> Result:
@@ -109,23 +118,20 @@ def test_a_rerun_does_nothing_and_overwrite_begins_anew(folder: Path) -> None:
     assert len(fstore.open("features.zarr")) == 4
 
 
-def test_a_larger_num_continues_a_dataset_as_if_asked_for_at_once(folder: Path) -> None:
-    done(*extract())
-    done("train", *TRAIN)
+@pytest.mark.usefixtures("tasks_of_16")
+def test_a_larger_num_continues_a_dataset_as_if_asked_for_at_once(trained: Path) -> None:
     both = ["synthesize", "--checkpoint", "in/checkpoint.pt", "--keep", "0.5"]
-    done(*both, "--num", "70", "--store", "grown.zarr")
-    done(*both, "--num", "75", "--store", "grown.zarr")
-    done(*both, "--num", "75", "--store", "whole.zarr")
+    done(*both, "--num", "22", "--store", "grown.zarr")
+    done(*both, "--num", "27", "--store", "grown.zarr")
+    done(*both, "--num", "27", "--store", "whole.zarr")
     grown, whole = tree_bytes(Path("grown.zarr")), tree_bytes(Path("whole.zarr"))
     assert grown.pop("zarr.json") != b""
     whole.pop("zarr.json")
     assert grown == whole
-    assert "holds 75 images, this run asks for 60" in refused(*both, "--num", "60", "--store", "grown.zarr")
+    assert "holds 27 images, this run asks for 12" in refused(*both, "--num", "12", "--store", "grown.zarr")
 
 
-def test_filter_changes_kept_and_nothing_else(folder: Path) -> None:
-    done(*extract())
-    done("train", *TRAIN)
+def test_filter_changes_kept_and_nothing_else(trained: Path) -> None:
     done("synthesize", "--checkpoint", "in/checkpoint.pt", "--num", "20")
     before = tree_bytes(Path("dataset.zarr"))
     done("filter", "dataset.zarr", "--keep", "0.07")
@@ -138,9 +144,7 @@ def test_filter_changes_kept_and_nothing_else(folder: Path) -> None:
     assert len(dataset.latents) == 20
 
 
-def test_another_checkpoint_is_refused_unless_forced(folder: Path) -> None:
-    done(*extract())
-    done("train", *TRAIN)
+def test_another_checkpoint_is_refused_unless_forced(trained: Path) -> None:
     write_checkpoint(Path("other.pt"), seed=1)
     assert "sha256 is" in refused("synthesize", "--num", "2", "--checkpoint", "other.pt")
     assert "--checkpoint" in refused("synthesize", "--num", "2")
@@ -338,10 +342,8 @@ def test_a_config_file_in_the_folder_makes_the_commands_short(folder: Path) -> N
 
 
 @pytest.fixture
-def dataset(folder: Path) -> Path:
+def dataset(trained: Path) -> Path:
     """A finished dataset of 20 images, half of them kept."""
-    done(*extract())
-    done("train", *TRAIN)
     done("synthesize", "--checkpoint", "in/checkpoint.pt", "--num", "20", "--keep", "0.5")
     return Path("dataset.zarr")
 
@@ -392,9 +394,7 @@ def test_overwrite_counts_the_room_that_it_frees(folder: Path, monkeypatch: pyte
     done(*extract("--overwrite"))
 
 
-def test_a_renamed_checkpoint_is_the_same_checkpoint(folder: Path) -> None:
-    done(*extract())
-    done("train", *TRAIN)
+def test_a_renamed_checkpoint_is_the_same_checkpoint(trained: Path) -> None:
     Path("in/checkpoint.pt").rename("in/renamed.pt")
     words = [str(w).replace("checkpoint.pt", "renamed.pt") for w in extract()]
     done(*words)

@@ -122,7 +122,7 @@ def _python(words: Sequence[str], folder: Path, notes: Path) -> None:
 
 @contextmanager
 def _observed(notes: Path) -> Iterator[None]:
-    """Inside, output goes to ``output.txt`` in a folder; ``peak.txt`` there has the peak memory afterwards."""
+    """Inside, output goes to ``output.txt`` in a folder; ``peak.txt`` there has the peak memory at last."""
     output = os.open(notes / "output.txt", os.O_WRONLY | os.O_CREAT | os.O_TRUNC)
     os.dup2(output, 1)
     os.dup2(output, 2)

@@ -6,7 +6,9 @@ from pathlib import Path
 
 import numpy as np
 import torch
+from click.testing import CliRunner
 
+from pipeline.cli import main
 from pipeline.models.stylegan1 import StyleGAN1
 
 WIDTHS = (12, 10, 8, 6)
@@ -40,6 +42,20 @@ def write_inputs(
         coarse.flat[:classes] = range(classes)
         rows, columns = np.arange(height) * 4 // height, np.arange(width) * 4 // width
         np.save(folder / "masks" / f"image_mask{image}.npy", coarse[rows[:, None], columns[None, :]])
+    return folder
+
+
+def build(folder: Path) -> Path:
+    """Inputs ``in/``, their ``features.zarr``, and ``interpreter``, by the commands; returns ``folder``."""
+    write_inputs(folder / "in")
+    store, interpreter = str(folder / "features.zarr"), str(folder / "interpreter")
+    train = ["--members", "3", "--steps", "20", "--batch-size", "16"]
+    for words in (
+        ["extract-features", *input_flags(folder / "in"), "--store", store],
+        ["train", "--store", store, "--out", interpreter, *train],
+    ):
+        result = CliRunner().invoke(main, words)
+        assert result.exit_code == 0, result.output
     return folder
 
 

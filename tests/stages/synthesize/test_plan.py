@@ -11,7 +11,6 @@ import torch
 from click.testing import CliRunner, Result
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from support.tiny import input_flags, write_inputs
 
 import fstore
 import pipeline.stages.synthesize.plan as plan
@@ -28,15 +27,9 @@ CPU = torch.device("cpu")
 
 
 @pytest.fixture(scope="module")
-def inputs(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def inputs(built: Path) -> Path:
     """A folder with a checkpoint in ``in/`` and an interpreter that was trained on it."""
-    folder = tmp_path_factory.mktemp("synthesis")
-    write_inputs(folder / "in")
-    store = str(folder / "features.zarr")
-    run("extract-features", *input_flags(folder / "in"), "--store", store)
-    train = ["--members", "3", "--steps", "20", "--batch-size", "16", "--out", str(folder / "interpreter")]
-    run("train", "--store", store, *train)
-    return folder
+    return built
 
 
 def run(*words: str, code: int = 0) -> Result:
@@ -154,6 +147,7 @@ def test_an_error_lets_the_same_process_go_on(
     assert "3 of 3" in stage.synthesize(job, CPU)
 
 
+@pytest.mark.usefixtures("tasks_of_16")
 def test_a_failed_write_ends_the_run_with_its_line_and_the_rerun_is_whole(
     inputs: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -164,10 +158,10 @@ def test_a_failed_write_ends_the_run_with_its_line_and_the_rerun_is_whole(
 
     with monkeypatch.context() as patch:
         patch.setattr(DatasetWriter, "write_task", full)
-        result = synthesize(inputs, store, "--num", "70", code=1)
+        result = synthesize(inputs, store, "--num", "20", code=1)
     assert "the disk is full" in result.stderr
-    synthesize(inputs, store, "--num", "70")
-    assert len(fstore.open(store)) == 70
+    synthesize(inputs, store, "--num", "20")
+    assert len(fstore.open(store)) == 20
 
 
 def test_an_interpreter_that_is_not_finite_is_refused(inputs: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import json
+import shutil
 from dataclasses import replace
 from pathlib import Path
 
@@ -69,13 +70,37 @@ def points() -> np.ndarray:
 @pytest.fixture
 def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """An empty current folder with a checkpoint, latents and keypoints in ``in/``."""
-    (tmp_path / "in").mkdir()
-    write_checkpoint(tmp_path / "in" / "checkpoint.pt")
-    latents = np.random.default_rng(0).standard_normal((NUM_IMAGES, LATENT_SIZE))
-    np.save(tmp_path / "in" / "latents.npy", latents)
-    np.savez(tmp_path / "in" / "keypoints.npz", keypoints=points(), names=NAMES, image_size=[32, 32])
+    write_keypoint_inputs(tmp_path)
     monkeypatch.chdir(tmp_path)
     return tmp_path
+
+
+def write_keypoint_inputs(folder: Path) -> None:
+    (folder / "in").mkdir()
+    write_checkpoint(folder / "in" / "checkpoint.pt")
+    latents = np.random.default_rng(0).standard_normal((NUM_IMAGES, LATENT_SIZE))
+    np.save(folder / "in" / "latents.npy", latents)
+    np.savez(folder / "in" / "keypoints.npz", keypoints=points(), names=NAMES, image_size=[32, 32])
+
+
+@pytest.fixture(scope="module")
+def built(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with the ``features.zarr`` of these inputs, a pyramid, and the ``interpreter`` of that."""
+    made = tmp_path_factory.mktemp("keypoints")
+    with pytest.MonkeyPatch.context() as patch:
+        write_keypoint_inputs(made)
+        patch.chdir(made)
+        done(*extract("--layout", "pyramid"))
+        done("train", *TRAIN)
+    return made
+
+
+@pytest.fixture
+def trained(folder: Path, built: Path) -> Path:
+    """The current folder with a copy of both."""
+    for name in ("features.zarr", "interpreter"):
+        shutil.copytree(built / name, name)
+    return folder
 
 
 def extract(*more: str | Path) -> list[str | Path]:
@@ -145,9 +170,7 @@ def test_the_demo_has_keypoints_where_no_files_are_named(
     assert "9 classes" in done("extract-features", "--task", "keypoints", "--dry-run", "--threads", "1")
 
 
-def test_agreement_of_two_precisions_is_that_of_keypoints(folder: Path) -> None:
-    done(*extract("--layout", "pyramid"))
-    done("train", *TRAIN)
+def test_agreement_of_two_precisions_is_that_of_keypoints(trained: Path) -> None:
     config = with_overrides(Config(), "generator", checkpoint="in/checkpoint.pt")
     job = stage.prepare(config)
     source = make_source(job, torch.device("cpu"), torch.float32)
@@ -155,26 +178,24 @@ def test_agreement_of_two_precisions_is_that_of_keypoints(folder: Path) -> None:
     assert 6 * source.agreement([0, 1], torch.bfloat16) in range(7)  # of 2 images with 3 keypoints each
 
 
-def test_a_longer_dataset_is_that_of_one_run(folder: Path) -> None:
-    done(*extract("--layout", "pyramid"))
-    done("train", *TRAIN)
+@pytest.mark.usefixtures("tasks_of_16")
+def test_a_longer_dataset_is_that_of_one_run(trained: Path) -> None:
     done(*synthesize("--num", "3", "--store", "grown.zarr"))  # a shard of four images, cut off
-    done(*synthesize("--num", "70", "--store", "grown.zarr"))  # a second task
-    done(*synthesize("--num", "70", "--store", "whole.zarr"))
+    done(*synthesize("--num", "22", "--store", "grown.zarr"))  # a second task
+    done(*synthesize("--num", "22", "--store", "whole.zarr"))
     done("verify", "grown.zarr")
     grown, whole = (
-        {name: content for name, content in tree_bytes(folder / name).items() if name != "zarr.json"}
+        {name: content for name, content in tree_bytes(trained / name).items() if name != "zarr.json"}
         for name in ("grown.zarr", "whole.zarr")
     )
     assert grown == whole
 
 
-@pytest.mark.parametrize("before", [0, 3, 18])  # of 16 files of the first task, then 4
+@pytest.mark.usefixtures("tasks_of_16")
+@pytest.mark.parametrize("before", [0, 3, 6])  # of 4 files of the first task, then 4
 def test_a_dataset_cut_off_between_files_of_heat_maps_is_that_of_one_run(
-    folder: Path, monkeypatch: pytest.MonkeyPatch, before: int
+    trained: Path, monkeypatch: pytest.MonkeyPatch, before: int
 ) -> None:
-    done(*extract("--layout", "pyramid"))
-    done("train", *TRAIN)
     write_part, calls = DatasetWriter.write_part, []
 
     def full(self: DatasetWriter, task: int, name: str, first: int, values: np.ndarray) -> None:
@@ -185,12 +206,12 @@ def test_a_dataset_cut_off_between_files_of_heat_maps_is_that_of_one_run(
 
     with monkeypatch.context() as patch:
         patch.setattr(DatasetWriter, "write_part", full)
-        assert "the disk is full" in dgan(*synthesize("--num", "78", "--store", "cut.zarr")).stderr
-    assert len(fstore.open("cut.zarr")) == (64 if before >= 16 else 0)
-    done(*synthesize("--num", "78", "--store", "cut.zarr", "--render-batch", "2"))
-    done(*synthesize("--num", "78", "--store", "whole.zarr"))
+        assert "the disk is full" in dgan(*synthesize("--num", "30", "--store", "cut.zarr")).stderr
+    assert len(fstore.open("cut.zarr")) == (16 if before >= 4 else 0)
+    done(*synthesize("--num", "30", "--store", "cut.zarr", "--render-batch", "2"))
+    done(*synthesize("--num", "30", "--store", "whole.zarr"))
     cut, whole = (
-        {name: content for name, content in tree_bytes(folder / name).items() if name != "zarr.json"}
+        {name: content for name, content in tree_bytes(trained / name).items() if name != "zarr.json"}
         for name in ("cut.zarr", "whole.zarr")
     )
     assert cut == whole
@@ -249,9 +270,7 @@ def test_sigma_can_be_set_where_it_is_extracted_and_where_it_is_learnt(folder: P
         (["demo", "--task", "poses"], "--task is 'poses'"),
     ],
 )
-def test_another_task_is_refused(folder: Path, words: list[str], expected: str) -> None:
-    done(*extract())
-    done("train", *TRAIN)
+def test_another_task_is_refused(trained: Path, words: list[str], expected: str) -> None:
     assert expected in refused(*words)
 
 

@@ -1,4 +1,4 @@
-"""What checks a change, before a commit and in CI, is the same."""
+"""What contributors are told and given is so: the hooks are those of CI, and files that are named are there."""
 
 from __future__ import annotations
 
@@ -17,3 +17,10 @@ def test_the_hooks_before_a_commit_are_the_commands_of_make_lint() -> None:
     assert local["repo"] == "local"  # nothing is fetched
     assert [hook["entry"] for hook in local["hooks"]] == commands
     assert {hook["language"] for hook in local["hooks"]} == {"system"}
+
+
+def test_files_and_folders_that_contributing_names_are_there() -> None:
+    text = (REPOSITORY / "CONTRIBUTING.md").read_text()
+    named = re.findall(r"`([\w.]+/[\w/]*(?:\.\w+)?)`", text)
+    assert len(named) > 20
+    assert [name for name in named if not (REPOSITORY / name).exists()] == []

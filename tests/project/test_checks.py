@@ -1,4 +1,4 @@
-"""What contributors are told and given is so: the hooks are those of CI, and files that are named are there."""
+"""What contributors are told and given is so: hooks are those of CI, and files that are named are there."""
 
 from __future__ import annotations
 

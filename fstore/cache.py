@@ -19,7 +19,7 @@ from fstore import format as fmt
 from fstore.interpolate import concatenate_pixels
 
 if TYPE_CHECKING:
-    from fstore.reader import FeatureStore
+    from fstore.feature_store import FeatureStore
 
 
 def pyramid_bytes(meta: fmt.FeatureMeta, num_images: int) -> int:

@@ -34,11 +34,15 @@ FSTORE_RANKS = {
     "creation": 4,
     "dataset_writer": 6,
     "shards": 5,
-    "reader": 6,
+    "pyramid": 5,
+    "store": 5,
+    "dataset": 6,
+    "feature_store": 6,
+    "opening": 7,
     "sampler": 6,
     "verify": 6,
     "writer": 6,
-    "__init__": 7,  # inside functions only: `import fstore` loads none of them
+    "__init__": 8,  # inside functions only: `import fstore` loads none of them
 }
 FSTORE_LIBRARIES = {"numpy", "zarr", "numcodecs", "dask", "torch", "google_crc32c", "fsspec"}
 MODEL_LIBRARIES = {"numpy", "torch"}

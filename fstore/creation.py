@@ -7,7 +7,7 @@ It knows how arrays of the format are laid out and encoded, not what is written 
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -51,7 +51,7 @@ def create_group(
     attribute: dict[str, Any],
     arrays: Sequence[fmt.ArraySpec],
     overwrite: bool,
-    small: Mapping[str, np.ndarray],
+    small: Sequence[tuple[fmt.ArraySpec, np.ndarray]],
 ) -> OpenGroup:
     """Open the store for writing, creating it where there is none.
 
@@ -102,15 +102,14 @@ def _create(
     location: Location,
     attribute: dict[str, Any],
     arrays: Sequence[fmt.ArraySpec],
-    small: Mapping[str, np.ndarray],
+    small: Sequence[tuple[fmt.ArraySpec, np.ndarray]],
 ) -> zarr.Group:
     group = zarr.create_group(location.target, overwrite=False, attributes={ATTRIBUTE: {"creating": True}})
     for spec in arrays:
         create_array(group, spec)
-    for name, values in small.items():
-        names = ("layer", "channel")[-values.ndim :]
-        create_array(group, fmt.ArraySpec(name, values.shape, str(values.dtype), values.shape, None, names))
-        open_for_writing(group, name)[...] = values
+    for spec, values in small:
+        create_array(group, spec)
+        open_for_writing(group, spec.name)[...] = values
     sync_all(location, location.keys())
     group.attrs.put({ATTRIBUTE: attribute})
     sync_all(location, ["zarr.json"])

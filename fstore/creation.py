@@ -10,6 +10,7 @@ import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
+from uuid import uuid4
 
 import numpy as np
 import zarr
@@ -55,11 +56,13 @@ def create_group(
 ) -> OpenGroup:
     """Open the store for writing, creating it where there is none.
 
-    ``small`` arrays are written whole at creation. The attribute is written last: a creation, or a deletion
-    by ``overwrite``, that was cut off is begun again. Raises StoreError where something else lies at the
-    place or another process writes there, MismatchError where a store was begun with other settings.
+    ``small`` arrays are written whole at creation. A new store gets an id of its own. The attribute is
+    written last: a creation, or a deletion by ``overwrite``, that was cut off is begun again. Raises
+    StoreError where something else lies at the place or another process writes there, MismatchError where a
+    store was begun with other settings.
     """
     attribute = json.loads(json.dumps(attribute, allow_nan=False))  # as it reads back from disk
+    attribute["created"]["id"] = uuid4().hex
     _refuse_foreign(location)
     lock = _lock(location)
     try:

@@ -23,6 +23,12 @@ def open_store(location: Location) -> FeatureStore | Dataset:
     if attribute.get("creating"):
         raise StoreError(f"{location}: its creation was cut off; run the command that writes it again")
     fmt.check_attribute(attribute, None, str(location))
+    created = attribute.get("created")
+    if not isinstance(created, dict) or not isinstance(created.get("id"), str):
+        raise StoreError(
+            f"{location}: attribute 'fstore' has no created.id, which every store is given; write it again "
+            "with --overwrite"
+        )
     if get_array(group, "committed") is None:
         raise StoreError(
             f"{location}: array 'committed' is missing; the store is not whole, write it again with "

@@ -6,6 +6,7 @@ Nothing is read until it is asked for, and nothing here writes.
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Any
 
 import dask.array as da
 import numpy as np
@@ -16,8 +17,11 @@ from fstore import format as fmt
 from fstore.chunks import CheckedArray
 from fstore.display import describe, describe_html
 from fstore.errors import StoreError
-from fstore.location import Location, get_array
+from fstore.location import Location, get_array, get_attribute
 from fstore.views import View
+
+_REPLACED = "is no longer the store that was opened"
+_RUN_AGAIN = "run this again once nothing writes there"
 
 
 class Store:
@@ -63,6 +67,44 @@ class Store:
         return da.from_array(
             view, chunks=chunks, name=token, asarray=True, fancy=False, meta=np.empty((0,) * view.ndim, dtype)
         )
+
+    @property
+    def id(self) -> str:
+        """The store's own: written when it was created, the same as long as it is gone on with."""
+        return str(self.meta.created["id"])
+
+    def check_unchanged(self) -> None:
+        """Raise StoreError where another store, or none, now lies at the place that this one was read from.
+
+        Whoever reads for longer calls it before saving what came of that, so that no result names one store
+        and holds another. It reads the attribute again: the id must be the same, and a dataset's filter.
+        Images that were committed meanwhile are no change.
+
+        It is no lock, and a lock would not do: a reader that held one would keep a store from being gone on
+        with or filtered as long as a notebook has it open, locks end with the process while a resumed run
+        reads the store again, and network file systems and URLs often have none.
+        """
+        try:
+            attribute = get_attribute(self.location.open_group()) or {}
+        except StoreError as error:
+            reason = str(error).removeprefix(f"{self.location}: ")
+            raise StoreError(f"{self.location}: {_REPLACED} ({reason}); {_RUN_AGAIN}") from None
+        if attribute.get("creating"):
+            raise StoreError(f"{self.location}: {_REPLACED} (it is being written anew); {_RUN_AGAIN}")
+        created = attribute.get("created")
+        found = created.get("id") if isinstance(created, dict) else None
+        if found != self.id:
+            raise StoreError(f"{self.location}: {_REPLACED} (id {found}, expected {self.id}); {_RUN_AGAIN}")
+        if isinstance(self.meta, fmt.DatasetMeta):
+            self._check_filter(attribute, self.meta)
+
+    def _check_filter(self, attribute: dict[str, Any], meta: fmt.DatasetMeta) -> None:
+        found, expected = attribute.get("keep"), meta.keep
+        if (found, attribute.get("threshold")) != (expected, meta.threshold):
+            raise StoreError(
+                f"{self.location}: its filter was changed while it was read (keep {found}, expected "
+                f"{expected}); {_RUN_AGAIN}"
+            )
 
     @property
     def num_images(self) -> int:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import numpy as np
@@ -90,3 +91,11 @@ def brute_features(
 def tree_bytes(folder: Path) -> dict[str, bytes]:
     """Every file below ``folder`` with its bytes."""
     return {str(p.relative_to(folder)): p.read_bytes() for p in sorted(folder.rglob("*")) if p.is_file()}
+
+
+def store_bytes(folder: Path) -> dict[str, bytes]:
+    """As ``tree_bytes``, of a store, without the one part in which two equal runs differ: ``created``."""
+    files = tree_bytes(folder)
+    root = json.loads(files["zarr.json"])
+    del root["attributes"]["fstore"]["created"]
+    return {**files, "zarr.json": json.dumps(root).encode()}

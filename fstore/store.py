@@ -64,9 +64,8 @@ class Store:
         chunks = tuple(min(block, max(size, 1)) for block, size in zip(blocks, view.shape, strict=True))
         identity = (str(self.location), name, self.image_ids.tolist(), self.meta.to_attribute())
         token = f"fstore-{name}-{tokenize(identity)}"
-        return da.from_array(
-            view, chunks=chunks, name=token, asarray=True, fancy=False, meta=np.empty((0,) * view.ndim, dtype)
-        )
+        # Not fancy=False: dask 2026.8 then reads a whole block for one image, and slices afterwards.
+        return da.from_array(view, chunks=chunks, name=token, meta=np.empty((0,) * view.ndim, dtype))
 
     @property
     def id(self) -> str:

@@ -107,11 +107,20 @@ def open(path: Path) -> FeatureStore | Dataset:
     return open_store(Location.parse(path))
 
 
-def set_kept(path: Path, kept: np.ndarray, keep: str, threshold: float) -> None:
-    """Replace the filter of a complete dataset: ``kept`` (N,) bool, its share as decimal text, the largest
-    kept score.
+def set_kept(path: Path, kept: np.ndarray, keep: str, threshold: float | None) -> None:
+    """Replace the filter of a complete dataset.
+
+    Args:
+        path: folder or URL.
+        kept: (N,) bool, the images to keep: ceil(keep * N) of them, or all with a finite uncertainty where
+            these are fewer. One whose uncertainty is NaN is never kept.
+        keep: their share as decimal text, such as ``"0.9"``.
+        threshold: the largest uncertainty of a kept image, or None where none is kept.
+
+    Raises:
+        StoreError: the store is no complete dataset, or the filter is not what the format says.
     """
-    from fstore.dataset_writer import write_kept
+    from fstore.filter import write_kept
     from fstore.location import Location
 
     write_kept(Location.parse(path), kept, keep, threshold)

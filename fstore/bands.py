@@ -44,9 +44,9 @@ class BandMaker:
 
     def __init__(self, meta: fmt.FeatureMeta, num_buffers: int) -> None:
         self.meta = meta
+        self._num_buffers = num_buffers
+        self._made: list[Tensor] = []  # when first needed, for the device that the maps are on
         self._free: SimpleQueue[Tensor | None] = SimpleQueue()
-        for _ in range(num_buffers):
-            self._free.put(None)  # made when it is first needed, for the device that the maps are on
         self._gpu: _GpuSide | None = None
 
     def give_back(self, band: Band) -> None:
@@ -58,7 +58,13 @@ class BandMaker:
     def bands(self, maps: Sequence[Tensor]) -> Iterator[Band]:
         """Every band of an image, top to bottom, from its stored maps [h, w, c] float16, which are computed
         already. Waits for a buffer where all are taken.
+
+        All buffers are free when it begins: bands of an earlier image, which an error may have kept from
+        being given back, are in use no longer.
         """
+        self._free = SimpleQueue()
+        for buffer in [*self._made, *[None] * (self._num_buffers - len(self._made))]:
+            self._free.put(buffer)
         if maps[0].device.type == "cuda":
             yield from self._bands_of_gpu(maps)
             return
@@ -102,6 +108,7 @@ class BandMaker:
         buffer = self._free.get()
         if buffer is None:
             buffer = torch.empty(self._band_shape(), dtype=torch.float16, pin_memory=pinned)
+            self._made.append(buffer)
         return buffer
 
     def _band_shape(self) -> tuple[int, int, int]:

@@ -17,16 +17,10 @@ import zarr
 from zarr.codecs import Crc32cCodec, ZstdCodec
 
 from fstore import format as fmt
+from fstore.durable import force_to_disk, sync_all
 from fstore.errors import StoreError
-from fstore.location import (
-    ATTRIBUTE,
-    Location,
-    force_to_disk,
-    get_array,
-    get_attribute,
-    sync_file,
-    sync_folders,
-)
+from fstore.inventory import check_array, read_meta, require_array
+from fstore.location import ATTRIBUTE, Location, get_attribute, set_attribute
 from fstore.lock import FolderLock
 
 ZSTD_LEVEL = 1  # measured: docs/performance.md
@@ -89,14 +83,16 @@ def _resume(location: Location, attribute: dict[str, Any]) -> zarr.Group:
     group = location.open_group("r+")
     found = get_attribute(group) or {}
     fmt.check_attribute(found, attribute["kind"], str(location))
+    read_meta(found, location)
     fmt.check_same(found, attribute, str(location))
     return group
 
 
 def _empty(location: Location, state: str) -> None:
     """Delete a store, or what is left of one, so that it is begun again if the deletion is cut off."""
+    location.check_parts(fmt.TOP_LEVEL)
     if state == "store":
-        location.open_group("r+").attrs.put({ATTRIBUTE: {"creating": True}})
+        set_attribute(location.open_group("r+"), {"creating": True})
         sync_all(location, ["zarr.json"])
     location.empty(fmt.TOP_LEVEL)
 
@@ -112,9 +108,9 @@ def _create(
         create_array(group, spec)
     for spec, values in small:
         create_array(group, spec)
-        open_for_writing(group, spec.name)[...] = values
+        open_for_writing(group, spec, location)[...] = values
     sync_all(location, location.keys())
-    group.attrs.put({ATTRIBUTE: attribute})
+    set_attribute(group, attribute)
     sync_all(location, ["zarr.json"])
     return group
 
@@ -128,13 +124,6 @@ def _lock(location: Location) -> FolderLock | None:
     for folder in missing:
         force_to_disk(folder.parent)
     return FolderLock(location.folder)
-
-
-def sync_all(location: Location, keys: Sequence[str]) -> None:
-    """Force files and the folders above them to the disk."""
-    for key in keys:
-        sync_file(location, key)
-    sync_folders(location, keys)
 
 
 def create_array(group: zarr.Group, spec: fmt.ArraySpec) -> None:
@@ -152,15 +141,11 @@ def create_array(group: zarr.Group, spec: fmt.ArraySpec) -> None:
     )
 
 
-def require_array(group: zarr.Group, name: str) -> zarr.Array[Any]:
-    """The array, or a StoreError that says what to do about its absence."""
-    array = get_array(group, name)
-    if array is None:
-        raise StoreError(f"array {name!r} is missing; the store is not whole, use --overwrite to start anew")
-    return array
+def open_for_writing(group: zarr.Group, spec: fmt.ArraySpec, location: Location) -> zarr.Array[Any]:
+    """The array of that spec, writing zeros too: that setting is not stored on disk and opening forgets it.
 
-
-def open_for_writing(group: zarr.Group, name: str) -> zarr.Array[Any]:
-    """The array, writing zeros too: that setting is not stored on disk and opening forgets it."""
-    array = require_array(group, name)
+    Raises StoreError where the array is absent, damaged or another than the spec.
+    """
+    array = require_array(group, spec.name, location)
+    check_array(array, spec, location)
     return array.with_config({"write_empty_chunks": True})

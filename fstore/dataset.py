@@ -6,11 +6,10 @@ from functools import cached_property
 
 import dask.array as da
 import numpy as np
-import zarr
 
 from fstore import format as fmt
 from fstore.errors import StoreError
-from fstore.location import Location
+from fstore.inventory import Inventory
 from fstore.store import Store
 
 
@@ -19,10 +18,8 @@ class Dataset(Store):
     keeps.
     """
 
-    def __init__(
-        self, location: Location, group: zarr.Group, image_ids: np.ndarray, meta: fmt.DatasetMeta
-    ) -> None:
-        super().__init__(location, group, image_ids)
+    def __init__(self, inventory: Inventory, image_ids: np.ndarray, meta: fmt.DatasetMeta) -> None:
+        super().__init__(inventory, image_ids)
         self.meta: fmt.DatasetMeta = meta
 
     @property

@@ -11,11 +11,11 @@ from functools import cached_property
 import dask.array as da
 import numpy as np
 import torch
-import zarr
 
 from fstore import format as fmt
+from fstore.chunks import CheckedArray
 from fstore.errors import StoreError
-from fstore.location import Location
+from fstore.inventory import Inventory
 from fstore.pyramid import Pyramid
 from fstore.store import Store
 
@@ -25,10 +25,8 @@ class FeatureStore(Store):
     their indices.
     """
 
-    def __init__(
-        self, location: Location, group: zarr.Group, image_ids: np.ndarray, meta: fmt.FeatureMeta
-    ) -> None:
-        super().__init__(location, group, image_ids)
+    def __init__(self, inventory: Inventory, image_ids: np.ndarray, meta: fmt.FeatureMeta) -> None:
+        super().__init__(inventory, image_ids)
         self.meta: fmt.FeatureMeta = meta
         self._pyramid = Pyramid(meta, self.array)  # used where that is the layout
 
@@ -62,13 +60,17 @@ class FeatureStore(Store):
         """(n, ceil(H/16), ceil(W/16), K) uint16: pixels of each class in each 16 x 16 tile."""
         return np.asarray(self.lazy("class_counts").compute(scheduler="sync"))
 
-    @property
+    @cached_property
     def average_latent(self) -> np.ndarray | None:
-        """(D,) or (L, D) float32 that truncation pulled toward, or None where the store has none."""
-        if "average_latent" not in self._group:
+        """(D,) or (L, D) float32 that truncation pulled toward, or None where the store has none.
+
+        Read once, so that a long run that will need it can ask for it before it begins. Raises
+        CorruptionError where it is damaged.
+        """
+        array = self._inventory.average_latent()
+        if array is None:
             return None
-        checked = self.array("average_latent")
-        return checked.read(tuple((0, size) for size in checked.array.shape))
+        return CheckedArray(array, self.location).read(tuple((0, size) for size in array.shape))
 
     def read_masks(self, images: Sequence[int]) -> np.ndarray:
         """Masks of ``images`` (positions): (n, H, W)."""

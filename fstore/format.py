@@ -23,7 +23,9 @@ from math import ceil, prod
 
 import numpy as np
 
+from fstore.compare import check_same as check_same
 from fstore.errors import StoreError
+from fstore.meta import LARGEST_AXIS as LARGEST_AXIS
 from fstore.meta import LAYOUTS as LAYOUTS
 from fstore.meta import VERSION as VERSION
 from fstore.meta import ClassInfo as ClassInfo
@@ -33,7 +35,6 @@ from fstore.meta import KeypointInfo as KeypointInfo
 from fstore.meta import LayerInfo as LayerInfo
 from fstore.meta import Meta as Meta
 from fstore.meta import check_attribute as check_attribute
-from fstore.meta import check_same as check_same
 
 TILE = 16  # side of a dense inner chunk and of a cell of class_counts, in pixels
 BAND = 32  # rows of a dense shard, in pixels
@@ -41,6 +42,8 @@ PYRAMID_CHUNK = 64  # largest side of a pyramid's inner chunk, in pixels of the 
 TASK_IMAGES = 64  # images of a dataset shard: one task writes them
 HEATMAP_IMAGES = 4  # images of a shard of heat maps, which are larger than labels; divides TASK_IMAGES
 KEPT_CHUNK = 65536  # `kept` is rewritten whole: one chunk makes that one atomic write up to this many images
+
+MAY_BE_NAN = ("divergence", "uncertainty")  # of a dataset, where the ensemble's output was not finite
 
 # Every name that a store of either kind may have at its top, beside its zarr.json.
 TOP_LEVEL = (

@@ -10,14 +10,14 @@ from typing import Any
 
 import dask.array as da
 import numpy as np
-import zarr
 from dask.base import tokenize
 
 from fstore import format as fmt
 from fstore.chunks import CheckedArray
 from fstore.display import describe, describe_html
 from fstore.errors import StoreError
-from fstore.location import Location, get_array, get_attribute
+from fstore.inventory import Inventory
+from fstore.location import get_attribute
 from fstore.views import View
 
 _REPLACED = "is no longer the store that was opened"
@@ -29,21 +29,18 @@ class Store:
 
     meta: fmt.Meta
 
-    def __init__(self, location: Location, group: zarr.Group, image_ids: np.ndarray) -> None:
-        self.location = location
-        self._group = group
+    def __init__(self, inventory: Inventory, image_ids: np.ndarray) -> None:
+        self.location = inventory.location
         self.image_ids = image_ids
+        self._inventory = inventory
         self._checked: dict[str, CheckedArray] = {}
 
     def array(self, name: str) -> CheckedArray:
-        """The array on disk, all N images of it, read with absent and damaged chunks refused."""
+        """The array on disk, all N images of it, read with absent and damaged chunks refused. Raises
+        StoreError where the array itself is absent, damaged or not what the format says.
+        """
         if name not in self._checked:
-            array = get_array(self._group, name)
-            if array is None:
-                raise StoreError(
-                    f"{self.location}: array {name!r} is missing; the store is not whole, run `dgan verify`"
-                )
-            self._checked[name] = CheckedArray(array, str(self.location))
+            self._checked[name] = CheckedArray(self._inventory.array(name), self.location)
         return self._checked[name]
 
     def lazy(self, name: str) -> da.Array:
@@ -62,7 +59,7 @@ class Store:
     ) -> da.Array:
         view = View((len(self.image_ids), *shape), dtype, self.image_ids, read)
         chunks = tuple(min(block, max(size, 1)) for block, size in zip(blocks, view.shape, strict=True))
-        identity = (str(self.location), name, self.image_ids.tolist(), self.meta.to_attribute())
+        identity = (str(self.location), self.id, name, self.image_ids)
         token = f"fstore-{name}-{tokenize(identity)}"
         # Not fancy=False: dask 2026.8 then reads a whole block for one image, and slices afterwards.
         return da.from_array(view, chunks=chunks, name=token, meta=np.empty((0,) * view.ndim, dtype))
@@ -108,7 +105,7 @@ class Store:
     @property
     def num_images(self) -> int:
         """N: images that the store is made for, committed or not."""
-        return int(self.array("committed").array.shape[0])
+        return self._inventory.num_images
 
     @property
     def images(self) -> da.Array:
@@ -131,8 +128,8 @@ class Store:
         return self.lazy("keypoints")
 
     def array_names(self) -> list[str]:
-        """Paths of all arrays of the group."""
-        return sorted(name for name, item in self._group.members(max_depth=2) if isinstance(item, zarr.Array))
+        """Paths of the arrays that the format has for such a store."""
+        return sorted(self._inventory.specs)
 
     def __repr__(self) -> str:
         return describe(self)

@@ -310,7 +310,7 @@ def test_check_same_ignores_what_does_not_change_a_byte_of_the_arrays() -> None:
         ({"version": 0}, "version is 0"),
         ({}, "version is None.*is it a dgan store"),
         ({"version": 1, "kind": "dataset"}, "kind 'dataset', expected 'features'"),
-        ({"version": 1, "kind": "features"}, r"incomplete or malformed \(KeyError"),
+        ({"version": 1, "kind": "features"}, r"'fstore' is malformed \(it has no 'layout'\)"),
     ],
 )
 def test_an_attribute_of_another_version_or_kind_or_with_a_key_missing_is_refused(

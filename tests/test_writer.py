@@ -53,11 +53,12 @@ def test_the_marker_is_written_after_every_file_is_forced_to_disk(
         sync_file(location, key)
         synced.add(key)
 
-    def checking_commit(self, start: int, count: int) -> None:
+    def checking_commit(self, start: int, count: int, keys: list[str]) -> None:
         written = {key for key in list(self.location.keys()) if f"/c/{start}/" in key}
         assert len(written) > 6
         assert written <= synced
-        commit(self, start, count)
+        assert set(keys) == written
+        commit(self, start, count, keys)
 
     monkeypatch.setattr(shards, "sync_file", recording_sync)
     monkeypatch.setattr(ShardWriter, "commit", checking_commit)
@@ -77,13 +78,13 @@ def test_a_failed_write_is_raised_and_leaves_the_image_pending(
     writer = create(tmp_path / "failed.zarr", layout, band_buffers)
     calls, original, lock = 0, ShardWriter.write, threading.Lock()
 
-    def failing_write(self, *arguments) -> None:
+    def failing_write(self, *arguments) -> list[str]:
         nonlocal calls
         with lock:
             number, calls = calls, calls + 1
         if number == failing:
             raise OSError(28, "No space left on device")
-        original(self, *arguments)
+        return original(self, *arguments)
 
     with monkeypatch.context() as patch:
         patch.setattr(ShardWriter, "write", failing_write)

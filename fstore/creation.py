@@ -92,7 +92,7 @@ def _empty(location: Location, state: str) -> None:
     """Delete a store, or what is left of one, so that it is begun again if the deletion is cut off."""
     location.check_parts(fmt.TOP_LEVEL)
     if state == "store":
-        set_attribute(location.open_group("r+"), {"creating": True})
+        set_attribute(location.open_group("r+"), {"creating": True}, location)
         sync_all(location, ["zarr.json"])
     location.empty(fmt.TOP_LEVEL)
 
@@ -110,7 +110,7 @@ def _create(
         create_array(group, spec)
         open_for_writing(group, spec, location)[...] = values
     sync_all(location, location.keys())
-    set_attribute(group, attribute)
+    set_attribute(group, attribute, location)
     sync_all(location, ["zarr.json"])
     return group
 

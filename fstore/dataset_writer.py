@@ -7,7 +7,7 @@ labels.
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -102,8 +102,6 @@ class DatasetWriter:
             StoreError: a part is missing, its shape does not fit, or it has values that the format excludes.
         """
         images = self.task_images(task)
-        if "divergence" in parts and "uncertainty" in parts:
-            _check_uncertainty(parts["divergence"], parts["uncertainty"], images.start)
         for name, spec in self._shards.specs.items():
             written = self._written.get(task, {}).get(name, {})
             if name == "committed" or (name not in parts and written.keys() >= set(images)):
@@ -112,7 +110,11 @@ class DatasetWriter:
             found = parts[name].shape if name in parts else None
             if found != expected:
                 raise StoreError(f"task {task}: array {name!r} has shape {found}, expected {expected}")
-            self.write_part(task, name, images.start, parts[name])
+        if "uncertainty" in parts:
+            _check_uncertainty(parts, images.start)
+        for name in self._shards.specs:
+            if name in parts:
+                self.write_part(task, name, images.start, parts[name])
         files = {key for written in self._written[task].values() for key in written.values()}
         self._shards.commit(images.start, len(images), files)
         del self._written[task]
@@ -165,21 +167,17 @@ def set_filter(group: zarr.Group, location: Location, keep: str | None, threshol
     """Write ``keep`` and ``threshold`` into the attribute, and force that to the disk."""
     attribute = get_attribute(group) or {}
     attribute.update(keep=keep, threshold=threshold)
-    set_attribute(group, attribute)
+    set_attribute(group, attribute, location)
     sync_all(location, ["zarr.json"])
 
 
 def as_stored(name: str, values: np.ndarray, first: int) -> np.ndarray:
     """A dataset's values, of images from ``first`` on, as the format wants them.
 
-    ``divergence`` and ``uncertainty`` are NaN where they are not finite. In every other array such a value is
-    refused. Raises StoreError naming array and image.
+    Those that are not finite become NaN in the arrays that may hold it, and are refused in every other.
+    Raises StoreError naming array and image.
     """
-    if values.dtype.kind != "f":
-        return values
-    with np.errstate(over="ignore"):
-        stored = values.astype(np.float16) if name in ("divergence", "heatmaps") else values
-    finite = np.isfinite(stored)
+    finite = _is_finite(name, values)
     if finite.all():
         return values
     if name not in fmt.MAY_BE_NAN:
@@ -188,14 +186,22 @@ def as_stored(name: str, values: np.ndarray, first: int) -> np.ndarray:
     return np.where(finite, values, np.nan).astype(values.dtype)
 
 
-def _check_uncertainty(divergence: np.ndarray, uncertainty: np.ndarray, first: int) -> None:
-    """Refuse a finite score of an image whose divergence is not: the filter would keep it."""
-    if len(divergence) != len(uncertainty):
-        return  # the shapes are refused one by one
-    damaged = ~np.isfinite(divergence.reshape(len(divergence), -1)).all(axis=1)  # [n]
-    wrong = np.flatnonzero(damaged & np.isfinite(uncertainty))
-    if len(wrong):
-        raise StoreError(
-            f"array 'uncertainty', image {first + int(wrong[0])}: is finite and its divergence is not; "
-            "expected NaN"
-        )
+def _is_finite(name: str, values: np.ndarray) -> np.ndarray:
+    """Where values are finite once they are stored: float16 holds up to 65504."""
+    if values.dtype.kind != "f":
+        return np.ones(values.shape, bool)
+    with np.errstate(over="ignore"):
+        return np.isfinite(values.astype(np.float16) if name in ("divergence", "heatmaps") else values)
+
+
+def _check_uncertainty(parts: Mapping[str, np.ndarray], first: int) -> None:
+    """Refuse a finite score of an image with values that are not: the filter would keep it."""
+    uncertainty = parts["uncertainty"]  # [n]
+    for name in (name for name in fmt.MAY_BE_NAN if name in parts):
+        finite = _is_finite(name, parts[name]).reshape(len(parts[name]), -1).all(axis=1)  # [n]
+        wrong = np.flatnonzero(~finite & np.isfinite(uncertainty))
+        if len(wrong):
+            image = first + int(wrong[0])
+            raise StoreError(
+                f"array 'uncertainty', image {image}: is finite, and its {name} not; expected NaN"
+            )

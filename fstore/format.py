@@ -43,7 +43,8 @@ TASK_IMAGES = 64  # images of a dataset shard: one task writes them
 HEATMAP_IMAGES = 4  # images of a shard of heat maps, which are larger than labels; divides TASK_IMAGES
 KEPT_CHUNK = 65536  # `kept` is rewritten whole: one chunk makes that one atomic write up to this many images
 
-MAY_BE_NAN = ("divergence", "uncertainty")  # of a dataset, where the ensemble's output was not finite
+# Arrays of a dataset that hold NaN where the ensemble's output was not finite. Such an image is never kept.
+MAY_BE_NAN = ("divergence", "uncertainty", "heatmaps", "keypoints")
 
 # Every name that a store of either kind may have at its top, beside its zarr.json.
 TOP_LEVEL = (

@@ -86,6 +86,17 @@ class Location:
         except Exception as error:
             raise self.unreadable(what, error) from None
 
+    @contextmanager
+    def writing(self, what: str) -> Iterator[None]:
+        """Turn what damaged content ends in into a StoreError. Errors of the system, such as a full disk, are
+        raised as they are.
+        """
+        try:
+            yield
+        except _DAMAGE as error:
+            reason = self.hide(str(error))[:200]
+            raise StoreError(f"{self}: {what} cannot be written again ({reason}); {RESTORE}") from None
+
     def unreadable(self, what: str, error: Exception) -> UnreadableError:
         """The error of ``what`` that the system does not give: which file, why, and the way out."""
         number = error.errno if isinstance(error, OSError) else None
@@ -250,6 +261,9 @@ def get_attribute(group: zarr.Group) -> dict[str, Any] | None:
     return dict(attribute) if isinstance(attribute, dict) else None
 
 
-def set_attribute(group: zarr.Group, attribute: dict[str, Any]) -> None:
-    """Replace the group's ``fstore`` attribute; what others have written beside it stays."""
-    group.attrs[ATTRIBUTE] = attribute
+def set_attribute(group: zarr.Group, attribute: dict[str, Any], location: Location) -> None:
+    """Replace the group's ``fstore`` attribute; what others have written beside it stays. Raises StoreError
+    where that cannot be written again.
+    """
+    with location.writing("zarr.json"):
+        group.attrs[ATTRIBUTE] = attribute

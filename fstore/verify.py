@@ -139,22 +139,20 @@ class _Check:
                     yield str(error)
                     break
                 self.bytes_read += values.nbytes
-                wrong = np.isinf(values) if name in fmt.MAY_BE_NAN else ~np.isfinite(values)
+                may_be_nan = meta.kind == "dataset" and name in fmt.MAY_BE_NAN
+                wrong = np.isinf(values) if may_be_nan else ~np.isfinite(values)
                 if wrong.any():
-                    kind = "infinite" if name in fmt.MAY_BE_NAN else "not finite"
+                    kind = "infinite" if may_be_nan else "not finite"
                     yield f"{self._where}: array {name!r}, image {image}: has a value that is {kind}"
                     break
-                if name in fmt.MAY_BE_NAN:
-                    nan[name] = nan.get(name, False) or bool(np.isnan(values).any())
+                nan[name] = nan.get(name, False) or bool(np.isnan(values).any())
                 if name in ("masks", "labels", "class_counts"):
                     small[name] = values[0]
                 if name == "keypoints":
                     yield from _keypoint_problems(meta, values[0], image, self._where)
-        if nan.get("divergence") and not nan.get("uncertainty", True):
-            yield (
-                f"{self._where}: array 'uncertainty', image {image}: is finite, and its divergence is not; "
-                "expected NaN"
-            )
+        for name in (name for name in nan if nan[name] and not nan.get("uncertainty", True)):
+            line = f"array 'uncertainty', image {image}: is finite, and its {name} not; expected NaN"
+            yield f"{self._where}: {line}"
         for name in ("masks", "labels"):
             if name in small:
                 yield from _label_problems(meta, small[name], name, image, self._where)

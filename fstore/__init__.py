@@ -70,12 +70,12 @@ def create(
     Args:
         path: folder or URL.
         meta: the store's attribute; all of it but ``created`` must equal that of a store found there.
-        num_images: N.
-        latent_shape: (D,) or (L, D) of one image's latent.
+        num_images: N, the images that the store is made for.
+        latent_shape: (D,) or (L, D), the shape of one image's latent.
         average_latent: (D,) or (L, D) float32 to keep beside the latents, or None.
         overwrite: delete a store found there first.
-        band_buffers: bands of dense features in memory at once, of 32 rows each; the bytes written do not
-            depend on it.
+        band_buffers: how many bands of dense features, of 32 rows each, are in memory at once. The bytes
+            written do not depend on it.
 
     Raises:
         MismatchError: the store there was begun with other settings. StoreError: something else lies there.
@@ -88,7 +88,14 @@ def create(
 def create_dataset(
     path: Path, meta: DatasetMeta, *, num_images: int, overwrite: bool = False
 ) -> DatasetWriter:
-    """Create a dataset of ``num_images``, resume one begun with the same ``meta``, or lengthen a shorter one.
+    """Create a dataset of ``num_images``, or go on with one of the same ``meta``; a shorter one is lengthened.
+
+    Args:
+        path: folder or URL.
+        meta: the store's attribute; all of it but ``created``, ``keep`` and ``threshold`` must equal that of
+            a store found there.
+        num_images: N.
+        overwrite: delete a store found there first.
 
     Raises:
         MismatchError: the store there was begun with other settings. StoreError: something else lies there,

@@ -30,8 +30,8 @@ def pyramid_bytes(meta: fmt.FeatureMeta, num_images: int) -> int:
 class CachedPyramid:
     """A pyramid store's maps in memory, and its class index and masks as the store has them.
 
-    A class: it stands where the sampler expects a ``SampledStore``. ``images`` are the positions to hold; the
-    pixels of no others can be had. Raises CorruptionError where a map is absent or damaged.
+    The sampler takes it for a store (``SampledStore``). ``images`` are the positions in the store whose maps
+    are held; it has the pixels of these alone. Raises CorruptionError where a map is absent or damaged.
     """
 
     def __init__(

@@ -23,7 +23,10 @@ from fstore.shards import ShardWriter
 
 
 class DatasetWriter:
-    """A dataset being filled, a task of 64 images at a time. Made by ``fstore.create_dataset``."""
+    """A dataset that is being filled, a task of 64 images at a time. Made by ``fstore.create_dataset``.
+
+    It keeps other writers out until ``close``.
+    """
 
     def __init__(self, location: Location, opened: OpenGroup, meta: fmt.DatasetMeta, num_images: int):
         self.location = location
@@ -49,9 +52,9 @@ class DatasetWriter:
         return range(first, min(first + fmt.TASK_IMAGES, self.num_images))
 
     def write_part(self, task: int, name: str, first: int, values: np.ndarray) -> None:
-        """Write some images of one array of a task before the rest, so that nobody holds a task's heat maps.
+        """Write some images of one array of a task ahead of the others, to free the memory that they take.
 
-        Only ``write_task`` marks images as whole: what is written here counts for nothing before.
+        The images are not committed by it: ``write_task`` does that.
 
         Args:
             task: its index.
@@ -90,7 +93,7 @@ class DatasetWriter:
             written.update(dict.fromkeys(images_of_file, key))
 
     def write_task(self, task: int, parts: dict[str, np.ndarray]) -> None:
-        """Write a task's arrays whole, or those that ``write_part`` has not written, then commit its images.
+        """Write the arrays of a task that ``write_part`` has not written, then commit its images.
 
         Args:
             task: its index.

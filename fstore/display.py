@@ -18,8 +18,8 @@ _UNITS = ("B", "kB", "MB", "GB", "TB")
 
 
 class Shown(Protocol):
-    """What is asked of a store that is to be shown. A dataset's ``kept`` and a feature store's
-    ``class_counts`` are asked for where the store's kind has them.
+    """What a store must have to be shown. A dataset's ``kept`` and a feature store's ``class_counts`` are
+    shown too.
     """
 
     location: Any
@@ -116,8 +116,8 @@ def class_rows(store: Shown) -> list[tuple[int, str, str, int | None, int | None
 
 
 def class_warnings(store: Shown) -> list[str]:
-    """Sentences on classes that fewer than RARE_IMAGES of a feature store's images hold, all of them or
-    none.
+    """Lines on the classes that are in no image of a feature store, or in fewer than RARE_IMAGES. None for a
+    dataset.
     """
     if not isinstance(store.meta, fmt.FeatureMeta) or not len(store.image_ids):
         return []
@@ -184,7 +184,8 @@ def _kept(store: Any) -> str:
         return "unreadable; run `dgan verify`"
     meta = store.meta
     unit = " nats" if meta.keypoints is None else ""  # a variance of heat maps has none
-    return f"{int(kept.sum())} of {len(kept)} (keep {meta.keep}, threshold {meta.threshold:.4g}{unit})"
+    threshold = "none" if meta.threshold is None else f"{meta.threshold:.4g}{unit}"
+    return f"{int(kept.sum())} of {len(kept)} (keep {meta.keep}, threshold {threshold})"
 
 
 def _array_bytes(store: Shown, name: str) -> int:

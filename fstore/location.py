@@ -72,9 +72,9 @@ class Location:
 
     @contextmanager
     def reading(self, what: str) -> Iterator[None]:
-        """Turn every failure inside into one StoreError that names the store and ``what`` is read.
+        """Raise a StoreError of one line for any error of the block. It names the store and ``what`` is read.
 
-        UnreadableError where the system refused, StoreError where the content is damaged.
+        It is UnreadableError where the system refused to read, StoreError where the content is damaged.
         """
         try:
             yield
@@ -88,8 +88,8 @@ class Location:
 
     @contextmanager
     def writing(self, what: str) -> Iterator[None]:
-        """Turn what damaged content ends in into a StoreError. Errors of the system, such as a full disk, are
-        raised as they are.
+        """Raise a StoreError where the block cannot write damaged content again. Errors of the system, such
+        as a full disk, are raised as they are.
         """
         try:
             yield
@@ -98,7 +98,7 @@ class Location:
             raise StoreError(f"{self}: {what} cannot be written again ({reason}); {RESTORE}") from None
 
     def unreadable(self, what: str, error: Exception) -> UnreadableError:
-        """The error of ``what`` that the system does not give: which file, why, and the way out."""
+        """The error to raise where the system refuses to read ``what``: it names file, reason and way out."""
         number = error.errno if isinstance(error, OSError) else None
         reason = os.strerror(number) if number else self.hide(str(error)) or type(error).__name__
         file = getattr(error, "filename", None)

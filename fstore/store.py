@@ -36,15 +36,18 @@ class Store:
         self._checked: dict[str, CheckedArray] = {}
 
     def array(self, name: str) -> CheckedArray:
-        """The array on disk, all N images of it, read with absent and damaged chunks refused. Raises
-        StoreError where the array itself is absent, damaged or not what the format says.
+        """An array with all N images, committed or not. Its reads refuse chunks that are absent or damaged.
+
+        Raises StoreError where the array itself is absent, damaged or not what the format says.
         """
         if name not in self._checked:
             self._checked[name] = CheckedArray(self._inventory.array(name), self.location)
         return self._checked[name]
 
     def lazy(self, name: str) -> da.Array:
-        """A dask array of the committed images of one array, compacted; blocks follow the shards."""
+        """A dask array of one array's committed images, at positions 0 to n - 1. Its blocks are the shards; a
+        slice of a block reads only the chunks that it needs.
+        """
         checked = self.array(name)
         array = checked.array
         return self._dask(name, array.shape[1:], str(array.dtype), array.shards or array.chunks, checked.read)
@@ -66,19 +69,19 @@ class Store:
 
     @property
     def id(self) -> str:
-        """The store's own: written when it was created, the same as long as it is gone on with."""
+        """Random text that the store got when it was created. A run that goes on with the store keeps it."""
         return str(self.meta.created["id"])
 
     def check_unchanged(self) -> None:
-        """Raise StoreError where another store, or none, now lies at the place that this one was read from.
+        """Raise StoreError where the store at this place is no longer the one that was opened.
 
-        Whoever reads for longer calls it before saving what came of that, so that no result names one store
-        and holds another. It reads the attribute again: the id must be the same, and a dataset's filter.
-        Images that were committed meanwhile are no change.
+        A program that reads for a while calls it before it saves its result, so that the result does not name
+        one store and hold what was read from another. It reads the attribute again: the id must be the same,
+        and the filter of a dataset. Images that were committed meanwhile are no change.
 
-        It is no lock, and a lock would not do: a reader that held one would keep a store from being gone on
-        with or filtered as long as a notebook has it open, locks end with the process while a resumed run
-        reads the store again, and network file systems and URLs often have none.
+        Readers hold no lock, for three reasons. A notebook that has a store open would keep everybody from
+        going on with it or filtering it. A lock ends with its process, while a run that is resumed reads the
+        store again. Network file systems and URLs often have no locks.
         """
         try:
             attribute = get_attribute(self.location.open_group()) or {}

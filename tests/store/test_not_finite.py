@@ -108,6 +108,7 @@ def test_none_is_kept_where_none_is_finite(tmp_path: Path) -> None:
     filtered(tmp_path / "d.zarr", np.full(NUM, np.nan), [], "0.9", None)
     assert fstore.verify_store(tmp_path / "d.zarr").ok
     assert fstore.open(tmp_path / "d.zarr").meta.threshold is None
+    assert "0 of 8 (keep 0.9, threshold none)" in repr(fstore.open(tmp_path / "d.zarr"))
 
 
 @pytest.mark.parametrize(

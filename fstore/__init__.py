@@ -88,7 +88,7 @@ def create(
 def create_dataset(
     path: Path, meta: DatasetMeta, *, num_images: int, overwrite: bool = False
 ) -> DatasetWriter:
-    """Create a dataset of ``num_images``, or go on with one of the same ``meta``; a shorter one is lengthened.
+    """Create a dataset of ``num_images``, go on with one of the same ``meta``, or lengthen a shorter one.
 
     Args:
         path: folder or URL.

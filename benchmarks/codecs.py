@@ -153,7 +153,9 @@ def create(path: Path | None, bands: Bands, candidate: Candidate) -> zarr.Array[
 def write(path: Path | None, bands: Bands, candidate: Candidate) -> None:
     """Write all bands as ``fstore`` does: two at once, each forced to the disk."""
     from fstore import format as fmt
-    from fstore.location import Location, chunk_key, sync_file
+    from fstore.durable import sync_file
+    from fstore.inventory import chunk_key
+    from fstore.location import Location
     from fstore.writer import BAND_BUFFERS
 
     if path is not None:

@@ -22,20 +22,21 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     import numpy as np
 
+    from fstore.dataset import Dataset
     from fstore.dataset_writer import DatasetWriter
+    from fstore.feature_store import FeatureStore
     from fstore.format import DatasetMeta, FeatureMeta
-    from fstore.reader import Dataset, FeatureStore
     from fstore.sampler import StratifiedChunkSampler as StratifiedChunkSampler
     from fstore.verify import Report
     from fstore.writer import FeatureWriter
     from fstore.writer import PreparedImage as PreparedImage
 
 _LAZY = {
-    "Dataset": "reader",
+    "Dataset": "dataset",
     "DatasetMeta": "format",
     "DatasetWriter": "dataset_writer",
     "FeatureMeta": "format",
-    "FeatureStore": "reader",
+    "FeatureStore": "feature_store",
     "FeatureWriter": "writer",
     "KeypointInfo": "format",
     "PreparedImage": "writer",
@@ -69,12 +70,12 @@ def create(
     Args:
         path: folder or URL.
         meta: the store's attribute; all of it but ``created`` must equal that of a store found there.
-        num_images: N.
-        latent_shape: (D,) or (L, D) of one image's latent.
+        num_images: N, the images that the store is made for.
+        latent_shape: (D,) or (L, D), the shape of one image's latent.
         average_latent: (D,) or (L, D) float32 to keep beside the latents, or None.
         overwrite: delete a store found there first.
-        band_buffers: bands of dense features in memory at once, of 32 rows each; the bytes written do not
-            depend on it.
+        band_buffers: how many bands of dense features, of 32 rows each, are in memory at once. The bytes
+            written do not depend on it.
 
     Raises:
         MismatchError: the store there was begun with other settings. StoreError: something else lies there.
@@ -87,7 +88,14 @@ def create(
 def create_dataset(
     path: Path, meta: DatasetMeta, *, num_images: int, overwrite: bool = False
 ) -> DatasetWriter:
-    """Create a dataset of ``num_images``, resume one begun with the same ``meta``, or lengthen a shorter one.
+    """Create a dataset of ``num_images``, go on with one of the same ``meta``, or lengthen a shorter one.
+
+    Args:
+        path: folder or URL.
+        meta: the store's attribute; all of it but ``created``, ``keep`` and ``threshold`` must equal that of
+            a store found there.
+        num_images: N.
+        overwrite: delete a store found there first.
 
     Raises:
         MismatchError: the store there was begun with other settings. StoreError: something else lies there,
@@ -101,16 +109,25 @@ def create_dataset(
 def open(path: Path) -> FeatureStore | Dataset:
     """Open a store for reading: a ``FeatureStore`` or a ``Dataset``, by its kind. Raises StoreError."""
     from fstore.location import Location
-    from fstore.reader import open_store
+    from fstore.opening import open_store
 
     return open_store(Location.parse(path))
 
 
-def set_kept(path: Path, kept: np.ndarray, keep: str, threshold: float) -> None:
-    """Replace the filter of a complete dataset: ``kept`` (N,) bool, its share as decimal text, the largest
-    kept score.
+def set_kept(path: Path, kept: np.ndarray, keep: str, threshold: float | None) -> None:
+    """Replace the filter of a complete dataset.
+
+    Args:
+        path: folder or URL.
+        kept: (N,) bool, the images to keep: ceil(keep * N) of them, or all with a finite uncertainty where
+            these are fewer. One whose uncertainty is NaN is never kept.
+        keep: their share as decimal text, such as ``"0.9"``.
+        threshold: the largest uncertainty of a kept image, or None where none is kept.
+
+    Raises:
+        StoreError: the store is no complete dataset, or the filter is not what the format says.
     """
-    from fstore.dataset_writer import write_kept
+    from fstore.filter import write_kept
     from fstore.location import Location
 
     write_kept(Location.parse(path), kept, keep, threshold)

@@ -31,34 +31,42 @@ class Band:
     """Happens when the rows have arrived; None where they are there already."""
 
     def values(self) -> np.ndarray:
-        """(R, W, C) float16, waited for."""
+        """(R, W, C) float16. Waits until the copy from a GPU has ended."""
         if self.copied is not None:
             self.copied.synchronize()
         return np.asarray(self.rows.numpy())
 
 
 class BandMaker:
-    """Owns the buffers. They outlive an image, since touching fresh memory for every band costs as much as
-    filling it; and their number bounds the memory. One thread at a time may iterate, any may give back.
+    """Makes bands in a fixed number of buffers, which bounds the memory.
+
+    The buffers are kept from image to image: to touch fresh memory for every band costs as much as to fill
+    it. One thread at a time may ask for bands; any thread may give one back.
     """
 
     def __init__(self, meta: fmt.FeatureMeta, num_buffers: int) -> None:
         self.meta = meta
+        self._num_buffers = num_buffers
+        self._made: list[Tensor] = []  # when first needed, for the device that the maps are on
         self._free: SimpleQueue[Tensor | None] = SimpleQueue()
-        for _ in range(num_buffers):
-            self._free.put(None)  # made when it is first needed, for the device that the maps are on
         self._gpu: _GpuSide | None = None
 
     def give_back(self, band: Band) -> None:
-        """The band's values are no longer needed: another band may take their place."""
+        """Give a band's buffer to the next one: its values are no longer needed."""
         if band.copied is not None:
             band.copied.synchronize()
         self._free.put(band.buffer)
 
     def bands(self, maps: Sequence[Tensor]) -> Iterator[Band]:
-        """Every band of an image, top to bottom, from its stored maps [h, w, c] float16, which are computed
-        already. Waits for a buffer where all are taken.
+        """Every band of an image, top to bottom, from its stored maps [h, w, c] float16. A GPU must have
+        computed the maps before. Waits for a buffer where all are taken.
+
+        The bands of earlier images must be in use no longer: all buffers are free when it begins, those too
+        that an error kept from being given back.
         """
+        self._free = SimpleQueue()
+        for buffer in [*self._made, *[None] * (self._num_buffers - len(self._made))]:
+            self._free.put(buffer)
         if maps[0].device.type == "cuda":
             yield from self._bands_of_gpu(maps)
             return
@@ -102,6 +110,7 @@ class BandMaker:
         buffer = self._free.get()
         if buffer is None:
             buffer = torch.empty(self._band_shape(), dtype=torch.float16, pin_memory=pinned)
+            self._made.append(buffer)
         return buffer
 
     def _band_shape(self) -> tuple[int, int, int]:

@@ -7,25 +7,20 @@ It knows how arrays of the format are laid out and encoded, not what is written 
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
+from uuid import uuid4
 
 import numpy as np
 import zarr
 from zarr.codecs import Crc32cCodec, ZstdCodec
 
 from fstore import format as fmt
+from fstore.durable import force_to_disk, sync_all
 from fstore.errors import StoreError
-from fstore.location import (
-    ATTRIBUTE,
-    Location,
-    force_to_disk,
-    get_array,
-    get_attribute,
-    sync_file,
-    sync_folders,
-)
+from fstore.inventory import check_array, read_meta, require_array
+from fstore.location import ATTRIBUTE, Location, get_attribute, set_attribute
 from fstore.lock import FolderLock
 
 ZSTD_LEVEL = 1  # measured: docs/performance.md
@@ -51,15 +46,17 @@ def create_group(
     attribute: dict[str, Any],
     arrays: Sequence[fmt.ArraySpec],
     overwrite: bool,
-    small: Mapping[str, np.ndarray],
+    small: Sequence[tuple[fmt.ArraySpec, np.ndarray]],
 ) -> OpenGroup:
     """Open the store for writing, creating it where there is none.
 
-    ``small`` arrays are written whole at creation. The attribute is written last: a creation, or a deletion
-    by ``overwrite``, that was cut off is begun again. Raises StoreError where something else lies at the
-    place or another process writes there, MismatchError where a store was begun with other settings.
+    ``small`` arrays are written whole at creation. A new store gets an id of its own. The attribute is
+    written last: a creation, or a deletion by ``overwrite``, that was cut off is begun again. Raises
+    StoreError where something else lies at the place or another process writes there, MismatchError where a
+    store was begun with other settings.
     """
     attribute = json.loads(json.dumps(attribute, allow_nan=False))  # as it reads back from disk
+    attribute["created"]["id"] = uuid4().hex
     _refuse_foreign(location)
     lock = _lock(location)
     try:
@@ -86,14 +83,16 @@ def _resume(location: Location, attribute: dict[str, Any]) -> zarr.Group:
     group = location.open_group("r+")
     found = get_attribute(group) or {}
     fmt.check_attribute(found, attribute["kind"], str(location))
+    read_meta(found, location)
     fmt.check_same(found, attribute, str(location))
     return group
 
 
 def _empty(location: Location, state: str) -> None:
     """Delete a store, or what is left of one, so that it is begun again if the deletion is cut off."""
+    location.check_parts(fmt.TOP_LEVEL)
     if state == "store":
-        location.open_group("r+").attrs.put({ATTRIBUTE: {"creating": True}})
+        set_attribute(location.open_group("r+"), {"creating": True}, location)
         sync_all(location, ["zarr.json"])
     location.empty(fmt.TOP_LEVEL)
 
@@ -102,17 +101,16 @@ def _create(
     location: Location,
     attribute: dict[str, Any],
     arrays: Sequence[fmt.ArraySpec],
-    small: Mapping[str, np.ndarray],
+    small: Sequence[tuple[fmt.ArraySpec, np.ndarray]],
 ) -> zarr.Group:
     group = zarr.create_group(location.target, overwrite=False, attributes={ATTRIBUTE: {"creating": True}})
     for spec in arrays:
         create_array(group, spec)
-    for name, values in small.items():
-        names = ("layer", "channel")[-values.ndim :]
-        create_array(group, fmt.ArraySpec(name, values.shape, str(values.dtype), values.shape, None, names))
-        open_for_writing(group, name)[...] = values
+    for spec, values in small:
+        create_array(group, spec)
+        open_for_writing(group, spec, location)[...] = values
     sync_all(location, location.keys())
-    group.attrs.put({ATTRIBUTE: attribute})
+    set_attribute(group, attribute, location)
     sync_all(location, ["zarr.json"])
     return group
 
@@ -126,13 +124,6 @@ def _lock(location: Location) -> FolderLock | None:
     for folder in missing:
         force_to_disk(folder.parent)
     return FolderLock(location.folder)
-
-
-def sync_all(location: Location, keys: Sequence[str]) -> None:
-    """Force files and the folders above them to the disk."""
-    for key in keys:
-        sync_file(location, key)
-    sync_folders(location, keys)
 
 
 def create_array(group: zarr.Group, spec: fmt.ArraySpec) -> None:
@@ -150,15 +141,11 @@ def create_array(group: zarr.Group, spec: fmt.ArraySpec) -> None:
     )
 
 
-def require_array(group: zarr.Group, name: str) -> zarr.Array[Any]:
-    """The array, or a StoreError that says what to do about its absence."""
-    array = get_array(group, name)
-    if array is None:
-        raise StoreError(f"array {name!r} is missing; the store is not whole, use --overwrite to start anew")
-    return array
+def open_for_writing(group: zarr.Group, spec: fmt.ArraySpec, location: Location) -> zarr.Array[Any]:
+    """The array of that spec, writing zeros too: that setting is not stored on disk and opening forgets it.
 
-
-def open_for_writing(group: zarr.Group, name: str) -> zarr.Array[Any]:
-    """The array, writing zeros too: that setting is not stored on disk and opening forgets it."""
-    array = require_array(group, name)
+    Raises StoreError where the array is absent, damaged or another than the spec.
+    """
+    array = require_array(group, spec.name, location)
+    check_array(array, spec, location)
     return array.with_config({"write_empty_chunks": True})

@@ -1,5 +1,4 @@
-"""Writing a dataset: filled a task of 64 images at a time, lengthened by a larger number, filtered at the
-end.
+"""Writing a dataset: filled a task of 64 images at a time, lengthened by a larger number.
 
 A task's arrays are written, forced to disk, and only then marked. It knows arrays, not what renders or
 labels.
@@ -8,21 +7,26 @@ labels.
 from __future__ import annotations
 
 import os
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 import numpy as np
 import zarr
 
 from fstore import format as fmt
-from fstore.chunks import read_markers
-from fstore.creation import OpenGroup, create_group, open_for_writing, require_array, sync_all
+from fstore.creation import OpenGroup, create_group
+from fstore.durable import sync_all
 from fstore.errors import StoreError
-from fstore.location import ATTRIBUTE, Location, chunk_key, get_attribute
-from fstore.lock import FolderLock
+from fstore.inventory import require_array
+from fstore.location import Location, get_attribute, set_attribute
 from fstore.shards import ShardWriter
 
 
 class DatasetWriter:
-    """A dataset being filled, a task of 64 images at a time. Made by ``fstore.create_dataset``."""
+    """A dataset that is being filled, a task of 64 images at a time. Made by ``fstore.create_dataset``.
+
+    It keeps other writers out until ``close``.
+    """
 
     def __init__(self, location: Location, opened: OpenGroup, meta: fmt.DatasetMeta, num_images: int):
         self.location = location
@@ -31,8 +35,8 @@ class DatasetWriter:
         specs = [*fmt.dataset_arrays(meta, num_images), fmt.committed_array("dataset", num_images)]
         self._shards = ShardWriter(location, opened.group, specs)
         self._opened = opened
-        self._written: dict[tuple[int, str], set[int]] = {}
-        """Images that ``write_part`` has written of a task's array; until the task is committed."""
+        # Until a task is committed: of each of its arrays the images written, each with its file's key.
+        self._written: dict[int, dict[str, dict[int, str]]] = {}
 
     def close(self) -> None:
         """Let other processes write. The end of the process, or of the object, does the same."""
@@ -40,7 +44,7 @@ class DatasetWriter:
 
     def pending_tasks(self) -> list[int]:
         """Tasks with an image that is not committed, ascending; task t holds images 64 t to 64 t + 63."""
-        return sorted({int(i) // fmt.TASK_IMAGES for i in np.flatnonzero(~read_markers(self._opened.group))})
+        return sorted({int(i) // fmt.TASK_IMAGES for i in np.flatnonzero(~self._shards.markers())})
 
     def task_images(self, task: int) -> range:
         """Image indices of a task; the last one may be short."""
@@ -48,9 +52,9 @@ class DatasetWriter:
         return range(first, min(first + fmt.TASK_IMAGES, self.num_images))
 
     def write_part(self, task: int, name: str, first: int, values: np.ndarray) -> None:
-        """Write some images of one array of a task before the rest, so that nobody holds a task's heat maps.
+        """Write some images of one array of a task ahead of the others, to free the memory that they take.
 
-        Only ``write_task`` marks images as whole: what is written here counts for nothing before.
+        The images are not committed by it: ``write_task`` does that.
 
         Args:
             task: its index.
@@ -59,7 +63,8 @@ class DatasetWriter:
             values: as ``write_task`` has them; whole files, but for the dataset's last images.
 
         Raises:
-            StoreError: the shape does not fit, the images are not the task's, or they cut a file.
+            StoreError: the shape does not fit, the images are not the task's, they cut a file, or values are
+            not finite where the format wants them to be.
         """
         spec, images = self._shards.specs[name], self.task_images(task)
         if values.shape[1:] != spec.shape[1:]:
@@ -72,18 +77,23 @@ class DatasetWriter:
                 f"{images.start} to {images.stop - 1}"
             )
         fmt.check_aligned(spec, ((first, stop), *((0, size) for size in spec.shape[1:])))
+        values = as_stored(name, values, first)
+        written = self._written.setdefault(task, {}).setdefault(name, {})
         side = (spec.shards or spec.chunks)[0]  # images of a file: those of a task, or fewer
         for start in range(first, stop, side):
+            images_of_file = range(start, min(start + side, stop))
+            for image in images_of_file:
+                written.pop(image, None)  # of an attempt before this one
             # A file with images that an earlier, shorter run committed is whole on disk, and readers may have
             # it open: it is replaced, not deleted.
-            if not read_markers(self._opened.group, start, min(start + side, images.stop)).any():
+            if not self._shards.markers(start, min(start + side, images.stop)).any():
                 self._shards.clear(name, start // side)
             part = values[start - first : start - first + side].astype(spec.dtype, copy=False)
-            self._shards.write(name, part, (start, *[0] * (part.ndim - 1)))
-        self._written.setdefault((task, name), set()).update(range(first, stop))
+            (key,) = self._shards.write(name, part, (start, *[0] * (part.ndim - 1)))
+            written.update(dict.fromkeys(images_of_file, key))
 
     def write_task(self, task: int, parts: dict[str, np.ndarray]) -> None:
-        """Write a task's arrays whole, or those that ``write_part`` has not written, then commit its images.
+        """Write the arrays of a task that ``write_part`` has not written, then commit its images.
 
         Args:
             task: its index.
@@ -92,88 +102,109 @@ class DatasetWriter:
                 (n, H, W, K) and keypoints (n, K, 3) in place of labels.
 
         Raises:
-            StoreError: a part is missing or its shape does not fit.
+            StoreError: a part is missing, its shape does not fit, or it has values that the format excludes.
         """
         images = self.task_images(task)
         for name, spec in self._shards.specs.items():
-            written = name not in parts and self._written.get((task, name), set()).issuperset(images)
-            if written or name == "committed":
+            written = self._written.get(task, {}).get(name, {})
+            if name == "committed" or (name not in parts and written.keys() >= set(images)):
                 continue
             expected = (len(images), *spec.shape[1:])
             found = parts[name].shape if name in parts else None
             if found != expected:
                 raise StoreError(f"task {task}: array {name!r} has shape {found}, expected {expected}")
-            self.write_part(task, name, images.start, parts[name])
-        self._shards.commit(images.start, len(images))
-        self._written = {key: value for key, value in self._written.items() if key[0] != task}
+        if "uncertainty" in parts:
+            _check_uncertainty(parts, images.start)
+        for name in self._shards.specs:
+            if name in parts:
+                self.write_part(task, name, images.start, parts[name])
+        files = {key for written in self._written[task].values() for key in written.values()}
+        self._shards.commit(images.start, len(images), files)
+        del self._written[task]
 
 
 def open_dataset(
     path: str | os.PathLike[str], meta: fmt.DatasetMeta, num_images: int, overwrite: bool
 ) -> DatasetWriter:
-    """See ``fstore.create_dataset``."""
+    """What ``fstore.create_dataset`` does, whose arguments these are."""
     location = Location.parse(path)
     specs = [
         *fmt.dataset_arrays(meta, num_images),
         fmt.kept_array(num_images),
         fmt.committed_array("dataset", num_images),
     ]
-    opened = create_group(location, meta.to_attribute(), specs, overwrite, {})
+    opened = create_group(location, meta.to_attribute(), specs, overwrite, [])
     # The longest: a run with a larger number that was killed while lengthening leaves some arrays short.
-    found = max(require_array(opened.group, spec.name).shape[0] for spec in specs)
+    found = max(require_array(opened.group, spec.name, location).shape[0] for spec in specs)
     if found > num_images:
         opened.close()
         raise StoreError(
             f"{location}: holds {found} images, this run asks for {num_images}; ask for {found} or more, "
             "or use --overwrite"
         )
-    if any(require_array(opened.group, spec.name).shape[0] < num_images for spec in specs):
-        grow(opened.group, location, num_images)
+    if any(require_array(opened.group, spec.name, location).shape[0] < num_images for spec in specs):
+        grow(opened.group, location, specs)
     return DatasetWriter(location, opened, meta, num_images)
 
 
-def write_kept(location: Location, kept: np.ndarray, keep: str, threshold: float) -> None:
-    """Replace the filter of a complete dataset: ``kept`` (N,) bool whole, then ``keep`` and ``threshold`` in
-    the attribute.
+def grow(group: zarr.Group, location: Location, specs: Sequence[fmt.ArraySpec]) -> None:
+    """Lengthen a dataset's arrays to those of ``specs``; what they held stays. The filter is unset until the
+    end.
     """
-    lock = None if location.folder is None else FolderLock(location.folder)
-    try:
-        _write_kept(location, kept, keep, threshold)
-    finally:
-        if lock is not None:
-            lock.release()
+    set_filter(group, location, None, None)
+    # `committed` last, and on the disk last: were it longer than the others, a reader would ask them for
+    # images that they do not have.
+    names = [spec.name for spec in specs]
+    for some in ([name for name in names if name != "committed"], ["committed"]):
+        for name in some:
+            _lengthen(require_array(group, name, location), specs[names.index(name)].shape[0])
+        sync_all(location, [f"{name}/zarr.json" for name in some])
 
 
-def _write_kept(location: Location, kept: np.ndarray, keep: str, threshold: float) -> None:
-    group = location.open_group("r+")
-    array = open_for_writing(group, "kept")
-    if array.shape != kept.shape:
-        raise StoreError(
-            f"{location}: kept has {array.shape[0]} places and the dataset {len(kept)} images; "
-            "a run with a larger --num was cut off, run it again"
-        )
-    _set_filter(group, None, None)  # so that a kill between the two never shows the old share with a new mask
-    array[:] = kept
-    sync_all(location, [chunk_key(array, [i]) for i in range(-(-len(kept) // fmt.KEPT_CHUNK))])
-    _set_filter(group, keep, threshold)
+def _lengthen(array: zarr.Array[Any], num_images: int) -> None:
+    if array.shape[0] < num_images:
+        array.resize((num_images, *array.shape[1:]))
+
+
+def set_filter(group: zarr.Group, location: Location, keep: str | None, threshold: float | None) -> None:
+    """Write ``keep`` and ``threshold`` into the attribute, and force that to the disk."""
+    attribute = get_attribute(group) or {}
+    attribute.update(keep=keep, threshold=threshold)
+    set_attribute(group, attribute, location)
     sync_all(location, ["zarr.json"])
 
 
-def _set_filter(group: zarr.Group, keep: str | None, threshold: float | None) -> None:
-    attribute = get_attribute(group) or {}
-    attribute.update(keep=keep, threshold=threshold)
-    group.attrs.put({ATTRIBUTE: attribute})
+def as_stored(name: str, values: np.ndarray, first: int) -> np.ndarray:
+    """A dataset's values, of images from ``first`` on, as the format wants them.
 
-
-def grow(group: zarr.Group, location: Location, num_images: int) -> None:
-    """Lengthen every array of a dataset to ``num_images``; what it held stays. The filter is unset until the
-    end.
+    Those that are not finite become NaN in the arrays that may hold it, and are refused in every other.
+    Raises StoreError naming array and image.
     """
-    _set_filter(group, None, None)
-    # `committed` last: were it longer than the others, a reader would ask them for images that they do not
-    # have.
-    for name in sorted(group.array_keys(), key=lambda name: name == "committed"):
-        array = require_array(group, name)
-        if array.shape[0] < num_images:
-            array.resize((num_images, *array.shape[1:]))
-    sync_all(location, ["zarr.json", *(f"{name}/zarr.json" for name in group.array_keys())])
+    finite = _is_finite(name, values)
+    if finite.all():
+        return values
+    if name not in fmt.MAY_BE_NAN:
+        image = first + int(np.argwhere(~finite)[0][0])
+        raise StoreError(f"array {name!r}, image {image}: has a value that is not finite")
+    return np.where(finite, values, np.nan).astype(values.dtype)
+
+
+def _is_finite(name: str, values: np.ndarray) -> np.ndarray:
+    """Where values are finite once they are stored: float16 holds up to 65504."""
+    if values.dtype.kind != "f":
+        return np.ones(values.shape, bool)
+    with np.errstate(over="ignore"):
+        return np.isfinite(values.astype(np.float16) if name in ("divergence", "heatmaps") else values)
+
+
+def _check_uncertainty(parts: Mapping[str, np.ndarray], first: int) -> None:
+    """Refuse a finite score of an image with values that are not: the filter would keep it."""
+    uncertainty = parts["uncertainty"]  # [n]
+    for name in (name for name in fmt.MAY_BE_NAN if name in parts):
+        finite = _is_finite(name, parts[name]).reshape(len(parts[name]), -1).all(axis=1)  # [n]
+        wrong = np.flatnonzero(~finite & np.isfinite(uncertainty))
+        if len(wrong):
+            image = first + int(wrong[0])
+            raise StoreError(
+                f"array 'uncertainty', image {image}: is finite, and its {name} not; expected NaN"
+            )

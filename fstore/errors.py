@@ -17,5 +17,16 @@ class CorruptionError(StoreError):
     """Bytes of a committed image are missing or damaged. The message names array, image and chunk."""
 
 
+class UnreadableError(StoreError):
+    """The system does not let a file of the store be read: permission, too many open files, the network.
+
+    Nothing is said of the file's content, which may well be whole.
+    """
+
+
 class OverflowError16(StoreError):
     """A feature exceeds float16's largest finite value, 65504. The message names layer and value."""
+
+
+class StoreWarning(UserWarning):
+    """One line on something that the store does without, such as locks. Issued once for each place."""

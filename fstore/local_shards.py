@@ -1,8 +1,8 @@
 """Chunks of a sharded array on a local disk, one ``pread`` and one decompression each, in the calling thread.
 
 zarr-python reads through an event loop, which costs the reader of single chunks about as much as their
-decompression, and keeps threads from reading side by side. This is that for the one encoding that this
-project's stores have; any other array is left to zarr-python. It knows files and bytes, not what they mean.
+decompression, and keeps threads from reading side by side. This is that for the one encoding that the format
+has, which the caller has checked. It knows files and bytes, not what they mean.
 """
 
 from __future__ import annotations
@@ -18,20 +18,27 @@ from numcodecs.zstd import decompress
 from zarr.storage import LocalStore
 
 CHECKSUM_BYTES = 4
-_ENCODING = ["bytes", "zstd", "crc32c"]
 
 
 def local_root(array: zarr.Array[Any]) -> Path | None:
     """The folder of the array's store if ``read_local_chunk`` can read its chunks, else None."""
-    store, metadata = array.store, array.metadata.to_dict()
-    codecs: Any = metadata.get("codecs", ())
-    if not isinstance(store, LocalStore) or [codec["name"] for codec in codecs] != ["sharding_indexed"]:
-        return None
-    inner = codecs[0]["configuration"]["codecs"]
-    endian = inner[0].get("configuration", {}).get("endian", "little")
-    plain = [codec["name"] for codec in inner] == _ENCODING and endian == "little"
-    at_end = codecs[0]["configuration"].get("index_location", "end") == "end"
-    return Path(store.root) if plain and at_end and np.little_endian else None
+    store = array.store
+    sharded_here = isinstance(store, LocalStore) and array.shards is not None and np.little_endian
+    return Path(store.root) if sharded_here and isinstance(store, LocalStore) else None
+
+
+def decode_chunk(content: bytes, shape: tuple[int, ...], dtype: np.dtype[Any]) -> np.ndarray:
+    """A chunk from its bytes, checksum at the end: ``shape``, read-only. Raises ValueError for damage."""
+    if len(content) < CHECKSUM_BYTES:
+        raise ValueError(f"it has {len(content)} bytes, too few for its crc32c")
+    packed, stored = content[:-CHECKSUM_BYTES], content[-CHECKSUM_BYTES:]
+    if crc32c(packed) != int.from_bytes(stored, "little"):
+        raise ValueError("its crc32c does not fit its bytes")
+    try:
+        decoded = decompress(packed)
+    except RuntimeError as error:
+        raise ValueError(str(error)) from None
+    return np.frombuffer(decoded, dtype).reshape(shape)
 
 
 def read_local_chunk(
@@ -41,19 +48,11 @@ def read_local_chunk(
 
     Raises ValueError where it is damaged, OSError where it cannot be read.
     """
-    content_bytes = num_bytes - CHECKSUM_BYTES
     descriptor = os.open(file, os.O_RDONLY)
     try:
-        content = os.pread(descriptor, max(content_bytes, 0), offset)
-        stored = os.pread(descriptor, CHECKSUM_BYTES, offset + content_bytes)
+        content = os.pread(descriptor, num_bytes, offset)
     finally:
         os.close(descriptor)
-    if len(content) + len(stored) != num_bytes:
+    if len(content) != num_bytes:
         raise ValueError(f"its {num_bytes} bytes at {offset} reach beyond the shard's end")
-    if crc32c(content) != int.from_bytes(stored, "little"):
-        raise ValueError("its crc32c does not fit its bytes")
-    try:
-        decoded = decompress(content)
-    except RuntimeError as error:
-        raise ValueError(str(error)) from None
-    return np.frombuffer(decoded, dtype).reshape(shape)
+    return decode_chunk(content, shape, dtype)

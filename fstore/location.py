@@ -1,97 +1,200 @@
 """Where a store lies: a folder, or a URL that zarr opens (``s3://``, ``gs://``, ``memory://``, ``file://``).
 
-Opens the Zarr group there, measures disks and files, makes writes durable, sweeps what a killed writer left.
-It knows files and groups, not what the arrays in them mean.
+Opens the Zarr group there, measures disks and files, sweeps what a killed writer left; every failure is a
+StoreError of one line that shows no secret. It knows files and groups, not what the arrays in them mean.
 """
 
 from __future__ import annotations
 
+import errno
 import os
 import re
 import shutil
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
-from urllib.parse import urlsplit
-from urllib.request import url2pathname
 
 import zarr
 from zarr.core.sync import sync
 
-from fstore.errors import StoreError
+from fstore import urls
+from fstore.errors import StoreError, UnreadableError
 
 ATTRIBUTE = "fstore"
+RESTORE = "restore it from a copy, or delete the store and write it again"
 _PARTIAL = re.compile(r"\.[0-9a-f]{32}\.partial$")  # temporary names of zarr's local store
+# What parsing of damaged metadata ends in. RecursionError: JSON that is nested too deeply.
+_DAMAGE = (ValueError, TypeError, LookupError, AttributeError, ArithmeticError, RecursionError)
+_WAYS_OUT = {
+    errno.EACCES: "give this user the permission to read it",
+    errno.EPERM: "give this user the permission to read it",
+    errno.EMFILE: "raise the limit of open files (ulimit -n)",
+    errno.ENFILE: "close programs that have many files open",
+}
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Location:
-    """A store's place: ``folder`` is None for a URL. ``str()`` never shows credentials."""
+    """A store's place: ``folder`` is None for a URL.
+
+    ``target`` is what zarr opens, and may hold a secret. ``str()`` and ``repr()`` never show one.
+    """
 
     target: str
     folder: Path | None
 
     @classmethod
     def parse(cls, path: str | os.PathLike[str]) -> Location:
-        """From a path or a URL; ``file://`` becomes a folder."""
-        text = os.fspath(path)
-        if "://" not in text:
-            return cls(text, Path(text))
-        parts = urlsplit(text)
-        if parts.scheme == "file":
-            local = Path(url2pathname(parts.path))
-            return cls(str(local), local)
-        return cls(text, None)
+        """From a path or a URL; ``file://`` becomes a folder. Raises StoreError for what is neither."""
+        text = os.fsdecode(path)
+        urls.check_place(text)
+        if urls.is_url(text) and urls.scheme_of(text) == "file":
+            text = urls.local_path(text)
+        return cls(text, None if urls.is_url(text) else Path(text))
 
     def __str__(self) -> str:
-        if self.folder is not None:
-            return self.target
-        parts = urlsplit(self.target)
-        host = parts.netloc.rsplit("@", 1)[-1]
-        return f"{parts.scheme}://{host}{parts.path}"
+        return self.target if self.folder is not None else urls.shown(self.target)
+
+    def __repr__(self) -> str:
+        return f"Location({str(self)!r})"
+
+    @property
+    def is_volatile(self) -> bool:
+        """Whether what is written there ends with this process: ``memory://``."""
+        return self.folder is None and urls.scheme_of(self.target) == "memory"
+
+    def hide(self, message: str) -> str:
+        """A message of a library, on one line and without this place's secrets."""
+        line = " ".join(message.split())
+        return line if self.folder is not None else urls.hide(line, self.target)
+
+    @contextmanager
+    def reading(self, what: str) -> Iterator[None]:
+        """Raise a StoreError of one line for any error of the block. It names the store and ``what`` is read.
+
+        It is UnreadableError where the system refused to read, StoreError where the content is damaged.
+        """
+        try:
+            yield
+        except (StoreError, MemoryError):
+            raise
+        except _DAMAGE as error:
+            reason = self.hide(str(error)) or type(error).__name__
+            raise StoreError(f"{self}: {what} is damaged ({reason[:200]}); {RESTORE}") from None
+        except Exception as error:
+            raise self.unreadable(what, error) from None
+
+    @contextmanager
+    def writing(self, what: str) -> Iterator[None]:
+        """Raise a StoreError where the block cannot write damaged content again. Errors of the system, such
+        as a full disk, are raised as they are.
+        """
+        try:
+            yield
+        except _DAMAGE as error:
+            reason = self.hide(str(error))[:200]
+            raise StoreError(f"{self}: {what} cannot be written again ({reason}); {RESTORE}") from None
+
+    def unreadable(self, what: str, error: Exception) -> UnreadableError:
+        """The error to raise where the system refuses to read ``what``: it names file, reason and way out."""
+        number = error.errno if isinstance(error, OSError) else None
+        reason = os.strerror(number) if number else self.hide(str(error)) or type(error).__name__
+        file = getattr(error, "filename", None)
+        named = f"{reason}: {self.hide(os.fsdecode(file))}" if isinstance(file, str | bytes) else reason
+        way_out = _WAYS_OUT.get(number or 0, "see to that, then run this again")
+        return UnreadableError(f"{self}: {what} cannot be read ({named}); {way_out}")
 
     def open_group(self, mode: str = "r") -> zarr.Group:
         """The Zarr v3 group. Raises StoreError when there is none, or it cannot be read."""
-        if self.folder is not None and mode == "r" and not self.folder.exists():
-            raise StoreError(f"{self}: no such store; expected a folder written by dgan")
+        with self.reading("the folder"):
+            if self.folder is not None and not self.folder.exists():
+                raise StoreError(f"{self}: no such store; expected a folder written by dgan")
+            if self.folder is not None and not self.folder.is_dir():
+                raise StoreError(f"{self}: is a file; expected a folder written by dgan")
+        group = self._find_group(mode)
+        if group is None:
+            raise StoreError(f"{self}: is no Zarr v3 group; expected a store written by dgan")
+        return group
+
+    def _find_group(self, mode: str = "r") -> zarr.Group | None:
+        """The group, None where no ``zarr.json`` is. Its copies of the arrays' metadata are not used: they
+        go stale when a dataset is lengthened.
+        """
+        if self.folder is None:
+            self._require_protocol()
+        with self.reading("zarr.json"):
+            try:
+                return zarr.open_group(
+                    self.target,
+                    mode=mode,  # type: ignore[arg-type]
+                    zarr_format=3,
+                    use_consolidated=False,
+                )
+            except (FileNotFoundError, NotADirectoryError):
+                return None
+
+    def _require_protocol(self) -> None:
+        """Refuse a URL that no installed library opens, naming its scheme."""
+        scheme = urls.scheme_of(self.target)
         try:
-            return zarr.open_group(self.target, mode=mode, zarr_format=3)  # type: ignore[arg-type]
-        except FileNotFoundError:
-            raise StoreError(f"{self}: is no Zarr v3 group; expected a store written by dgan") from None
+            from fsspec.registry import get_filesystem_class
+        except ImportError:
+            raise StoreError(
+                f"{self}: URLs of scheme {scheme!r} need fsspec; pip install 'dgan[remote]'"
+            ) from None
+        try:
+            get_filesystem_class(scheme)
         except ImportError as error:
-            raise StoreError(f"{self}: {_one_line(error)}; pip install the library that this names") from None
-        except (ValueError, KeyError, TypeError, NotADirectoryError) as error:
-            raise StoreError(f"{self}: cannot be read as a Zarr v3 group ({_one_line(error)})") from None
+            reason = self.hide(str(error))
+            raise StoreError(
+                f"{self}: what opens URLs of scheme {scheme!r} is not installed ({reason}); pip install it"
+            ) from None
+        except ValueError:
+            raise StoreError(
+                f"{self}: the URL scheme {scheme!r} is not known; expected s3, gs or another of fsspec, "
+                "or a folder"
+            ) from None
 
     def state(self) -> str:
         """``absent``, ``creating`` (a creation that was cut off), ``store`` or ``foreign`` (something else
-        lies there).
+        lies there). Raises StoreError where that cannot be told: what is there is damaged or not readable.
         """
-        if self.folder is not None:
-            if self.folder.is_symlink() and not self.folder.exists():
-                raise StoreError(
-                    f"{self}: is a link to {self.folder.readlink()}, which does not exist; mend the link"
-                )
-            if not self.folder.exists():
-                return "absent"
-            if self.folder.is_dir() and not any(self.folder.iterdir()):
-                return "absent"
-        try:
-            attribute = get_attribute(self.open_group())
-        except StoreError:
-            if self.folder is None:
-                return "absent"
-            leftovers = self.folder.is_dir() and all(_PARTIAL.search(p.name) for p in self.folder.iterdir())
-            return "creating" if leftovers else "foreign"
+        with self.reading("the folder"):
+            state = self._folder_state()
+        if state is not None:
+            return state
+        group = self._find_group()
+        if group is None:
+            return "absent" if self.folder is None else "foreign"
+        attribute = get_attribute(group)
         if attribute is None:
             return "foreign"
         return "creating" if attribute.get("creating") else "store"
 
+    def _folder_state(self) -> str | None:
+        """The state, where it follows from the names in the folder; None where the group has to be read."""
+        if self.folder is None:
+            return None
+        if not self.folder.exists():
+            if self.folder.is_symlink():
+                raise StoreError(
+                    f"{self}: is a link to {self.folder.readlink()}, which does not exist; mend the link"
+                )
+            return "absent"
+        if not self.folder.is_dir():
+            return "foreign"
+        names = [entry.name for entry in self.folder.iterdir()]
+        if names and all(_PARTIAL.search(name) for name in names):
+            return "creating"
+        return None if names else "absent"
+
     def empty(self, names: Iterable[str]) -> None:
         """Delete the store's parts of those ``names``, the group's own file last, and nothing else.
 
-        The folder itself stays: it may be a link to another disk, or hold what is not the store's.
+        The folder itself stays: it may be a link to another disk, or hold what is not the store's. Of a part
+        that is a link the link is deleted, and never what it leads to.
         """
         if self.folder is None:
             group = zarr.open_group(self.target, mode="a")
@@ -99,11 +202,21 @@ class Location:
                 sync(group.store.delete_dir(name))
             sync(group.store.delete("zarr.json"))
             return
-        for name in names:
-            if (self.folder / name).is_dir():
-                shutil.rmtree(self.folder / name)
+        for part in self._parts(names):
+            part.unlink() if part.is_symlink() else shutil.rmtree(part)
         self.sweep()
         (self.folder / "zarr.json").unlink(missing_ok=True)
+
+    def check_parts(self, names: Iterable[str]) -> None:
+        """Refuse a folder in which one of the store's ``names`` is a plain file. Raises StoreError."""
+        for part in self._parts(names):
+            if not part.is_symlink() and not part.is_dir():
+                raise StoreError(f"{self}: {part.name} is a plain file, which no store has; move it away")
+
+    def _parts(self, names: Iterable[str]) -> list[Path]:
+        if self.folder is None:
+            return []
+        return [part for name in names if os.path.lexists(part := self.folder / name)]
 
     def keys(self) -> list[str]:
         """Keys of all files of the store; none for a URL."""
@@ -125,7 +238,11 @@ class Location:
         """Bytes of all files of the store, or of one array in it; None for a URL."""
         if self.folder is None:
             return None
-        return sum(entry.stat().st_size for entry in (self.folder / array).rglob("*") if entry.is_file())
+        used = 0
+        for entry in (self.folder / array).rglob("*"):
+            with suppress(FileNotFoundError):  # a temporary file of a writer that is at work
+                used += entry.stat().st_size if entry.is_file() else 0
+        return used
 
     def sweep(self) -> int:
         """Delete temporary files that a killed writer left. Returns how many."""
@@ -137,52 +254,16 @@ class Location:
         return len(found)
 
 
-def get_array(group: zarr.Group, name: str) -> zarr.Array[Any] | None:
-    """The array of that path in the group, or None where there is none."""
-    item = group.get(name)
-    return item if isinstance(item, zarr.Array) else None
-
-
 def get_attribute(group: zarr.Group) -> dict[str, Any] | None:
     """The group's ``fstore`` attribute, or None where it has none or something else of that name."""
-    attribute = group.attrs.get(ATTRIBUTE)
+    attributes = group.metadata.attributes
+    attribute = attributes.get(ATTRIBUTE) if isinstance(attributes, dict) else None
     return dict(attribute) if isinstance(attribute, dict) else None
 
 
-def chunk_key(array: zarr.Array[Any], coordinates: Iterable[int]) -> str:
-    """Key of a shard (or chunk, where the array has no shards) inside the store."""
-    key = array.metadata.encode_chunk_key(tuple(coordinates))
-    return f"{array.path}/{key}" if array.path else key
-
-
-def sync_file(location: Location, key: str) -> None:
-    """Force one file's bytes to the disk: zarr's local store renames and never syncs."""
-    if location.folder is not None:
-        force_to_disk(location.folder / key)
-
-
-def sync_folders(location: Location, keys: Iterable[str]) -> None:
-    """Force the names of files to the disk: every folder from those of ``keys`` up to the store's own
-    parent.
+def set_attribute(group: zarr.Group, attribute: dict[str, Any], location: Location) -> None:
+    """Replace the group's ``fstore`` attribute; what others have written beside it stays. Raises StoreError
+    where that cannot be written again.
     """
-    if location.folder is None:
-        return
-    top = location.folder.parent
-    folders = {
-        folder for key in keys for folder in (location.folder / key).parents if folder.is_relative_to(top)
-    }
-    for folder in sorted(folders, key=lambda path: len(path.parts), reverse=True):
-        force_to_disk(folder)
-
-
-def force_to_disk(path: Path) -> None:
-    """fsync a file's bytes, or the names in a folder."""
-    descriptor = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
-
-
-def _one_line(error: BaseException) -> str:
-    return " ".join(str(error).split()) or type(error).__name__
+    with location.writing("zarr.json"):
+        group.attrs[ATTRIBUTE] = attribute

@@ -6,36 +6,51 @@ from __future__ import annotations
 
 import errno
 import os
+import warnings
 from pathlib import Path
 
-from fstore.errors import StoreError
+from fstore.errors import StoreError, StoreWarning, UnreadableError
 
 try:
     import fcntl
 except ImportError:  # Windows has no flock; there two writers are not told apart
     fcntl = None  # type: ignore[assignment]
 
+_TAKEN = (errno.EWOULDBLOCK, errno.EACCES)
+# What flock says on file systems without it. NFS answers EBADF: it wants a descriptor open for writing, which
+# a folder cannot have.
+_NO_LOCKS = (errno.EBADF, errno.ENOLCK, errno.ENOSYS, errno.ENOTSUP, errno.EOPNOTSUPP, errno.EINVAL)
+
 
 class FolderLock:
     """Held from creation until ``release``, garbage collection or the end of the process. It leaves no file.
 
-    Raises StoreError when another process (or another writer of this one) holds it.
+    Raises StoreError when another process (or another writer of this one) holds it, UnreadableError when the
+    folder cannot be opened. Where the file system has no locks it issues a StoreWarning, and keeps no writer
+    out.
     """
 
     def __init__(self, folder: Path) -> None:
         self._descriptor: int | None = None
         if fcntl is None:
+            _warn(folder, "this system has no flock")
             return
-        descriptor = os.open(folder, os.O_RDONLY)
+        try:
+            descriptor = os.open(folder, os.O_RDONLY)
+        except OSError as error:
+            raise UnreadableError(f"{folder}: cannot be opened to be locked ({error.strerror})") from None
         try:
             fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError as error:
             os.close(descriptor)
-            if error.errno in (errno.EWOULDBLOCK, errno.EACCES):
+            if error.errno in _TAKEN:
                 raise StoreError(
                     f"{folder}: another writer has it open; wait for that process, or close the writer"
                 ) from None
-            return  # a file system without locks, such as some network mounts
+            if error.errno not in _NO_LOCKS:
+                raise UnreadableError(f"{folder}: cannot be locked ({error.strerror})") from None
+            _warn(folder, str(error.strerror))
+            return
         self._descriptor = descriptor
 
     def release(self) -> None:
@@ -46,3 +61,13 @@ class FolderLock:
 
     def __del__(self) -> None:
         self.release()
+
+
+def _warn(folder: Path, reason: str) -> None:
+    """Python shows one warning of the same text once."""
+    warnings.warn(
+        f"{folder}: its file system cannot be locked ({reason}), so two writers are not told apart; "
+        "let only one process write there at a time",
+        StoreWarning,
+        stacklevel=3,
+    )

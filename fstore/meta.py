@@ -1,4 +1,4 @@
-"""The ``fstore`` attribute of format version 1: what a store says of itself, to and from JSON, and compared.
+"""The ``fstore`` attribute of format version 1: what a store says of itself, to and from JSON.
 
 Section 2 of ``docs/format.md`` is the prose of this file. Pure. It knows no arrays: ``fstore.format`` derives
 them from what stands here.
@@ -6,19 +6,22 @@ them from what stands here.
 
 from __future__ import annotations
 
-import difflib
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any
 
-from fstore.errors import MismatchError, StoreError
+from fstore import values
+from fstore.errors import StoreError
 
 VERSION = 1
 LAYOUTS = ("dense", "pyramid")
 UPSAMPLE_MODES = ("bilinear", "nearest")
-# Keys of the attribute that may differ between a store and a rerun: file names do not matter where hashes
-# agree.
-UNSEMANTIC = ("created", "keep", "threshold", "interpreter.folder", "generator.checkpoint")
+SCORES = ("top10", "mean", "sum")
+LARGEST_LABEL = 65535  # masks have two bytes at most
+LARGEST_SIDE = 2**20  # of a picture or a map, in pixels: beyond it sizes are taken for damage
+LARGEST_AXIS = 2**24  # of channels and latents
+LARGEST_SEED = 2**64 - 1
 
 
 @dataclass(frozen=True)
@@ -50,6 +53,8 @@ class KeypointInfo:
     sigma: float
 
     def __post_init__(self) -> None:
+        if not all(isinstance(name, str) for name in self.names):
+            raise TypeError("the names of keypoints are no text")
         if not self.names or not 0 < self.sigma < float("inf"):
             raise ValueError(
                 f"keypoints are {len(self.names)} names and sigma {self.sigma}: expected at least one name "
@@ -61,9 +66,12 @@ class KeypointInfo:
         return {"names": list(self.names), "sigma": self.sigma}
 
     @classmethod
-    def from_json(cls, values: Mapping[str, Any]) -> KeypointInfo:
+    def from_json(cls, keypoints: Mapping[str, Any]) -> KeypointInfo:
         """The inverse of ``to_json``. Raises KeyError, TypeError or ValueError for malformed values."""
-        return cls(tuple(str(name) for name in values["names"]), float(values["sigma"]))
+        names, sigma = keypoints["names"], keypoints["sigma"]
+        if not isinstance(names, list | tuple) or isinstance(sigma, bool | str):
+            raise TypeError("names is no list, or sigma no number")
+        return cls(tuple(names), float(sigma))
 
 
 @dataclass(frozen=True)
@@ -91,17 +99,18 @@ class FeatureMeta:
     kind = "features"
 
     def __post_init__(self) -> None:
-        _check_choice("layout", self.layout, LAYOUTS)
-        _check_choice("upsample", self.upsample, UPSAMPLE_MODES)
-        first, last = self.crop_rows
+        values.choice("layout", self.layout, LAYOUTS)
+        values.choice("upsample", self.upsample, UPSAMPLE_MODES)
+        for name, side in zip(("grid's rows", "grid's columns"), self.grid, strict=True):
+            values.integer(name, side, 1, LARGEST_SIDE)
+        first, last = (values.integer("crop_rows", row, 0, LARGEST_SIDE) for row in self.crop_rows)
         if not 0 <= first < last <= self.grid[0]:
             raise StoreError(
                 f"crop_rows is [{first}, {last}): expected 0 <= a < b <= {self.grid[0]}, the grid's rows"
             )
-        if not self.layers:
-            raise StoreError("layers is empty: expected at least one feature layer")
-        if len(self.classes) < 1:
-            raise StoreError("classes is empty: expected at least one class")
+        _check_layers(self.layers, self.grid)
+        _check_classes(self.classes, self.ignore)
+        _check_records(generator=self.generator, inputs=self.inputs, created=self.created)
 
     @property
     def channels(self) -> int:
@@ -151,15 +160,12 @@ class FeatureMeta:
         key.
         """
         check_attribute(attribute, cls.kind, where)
-        try:
-            return cls(
+        with _malformed(where):
+            meta = cls(
                 layout=attribute["layout"],
-                grid=_pair(attribute["grid"]),
-                crop_rows=_pair(attribute["crop_rows"]),
-                layers=tuple(
-                    LayerInfo(la["name"], _pair(la["resolution"]), int(la["channels"]), int(la["offset"]))
-                    for la in attribute["layers"]
-                ),
+                grid=_pair("grid", attribute["grid"]),
+                crop_rows=_pair("crop_rows", attribute["crop_rows"]),
+                layers=_layers(attribute["layers"]),
                 classes=_classes(attribute["classes"]),
                 ignore=attribute["ignore"],
                 upsample=attribute["upsample"],
@@ -168,10 +174,8 @@ class FeatureMeta:
                 created=attribute.get("created", {}),
                 keypoints=_keypoints(attribute),
             )
-        except (KeyError, TypeError, ValueError) as error:
-            raise StoreError(
-                f"{where}: attribute 'fstore' is incomplete or malformed ({error!r}); run `dgan verify`"
-            ) from None
+            values.integer("channels", attribute["channels"], meta.channels, meta.channels)
+            return meta
 
 
 @dataclass(frozen=True)
@@ -198,6 +202,19 @@ class DatasetMeta:
 
     kind = "dataset"
 
+    def __post_init__(self) -> None:
+        for name, side in zip(("shape's rows", "shape's columns"), self.shape, strict=True):
+            values.integer(name, side, 1, LARGEST_SIDE)
+        values.integer("latent_size", self.latent_size, 1, LARGEST_AXIS)
+        values.integer("seed", self.seed, 0, LARGEST_SEED)
+        values.choice("score", self.score, SCORES)
+        if self.keep is not None:
+            values.keep_fraction(self.keep)
+        if self.threshold is not None:
+            values.number("threshold", self.threshold)
+        _check_classes(self.classes, self.ignore)
+        _check_records(interpreter=self.interpreter, generator=self.generator, created=self.created)
+
     def to_attribute(self) -> dict[str, Any]:
         """The attribute as JSON values, keys as in ``docs/format.md``."""
         return {
@@ -223,14 +240,14 @@ class DatasetMeta:
         key.
         """
         check_attribute(attribute, cls.kind, where)
-        try:
+        with _malformed(where):
             return cls(
-                shape=_pair(attribute["shape"]),
+                shape=_pair("shape", attribute["shape"]),
                 classes=_classes(attribute["classes"]),
-                latent_size=int(attribute["latent_size"]),
+                latent_size=attribute["latent_size"],
                 ignore=attribute["ignore"],
                 score=attribute["score"],
-                seed=int(attribute["seed"]),
+                seed=attribute["seed"],
                 interpreter=attribute.get("interpreter", {}),
                 generator=attribute.get("generator", {}),
                 keep=attribute["keep"],
@@ -238,10 +255,6 @@ class DatasetMeta:
                 created=attribute.get("created", {}),
                 keypoints=_keypoints(attribute),
             )
-        except (KeyError, TypeError, ValueError) as error:
-            raise StoreError(
-                f"{where}: attribute 'fstore' is incomplete or malformed ({error!r}); run `dgan verify`"
-            ) from None
 
 
 Meta = FeatureMeta | DatasetMeta
@@ -250,65 +263,83 @@ Meta = FeatureMeta | DatasetMeta
 def check_attribute(attribute: Mapping[str, Any], kind: str | None, where: str) -> None:
     """Refuse a newer format version or another kind of store, naming both sides. Raises StoreError."""
     version = attribute.get("version")
-    if not isinstance(version, int) or version < 1:
+    if isinstance(version, bool) or not isinstance(version, int) or version < 1:
         raise StoreError(
-            f"{where}: format version is {version!r}, expected an integer of 1 to {VERSION}; is it a dgan "
-            "store?"
+            f"{where}: format version is {values.short(version)}, expected an integer of 1 to {VERSION}; "
+            "is it a dgan store?"
         )
     if version > VERSION:
         raise StoreError(
-            f"{where}: format version {version} is newer than {VERSION}, the newest this program reads; "
-            "upgrade it"
+            f"{where}: format version {values.short(version)} is newer than {VERSION}, the newest this "
+            "program reads; upgrade it"
         )
     found = attribute.get("kind")
     if kind is not None and found != kind:
-        raise StoreError(f"{where}: is a store of kind {found!r}, expected {kind!r}; pass the other store")
-
-
-def check_same(store: Mapping[str, Any], run: Mapping[str, Any], where: str) -> None:
-    """Refuse to go on with a store begun with other settings. Raises MismatchError naming the first
-    difference.
-    """
-    for key, found, asked in differences(store, run, UNSEMANTIC):
-        raise MismatchError(
-            f"{where}: was begun with {key} = {_short(found)}, this run has {_short(asked)}; "
-            "use the same settings, another store, or --overwrite to start anew"
+        raise StoreError(
+            f"{where}: is a store of kind {values.short(found)}, expected {kind!r}; pass the other store"
         )
 
 
-def differences(
-    a: Mapping[str, Any], b: Mapping[str, Any], ignored: Sequence[str] = (), prefix: str = ""
-) -> list[tuple[str, Any, Any]]:
-    """Where two JSON objects differ: (dotted key, value in ``a``, value in ``b``), nested objects key by key.
-
-    ``ignored`` are dotted keys that may differ.
-    """
-    found: list[tuple[str, Any, Any]] = []
-    for key in [*a, *(key for key in b if key not in a)]:
-        if prefix + key in ignored:
-            continue
-        left, right = a.get(key), b.get(key)
-        if isinstance(left, Mapping) and isinstance(right, Mapping):
-            found += differences(left, right, ignored, f"{prefix}{key}.")
-        elif left != right:
-            found.append((prefix + key, left, right))
-    return found
+@contextmanager
+def _malformed(where: str) -> Iterator[None]:
+    """Errors of reading an attribute, as one that names the store. Raises StoreError."""
+    try:
+        yield
+    except KeyError as error:
+        reason = f"it has no {error.args[0]!r}"
+    except (StoreError, TypeError, ValueError, OverflowError) as error:
+        reason = str(error)
+    else:
+        return
+    raise StoreError(f"{where}: attribute 'fstore' is malformed ({reason}); restore it from a copy")
 
 
-def _short(value: Any, limit: int = 60) -> str:
-    text = repr(value)
-    return text if len(text) <= limit else f"{text[:limit]}..."
+def _check_layers(layers: Sequence[LayerInfo], grid: tuple[int, int]) -> None:
+    if not layers:
+        raise StoreError("layers is empty: expected at least one feature layer")
+    offset = 0
+    for layer in layers:
+        values.part_of_path("a layer's name", layer.name)
+        for side, limit in zip(layer.resolution, grid, strict=True):
+            values.integer(f"layer {layer.name!r}: resolution", side, 1, limit)
+        values.integer(f"layer {layer.name!r}: channels", layer.channels, 1, LARGEST_AXIS)
+        values.integer(f"layer {layer.name!r}: offset", layer.offset, offset, offset)
+        offset += layer.channels
 
 
-def _check_choice(name: str, value: str, choices: Sequence[str]) -> None:
-    if value not in choices:
-        near = difflib.get_close_matches(str(value), choices, 1)
-        raise StoreError(f"{name} is {value!r}: expected one of {', '.join(near or choices)}")
+def _check_classes(classes: Sequence[ClassInfo], ignore: int | None) -> None:
+    if len(classes) < 1:
+        raise StoreError("classes is empty: expected at least one class")
+    values.integer("the number of classes", len(classes), 1, LARGEST_LABEL + 1)
+    for position, info in enumerate(classes):
+        values.integer("a class's id, its position,", info.id, position, position)
+        values.text(f"class {position}: name", info.name)
+        values.color(f"class {position}: color", info.color)
+    if ignore is not None:
+        values.integer("ignore", ignore, 0, LARGEST_LABEL)
 
 
-def _pair(values: Sequence[int]) -> tuple[int, int]:
-    first, second = values
-    return int(first), int(second)
+def _check_records(**records: Mapping[str, Any]) -> None:
+    for name, found in records.items():
+        values.record(name, found)
+
+
+def _pair(name: str, found: Any) -> tuple[int, int]:
+    first, second = values.items(name, found, 2)
+    return first, second
+
+
+def _layers(found: Any) -> tuple[LayerInfo, ...]:
+    layers = [values.record("a layer", layer) for layer in values.items("layers", found)]
+    return tuple(
+        LayerInfo(la["name"], _pair("resolution", la["resolution"]), la["channels"], la["offset"])
+        for la in layers
+    )
+
+
+def _classes(found: Any) -> tuple[ClassInfo, ...]:
+    classes = [values.record("a class", info) for info in values.items("classes", found)]
+    return tuple(ClassInfo(info["id"], info["name"], info["color"]) for info in classes)
 
 
 def _keypoints_entry(keypoints: KeypointInfo | None) -> dict[str, Any]:
@@ -317,9 +348,5 @@ def _keypoints_entry(keypoints: KeypointInfo | None) -> dict[str, Any]:
 
 
 def _keypoints(attribute: Mapping[str, Any]) -> KeypointInfo | None:
-    values = attribute.get("keypoints")
-    return None if values is None else KeypointInfo.from_json(values)
-
-
-def _classes(values: Sequence[Mapping[str, Any]]) -> tuple[ClassInfo, ...]:
-    return tuple(ClassInfo(int(c["id"]), str(c["name"]), str(c["color"])) for c in values)
+    found = attribute.get("keypoints")
+    return None if found is None else KeypointInfo.from_json(values.record("keypoints", found))

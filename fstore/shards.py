@@ -6,27 +6,31 @@ It knows regions, shards and markers, not what a store is for.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 import numpy as np
 import zarr
 from zarr.core.sync import sync
 
 from fstore import format as fmt
+from fstore.chunks import read_markers
 from fstore.creation import open_for_writing
-from fstore.location import Location, chunk_key, sync_file, sync_folders
+from fstore.durable import sync_file, sync_folders
+from fstore.inventory import chunk_key
+from fstore.location import Location
 
 
 class ShardWriter:
-    """Writes aligned regions of a group's arrays, and remembers which folders to force to disk before a
-    marker.
-    """
+    """The arrays of a group, open for writing. A class: opening them is what costs."""
 
     def __init__(self, location: Location, group: zarr.Group, specs: Sequence[fmt.ArraySpec]) -> None:
         self.location = location
         self.specs = {spec.name: spec for spec in specs}
-        self.arrays = {spec.name: open_for_writing(group, spec.name) for spec in specs}
-        self._keys: list[str] = []
+        self.arrays = {spec.name: open_for_writing(group, spec, location) for spec in specs}
+
+    def markers(self, start: int = 0, stop: int | None = None) -> np.ndarray:
+        """Which of images [start, stop) are committed, as bool; see ``read_markers``."""
+        return read_markers(self.arrays["committed"], self.location, start, stop)
 
     def clear(self, name: str, first: int) -> None:
         """Delete what an unfinished attempt left at ``first``, the leading coordinate of its shards: zarr
@@ -37,24 +41,21 @@ class ShardWriter:
         else:
             sync(array.store.delete_dir(f"{array.path}/c/{first}"))
 
-    def write(self, name: str, values: np.ndarray, start: tuple[int, ...]) -> None:
-        """Write ``values`` at ``start`` and sync the file. Raises StoreError when the region is not aligned
-        to shards.
+    def write(self, name: str, values: np.ndarray, start: tuple[int, ...]) -> list[str]:
+        """Write ``values`` at ``start`` and sync the files. Returns their keys, for ``commit``.
+
+        Raises StoreError when the region is not aligned to shards.
         """
         spec, array = self.specs[name], self.arrays[name]
         region = tuple((first, first + length) for first, length in zip(start, values.shape, strict=True))
         fmt.check_aligned(spec, region)
         array[tuple(slice(a, b) for a, b in region)] = values
-        unit = spec.shards or spec.chunks
-        for shard in fmt.units(region, unit):
-            key = chunk_key(array, shard)
+        keys = [chunk_key(array, shard) for shard in fmt.units(region, spec.shards or spec.chunks)]
+        for key in keys:
             sync_file(self.location, key)
-            self._keys.append(key)
+        return keys
 
-    def commit(self, start: int, count: int) -> None:
-        """Mark images as whole: after every folder that their files are named in is on the disk."""
-        sync_folders(self.location, self._keys)
-        self._keys.clear()
-        self.write("committed", np.ones(count, dtype=np.uint8), (start,))
-        sync_folders(self.location, self._keys)
-        self._keys.clear()
+    def commit(self, start: int, count: int, keys: Iterable[str]) -> None:
+        """Mark images as whole, after every folder that their files ``keys`` are named in is on the disk."""
+        sync_folders(self.location, keys)
+        sync_folders(self.location, self.write("committed", np.ones(count, dtype=np.uint8), (start,)))

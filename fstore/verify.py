@@ -2,25 +2,23 @@
 agree.
 
 It knows ``docs/format.md`` and nothing of what the arrays are for. It shares no code with the reader but the
-decoding of chunks, so that a mistake there shows here.
+reading of metadata and the decoding of chunks, so that a mistake there shows here.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
-from decimal import Decimal
-from fractions import Fraction
-from math import ceil
-from typing import Any
+from dataclasses import dataclass, field
 
 import numpy as np
 import zarr
 
 from fstore import format as fmt
-from fstore.chunks import CheckedArray, read_markers
+from fstore.chunks import CheckedArray, read_marker_file, read_markers
 from fstore.errors import StoreError
-from fstore.location import Location, get_array, get_attribute
+from fstore.filter import num_kept
+from fstore.inventory import Inventory, array_problems, find_array, read_inventory
+from fstore.location import Location
 
 
 @dataclass(frozen=True)
@@ -43,125 +41,126 @@ class Report:
 def verify(location: Location, advance: Callable[[int], None] = lambda count: None) -> Report:
     """Read a store whole and check it; ``advance(n)`` is called after every n images.
 
-    Raises StoreError where there is no store of this version to check; what is wrong inside one goes into the
-    report.
+    Raises StoreError where there is no store of this version to check, or its attribute is damaged; what is
+    wrong inside one goes into the report.
     """
-    group = location.open_group()
-    attribute = get_attribute(group)
-    if attribute is None or attribute.get("creating"):
-        raise StoreError(f"{location}: has no complete attribute 'fstore'; expected a store written by dgan")
-    fmt.check_attribute(attribute, None, str(location))
-    is_dataset = attribute.get("kind") == "dataset"
-    meta: fmt.Meta
-    if is_dataset:
-        meta = fmt.DatasetMeta.from_attribute(attribute, str(location))
-    else:
-        meta = fmt.FeatureMeta.from_attribute(attribute, str(location))
-    markers = get_array(group, "committed")
-    if markers is None:
-        raise StoreError(f"{location}: array 'committed' is missing; write the store again with --overwrite")
-    specs = _specs(meta, group, markers.shape[0], location)
-    checked_specs = [*specs, fmt.committed_array(meta.kind, markers.shape[0])]
-    if is_dataset:
-        checked_specs.append(fmt.kept_array(markers.shape[0]))
-    problems = [line for spec in checked_specs for line in _array_problems(group, spec, location)]
+    inventory = read_inventory(location)
+    problems = list(_metadata_problems(inventory))
     if problems:
-        return Report(tuple(problems), 0, markers.shape[0], 0)
-    arrays = {
-        spec.name: CheckedArray(array, str(location))
-        for spec in specs
-        if (array := get_array(group, spec.name))
-    }
-    committed = [int(i) for i in np.flatnonzero(read_markers(group))]
-    counter = _Counter()
-    for image in committed:
-        problems += _image_problems(meta, arrays, image, counter, str(location))
+        return Report(tuple(problems), 0, inventory.num_images, 0)
+    check = _Check(inventory)
+    problems += check.marker_problems()
+    for image in check.committed:
+        problems += check.image_problems(image)
         advance(1)
-    if isinstance(meta, fmt.DatasetMeta) and meta.keep is not None and not problems:
-        problems += _filter_problems(group, meta, committed, str(location))
-    average = get_array(group, "average_latent")
-    if average is not None:
-        problems += _small_array_problems(average, str(location))
-    return Report(tuple(problems), len(committed), markers.shape[0], counter.bytes_read)
+    if isinstance(inventory.meta, fmt.DatasetMeta) and inventory.meta.keep is not None and not problems:
+        problems += _filter_problems(inventory, inventory.meta)
+    problems += _average_problems(inventory)
+    return Report(tuple(problems), len(check.committed), inventory.num_images, check.bytes_read)
+
+
+def _metadata_problems(inventory: Inventory) -> Iterator[str]:
+    """What is wrong with arrays before a chunk of them is read."""
+    location, group = inventory.location, inventory.group
+    specs = list(inventory.specs.values())
+    for spec in specs:
+        try:
+            array = find_array(group, spec.name, location)
+            if array is None:
+                yield f"{location}: array {spec.name!r} is missing"
+            else:
+                yield from array_problems(array, spec, location)
+        except StoreError as error:
+            yield str(error)
+    try:
+        array = inventory.average_latent() if inventory.meta.kind == "features" else None
+        if array is not None:
+            yield from array_problems(array, fmt.average_latent_array(array.shape), location)
+        if any(spec.name.startswith("layers/") for spec in specs):
+            find_array(group, "layers", location)  # no array: the group that the layers are in
+    except StoreError as error:
+        yield str(error)
 
 
 @dataclass
-class _Counter:
+class _Check:
+    """The images of one store, read and checked one by one."""
+
+    inventory: Inventory
     bytes_read: int = 0
+    committed: list[int] = field(default_factory=list)
+    arrays: dict[str, CheckedArray] = field(default_factory=dict)
 
+    def __post_init__(self) -> None:
+        inventory, location = self.inventory, self.inventory.location
+        markers = read_markers(inventory.array("committed"), location, 0, inventory.num_images)
+        self.committed = [int(i) for i in np.flatnonzero(markers)]
+        for name in inventory.specs:
+            if name not in ("committed", "kept"):
+                self.arrays[name] = CheckedArray(inventory.array(name), location)
 
-def _specs(meta: fmt.Meta, group: zarr.Group, num_images: int, location: Location) -> list[fmt.ArraySpec]:
-    if isinstance(meta, fmt.DatasetMeta):
-        return fmt.dataset_arrays(meta, num_images)
-    latents = get_array(group, "latents")
-    if latents is None:
-        raise StoreError(f"{location}: array 'latents' is missing; write the store again with --overwrite")
-    return fmt.feature_arrays(meta, num_images, latents.shape[1:])
+    @property
+    def _where(self) -> str:
+        return str(self.inventory.location)
 
-
-def _array_problems(group: zarr.Group, spec: fmt.ArraySpec, location: Location) -> Iterator[str]:
-    array = get_array(group, spec.name)
-    if array is None:
-        yield f"{location}: array {spec.name!r} is missing"
-        return
-    found: dict[str, Any] = {
-        "shape": array.shape,
-        "dtype": str(array.dtype),
-        "chunks": array.chunks,
-        "shards": array.shards,
-    }
-    expected: dict[str, Any] = {
-        "shape": spec.shape,
-        "dtype": spec.dtype,
-        "chunks": spec.chunks,
-        "shards": spec.shards,
-    }
-    for key, value in expected.items():
-        if found[key] != value:
-            hint = (
-                "; a run with a larger --num was cut off, run it again"
-                if _is_longer(key, found, expected)
-                else ""
-            )
-            yield f"{location}: array {spec.name!r} has {key} {found[key]}, expected {value}{hint}"
-    names = getattr(array.metadata, "dimension_names", None)
-    if names != spec.dimension_names:
-        yield f"{location}: array {spec.name!r} has dimension names {names}, expected {spec.dimension_names}"
-
-
-def _is_longer(key: str, found: dict[str, Any], expected: dict[str, Any]) -> bool:
-    return key == "shape" and bool(found[key]) and found[key][0] > expected[key][0]
-
-
-def _image_problems(
-    meta: fmt.Meta, arrays: dict[str, CheckedArray], image: int, counter: _Counter, where: str
-) -> Iterator[str]:
-    """Problems of one committed image: unreadable chunks, values that the format excludes, an index that
-    lies.
-    """
-    small: dict[str, np.ndarray] = {}
-    for name, checked in arrays.items():
-        for region in _pieces(checked.array, image):
+    def marker_problems(self) -> Iterator[str]:
+        """Markers that are neither 0 nor 1, and a filter over images that are not committed."""
+        array, num = self.inventory.array("committed"), self.inventory.num_images
+        step = array.chunks[0]
+        for chunk in range(-(-num // step)):
             try:
-                values = checked.read(region)
+                values = read_marker_file(array, self.inventory.location, chunk)[: num - chunk * step]
             except StoreError as error:
                 yield str(error)
-                break
-            counter.bytes_read += values.nbytes
-            if values.dtype.kind == "f" and not np.isfinite(values).all():
-                yield f"{where}: array {name!r}, image {image}: has a value that is not finite"
-                break
-            if name in ("masks", "labels", "class_counts"):
-                small[name] = values[0]
-            if name == "keypoints":
-                yield from _keypoint_problems(meta, values[0], image, where)
-    for name in ("masks", "labels"):
-        if name in small:
-            yield from _label_problems(meta, small[name], name, image, where)
-    if "masks" in small and "class_counts" in small:
-        counts = fmt.class_counts(small["masks"], len(meta.classes))
-        if not np.array_equal(counts, small["class_counts"]):
-            yield f"{where}: array 'class_counts', image {image}: differs from the counts of its mask"
+                continue
+            for place in np.flatnonzero(values > 1):
+                image = chunk * step + int(place)
+                yield f"{self._where}: array 'committed', image {image}: is {values[place]}, expected 0 or 1"
+        meta = self.inventory.meta
+        absent = num - len(self.committed)
+        if isinstance(meta, fmt.DatasetMeta) and meta.keep is not None and absent:
+            yield (
+                f"{self._where}: attribute 'keep' is {meta.keep}, and {absent} of {num} images are not "
+                "committed; expected null"
+            )
+
+    def image_problems(self, image: int) -> Iterator[str]:
+        """Problems of one committed image: unreadable chunks, values that the format excludes, an index that
+        lies.
+        """
+        meta = self.inventory.meta
+        small: dict[str, np.ndarray] = {}
+        nan: dict[str, bool] = {}
+        for name, checked in self.arrays.items():
+            for region in _pieces(checked.array, image):
+                try:
+                    values = checked.read(region)
+                except StoreError as error:
+                    yield str(error)
+                    break
+                self.bytes_read += values.nbytes
+                may_be_nan = meta.kind == "dataset" and name in fmt.MAY_BE_NAN
+                wrong = np.isinf(values) if may_be_nan else ~np.isfinite(values)
+                if wrong.any():
+                    kind = "infinite" if may_be_nan else "not finite"
+                    yield f"{self._where}: array {name!r}, image {image}: has a value that is {kind}"
+                    break
+                nan[name] = nan.get(name, False) or bool(np.isnan(values).any())
+                if name in ("masks", "labels", "class_counts"):
+                    small[name] = values[0]
+                if name == "keypoints":
+                    yield from _keypoint_problems(meta, values[0], image, self._where)
+        for name in (name for name in nan if nan[name] and not nan.get("uncertainty", True)):
+            line = f"array 'uncertainty', image {image}: is finite, and its {name} not; expected NaN"
+            yield f"{self._where}: {line}"
+        for name in ("masks", "labels"):
+            if name in small:
+                yield from _label_problems(meta, small[name], name, image, self._where)
+        if "masks" in small and "class_counts" in small:
+            counts = fmt.class_counts(small["masks"], len(meta.classes))
+            if not np.array_equal(counts, small["class_counts"]):
+                line = f"array 'class_counts', image {image}: differs from the counts of its mask"
+                yield f"{self._where}: {line}"
 
 
 def _label_problems(meta: fmt.Meta, labels: np.ndarray, name: str, image: int, where: str) -> Iterator[str]:
@@ -179,7 +178,7 @@ def _keypoint_problems(meta: fmt.Meta, points: np.ndarray, image: int, where: st
         yield f"{where}: array 'keypoints', image {image}: has {third.max()} as third value, expected 0 or 1"
 
 
-def _pieces(array: zarr.Array[Any], image: int) -> Iterator[fmt.Region]:
+def _pieces(array: zarr.Array, image: int) -> Iterator[fmt.Region]:
     """One image of an array in pieces of one shard, so that memory stays at one shard."""
     if array.ndim < 2:
         yield ((image, image + 1),)
@@ -190,39 +189,47 @@ def _pieces(array: zarr.Array[Any], image: int) -> Iterator[fmt.Region]:
         yield ((image, image + 1), (start, min(start + rows, array.shape[1])), *rest)
 
 
-def _filter_problems(
-    group: zarr.Group, meta: fmt.DatasetMeta, committed: list[int], where: str
-) -> Iterator[str]:
-    found = [get_array(group, name) for name in ("kept", "uncertainty")]
-    if None in found or meta.keep is None:
-        yield f"{where}: array 'kept' or 'uncertainty' is missing"
-        return
+def _filter_problems(inventory: Inventory, meta: fmt.DatasetMeta) -> Iterator[str]:
+    """What is wrong with the filter of a dataset whose images are all committed and whole."""
+    where = str(inventory.location)
     try:
-        kept, uncertainty = (_whole(array, where) for array in found if array is not None)
+        kept, uncertainty = (_whole(inventory.array(name), inventory.location) for name in _FILTER_ARRAYS)
     except StoreError as error:
         yield str(error)
         return
-    wanted = ceil(Fraction(Decimal(meta.keep)) * len(kept))
+    wanted = num_kept(str(meta.keep), uncertainty)
     if int(kept.sum()) != wanted:
         count = f"{int(kept.sum())} of {len(kept)} images"
         yield f"{where}: array 'kept' keeps {count}, expected {wanted} (keep {meta.keep})"
-    if len(committed) == len(kept) and kept.any():
-        threshold = float(uncertainty[kept].max())
-        if meta.threshold is None or not np.isclose(threshold, meta.threshold):
-            expected = f"expected {threshold}, the largest kept uncertainty"
-            yield f"{where}: attribute 'threshold' is {meta.threshold}, {expected}"
-        if not kept.all() and float(uncertainty[~kept].min()) < threshold:
-            yield f"{where}: array 'kept' drops an image that is less uncertain than one it keeps"
+    for image in np.flatnonzero(kept & ~np.isfinite(uncertainty))[:1]:
+        yield f"{where}: array 'kept', image {image}: is kept, and its uncertainty is not finite"
+    scores, dropped = uncertainty[kept], uncertainty[~kept]
+    scores, dropped = scores[np.isfinite(scores)], dropped[np.isfinite(dropped)]
+    largest = float(scores.max()) if len(scores) else None
+    if largest is None or meta.threshold is None:
+        same = largest is meta.threshold
+    else:
+        same = bool(np.isclose(largest, meta.threshold))
+    if not same:
+        expected = f"expected {largest}, the largest kept uncertainty"
+        yield f"{where}: attribute 'threshold' is {meta.threshold}, {expected}"
+    if largest is not None and len(dropped) and float(dropped.min()) < largest:
+        yield f"{where}: array 'kept' drops an image that is less uncertain than one it keeps"
 
 
-def _small_array_problems(array: zarr.Array[Any], where: str) -> Iterator[str]:
-    """Problems of an array that belongs to no image."""
+def _average_problems(inventory: Inventory) -> Iterator[str]:
+    array = inventory.average_latent() if inventory.meta.kind == "features" else None
+    if array is None:
+        return
     try:
-        if not np.isfinite(_whole(array, where)).all():
-            yield f"{where}: array {array.path!r}: has a value that is not finite"
+        if not np.isfinite(_whole(array, inventory.location)).all():
+            yield f"{inventory.location}: array 'average_latent': has a value that is not finite"
     except StoreError as error:
         yield str(error)
 
 
-def _whole(array: zarr.Array[Any], where: str) -> np.ndarray:
-    return CheckedArray(array, where).read(tuple((0, size) for size in array.shape))
+def _whole(array: zarr.Array, location: Location) -> np.ndarray:
+    return CheckedArray(array, location).read(tuple((0, size) for size in array.shape))
+
+
+_FILTER_ARRAYS = ("kept", "uncertainty")

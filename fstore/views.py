@@ -1,4 +1,4 @@
-"""The array that dask slices: committed images only, compacted, read in contiguous runs.
+"""The array that dask slices: committed images only, compacted, and of them only those that are asked for.
 
 It knows indices and regions, not files nor layouts: what it is given reads them.
 """
@@ -16,6 +16,8 @@ from fstore import format as fmt
 class View:
     """What dask slices: n committed images of something that ``read(region)`` gives for a run of image
     indices.
+
+    An index has an integer, a slice or a list of integers for each axis, each taken by itself.
     """
 
     def __init__(
@@ -27,41 +29,46 @@ class View:
     def __getitem__(self, key: Any) -> np.ndarray:
         key = key if isinstance(key, tuple) else (key,)
         key += (slice(None),) * (self.ndim - len(key))
-        ranges = [_bounds(k, size) for k, size in zip(key, self.shape, strict=True)]
-        values = self._contiguous(ranges)
-        within = tuple(
-            _within(k, size, start) if isinstance(k, slice) else 0
-            for k, size, (start, _) in zip(key, self.shape, ranges, strict=True)
-        )
-        return values[within]
+        places = [_places(k, size) for k, size in zip(key, self.shape, strict=True)]
+        images, image_order = np.unique(places[0], return_inverse=True)
+        spans = [_span(axis_places) for axis_places in places[1:]]
+        values = self._images(images, spans)
+        orders = [image_order, *(p - first for p, (first, _) in zip(places[1:], spans, strict=True))]
+        for axis, order in enumerate(orders):
+            values = _taken(values, axis, order)
+        return values[tuple(0 if isinstance(k, int | np.integer) else slice(None) for k in key)]
 
-    def _contiguous(self, ranges: list[tuple[int, int]]) -> np.ndarray:
-        out = np.empty([stop - start for start, stop in ranges], self.dtype)
-        ids = self._ids[slice(*ranges[0])]
+    def _images(self, images: np.ndarray, spans: list[tuple[int, int]]) -> np.ndarray:
+        """The same spans of some images, positions in ascending order."""
+        out = np.empty([len(images), *(stop - start for start, stop in spans)], self.dtype)
+        ids = self._ids[images]
         place = 0
         # Images that follow one another on disk come with one read.
         for run in np.split(ids, np.flatnonzero(np.diff(ids) != 1) + 1):
             if len(run):
-                out[place : place + len(run)] = self._read(((int(run[0]), int(run[-1]) + 1), *ranges[1:]))
+                out[place : place + len(run)] = self._read(((int(run[0]), int(run[-1]) + 1), *spans))
                 place += len(run)
         return out
 
 
-def _bounds(key: Any, size: int) -> tuple[int, int]:
-    """The least contiguous range [start, stop) that holds what an index or a slice, strided or not,
-    selects.
-    """
+def _places(key: Any, size: int) -> np.ndarray:
+    """What an index, a slice or a list selects of an axis: positions of 0 to ``size`` - 1, in its order."""
     if isinstance(key, slice):
-        selected = range(*key.indices(size))
-        return (min(selected), max(selected) + 1) if selected else (0, 0)
-    index = int(key) + (size if key < 0 else 0)
-    if not 0 <= index < size:
+        return np.arange(size)[key]
+    places = np.atleast_1d(np.asarray(key, dtype=np.int64))
+    places = np.where(places < 0, places + size, places)
+    if not ((places >= 0) & (places < size)).all():
         raise IndexError(f"index {key} is out of range for an axis of {size}")
-    return index, index + 1
+    return places
 
 
-def _within(key: slice, size: int, start: int) -> slice:
-    """A slice of the whole axis as one of the range that begins at ``start``."""
-    first, stop, step = key.indices(size)
-    end = stop - start
-    return slice(first - start, None if end < 0 else end, step) if range(first, stop, step) else slice(0, 0)
+def _span(places: np.ndarray) -> tuple[int, int]:
+    """The least contiguous range [start, stop) that holds all of them."""
+    return (int(places.min()), int(places.max()) + 1) if len(places) else (0, 0)
+
+
+def _taken(values: np.ndarray, axis: int, order: np.ndarray) -> np.ndarray:
+    """The values of an axis in an order; as they are where that changes nothing."""
+    if np.array_equal(order, np.arange(values.shape[axis])):
+        return values
+    return values.take(order, axis)

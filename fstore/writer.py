@@ -20,10 +20,10 @@ from torch import Tensor
 
 from fstore import format as fmt
 from fstore.bands import Band, BandMaker
-from fstore.chunks import read_markers
-from fstore.creation import OpenGroup, create_group, require_array
+from fstore.creation import OpenGroup, create_group
 from fstore.errors import MismatchError, StoreError
 from fstore.interpolate import to_stored
+from fstore.inventory import require_array
 from fstore.location import Location
 from fstore.shards import ShardWriter
 
@@ -32,8 +32,9 @@ BAND_BUFFERS = 3  # one being made while two are compressed and written (docs/pe
 
 @dataclass(frozen=True)
 class PreparedImage:
-    """What is written of one image, checked; its maps as they are stored, [h, w, c] float16. Made by
-    ``FeatureWriter.prepare``.
+    """One image, checked and ready to be written. Made by ``FeatureWriter.prepare``.
+
+    ``maps``: the layers as they are stored, [h, w, c] float16. ``parts``: the other arrays by their names.
     """
 
     image: int
@@ -42,8 +43,9 @@ class PreparedImage:
 
 
 class FeatureWriter:
-    """A feature store being filled: hold it to know what is pending and to write images. Made by
-    ``fstore.create``.
+    """A feature store that is being filled, image by image. Made by ``fstore.create``.
+
+    It keeps other writers out until ``close``.
     """
 
     def __init__(
@@ -77,7 +79,7 @@ class FeatureWriter:
 
     def pending(self) -> list[int]:
         """Images that are not committed yet, ascending."""
-        return [int(i) for i in np.flatnonzero(~read_markers(self._opened.group))]
+        return [int(i) for i in np.flatnonzero(~self._shards.markers())]
 
     def write_image(
         self,
@@ -88,7 +90,10 @@ class FeatureWriter:
         latent: np.ndarray,
         keypoints: np.ndarray | None = None,
     ) -> None:
-        """Write one image whole, then commit it: ``prepare`` and ``write``, which see."""
+        """Write one image whole, then commit it.
+
+        It calls ``prepare`` and then ``write``: they say what the arguments are and what is raised.
+        """
         self.write(self.prepare(image, maps, picture, mask, latent, keypoints))
 
     def prepare(
@@ -128,26 +133,26 @@ class FeatureWriter:
         return PreparedImage(image, stored, parts)
 
     def write(self, prepared: PreparedImage) -> None:
-        """Write a prepared image whole, then commit it; one image at a time, in any thread.
+        """Write a prepared image whole, then commit it. Any thread may call it, one call at a time.
 
-        Raises InterruptedError after ``stop``, and whatever the first failed write raised.
+        Raises InterruptedError after ``stop``, and whatever the first failed write raised. The image is
+        pending then, and may be written again.
         """
         image = prepared.image
         for name in self._names:
             self._shards.clear(name, image)
-        futures: list[Future[None]] = []
+        futures: list[Future[list[str]]] = []
         with ThreadPoolExecutor(self._num_threads, thread_name_prefix="fstore-write") as pool:
             for work in self._writes(prepared):
                 futures.append(pool.submit(work))
                 if self._stopped.is_set() or any(f.done() and f.exception() for f in futures):
                     break
-        for future in futures:
-            future.result()
+        keys = [key for future in futures for key in future.result()]
         if self._stopped.is_set():
             raise InterruptedError(f"image {image}: stopped before it was whole")
-        self._shards.commit(image, 1)
+        self._shards.commit(image, 1, keys)
 
-    def _writes(self, prepared: PreparedImage) -> Iterator[Callable[[], None]]:
+    def _writes(self, prepared: PreparedImage) -> Iterator[Callable[[], list[str]]]:
         """The writes that make up an image, each a shard or more of its own, so that threads may share them.
 
         The large ones come first: a pool that begins with them ends evenly.
@@ -164,12 +169,12 @@ class FeatureWriter:
         for name, part in prepared.parts.items():
             yield partial(self._write_part, name, image, part)
 
-    def _write_part(self, name: str, image: int, values: np.ndarray) -> None:
-        self._shards.write(name, values[None], (image, *[0] * values.ndim))
+    def _write_part(self, name: str, image: int, values: np.ndarray) -> list[str]:
+        return self._shards.write(name, values[None], (image, *[0] * values.ndim))
 
-    def _write_band(self, image: int, band: Band) -> None:
+    def _write_band(self, image: int, band: Band) -> list[str]:
         try:
-            self._shards.write("features", band.values()[None], (image, band.start, 0, 0))
+            return self._shards.write("features", band.values()[None], (image, band.start, 0, 0))
         finally:
             self._bands.give_back(band)
 
@@ -186,7 +191,7 @@ class FeatureWriter:
         height, width = self.meta.height, self.meta.width
         if not 0 <= image < self.num_images:
             raise StoreError(f"image {image}: expected 0 to {self.num_images - 1}")
-        if read_markers(self._opened.group, image, image + 1).any():
+        if self._shards.markers(image, image + 1).any():
             raise StoreError(
                 f"image {image}: is committed already; create the store with overwrite to begin anew"
             )
@@ -235,12 +240,14 @@ def open_features(
     overwrite: bool,
     band_buffers: int = BAND_BUFFERS,
 ) -> FeatureWriter:
-    """See ``fstore.create``."""
+    """What ``fstore.create`` does, whose arguments these are."""
     location = Location.parse(path)
     specs = [*fmt.feature_arrays(meta, num_images, latent_shape), fmt.committed_array("features", num_images)]
-    small = {} if average_latent is None else {"average_latent": average_latent.astype(np.float32)}
+    small = []
+    if average_latent is not None:
+        small = [(fmt.average_latent_array(average_latent.shape), average_latent.astype(np.float32))]
     opened = create_group(location, meta.to_attribute(), specs, overwrite, small)
-    shape = require_array(opened.group, "latents").shape
+    shape = require_array(opened.group, "latents", location).shape
     if shape != (num_images, *latent_shape):
         opened.close()
         raise MismatchError(

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import functools
 import sys
+import warnings
 from collections.abc import Callable
+from functools import partial
 from typing import Any, TypeVar
 
 import click
@@ -23,7 +25,9 @@ def report_errors(command: Function) -> Function:
     def wrapped(*args: Any, debug: bool, **kwargs: Any) -> None:
         debug = debug or bool(click.get_current_context().find_root().params.get("debug"))
         try:
-            command(*args, **kwargs)
+            with warnings.catch_warnings():
+                warnings.showwarning = partial(_show_warning, warnings.showwarning)
+                command(*args, **kwargs)
         except (click.ClickException, BrokenPipeError):  # click ends quietly where `| head` has heard enough
             raise
         except KeyboardInterrupt:
@@ -42,14 +46,26 @@ def report_errors(command: Function) -> Function:
     return wrapped  # type: ignore[return-value]
 
 
+def _show_warning(
+    show: Callable[..., None], message: Warning | str, category: type[Warning], *where: Any, **more: Any
+) -> None:
+    """The store's warnings as one line; those of libraries as Python shows them."""
+    from fstore.errors import StoreWarning
+
+    if issubclass(category, StoreWarning):
+        click.echo(f"Warning: {' '.join(str(message).split())}", err=True)
+    else:
+        show(message, category, *where, **more)
+
+
 def explain(error: Exception) -> tuple[int, str]:
     """Exit code and one line for an error."""
     import errno
 
-    from fstore.errors import CorruptionError, OverflowError16, StoreError
+    from fstore.errors import CorruptionError, OverflowError16, StoreError, UnreadableError
 
     line = " ".join(str(error).split())
-    if isinstance(error, (RunError, CorruptionError, OverflowError16)):
+    if isinstance(error, (RunError, CorruptionError, OverflowError16, UnreadableError)):
         return 1, line
     if isinstance(error, (UsageError, StoreError)):
         return 2, line

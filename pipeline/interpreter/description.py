@@ -10,7 +10,8 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass, replace
 from typing import Any
 
-from fstore.meta import ClassInfo, KeypointInfo, LayerInfo, differences
+from fstore.compare import differences
+from fstore.meta import ClassInfo, KeypointInfo, LayerInfo
 
 FORMAT_VERSION = 1
 _RESULTS = ("version", "kind", "epochs", "best_epoch", "created")  # all other keys are settings

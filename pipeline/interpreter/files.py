@@ -25,7 +25,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import load, save_file
 from torch import Tensor
 
-from fstore.location import force_to_disk
+from fstore.durable import force_to_disk
 from pipeline.errors import UsageError
 from pipeline.interpreter.description import FORMAT_VERSION, InterpreterInfo, settings_differences
 from pipeline.models.interpreter import InterpreterEnsemble

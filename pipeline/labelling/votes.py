@@ -191,21 +191,21 @@ def score_images(divergence: Tensor, score: str = "top10") -> Tensor:
 
 
 def keep_mask(scores: np.ndarray, keep: Fraction) -> tuple[np.ndarray, float | None]:
-    """Which images are kept: exactly ``ceil(keep * N)`` of the least uncertain ones, equal scores by index.
+    """Which images are kept: exactly ``ceil(keep * N)`` of the least uncertain ones, equal scores by index,
+    or all that have a finite score where these are fewer.
 
-    ``scores`` (N,) float, lower is more certain; NaN counts as the most uncertain. ``keep`` must be the exact
-    fraction that was asked for (``Fraction("0.07")``), because ``ceil(0.07 * 100)`` in floating point is 8.
-    Returns the (N,) bool mask and the threshold: the largest score kept, None where no kept image has a
-    finite one. Raises ValueError for a fraction outside [0, 1].
+    ``scores`` (N,) float, lower is more certain; one that is not finite is never kept. ``keep`` must be the
+    exact fraction that was asked for (``Fraction("0.07")``), because ``ceil(0.07 * 100)`` in floating point
+    is 8. Returns the (N,) bool mask and the threshold: the largest score kept, None where none is. Raises
+    ValueError for a fraction outside [0, 1].
     """
     if not 0 <= keep <= 1:
         raise ValueError(f"keep is {float(keep):g}, expected a fraction from 0 to 1")
     order = np.argsort(np.asarray(scores), kind="stable")  # NaN sorts last
     kept = np.zeros(len(order), dtype=bool)
-    kept[order[: math.ceil(keep * len(order))]] = True
-    finite = np.asarray(scores)[kept]
-    finite = finite[np.isfinite(finite)]
-    return kept, float(finite.max()) if len(finite) else None
+    num_finite = int(np.isfinite(scores).sum())
+    kept[order[: min(math.ceil(keep * len(order)), num_finite)]] = True
+    return kept, float(np.asarray(scores)[kept].max()) if kept.any() else None
 
 
 def confusion(truth: Tensor, predicted: Tensor, num_classes: int) -> Tensor:

@@ -2,11 +2,19 @@
 
 from __future__ import annotations
 
+import errno
+import os
+import warnings
 from pathlib import Path
 from typing import Any
 
+import click
 import pytest
+from click.testing import CliRunner
 
+from fstore import lock
+from fstore.lock import FolderLock
+from pipeline.commands.errors import report_errors
 from pipeline.errors import short
 
 
@@ -24,3 +32,24 @@ from pipeline.errors import short
 def test_a_value_is_shown_in_at_most_60_characters(value: Any, shown: str) -> None:
     assert short(value) == shown
     assert len(short(value)) <= 60
+
+
+def test_a_file_system_without_locks_is_said_in_one_line_once(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def flock(descriptor: int, operation: int) -> None:
+        raise OSError(errno.EBADF, os.strerror(errno.EBADF))
+
+    @click.command()
+    @click.option("--debug", is_flag=True)
+    @report_errors
+    def command() -> None:
+        warnings.simplefilter("default")  # as outside of tests
+        for _ in range(3):
+            FolderLock(tmp_path)
+
+    monkeypatch.setattr(lock.fcntl, "flock", flock)
+    result = CliRunner().invoke(command)
+    assert result.exit_code == 0
+    (line,) = result.stderr.splitlines()
+    assert line.startswith(f"Warning: {tmp_path}: its file system cannot be locked (Bad file descriptor)")

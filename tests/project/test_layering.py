@@ -35,12 +35,15 @@ ROOMS = (
 # The floors of fstore/, lowest first. A module imports only modules of a lower floor.
 FLOORS = (
     ("_version", "errors"),
-    ("lock", "meta"),
-    ("format",),
-    ("display", "interpolate", "local_shards", "location", "plan", "views"),
+    ("lock", "urls", "values"),
+    ("compare", "location", "meta"),
+    ("durable", "format"),
+    ("display", "interpolate", "inventory", "local_shards", "plan", "views"),
     ("bands", "cache", "chunks", "creation"),
-    ("shards",),
-    ("dataset_writer", "reader", "sampler", "verify", "writer"),
+    ("pyramid", "shards", "store"),
+    ("dataset", "dataset_writer", "feature_store", "sampler", "writer"),
+    ("filter", "opening"),
+    ("verify",),
     ("__init__",),  # inside functions only: `import fstore` loads none of them
 )
 LIBRARIES = {

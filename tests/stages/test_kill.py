@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 from support.processes import run, run_until
-from support.stores import tree_bytes, without_created
+from support.stores import store_bytes, tree_bytes
 from support.tiny import input_flags, write_inputs
 
 TASK_IMAGES = 8
@@ -46,7 +46,7 @@ def test_extract_killed_ends_in_the_same_bytes(tmp_path: Path, inputs: Path, lay
     words = [*EXTRACT, *input_flags(inputs / "in"), "--layout", layout, "--store"]
     changes = run([*words, "whole.zarr"], tmp_path)
     kill_and_go_on([*words, "killed.zarr"], tmp_path, changes, kills)
-    assert without_created(tmp_path / "killed.zarr") == without_created(tmp_path / "whole.zarr")
+    assert store_bytes(tmp_path / "killed.zarr") == store_bytes(tmp_path / "whole.zarr")
 
 
 @pytest.mark.parametrize("kills", [pytest.param(3, id="three-moments"), MANY])
@@ -69,7 +69,7 @@ def test_synthesize_killed_ends_in_the_same_bytes(inputs: Path, kills: int) -> N
     words = [*SYNTHESIZE, "--num", "44", "--store"]
     changes = run([*words, "whole.zarr", "--overwrite"], inputs, TASK_IMAGES)
     kill_and_go_on([*words, f"killed{kills}.zarr"], inputs, changes, kills, TASK_IMAGES)
-    assert without_created(inputs / f"killed{kills}.zarr") == without_created(inputs / "whole.zarr")
+    assert store_bytes(inputs / f"killed{kills}.zarr") == store_bytes(inputs / "whole.zarr")
 
 
 def test_sample_killed_leaves_nothing_that_its_rerun_does_not_clear(inputs: Path) -> None:

@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from support.stores import NATIVE, fill, make_image, make_maps, make_meta, tree_bytes
+from support.stores import NATIVE, fill, make_image, make_maps, make_meta, store_bytes
 
 import fstore
 from fstore import shards
@@ -39,7 +39,7 @@ def test_the_number_of_buffers_changes_no_byte(tmp_path: Path, layout: str, band
     writer = create(tmp_path / "other.zarr", layout, band_buffers)
     for image in (0, 1):
         write(writer, image)
-    assert tree_bytes(tmp_path / "other.zarr") == tree_bytes(tmp_path / "usual.zarr")
+    assert store_bytes(tmp_path / "other.zarr") == store_bytes(tmp_path / "usual.zarr")
 
 
 @pytest.mark.parametrize("layout", ["dense", "pyramid"])
@@ -53,11 +53,12 @@ def test_the_marker_is_written_after_every_file_is_forced_to_disk(
         sync_file(location, key)
         synced.add(key)
 
-    def checking_commit(self, start: int, count: int) -> None:
+    def checking_commit(self, start: int, count: int, keys: list[str]) -> None:
         written = {key for key in list(self.location.keys()) if f"/c/{start}/" in key}
         assert len(written) > 6
         assert written <= synced
-        commit(self, start, count)
+        assert set(keys) == written
+        commit(self, start, count, keys)
 
     monkeypatch.setattr(shards, "sync_file", recording_sync)
     monkeypatch.setattr(ShardWriter, "commit", checking_commit)
@@ -77,13 +78,13 @@ def test_a_failed_write_is_raised_and_leaves_the_image_pending(
     writer = create(tmp_path / "failed.zarr", layout, band_buffers)
     calls, original, lock = 0, ShardWriter.write, threading.Lock()
 
-    def failing_write(self, *arguments) -> None:
+    def failing_write(self, *arguments) -> list[str]:
         nonlocal calls
         with lock:
             number, calls = calls, calls + 1
         if number == failing:
             raise OSError(28, "No space left on device")
-        original(self, *arguments)
+        return original(self, *arguments)
 
     with monkeypatch.context() as patch:
         patch.setattr(ShardWriter, "write", failing_write)
@@ -92,7 +93,7 @@ def test_a_failed_write_is_raised_and_leaves_the_image_pending(
     assert writer.pending() == [0, 1]
     for image in (0, 1):  # the same writer goes on: no buffer was lost
         write(writer, image)
-    assert tree_bytes(tmp_path / "failed.zarr") == tree_bytes(tmp_path / "usual.zarr")
+    assert store_bytes(tmp_path / "failed.zarr") == store_bytes(tmp_path / "usual.zarr")
 
 
 def test_a_stopped_writer_commits_nothing(tmp_path: Path) -> None:

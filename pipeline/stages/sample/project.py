@@ -25,8 +25,8 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from fstore.compare import differences
 from fstore.lock import FolderLock
-from fstore.meta import differences
 from pipeline.errors import UsageError
 from pipeline.rendering.renderer import RenderSettings
 from pipeline.settings.files import to_toml

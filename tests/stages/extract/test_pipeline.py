@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 from click.testing import CliRunner, Result
-from support.stores import tree_bytes, without_created
+from support.stores import store_bytes, tree_bytes
 from support.tiny import input_flags, write_inputs
 
 import fstore
@@ -53,13 +53,13 @@ def test_the_second_image_is_rendered_while_the_first_is_written(
 def test_the_least_budget_gives_the_same_bytes_as_none(folder: Path, layout: str, render_batch: str) -> None:
     options = ["--layout", layout, "--render-batch", render_batch]
     assert extract(folder, *options).exit_code == 0
-    usual = without_created(folder / "f.zarr")
+    usual = store_bytes(folder / "f.zarr")
     refused = extract(folder, *options, "--overwrite", "--memory-budget", "1MB")
     assert refused.exit_code == 2
     assert tree_bytes(folder / "f.zarr").keys() == usual.keys()  # refused before anything is deleted
     least = refused.output.split(" needs ")[1].split()[0]
     assert extract(folder, *options, "--overwrite", "--memory-budget", least).exit_code == 0
-    assert without_created(folder / "f.zarr") == usual
+    assert store_bytes(folder / "f.zarr") == usual
 
 
 def test_an_error_while_writing_is_one_line_and_the_run_goes_on_from_there(
@@ -67,10 +67,10 @@ def test_an_error_while_writing_is_one_line_and_the_run_goes_on_from_there(
 ) -> None:
     original = ShardWriter.write
 
-    def full(self, name: str, values, start) -> None:
+    def full(self, name: str, values, start) -> list[str]:
         if start[0] == 1 and name == "features":
             raise OSError(28, "No space left on device")
-        original(self, name, values, start)
+        return original(self, name, values, start)
 
     with monkeypatch.context() as patch:
         patch.setattr(ShardWriter, "write", full)

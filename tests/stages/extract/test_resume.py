@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from click.testing import CliRunner, Result
 from PIL import Image
-from support.stores import without_created
+from support.stores import store_bytes
 from support.tiny import RESOLUTION, write_inputs
 
 import fstore
@@ -77,7 +77,7 @@ def test_an_interrupted_run_ends_in_the_bytes_of_an_undisturbed_one(
     moved = _moved_average(monkeypatch)
     assert extract("resumed.zarr", *options).exit_code == 0
     assert moved
-    assert without_created(folder / "resumed.zarr") == without_created(folder / "whole.zarr")
+    assert store_bytes(folder / "resumed.zarr") == store_bytes(folder / "whole.zarr")
 
 
 def _moved_average(monkeypatch: pytest.MonkeyPatch) -> list[int]:

@@ -1,13 +1,15 @@
-"""The two ways a command can end badly, which ``pipeline.cli`` turns into exit codes, and how their messages
-show a value. Nothing here knows of any stage.
+"""The two ways a command can end badly, and how their messages show a value. The commands turn them into exit
+codes. Nothing here knows of any stage.
 """
 
 from __future__ import annotations
 
+import re
 from pathlib import PurePath
 from typing import Any
 
 MAX_SHOWN = 60
+_CREDENTIALS = re.compile(r"://[^/@\s]*@")
 
 
 class UsageError(Exception):
@@ -19,8 +21,14 @@ class RunError(Exception):
 
 
 def short(value: Any) -> str:
-    """A value as Python writes it, a path as its text, in at most 60 characters."""
-    return cut(repr(str(value) if isinstance(value, PurePath) else value))
+    """A value as Python writes it, a path as its text, without a URL's credentials, in at most 60
+    characters.
+    """
+    try:
+        written = repr(str(value) if isinstance(value, PurePath) else value)
+    except ValueError:  # Python writes no integer of over 4,300 digits
+        written = f"a value of type {type(value).__name__} that is too long to show"
+    return cut(_CREDENTIALS.sub("://...@", written))
 
 
 def cut(text: str) -> str:

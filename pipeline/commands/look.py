@@ -6,46 +6,50 @@ from pathlib import Path
 
 import click
 
-from pipeline.commands.errors import report_errors
-from pipeline.commands.options import DEBUG, echo_lines
+from pipeline.commands.options import DEBUG, argument, check_store, echo_lines, option
+from pipeline.commands.program import Command
 from pipeline.errors import RunError
+from pipeline.settings.values import KEEP, PATH, STORE, Keep
 
 
-@click.command("filter")
-@click.argument("store")
-@click.option("--keep", required=True, help="Fraction of least uncertain images to keep.")
+@click.command(
+    "filter",
+    cls=Command,
+    examples=("dgan filter dataset.zarr --keep 0.8", "dgan filter s3://bucket/dataset.zarr --keep 1"),
+)
+@argument("store", STORE)
+@option("--keep", KEEP, "Fraction of least uncertain images to keep.", required=True, group="Dataset")
 @DEBUG
-@report_errors
-def filter_dataset(store: str, keep: str) -> None:
+def filter_dataset(store: str, keep: Keep) -> None:
     """Change which images of a dataset are kept; nothing is rendered again."""
-    from pipeline.settings.files import Config, with_overrides
-
-    keep = with_overrides(Config(source="the command line"), "synthesize", keep=keep).synthesize.keep
+    check_store(store)
 
     from pipeline.stages.synthesize.stage import set_filter
 
     click.echo(set_filter(store, keep))
 
 
-@click.command("info")
-@click.argument("store")
+@click.command("info", cls=Command, examples=("dgan info features.zarr", "dgan info dataset.zarr"))
+@argument("store", STORE)
 @DEBUG
-@report_errors
 def info(store: str) -> None:
     """Show what a store holds: classes, shapes, bytes, how many images are committed."""
+    check_store(store)
+
     import fstore
 
     click.echo(repr(fstore.open(store)))
 
 
-@click.command("verify")
-@click.argument("store")
+@click.command("verify", cls=Command, examples=("dgan verify features.zarr", "dgan verify dataset.zarr"))
+@argument("store", STORE)
 @DEBUG
-@report_errors
 def verify(store: str) -> None:
     """Read every committed image of a store and check it against the format; exit code 1 if anything is
     wrong.
     """
+    check_store(store)
+
     import fstore
     from fstore.display import human_bytes
     from pipeline.machine.progress import progress
@@ -65,10 +69,13 @@ def verify(store: str) -> None:
     )
 
 
-@click.command("inspect-checkpoint")
-@click.argument("file", type=click.Path(path_type=Path))
+@click.command(
+    "inspect-checkpoint",
+    cls=Command,
+    examples=("dgan inspect-checkpoint network.pkl", "dgan inspect-checkpoint stylegan2.pt"),
+)
+@argument("file", PATH)
 @DEBUG
-@report_errors
 def inspect_checkpoint(file: Path) -> None:
     """Show what a generator's file is: format, sizes, average latent, and its feature layers."""
     from pipeline.checkpoints.read import read_generator

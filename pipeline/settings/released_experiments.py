@@ -68,10 +68,7 @@ class _File:
         """``get`` of a value that stands deeper than a key."""
         if value is None or (rule is PATH and _is_blank(value)):
             return None
-        try:
-            return rule.parse(value)
-        except (ValueError, TypeError, OverflowError):
-            raise UsageError(f"{self.source}: {label} is {short(value)}; expected {rule.expected}") from None
+        return rule.check(f"{self.source}: {label}", value)
 
 
 def parse_experiment(text: str, location: Path) -> Config:

@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
-from pipeline.commands.interruption import install
+from pipeline.commands import interruption
 
 
 def main() -> None:
     """Run the command line."""
-    install()
-    from pipeline.cli import main as dgan
+    interruption.install()
+    try:
+        from pipeline.cli import main as dgan
 
-    dgan(prog_name="dgan")
+        dgan(prog_name="dgan")
+    finally:
+        interruption.finish()
 
 
 if __name__ == "__main__":

@@ -5,7 +5,11 @@ A command ends in one clear line and the right exit code, whatever went wrong. K
 
 from __future__ import annotations
 
+import signal
 import sys
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import click
@@ -53,13 +57,13 @@ class Program(click.Group):
 
     def main(self, *arguments: Any, **more: Any) -> Any:
         """As click's, and a signal that ends the program does so in one line."""
-        with interruption.handled():
+        with signals_handled():
             return super().main(*arguments, **more)
 
     def invoke(self, ctx: click.Context) -> Any:
         """Run the command that was asked for. Shows tracebacks only under ``--debug``."""
         try:
-            with interruption.raised():
+            with signals_raised():
                 return super().invoke(ctx)
         except (click.exceptions.Exit, click.exceptions.NoArgsIsHelpError):
             raise
@@ -82,6 +86,44 @@ class Program(click.Group):
 
     def format_epilog(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         write_examples(formatter, ("dgan demo --out demo", "dgan extract-features --help"))
+
+
+@contextmanager
+def signals_handled() -> Iterator[None]:
+    """The handlers for the length of a block, where they are missing and this is the main thread."""
+    state = interruption.State
+    if state.handled or threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    before = {number: signal.getsignal(number) for number in interruption.SIGNALS}
+    hook = sys.unraisablehook
+    interruption.install()
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+        sys.unraisablehook = hook
+        state.handled, state.received, state.said = False, None, False
+
+
+@contextmanager
+def signals_raised() -> Iterator[None]:
+    """A block in which the first signal is raised as KeyboardInterrupt.
+
+    Whatever a library made of the exception, the block ends with KeyboardInterrupt.
+    """
+    interruption.State.running = True
+    try:
+        yield
+    except Exception as error:
+        if interruption.State.received is not None:
+            raise KeyboardInterrupt from error
+        raise
+    finally:
+        interruption.State.running = False
+    if interruption.State.received is not None:
+        raise KeyboardInterrupt
 
 
 def write_examples(formatter: click.HelpFormatter, examples: tuple[str, ...]) -> None:

@@ -28,7 +28,12 @@ def short(value: Any) -> str:
         written = repr(str(value) if isinstance(value, PurePath) else value)
     except ValueError:  # Python writes no integer of over 4,300 digits
         written = f"a value of type {type(value).__name__} that is too long to show"
-    return cut(_CREDENTIALS.sub("://...@", written))
+    return cut(without_credentials(written))
+
+
+def without_credentials(text: str) -> str:
+    """A text without what stands before the @ of a URL in it."""
+    return _CREDENTIALS.sub("://...@", text)
 
 
 def cut(text: str) -> str:

@@ -1,4 +1,4 @@
-"""Commands that look at a file or a store, check it, or change a dataset's filter."""
+"""The commands that look at a file, a store or an interpreter, check it, or change a dataset's filter."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from pathlib import Path
 
 import click
 
-from pipeline.commands.options import DEBUG, argument, check_store, echo_lines, option
+from pipeline.commands.options import DEBUG, argument, check_store, echo_lines, echo_wrapped, option
 from pipeline.commands.program import Command
 from pipeline.errors import RunError
 from pipeline.settings.values import KEEP, PATH, STORE, Keep
@@ -29,27 +29,37 @@ def filter_dataset(store: str, keep: Keep) -> None:
     click.echo(set_filter(store, keep))
 
 
-@click.command("info", cls=Command, examples=("dgan info features.zarr", "dgan info dataset.zarr"))
+@click.command("info", cls=Command, examples=("dgan info dataset.zarr", "dgan info interpreter"))
 @argument("store", STORE)
 @DEBUG
 def info(store: str) -> None:
-    """Show what a store holds: classes, shapes, bytes, how many images are committed."""
+    """Show what a store or an interpreter holds: classes, sizes, how it was made, how far it is."""
     check_store(store)
+    if _may_be_interpreter(store):
+        from pipeline.interpreter.summary import is_interpreter, summary_lines
 
+        if is_interpreter(Path(store)):
+            echo_wrapped(summary_lines(Path(store)))
+            return
     import fstore
 
-    click.echo(repr(fstore.open(store)))
+    echo_wrapped(repr(fstore.open(store)).splitlines())
 
 
-@click.command("verify", cls=Command, examples=("dgan verify features.zarr", "dgan verify dataset.zarr"))
+@click.command("verify", cls=Command, examples=("dgan verify dataset.zarr", "dgan verify interpreter"))
 @argument("store", STORE)
 @DEBUG
 def verify(store: str) -> None:
-    """Read every committed image of a store and check it against the format; exit code 1 if anything is
-    wrong.
+    """Read all of a store's committed images, or of an interpreter, and check them; exit code 1 if anything
+    is wrong.
     """
     check_store(store)
+    if _may_be_interpreter(store):
+        from pipeline.interpreter.summary import is_interpreter, verify_line
 
+        if is_interpreter(Path(store)):
+            click.echo(verify_line(Path(store)))
+            return
     import fstore
     from fstore.display import human_bytes
     from pipeline.machine.progress import progress
@@ -67,6 +77,11 @@ def verify(store: str) -> None:
         f"{store}: {report.checked} of {report.num_images} images committed, all whole "
         f"({human_bytes(report.bytes_read)} read)"
     )
+
+
+def _may_be_interpreter(store: str) -> bool:
+    """Whether it is worth loading torch to look: a folder that is no Zarr store."""
+    return Path(store).is_dir() and not (Path(store) / "zarr.json").exists()
 
 
 @click.command(

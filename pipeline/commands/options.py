@@ -6,6 +6,8 @@ all of them over a configuration.
 
 from __future__ import annotations
 
+import shutil
+import textwrap
 from collections.abc import Callable, Mapping
 from dataclasses import Field
 from pathlib import Path
@@ -14,7 +16,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import click
 
 from pipeline.commands.program import DEBUG_KEY, GroupedOption
-from pipeline.errors import UsageError
+from pipeline.errors import UsageError, without_credentials
 from pipeline.settings.files import DEMO_SOURCE, load_config, with_overrides
 from pipeline.settings.schema import SECTIONS, TASKS, Config, declaration, flag_settings, flags_of
 from pipeline.settings.values import BOOLEAN, BYTES, DEVICE, PATH, THREADS, Rule, choice
@@ -26,6 +28,7 @@ Function = TypeVar("Function", bound=Callable[..., Any])
 
 BUILT_IN = "built-in defaults"
 PROJECT = Path("annotate/dgan.toml")  # where `dgan sample` writes by default
+INDENT = " " * 13  # of the values in what `dgan info` prints
 HEADINGS = {
     "generator": "Generator",
     "latents": "Input",
@@ -203,7 +206,8 @@ def check_store(store: str) -> None:
     """Refuse a place of a store that a command cannot use. Raises UsageError."""
     if store.lower().startswith("memory://"):
         raise UsageError(
-            f"{store}: lies in the memory of one process and ends with it; expected a folder or another URL"
+            f"{without_credentials(store)}: lies in the memory of one process and ends with it; expected a "
+            "folder, or a URL that lasts"
         )
     if "://" not in store:
         check_folder(store)
@@ -211,6 +215,18 @@ def check_store(store: str) -> None:
 
 def note(line: str) -> None:
     click.echo(line, err=True)
+
+
+def echo_wrapped(lines: list[str]) -> None:
+    """Print a title, then lines of name and value, folded to the terminal's width under the values."""
+    width = shutil.get_terminal_size().columns  # 80 without a terminal
+    click.echo(lines[0])
+    for line in lines[1:]:
+        click.echo(
+            textwrap.fill(
+                line, width, subsequent_indent=INDENT, break_long_words=False, break_on_hyphens=False
+            )
+        )
 
 
 def echo_lines(lines: list[str]) -> None:

@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+import io
+import sys
+
 from pipeline.commands import interruption
 
 
 def main() -> None:
     """Run the command line."""
     interruption.install()
+    if isinstance(sys.stdout, io.TextIOWrapper):  # a path may hold bytes that are no text
+        sys.stdout.reconfigure(errors="surrogateescape")
     try:
         from pipeline.cli import main as dgan
 

@@ -192,7 +192,10 @@ def target_device(name: str, threads: int | None) -> torch.device:
 
 
 def check_folder(path: Path | str) -> None:
-    """Refuse a place to write to that is a link to nowhere, or lies behind one. Raises UsageError."""
+    """Refuse a place to write to that is a link to nowhere, or lies behind one or in a file.
+
+    Raises UsageError.
+    """
     place = Path(path)
     for folder in (place, *place.parents):
         if folder.is_symlink() and not folder.exists():
@@ -200,6 +203,8 @@ def check_folder(path: Path | str) -> None:
                 f"{path}: {folder} is a link to {folder.readlink()}, which does not exist; mend or "
                 "remove the link"
             )
+        if folder is not place and folder.exists() and not folder.is_dir():
+            raise UsageError(f"{path}: {folder} is a file; expected a folder, name another place")
 
 
 def check_store(store: str) -> None:

@@ -86,7 +86,10 @@ def with_overrides(config: Config, section: str, **flags: Any) -> Config:
 
 
 def to_toml(config: Config) -> str:
-    """``config`` as TOML without its unset keys. `load_config` reads it back equal if paths are absolute."""
+    """``config`` as TOML without its unset keys. `load_config` reads it back equal if paths are absolute.
+
+    Raises UsageError for a path of bytes that are not UTF-8.
+    """
     tables = [["demo = true"]] if config.demo else []
     tables += [[f"[{section}]", *_toml_keys(getattr(config, section))] for section in SECTIONS]
     tables += [["[[annotations.classes]]", *_toml_keys(entry)] for entry in config.annotations.classes]
@@ -106,6 +109,8 @@ def _toml_value(value: Any) -> str:
     if isinstance(value, Keep):
         return value.to_toml()
     if isinstance(value, (str, Path)):
+        if any("\ud800" <= c <= "\udfff" for c in str(value)):
+            raise UsageError(f"{short(value)}: is not UTF-8, as a configuration is; rename it")
         escaped = (f"\\u{ord(c):04x}" if c in '"\\\x7f' or ord(c) < 32 else c for c in str(value))
         return f'"{"".join(escaped)}"'
     return repr(value)

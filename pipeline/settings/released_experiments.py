@@ -14,7 +14,7 @@ from typing import Any
 
 from pipeline.errors import UsageError, short
 from pipeline.settings.schema import SECTIONS, UPSAMPLE_MODES, Config
-from pipeline.settings.values import BOOLEAN, PATH, POSITIVE, Rule, choice, integer, is_url
+from pipeline.settings.values import BOOLEAN, PATH, POSITIVE, Rule, choice, integer
 
 PLACEHOLDER = "FILL_THIS"  # what the released template says in place of a path
 MAX_BYTES = 2**20  # of a file; the released ones have less than 1 kB
@@ -180,7 +180,7 @@ def _folder(file: _File, name: str) -> dict[str, Path]:
 
 def _found(path: Path, folder: Path, otherwise: Path | None = None) -> Path:
     """Where ``path`` is: beside the file, above, in the working folder; if nowhere, ``otherwise``."""
-    if path.is_absolute() or is_url(str(path)):
+    if path.is_absolute():
         return path
     above = Path(os.path.normpath(folder / os.pardir))
     for candidate in (folder / path, above / path, path):

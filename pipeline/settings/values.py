@@ -14,8 +14,7 @@ from decimal import Decimal, InvalidOperation
 from fractions import Fraction
 from pathlib import Path
 from typing import Any
-from urllib.parse import urlsplit
-from urllib.request import url2pathname
+from urllib.parse import unquote, urlsplit
 
 from pipeline.errors import UsageError, short
 
@@ -110,7 +109,7 @@ def _path(value: Any) -> Path:
     if parts is None:
         return Path(location)
     _require(parts.scheme == "file" and not parts.netloc and parts.path.startswith("/"))
-    path = url2pathname(parts.path)
+    path = unquote(parts.path)
     _require("\0" not in path)
     return Path(path)
 

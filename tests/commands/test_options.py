@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import re
+import resource
+import subprocess
+import sys
 from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any
@@ -146,6 +149,13 @@ def test_help_gives_the_default_that_is_declared(name: str) -> None:
         if item.default is not None and not isinstance(item.default, bool):
             part = text.split(f" {flags_of(item)} ")[1].split(" --")[0]
             assert f"[default: {item.default}]" in part
+
+
+def test_help_takes_less_than_a_third_of_a_second() -> None:
+    before = resource.getrusage(resource.RUSAGE_CHILDREN)
+    subprocess.run([sys.executable, "-m", "pipeline", "--help"], check=True, stdout=subprocess.DEVNULL)
+    after = resource.getrusage(resource.RUSAGE_CHILDREN)
+    assert after.ru_utime - before.ru_utime + after.ru_stime - before.ru_stime < 0.3
 
 
 def test_a_new_setting_is_one_line(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -338,7 +348,20 @@ def test_an_output_behind_a_link_to_nowhere_is_named(
     Path("cycle").symlink_to("cycle")
     result = run(*words, place)
     assert result.exit_code == 2
+    assert not Path("gone").exists()
     link, target = ("cycle", "cycle") if place == "cycle" else ("link", "gone")
     assert result.stderr.splitlines()[-1] == (
         f"Error: {place}: {link} is a link to {target}, which does not exist; mend or remove the link"
     )
+
+
+@pytest.mark.parametrize("words", [["train", "--out"], ["sample", "--out"], ["demo", "--out"]], ids=" ".join)
+def test_an_output_inside_a_file_is_named(
+    words: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path("file").touch()
+    result = run(*words, "file/inside")
+    assert result.exit_code == 2
+    line = result.stderr.splitlines()[-1]
+    assert line == "Error: file/inside: file is a file; expected a folder, name another place"

@@ -332,3 +332,13 @@ def test_a_configuration_written_as_toml_reads_back_equal(
         config = with_overrides(config, section, **keys)
     path = write(tmp_path_factory.mktemp("config"), to_toml(config))
     assert load_config(path) == config
+
+
+def test_a_path_that_is_no_text_is_refused_before_a_file_holds_it() -> None:
+    config = with_overrides(Config(), "generator", checkpoint=b"g\xff.pt".decode("utf-8", "surrogateescape"))
+    assert "UTF-8" in message_of(to_toml, config)
+
+
+def test_keep_is_written_as_a_number() -> None:
+    config = with_overrides(Config(), "synthesize", keep="0.85")
+    assert "\nkeep = 0.85\n" in to_toml(config)

@@ -1,4 +1,4 @@
-"""What a run will cost: how many times less a pyramid takes is counted in one way everywhere, in raw bytes."""
+"""What a run will cost: a pyramid is so many times smaller in raw bytes, and the texts say the same."""
 
 from __future__ import annotations
 
@@ -17,18 +17,7 @@ from pipeline.cli import main
 from pipeline.embedded import checkpoint_path
 from pipeline.stages.costs import pyramid_note
 
-# (side, channels) of two layers each: the blocks of a 1024 px StyleGAN1 of the official widths
-STYLEGAN1 = (
-    (4, 512),
-    (8, 512),
-    (16, 512),
-    (32, 512),
-    (64, 256),
-    (128, 128),
-    (256, 64),
-    (512, 32),
-    (1024, 16),
-)
+STYLEGAN1_WIDTHS = (512, 512, 512, 512, 256, 128, 64, 32, 16)  # of two layers each, at 4 to 1024 px
 
 
 def meta_of(native: list[tuple[str, tuple[int, int], int]], side: int) -> FeatureMeta:
@@ -38,7 +27,8 @@ def meta_of(native: list[tuple[str, tuple[int, int], int]], side: int) -> Featur
 
 
 def stylegan1_meta() -> FeatureMeta:
-    native = [(f"{side}_{i}", (side, side), width) for side, width in STYLEGAN1 for i in range(2)]
+    sizes = [(4 << block, width) for block, width in enumerate(STYLEGAN1_WIDTHS)]
+    native = [(f"{side}_{i}", (side, side), width) for side, width in sizes for i in range(2)]
     return meta_of(native, 512)
 
 

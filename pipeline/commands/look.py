@@ -8,7 +8,7 @@ import click
 
 from pipeline.commands.options import DEBUG, argument, check_store, echo_lines, echo_wrapped, option
 from pipeline.commands.program import Command
-from pipeline.errors import RunError
+from pipeline.errors import RunError, count
 from pipeline.settings.values import KEEP, PATH, STORE, Keep
 
 
@@ -70,7 +70,8 @@ def verify(store: str) -> None:
         click.echo(line, err=True)
     if not report.ok:
         raise RunError(
-            f"{store}: {len(report.problems)} problems in {report.checked} committed images; restore or "
+            f"{store}: {count(len(report.problems), 'problem')} in "
+            f"{count(report.checked, 'committed image')}; restore or "
             "rewrite the store"
         )
     click.echo(

@@ -65,7 +65,7 @@ class Program(click.Group):
         try:
             with signals_raised():
                 return super().invoke(ctx)
-        except (click.exceptions.Exit, click.exceptions.NoArgsIsHelpError):
+        except click.exceptions.Exit:
             raise
         except KeyboardInterrupt:
             sys.exit(interruption.say())

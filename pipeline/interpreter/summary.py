@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from fstore.display import human_bytes
-from pipeline.errors import RunError, UsageError
+from pipeline.errors import RunError, UsageError, count
 from pipeline.interpreter.description import EpochMetrics, InterpreterInfo
 from pipeline.interpreter.files import STATE, WEIGHTS, folder_state, load_info, load_interpreter, load_state
 from pipeline.interpreter.released_members import is_released, read_members
@@ -39,7 +39,7 @@ def verify_line(folder: Path) -> str:
 def _verified(folder: Path) -> str:
     if is_released(folder):
         members = read_members(folder).ensemble.num_members
-        return f"{folder}: {members} released members, all whole and of one size"
+        return f"{folder}: {count(members, 'released member')}, all whole and of one size"
     if folder_state(folder) == "unfinished":
         state = load_state(folder)
         return f"{folder}: training is unfinished after {_epochs(state.info)}; {STATE} is whole"
@@ -47,7 +47,7 @@ def _verified(folder: Path) -> str:
     width = sum(layer.channels for layer in info.layers)
     if width != info.channels:
         raise UsageError(f"{folder}: its layers have {width} channels, its members take {info.channels}")
-    return f"{folder}: {info.members} members, all whole ({human_bytes(_size(folder))} read)"
+    return f"{folder}: {count(info.members, 'member')}, all whole ({human_bytes(_size(folder))} read)"
 
 
 def _size(folder: Path) -> int:
@@ -67,15 +67,16 @@ def _released_facts(folder: Path) -> dict[str, str]:
 
 def _facts(folder: Path) -> dict[str, str]:
     info = load_info(folder)
-    names, ignore = info.num_outputs, info.ignore
-    learnt = "classes" + ("" if ignore is None else f", ignore label {ignore}")
+    learnt = count(info.num_outputs, "class" if info.keypoints is None else "keypoint")
     if info.keypoints is not None:
-        learnt = f"keypoints, sigma {info.keypoints.sigma:g} pixels"
+        learnt = f"{learnt}, sigma {info.keypoints.sigma:g} pixels"
+    elif info.ignore is not None:
+        learnt = f"{learnt}, ignore label {info.ignore}"
     rows = f"rows {info.crop_rows[0]} to {info.crop_rows[1] - 1}"
     finished = folder_state(folder) == "finished"
     facts = {
         "state": "finished" if finished else "unfinished; run the same `dgan train` again to go on",
-        "learnt": f"{names} {learnt}",
+        "learnt": learnt,
         "members": _sizes(info.members, info.widths, info.channels),
         "store": _pairs(info.store),
         "generator": _pairs(info.generator),
@@ -96,15 +97,16 @@ def _sizes(members: int, widths: tuple[int, int], channels: int) -> str:
 
 
 def _epochs(info: InterpreterInfo) -> str:
-    """How many, of which some over all images, and the best."""
+    """How many epochs and steps, and how many epochs were over all images."""
     final = sum(epoch.final for epoch in info.epochs)
     steps = info.epochs[-1].steps if info.epochs else 0
-    text = f"{len(info.epochs)} epochs, {steps:,} steps"
-    return f"{text}, the last {final} over all images" if final else text
+    text = f"{count(len(info.epochs), 'epoch')}, {count(steps, 'step')}"
+    return f"{text}; {count(final, 'epoch')} of them over all images" if final else text
 
 
 def _quality(best: EpochMetrics) -> str:
-    where = f"best epoch {best.epoch}: "
+    """What the best epoch reached; people count epochs from 1."""
+    where = f"best epoch {best.epoch + 1}: "
     if best.heat_error is not None and best.pck15 is not None and best.pck10 is not None:
         return (
             f"{where}heat-map error {best.heat_error:.3g}, PCK@15 {best.pck15:.3f}, PCK@10 {best.pck10:.3f} "

@@ -72,8 +72,8 @@ def test_info_of_an_interpreter_says_what_it_was_trained_on_and_how_well(tmp_pat
     assert "num_images 4" in value(text, "store") and "cdcdcdcdcdcd..." in value(text, "store")
     assert value(text, "grid") == "16 x 16, rows 2 to 13, bilinear"
     assert value(text, "layers") == "4_a 4, 8_b 2"
-    assert value(text, "epochs") == "3 epochs, 2,030 steps, the last 1 over all images"
-    assert value(text, "quality") == "best epoch 1: mIoU 0.7500 on held-out images"
+    assert value(text, "epochs") == "3 epochs, 2,030 steps; 1 epoch of them over all images"
+    assert value(text, "quality") == "best epoch 2: mIoU 0.7500 on held-out images"
     assert text.splitlines()[-1] == "      1 #aabbcc skin"
 
 

@@ -342,3 +342,34 @@ def test_a_path_that_is_no_text_is_refused_before_a_file_holds_it() -> None:
 def test_keep_is_written_as_a_number() -> None:
     config = with_overrides(Config(), "synthesize", keep="0.85")
     assert "\nkeep = 0.85\n" in to_toml(config)
+
+
+ODD_TOML = [
+    *("9" * 400, "9" * 5000, "0x" + "f" * 5000, "nan", "-inf", "1e999", "1e308", "-1", "true", "1979-05-27"),
+    *(
+        '""',
+        '"\\u0000"',
+        '"' + "9" * 400 + '"',
+        '"://"',
+        '"s3://key:secret@x"',
+        "[]",
+        "[[1]]",
+        "{}",
+        "{a = 1}",
+    ),
+    *("[1e999, 1]", "[" + "9" * 400 + ", 1]", '"' + "x" * 5000 + '"', '"\\u0663"', '"1:' + "9" * 400 + '"'),
+]
+EVERY_KEY = [(section, item.name) for section, kind in SECTIONS.items() for item in fields(kind)]
+
+
+@pytest.mark.parametrize(("section", "name"), EVERY_KEY)
+def test_an_odd_value_in_a_file_is_taken_or_named_in_one_line(
+    section: str, name: str, tmp_path: Path
+) -> None:
+    for value in ODD_TOML:
+        path = write(tmp_path, f"[{section}]\n{name} = {value}\n")
+        try:
+            load_config(path)
+        except UsageError as error:
+            message = str(error)
+            assert message.startswith(f"{path}: ") and "\n" not in message and "secret" not in message

@@ -455,3 +455,16 @@ def test_channels_are_not_held_against_a_selection_of_layers(release: Path) -> N
     config = with_overrides(config, "features", layers="2:")
     loaded = with_layers(load_generator(config.generator.checkpoint), config.features.layers)
     assert render_settings(config, loaded).crop_rows == (4, 28)
+
+
+@pytest.mark.parametrize(
+    "value", ["9" * 400, "9" * 5000, "1e999", "NaN", "-1", '"\\u0000"', '"s3://k:secret@x"', "[[]]"]
+)
+def test_an_odd_value_of_any_key_is_taken_or_named_in_one_line(value: str) -> None:
+    for key in datasetgan():
+        text = json.dumps({"dim": [8, 8, 3], key: "HERE"}).replace('"HERE"', value)
+        try:
+            parse_experiment(text, Path("exp.json"))
+        except UsageError as error:
+            assert str(error).startswith("exp.json: ") and "\n" not in str(error)
+            assert "secret" not in str(error)

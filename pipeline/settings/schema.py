@@ -58,7 +58,8 @@ class Setting:
     """What the metadata of a field says of the TOML key that the field holds.
 
     ``help`` is a line for people, that of the flag in ``--help``, and ``unset`` what None stands for there.
-    ``flags`` is what the command line calls the key: "" for ``--its-name``, ``--yes/--no`` of a boolean.
+    ``flags`` is what the command line calls the key: "" for ``--its-name``, and ``--no-its-name`` beside it
+    of a boolean.
     Commands ``also`` have the flag beside those of the whole section; a key ``in_file`` is no flag.
     """
 
@@ -157,9 +158,7 @@ class AnnotationsConfig:
         "The annotated pictures, to compare with what is rendered.",
         unset="beside the masks",
     )
-    check: bool = setting(
-        True, BOOLEAN, "Compare the annotated pictures with what is rendered.", flags="--check/--no-check"
-    )
+    check: bool = setting(True, BOOLEAN, "Compare the annotated pictures with what is rendered.")
     task: str = setting("segmentation", choice(*TASKS), "What is annotated.", also=(SAMPLE,))
     sigma: float | None = setting(
         None, POSITIVE_NUMBER, "Of keypoints' heat maps, in pixels.", unset="resolution / 64"
@@ -313,7 +312,8 @@ def declaration(item: Field[Any]) -> Setting:
 
 def flags_of(item: Field[Any]) -> str:
     """The flag of a key, or ``--yes/--no`` of a boolean."""
-    return declaration(item).flags or "--" + item.name.replace("_", "-")
+    declared, name = declaration(item), item.name.replace("_", "-")
+    return declared.flags or (f"--{name}/--no-{name}" if declared.rule is BOOLEAN else f"--{name}")
 
 
 def flag_settings(command: str) -> Iterator[tuple[str, Field[Any]]]:

@@ -6,7 +6,7 @@ import re
 import resource
 import subprocess
 import sys
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import Any
 
@@ -178,15 +178,44 @@ def test_a_new_setting_is_one_line(monkeypatch: pytest.MonkeyPatch) -> None:
     assert isinstance(wrong, UsageError) and "--colour-depth is 0; expected an integer >= 1" in str(wrong)
 
 
-def test_every_flag_reaches_its_setting_and_no_other() -> None:
-    for name in ("extract-features", "train", "synthesize", "sample"):
-        for section, item in flag_settings(name):
-            key = f"{section}__{item.name}"
-            option = next(each for each in options_of(command(name)) if each.name == key)
-            assert option.opts[0] == flags_of(item).partition("/")[0]
-            value = item.default if item.default is not None else None
-            config = configured(Config(), {key: value})
-            assert config == Config()
+ANOTHER = {  # a value that is no default, by what stands for it in the help
+    **{
+        "INTEGER": "32",
+        "NUMBER": "0.25",
+        "PATH": "x/y",
+        "STORE": "s3://b/x.zarr",
+        "SEEDS": "3",
+        "LAYERS": "0",
+    },
+    **{"A:B": "1:8", "FRACTION": "0.5", "SIZE": "4GB"},
+}
+
+
+@pytest.mark.parametrize(
+    ("name", "key"),
+    [
+        (name, (section, item.name))
+        for name in ("extract-features", "train", "synthesize", "sample")
+        for section, item in flag_settings(name)
+    ],
+)
+def test_a_flag_reaches_its_setting_and_no_other(
+    name: str, key: tuple[str, str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    option = next(each for each in options_of(command(name)) if each.name == "__".join(key))
+    rule = declaration(SECTIONS[key[0]].__dataclass_fields__[key[1]]).rule
+    default = getattr(getattr(Config(), key[0]), key[1])
+    if option.is_flag:
+        words = [option.secondary_opts[0] if default else option.opts[0]]
+    else:
+        words = [option.opts[0], rule.choices[-1] if rule.choices else ANOTHER[rule.metavar]]
+    seen: list[Config] = []
+    monkeypatch.setattr(command(name), "callback", lambda **flags: seen.append(configured(Config(), flags)))
+    result = run(name, *words)
+    assert result.exit_code == 0, result.output
+    value = (not default) if option.is_flag else rule.check_text("", words[1])
+    changed = replace(getattr(Config(), key[0]), **{key[1]: value})
+    assert seen == [replace(Config(), **{key[0]: changed})] and seen != [Config()]
 
 
 def test_every_setting_has_a_help_that_is_a_sentence() -> None:

@@ -1,13 +1,17 @@
-"""How messages show a value: as Python writes it, and never long."""
+"""What a command says of an error: one line, the right exit code, and values that are never long."""
 
 from __future__ import annotations
 
+import errno
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from pipeline.errors import short
+from fstore import errors as store_errors
+from pipeline.commands.errors import explain
+from pipeline.errors import RunError, UsageError, short
 
 
 @pytest.mark.parametrize(
@@ -19,8 +23,44 @@ from pipeline.errors import short
         ("x" * 58, repr("x" * 58)),  # 60 characters with the quotes
         ("x" * 59, "'" + "x" * 56 + "..."),
         ([0] * 1000, "[" + "0, " * 18 + "0," + "..."),
+        ("s3://key:secret@host/a", "'s3://...@host/a'"),
+        (["gs://k:s@h", "http://a@b"], "['gs://...@h', 'http://...@b']"),
+        # Python writes no integer of over 4,300 digits
+        pytest.param(16**5000, "a value of type int that is too long to show", id="huge"),
     ],
 )
 def test_a_value_is_shown_in_at_most_60_characters(value: Any, shown: str) -> None:
     assert short(value) == shown
     assert len(short(value)) <= 60
+
+
+def family(kind: type[Exception]) -> Iterator[type[Exception]]:
+    yield kind
+    for child in kind.__subclasses__():
+        yield from family(child)
+
+
+@pytest.mark.parametrize("kind", list(family(store_errors.StoreError)))
+def test_every_error_of_the_store_is_foreseen(kind: type[Exception]) -> None:
+    error = kind.__new__(kind)
+    error.args = ("x.zarr: array 'masks':\n  is damaged",)
+    code, line = explain(error)
+    assert code in (1, 2) and line == "x.zarr: array 'masks': is damaged"
+
+
+@pytest.mark.parametrize(
+    ("error", "code", "part"),
+    [
+        (UsageError("a"), 2, "a"),
+        (RunError("a"), 1, "a"),
+        (OSError(errno.ENOSPC, "No space left", "x.zarr"), 1, "the disk is full (x.zarr)"),
+        (PermissionError(errno.EACCES, "Permission denied", "x"), 1, "x: Permission denied"),
+        (MemoryError(), 1, "out of memory (host)"),
+        (RuntimeError("DefaultCPUAllocator: can't allocate memory: you tried"), 1, "out of memory (Default"),
+        (RuntimeError("CUDA out of memory. Tried to allocate"), 1, "--device cpu"),
+        (KeyError("x"), 1, "unexpected KeyError"),
+    ],
+)
+def test_an_error_has_its_exit_code_and_its_line(error: Exception, code: int, part: str) -> None:
+    found, line = explain(error)
+    assert found == code and part in line and "\n" not in line

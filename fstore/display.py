@@ -98,13 +98,17 @@ def facts(store: Shown) -> list[tuple[str, str]]:
     return lines
 
 
-def class_rows(store: Shown) -> list[tuple[int, str, str, int | None, int | None]]:
-    """(id, name, colour, pixels, images) of each class; counts are None where the store has no index of
-    them, and its labels are many or damaged.
+def class_rows(
+    store: Shown, images: np.ndarray | None = None
+) -> list[tuple[int, str, str, int | None, int | None]]:
+    """(id, name, colour, pixels, images) of each class, in all committed images or in those that ``images``
+    (n,) bool takes; counts are None where the store has no index of them, and its labels are many or damaged.
     """
     counts = getattr(store, "class_counts", None)
     if counts is None:
         counts = _label_counts(store)
+    if counts is not None and images is not None:
+        counts = counts[images]
     rows: list[tuple[int, str, str, int | None, int | None]] = []
     for info in store.meta.classes:
         if counts is None:
@@ -133,11 +137,31 @@ def describe(store: Shown) -> str:
     """The store in plain text."""
     lines = [f"<{type(store).__name__} {store.location}>"]
     lines += [f"  {name:<10} {value}" for name, value in facts(store)]
-    for number, name, color, pixels, images in class_rows(store):
-        count = "" if pixels is None else f"{pixels:>12,} pixels in {images} images"
-        lines.append(f"  {number:>5} {color} {name:<16} {count}".rstrip())
+    lines += _kept_table(store) or [
+        f"  {number:>5} {color} {name:<16} "
+        + ("" if pixels is None else f"{pixels:>12,} pixels in {images} images")
+        for number, name, color, pixels, images in class_rows(store)
+    ]
+    lines = [line.rstrip() for line in lines]
     lines += [f"  warning    classes {line}" for line in class_warnings(store)]
     return "\n".join(lines)
+
+
+def _kept_table(store: Shown) -> list[str]:
+    """A line for each class of a filtered dataset, with its counts in all images and in the kept ones; none
+    where either is not known.
+    """
+    kept = _kept_images(store)
+    rows = [] if kept is None else class_rows(store)
+    if not rows or rows[0][3] is None:
+        return []
+    lines = [f"{'':>32}{'pixels':>13}{'images':>8}{'kept pixels':>13}{'images':>8}"]
+    for row, (*_, pixels, images) in zip(rows, class_rows(store, kept), strict=True):
+        number, name, color, all_pixels, all_images = row
+        lines.append(
+            f"  {number:>5} {color} {name:<16}{all_pixels:>13,}{all_images:>8}{pixels:>13,}{images:>8}"
+        )
+    return lines
 
 
 def describe_html(store: Shown) -> str:
@@ -173,6 +197,16 @@ def _label_counts(store: Shown) -> np.ndarray | None:
     num_classes = len(store.meta.classes)
     counts = [np.bincount(image.ravel(), minlength=num_classes)[:num_classes] for image in labels]
     return np.reshape(counts, (len(labels), 1, 1, num_classes))
+
+
+def _kept_images(store: Any) -> np.ndarray | None:
+    """(n,) bool of a dataset whose filter is set and readable, else None."""
+    if not isinstance(store.meta, fmt.DatasetMeta) or store.meta.keep is None:
+        return None
+    try:
+        return np.asarray(store.kept)[store.image_ids]
+    except StoreError:
+        return None
 
 
 def _kept(store: Any) -> str:

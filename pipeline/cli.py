@@ -1,7 +1,7 @@
 """The command line ``dgan``: the group of its commands, which stand in ``pipeline.commands``.
 
 Heavy imports stay inside the commands, so that ``dgan --help`` answers at once. Exit codes: 0 done, 1 a run
-that failed, 2 wrong use or bad input, 130 interrupted.
+that failed, 2 wrong use or bad input, 130, 143 or 129 ended by SIGINT, SIGTERM or SIGHUP.
 """
 
 from __future__ import annotations
@@ -12,6 +12,8 @@ import click
 
 from fstore._version import __version__
 from pipeline.commands import demo, look, sample, stages
+from pipeline.commands.options import DEBUG
+from pipeline.commands.program import Program
 
 # Before torch is imported: with OpenMP's default, threads that wait for one another burn the cores that the
 # sampler's and the writer's threads need; on a machine with other work 300 training steps took 43 s so, and
@@ -25,10 +27,10 @@ os.environ.setdefault("GOMP_SPINCOUNT", "5000")
 os.environ.setdefault("THP_MEM_ALLOC_ENABLE", "1")
 
 
-@click.group(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110})
+@click.group(cls=Program, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110})
 @click.version_option(__version__, prog_name="dgan")
-@click.option("--debug", is_flag=True, help="Show the traceback of an error.")
-def main(debug: bool) -> None:
+@DEBUG
+def main() -> None:
     """DatasetGAN on an out-of-core feature store.
 
     Three stages: extract-features writes the per-pixel features of annotated images to disk, train fits an
@@ -48,3 +50,6 @@ for command in (
     demo.demo,
 ):
     main.add_command(command)
+
+if __name__ == "__main__":
+    main(prog_name="dgan")

@@ -1,13 +1,15 @@
-"""The two ways a command can end badly, which ``pipeline.cli`` turns into exit codes, and how their messages
-show a value. Nothing here knows of any stage.
+"""The two ways a command can end badly, and how their messages show a value. The commands turn them into exit
+codes. Nothing here knows of any stage.
 """
 
 from __future__ import annotations
 
+import re
 from pathlib import PurePath
 from typing import Any
 
 MAX_SHOWN = 60
+_CREDENTIALS = re.compile(r"://[^/@\s]*@")
 
 
 class UsageError(Exception):
@@ -19,10 +21,32 @@ class RunError(Exception):
 
 
 def short(value: Any) -> str:
-    """A value as Python writes it, a path as its text, in at most 60 characters."""
-    return cut(repr(str(value) if isinstance(value, PurePath) else value))
+    """A value as Python writes it, a path as its text, without a URL's credentials, in at most 60
+    characters.
+    """
+    try:
+        written = repr(str(value) if isinstance(value, PurePath) else value)
+    except ValueError:  # Python writes no integer of over 4,300 digits
+        written = f"a value of type {type(value).__name__} that is too long to show"
+    return cut(without_credentials(written))
+
+
+def without_credentials(text: str) -> str:
+    """A text without what stands before the @ of a URL in it."""
+    return _CREDENTIALS.sub("://...@", text)
 
 
 def cut(text: str) -> str:
     """The beginning of a text, at most 60 characters."""
     return text if len(text) <= MAX_SHOWN else text[: MAX_SHOWN - 3] + "..."
+
+
+def count(number: int, noun: str) -> str:
+    """A number of things in words: ``1 image``, ``2 images``, ``1,000 classes``. ``noun`` is the singular."""
+    if number == 1:
+        return f"1 {noun}"
+    if noun.endswith(("s", "x", "tch", "nch", "sh")):
+        return f"{number:,} {noun}es"
+    if noun.endswith("y") and noun[-2:-1] not in "aeiou":
+        return f"{number:,} {noun[:-1]}ies"
+    return f"{number:,} {noun}s"

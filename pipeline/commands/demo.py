@@ -6,35 +6,31 @@ from pathlib import Path
 
 import click
 
-from pipeline.commands.errors import report_errors
-from pipeline.commands.options import DEBUG, DEVICE, THREADS, target_device
-from pipeline.errors import UsageError
+from pipeline.commands.options import (
+    DEBUG,
+    DEVICE_OPTION,
+    THREADS_OPTION,
+    check_folder,
+    option,
+    target_device,
+)
+from pipeline.commands.program import Command
+from pipeline.settings.schema import TASKS
+from pipeline.settings.values import PATH, POSITIVE, choice
 
 
-@click.command("demo")
-@click.option(
-    "--out", type=click.Path(path_type=Path), default=Path("demo"), show_default=True, help="Folder."
-)
-@click.option(
-    "--num",
-    type=click.IntRange(min=1),
-    default=200,
-    show_default=True,
-    help="Fresh images to label and to test on.",
-)
-@click.option("--task", default="segmentation", show_default=True, help="segmentation or keypoints.")
-@DEVICE
-@THREADS
+@click.command("demo", cls=Command, examples=("dgan demo --out demo", "dgan demo --task keypoints --num 50"))
+@option("--out", PATH, "Folder.", default="demo")
+@option("--num", POSITIVE, "Fresh images to label and to test on.", default=200)
+@option("--task", choice(*TASKS), "What is learnt.", default="segmentation")
+@DEVICE_OPTION
+@THREADS_OPTION
 @DEBUG
-@report_errors
 def demo(out: Path, num: int, task: str, device: str, threads: int | None) -> None:
     """Run the three stages on the embedded generator of faces, and compare the labels with the exact masks,
     or the keypoints with the exact ones.
     """
-    from pipeline.settings.schema import TASKS
-
-    if task not in TASKS:
-        raise UsageError(f"--task is {task!r}; expected {' or '.join(TASKS)}")
+    check_folder(out)
     target = target_device(device, threads)
     if task == "keypoints":
         from pipeline.demo.run_keypoints import run_keypoint_demo

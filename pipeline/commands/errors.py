@@ -1,49 +1,28 @@
-"""How a command ends: one clear line and the right exit code, whatever went wrong. Knows no command."""
+"""What a command says of an error, and its exit code: 1 where a run failed, 2 for wrong use or bad input."""
 
 from __future__ import annotations
 
-import functools
-import sys
+import errno
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from functools import partial
-from typing import Any, TypeVar
+from typing import Any
 
 import click
 
 from pipeline.errors import RunError, UsageError
 
-Function = TypeVar("Function", bound=Callable[..., Any])
+FULL = (errno.ENOSPC, errno.EDQUOT)
+OUT_OF_MEMORY = ("out of memory", "can't allocate memory", "cannot allocate memory")
 
 
-def report_errors(command: Function) -> Function:
-    """Run a command so that it ends in one clear line and the right exit code, with a traceback only under
-    ``--debug``.
-    """
-
-    @functools.wraps(command)
-    def wrapped(*args: Any, debug: bool, **kwargs: Any) -> None:
-        debug = debug or bool(click.get_current_context().find_root().params.get("debug"))
-        try:
-            with warnings.catch_warnings():
-                warnings.showwarning = partial(_show_warning, warnings.showwarning)
-                command(*args, **kwargs)
-        except (click.ClickException, BrokenPipeError):  # click ends quietly where `| head` has heard enough
-            raise
-        except KeyboardInterrupt:
-            click.echo(
-                "interrupted; a stage goes on from what it finished when the same command is run again",
-                err=True,
-            )
-            sys.exit(130)
-        except Exception as error:
-            if debug:
-                raise
-            code, line = explain(error)
-            click.echo(f"Error: {line}", err=True)
-            sys.exit(code)
-
-    return wrapped  # type: ignore[return-value]
+@contextmanager
+def warnings_in_one_line() -> Iterator[None]:
+    """A block in which the store's warnings are shown as lines, without a place in the source."""
+    with warnings.catch_warnings():
+        warnings.showwarning = partial(_show_warning, warnings.showwarning)
+        yield
 
 
 def _show_warning(
@@ -59,9 +38,7 @@ def _show_warning(
 
 
 def explain(error: Exception) -> tuple[int, str]:
-    """Exit code and one line for an error."""
-    import errno
-
+    """Exit code and one line for an error. Only an error that no code foresaw is called unexpected."""
     from fstore.errors import CorruptionError, OverflowError16, StoreError, UnreadableError
 
     line = " ".join(str(error).split())
@@ -69,7 +46,7 @@ def explain(error: Exception) -> tuple[int, str]:
         return 1, line
     if isinstance(error, (UsageError, StoreError)):
         return 2, line
-    if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
+    if isinstance(error, OSError) and error.errno in FULL:
         return (
             1,
             f"the disk is full ({error.filename or 'while writing'}); make room, then the same command goes "
@@ -77,7 +54,7 @@ def explain(error: Exception) -> tuple[int, str]:
         )
     if isinstance(error, OSError) and error.strerror:
         return 1, f"{error.filename or type(error).__name__}: {error.strerror}"
-    if isinstance(error, MemoryError) or "out of memory" in line.lower():
+    if isinstance(error, MemoryError) or any(words in line.lower() for words in OUT_OF_MEMORY):
         return (
             1,
             f"out of memory ({line or 'host'}); use a smaller --render-batch, --tile or --batch-size, or "

@@ -1,4 +1,4 @@
-"""Commands that look at a file or a store, check it, or change a dataset's filter."""
+"""The commands that look at a file, a store or an interpreter, check it, or change a dataset's filter."""
 
 from __future__ import annotations
 
@@ -6,46 +6,60 @@ from pathlib import Path
 
 import click
 
-from pipeline.commands.errors import report_errors
-from pipeline.commands.options import DEBUG, echo_lines
-from pipeline.errors import RunError
+from pipeline.commands.options import DEBUG, argument, check_store, echo_lines, echo_wrapped, option
+from pipeline.commands.program import Command
+from pipeline.errors import RunError, count
+from pipeline.settings.values import KEEP, PATH, STORE, Keep
 
 
-@click.command("filter")
-@click.argument("store")
-@click.option("--keep", required=True, help="Fraction of least uncertain images to keep.")
+@click.command(
+    "filter",
+    cls=Command,
+    examples=("dgan filter dataset.zarr --keep 0.8", "dgan filter s3://bucket/dataset.zarr --keep 1"),
+)
+@argument("store", STORE)
+@option("--keep", KEEP, "Fraction of least uncertain images to keep.", required=True, group="Dataset")
 @DEBUG
-@report_errors
-def filter_dataset(store: str, keep: str) -> None:
+def filter_dataset(store: str, keep: Keep) -> None:
     """Change which images of a dataset are kept; nothing is rendered again."""
-    from pipeline.settings.files import Config, with_overrides
-
-    keep = with_overrides(Config(source="the command line"), "synthesize", keep=keep).synthesize.keep
+    check_store(store)
 
     from pipeline.stages.synthesize.stage import set_filter
 
     click.echo(set_filter(store, keep))
 
 
-@click.command("info")
-@click.argument("store")
+@click.command("info", cls=Command, examples=("dgan info dataset.zarr", "dgan info interpreter"))
+@argument("store", STORE)
 @DEBUG
-@report_errors
 def info(store: str) -> None:
-    """Show what a store holds: classes, shapes, bytes, how many images are committed."""
+    """Show what a store or an interpreter holds: classes, sizes, how it was made, how far it is."""
+    check_store(store)
+    if _may_be_interpreter(store):
+        from pipeline.interpreter.summary import is_interpreter, summary_lines
+
+        if is_interpreter(Path(store)):
+            echo_wrapped(summary_lines(Path(store)))
+            return
     import fstore
 
-    click.echo(repr(fstore.open(store)))
+    echo_wrapped(repr(fstore.open(store)).splitlines())
 
 
-@click.command("verify")
-@click.argument("store")
+@click.command("verify", cls=Command, examples=("dgan verify dataset.zarr", "dgan verify interpreter"))
+@argument("store", STORE)
 @DEBUG
-@report_errors
 def verify(store: str) -> None:
-    """Read every committed image of a store and check it against the format; exit code 1 if anything is
-    wrong.
+    """Read all of a store's committed images, or of an interpreter, and check them; exit code 1 if anything
+    is wrong.
     """
+    check_store(store)
+    if _may_be_interpreter(store):
+        from pipeline.interpreter.summary import is_interpreter, verify_line
+
+        if is_interpreter(Path(store)):
+            click.echo(verify_line(Path(store)))
+            return
     import fstore
     from fstore.display import human_bytes
     from pipeline.machine.progress import progress
@@ -56,7 +70,8 @@ def verify(store: str) -> None:
         click.echo(line, err=True)
     if not report.ok:
         raise RunError(
-            f"{store}: {len(report.problems)} problems in {report.checked} committed images; restore or "
+            f"{store}: {count(len(report.problems), 'problem')} in "
+            f"{count(report.checked, 'committed image')}; restore or "
             "rewrite the store"
         )
     click.echo(
@@ -65,10 +80,18 @@ def verify(store: str) -> None:
     )
 
 
-@click.command("inspect-checkpoint")
-@click.argument("file", type=click.Path(path_type=Path))
+def _may_be_interpreter(store: str) -> bool:
+    """Whether it is worth loading torch to look: a folder that is no Zarr store."""
+    return Path(store).is_dir() and not (Path(store) / "zarr.json").exists()
+
+
+@click.command(
+    "inspect-checkpoint",
+    cls=Command,
+    examples=("dgan inspect-checkpoint network.pkl", "dgan inspect-checkpoint stylegan2.pt"),
+)
+@argument("file", PATH)
 @DEBUG
-@report_errors
 def inspect_checkpoint(file: Path) -> None:
     """Show what a generator's file is: format, sizes, average latent, and its feature layers."""
     from pipeline.checkpoints.read import read_generator

@@ -7,77 +7,80 @@ from typing import Any
 
 import click
 
-from pipeline.commands.errors import report_errors
 from pipeline.commands.options import (
     CONFIG,
     DEBUG,
-    DEVICE,
+    DEVICE_OPTION,
     DRY_RUN,
-    THREADS,
+    THREADS_OPTION,
+    check_folder,
+    configured,
     echo_lines,
     load_run_config,
-    rendering_options,
-    take,
+    option,
+    setting_options,
+    switch,
     target_device,
 )
+from pipeline.commands.program import Command
+from pipeline.settings.files import with_overrides
+from pipeline.settings.schema import SAMPLE
+from pipeline.settings.values import ANY_SEED, PATH, integer
 
 
-@click.command("sample")
-@click.option(
-    "--num", type=click.IntRange(1, 10**6), default=40, show_default=True, help="Images to annotate."
+@click.command(
+    SAMPLE,
+    cls=Command,
+    examples=(
+        "dgan sample --checkpoint network.pkl --num 40 --diverse --out annotate",
+        "dgan sample --uncertain interpreter --num 16 --add --out .",
+    ),
 )
-@click.option(
-    "--out", type=click.Path(path_type=Path), default=Path("annotate"), show_default=True, help="Folder."
-)
-@click.option("--diverse", is_flag=True, help="Take the most spread in W of a larger pool.")
-@click.option(
-    "--uncertain",
-    type=click.Path(path_type=Path),
-    metavar="INTERPRETER",
-    help="Take those of the pool that this interpreter is least sure of.",
-)
-@click.option("--pool", type=click.IntRange(1, 10**5), help="Latents to choose from.  [default: 20 x num]")
-@click.option("--add", is_flag=True, help="Add --num images to those that --out holds.")
-@click.option(
-    "--seed", type=click.IntRange(0, 2**63 - 1), default=0, show_default=True, help="Of the latents."
-)
-@click.option("--task", help="What will be annotated: segmentation or keypoints.  [default: segmentation]")
-@rendering_options
+@option("--num", integer(1, 10**6), "Images to annotate.", default=40, group="Images")
+@option("--out", PATH, "Folder.", default="annotate", group="Images")
+@switch("--diverse", "Take the most spread in W of a larger pool.", group="Images")
+@option("--uncertain", PATH, "Take those of the pool that this interpreter is least sure of.", group="Images")
+@option("--pool", integer(1, 10**5), "Latents to choose from.  [default: 20 x num]", group="Images")
+@switch("--add", "Add --num images to those that --out holds.", group="Images")
+@option("--seed", ANY_SEED, "Of the latents.", default=0, group="Images")
+@setting_options(SAMPLE, headings={"annotations": "Images", "features": "Images"})
 @CONFIG
-@DEVICE
-@THREADS
-@click.option("--overwrite", is_flag=True, help="Replace the images of --out; annotations are never touched.")
+@DEVICE_OPTION
+@THREADS_OPTION
+@switch("--overwrite", "Replace the images of --out; annotations are never touched.")
 @DRY_RUN
 @DEBUG
-@report_errors
 def sample(
-    config_file: Path | None,
+    config: Path | None,
     device: str,
     threads: int | None,
     dry_run: bool,
     uncertain: Path | None,
-    task: str | None,
+    num: int,
+    out: Path,
+    seed: int,
+    diverse: bool,
+    pool: int | None,
+    add: bool,
+    overwrite: bool,
     **flags: Any,
 ) -> None:
     """Start a project: images to annotate, and a dgan.toml that makes extract-features the next command."""
-    from pipeline.settings.files import with_overrides
-
-    options = take(flags, ("num", "out", "seed", "diverse", "pool", "add", "overwrite"))
-    if options["add"] and config_file is None and (options["out"] / "dgan.toml").exists():
-        config_file = options["out"] / "dgan.toml"
-    config = load_run_config(config_file, flags["checkpoint"])
+    check_folder(out)
+    if add and config is None and (out / "dgan.toml").exists():
+        config = out / "dgan.toml"
+    settings = load_run_config(config, flags["generator__checkpoint"], with_notes=True)
 
     from pipeline.stages.sample import stage
 
     if uncertain is not None:
-        config = with_overrides(config, "synthesize", interpreter=uncertain)
-        if not options["add"]:  # a project goes on with its own settings
-            config = stage.as_trained(config)
-    config = with_overrides(config, "annotations", task=task)
-    features = take(flags, ("resolution", "crop_rows", "render_batch"))
-    config = with_overrides(with_overrides(config, "features", **features), "generator", **flags)
+        settings = with_overrides(settings, "synthesize", interpreter=uncertain)
+        if not add:  # a project goes on with its own settings
+            settings = stage.as_trained(settings)
+    settings = configured(settings, flags)
     target = target_device(device, threads)
-    job = stage.prepare(config, stage.SampleOptions(**options, uncertain=uncertain is not None))
+    options = stage.SampleOptions(num, out, seed, diverse, uncertain is not None, pool, add, overwrite)
+    job = stage.prepare(settings, options)
     if dry_run:
         echo_lines(stage.plan_lines(job, target))
         return

@@ -91,7 +91,10 @@ class InterpreterInfo:
 
     @classmethod
     def from_json(cls, document: Mapping[str, Any]) -> InterpreterInfo:
-        """The inverse of ``to_json``. Raises KeyError, TypeError or ValueError for a malformed document."""
+        """The inverse of ``to_json``.
+
+        Raises LookupError, TypeError, ValueError, AttributeError or ArithmeticError for a malformed document.
+        """
         values = {k: v for k, v in document.items() if k not in ("version", "kind", "sha256", "task")}
         if document.get("task", SEGMENTATION) != (KEYPOINTS if values.get("keypoints") else SEGMENTATION):
             raise ValueError(f"task is {document['task']!r}")
@@ -103,7 +106,36 @@ class InterpreterInfo:
         values["epochs"] = tuple(EpochMetrics(**entry) for entry in values["epochs"])
         if values.get("keypoints") is not None:
             values["keypoints"] = KeypointInfo.from_json(values["keypoints"])
-        return cls(**values)
+        info = cls(**values)
+        _check_types(info)
+        return info
+
+
+def _check_types(info: InterpreterInfo) -> None:
+    """Raises TypeError or ValueError for what no training writes."""
+    pairs = (info.widths, info.grid, info.crop_rows, *(layer.resolution for layer in info.layers))
+    integers = [info.members, info.channels, *info.seeds, *(side for pair in pairs for side in pair)]
+    integers += [number for layer in info.layers for number in (layer.channels, layer.offset)]
+    integers += [entry.id for entry in info.classes] + [n for e in info.epochs for n in (e.epoch, e.steps)]
+    integers += [number for number in (info.ignore, info.best_epoch) if number is not None]
+    texts = [info.upsample, *(layer.name for layer in info.layers)]
+    texts += [text for entry in info.classes for text in (entry.name, entry.color)]
+    numbers = [value for epoch in info.epochs for value in _measured(epoch)]
+    records = [info.generator, info.store, info.training, info.created or {}]
+    for kind, values in ((int, integers), (str, texts), ((int, float), numbers), (Mapping, records)):
+        for value in values:
+            if not isinstance(value, kind) or isinstance(value, bool):
+                raise TypeError(f"{value!r} is of type {type(value).__name__}")
+    if any(len(pair) != 2 for pair in pairs) or any(number < 0 for number in integers):
+        raise ValueError("a size has not two sides, or is negative")
+    if info.best_epoch is not None and info.best_epoch >= len(info.epochs):
+        raise ValueError(f"the best epoch is {info.best_epoch} of {len(info.epochs)}")
+
+
+def _measured(epoch: EpochMetrics) -> list[Any]:
+    """What an epoch measured, without what its task has not."""
+    found = (epoch.loss, epoch.miou, epoch.heat_error, epoch.pck15, epoch.pck10)
+    return [value for value in found if value is not None]
 
 
 def settings_differences(found: InterpreterInfo, asked: InterpreterInfo) -> list[tuple[str, Any, Any]]:

@@ -158,8 +158,10 @@ def load_state(folder: Path, *, with_tensors: bool = True) -> TrainingState:
             document = json.loads((file.metadata() or {})["info"])
             names = list(file.keys()) if with_tensors else []
             tensors = {name: file.get_tensor(name) for name in names}
-    except (OSError, SafetensorError, KeyError, ValueError) as error:
+    except (OSError, SafetensorError, KeyError, TypeError, ValueError, RecursionError) as error:
         raise UsageError(_damaged(path, repr(error))) from None
+    if not isinstance(document, dict):
+        raise UsageError(_damaged(path, "what it says of itself is no JSON object"))
     return TrainingState(_parse_info(document, path), tensors)
 
 
@@ -180,7 +182,7 @@ def check_same_settings(folder: Path, found: InterpreterInfo, asked: Interpreter
 def _read_description(path: Path) -> dict[str, Any]:
     try:
         document = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, RecursionError) as error:
         raise UsageError(_damaged(path, " ".join(str(error).split()))) from None
     if not isinstance(document, dict):
         raise UsageError(_damaged(path, "it is no JSON object"))
@@ -198,7 +200,7 @@ def _parse_info(document: Mapping[str, Any], path: Path) -> InterpreterInfo:
         raise UsageError(_damaged(path, f"version is {version!r}, kind {document.get('kind')!r}"))
     try:
         return InterpreterInfo.from_json(document)
-    except (KeyError, TypeError, ValueError) as error:
+    except (LookupError, TypeError, ValueError, AttributeError, ArithmeticError) as error:
         raise UsageError(_damaged(path, repr(error))) from None
 
 

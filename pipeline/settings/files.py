@@ -13,48 +13,8 @@ from pathlib import Path
 from typing import Any
 
 from pipeline.errors import UsageError, short
-from pipeline.settings.schema import (
-    LATENT_SPACES,
-    LAYOUTS,
-    NOISE_MODES,
-    SCORES,
-    SECTIONS,
-    SMALL_CLASSES,
-    AnnotationsConfig,
-    ClassConfig,
-    Config,
-    FeaturesConfig,
-    GeneratorConfig,
-    LatentsConfig,
-    SynthesizeConfig,
-    TrainConfig,
-)
-from pipeline.settings.values import Rule, is_url, parse_crop_rows, parse_keep
-
-__all__ = [
-    "DEFAULT_FILE",
-    "DEMO_SOURCE",
-    "LATENT_SPACES",
-    "LAYOUTS",
-    "NOISE_MODES",
-    "SCORES",
-    "SMALL_CLASSES",
-    "AnnotationsConfig",
-    "ClassConfig",
-    "Config",
-    "FeaturesConfig",
-    "GeneratorConfig",
-    "LatentsConfig",
-    "SynthesizeConfig",
-    "TrainConfig",
-    "demo_text",
-    "load_config",
-    "load_demo_config",
-    "parse_crop_rows",
-    "parse_keep",
-    "to_toml",
-    "with_overrides",
-]
+from pipeline.settings.schema import SECTIONS, ClassConfig, Config, declaration, flags_of
+from pipeline.settings.values import Keep, is_url
 
 DEFAULT_FILE = "dgan.toml"
 DEMO_SOURCE = "embedded demo configuration"
@@ -117,8 +77,8 @@ def with_overrides(config: Config, section: str, **flags: Any) -> Config:
     Paths in flags resolve against the current folder. Raises UsageError naming the flag.
     """
     given = {name: value for name, value in flags.items() if value is not None}
-    rules = {item.name: item for item in fields(SECTIONS[section])}
-    values = {name: _checked(_flag(rules[name]), value, rules[name], None) for name, value in given.items()}
+    items = {item.name: item for item in fields(SECTIONS[section])}
+    values = {name: _checked(_flag(items[name]), value, items[name], None) for name, value in given.items()}
     overridden = replace(getattr(config, section), **values)
     merged = replace(config, **{section: overridden})
     _check_together(merged, f"{config.source} with the flags given")
@@ -126,7 +86,10 @@ def with_overrides(config: Config, section: str, **flags: Any) -> Config:
 
 
 def to_toml(config: Config) -> str:
-    """``config`` as TOML without its unset keys. `load_config` reads it back equal if paths are absolute."""
+    """``config`` as TOML without its unset keys. `load_config` reads it back equal if paths are absolute.
+
+    Raises UsageError for a path of bytes that are not UTF-8.
+    """
     tables = [["demo = true"]] if config.demo else []
     tables += [[f"[{section}]", *_toml_keys(getattr(config, section))] for section in SECTIONS]
     tables += [["[[annotations.classes]]", *_toml_keys(entry)] for entry in config.annotations.classes]
@@ -143,7 +106,11 @@ def _toml_value(value: Any) -> str:
         return "[" + ", ".join(_toml_value(part) for part in value) + "]"
     if isinstance(value, bool):
         return "true" if value else "false"
+    if isinstance(value, Keep):
+        return value.to_toml()
     if isinstance(value, (str, Path)):
+        if any("\ud800" <= c <= "\udfff" for c in str(value)):
+            raise UsageError(f"{short(value)}: is not UTF-8, as a configuration is; rename it")
         escaped = (f"\\u{ord(c):04x}" if c in '"\\\x7f' or ord(c) < 32 else c for c in str(value))
         return f'"{"".join(escaped)}"'
     return repr(value)
@@ -210,18 +177,15 @@ def _refuse_unknown(table: Mapping[str, Any], known: list[str], source: str, wha
 
 
 def _checked(label: str, value: Any, item: Field[Any], folder: Path | None) -> Any:
-    rule: Rule = item.metadata["rule"]
-    try:
-        parsed = rule.parse(value)
-    except (ValueError, TypeError, OverflowError) as error:
-        raise UsageError(f"{label} is {short(value)}; expected {rule.expected}") from error
+    rule = declaration(item).rule
+    parsed = rule.check(label, value)
     if rule.is_path and folder is not None and not is_url(str(parsed)):
         return type(parsed)(folder / parsed)
     return parsed
 
 
 def _flag(item: Field[Any]) -> str:
-    return item.metadata["flag"] or "--" + item.name.replace("_", "-")
+    return flags_of(item).partition("/")[0]
 
 
 def _check_together(config: Config, source: str) -> None:

@@ -14,7 +14,7 @@ from typing import Any
 
 from pipeline.errors import UsageError, short
 from pipeline.settings.schema import SECTIONS, UPSAMPLE_MODES, Config
-from pipeline.settings.values import BOOLEAN, PATH, POSITIVE, Rule, choice, integer, is_url
+from pipeline.settings.values import BOOLEAN, PATH, POSITIVE, Rule, choice, integer
 
 PLACEHOLDER = "FILL_THIS"  # what the released template says in place of a path
 MAX_BYTES = 2**20  # of a file; the released ones have less than 1 kB
@@ -68,10 +68,7 @@ class _File:
         """``get`` of a value that stands deeper than a key."""
         if value is None or (rule is PATH and _is_blank(value)):
             return None
-        try:
-            return rule.parse(value)
-        except (ValueError, TypeError, OverflowError):
-            raise UsageError(f"{self.source}: {label} is {short(value)}; expected {rule.expected}") from None
+        return rule.check(f"{self.source}: {label}", value)
 
 
 def parse_experiment(text: str, location: Path) -> Config:
@@ -87,9 +84,9 @@ def parse_experiment(text: str, location: Path) -> Config:
     =============================  ====================================================================
 
     ``number_class`` counts the labels, background too. An empty text, or ``FILL_THIS``, is as good as no key.
-    Stores keep their default names, in the working folder; features are a pyramid. Noise is constant, where
-    the release draws it anew at every pass. Truncation is the release's, 0.7 on the generator's own default
-    of layers.
+    Stores keep their default names, in the working folder; features are a pyramid, as a note says. Noise is
+    constant, where the release draws it anew at every pass. Truncation is the release's, 0.7 on the
+    generator's own default of layers.
 
     A relative path is looked for beside the file, in the folder above (the released files lie in
     ``experiments/`` and count from above it) and in the working folder; the first that exists is meant. What
@@ -108,9 +105,10 @@ def parse_experiment(text: str, location: Path) -> Config:
     sections["train"].update(_folder(file, "out"))
     sections["synthesize"].update(_folder(file, "interpreter"))
     file.get("stylegan_ver", _VERSION)  # the checkpoint itself says what it is
-    config = Config(source=file.source, notes=_notes(file))
+    config = Config(source=file.source)
     changed = {name: replace(getattr(config, name), **values) for name, values in sections.items()}
-    return replace(config, **changed)
+    config = replace(config, **changed)
+    return replace(config, notes=(*_notes(file), _destination(config)))
 
 
 def _object(text: str, source: str) -> dict[str, Any]:
@@ -182,13 +180,21 @@ def _folder(file: _File, name: str) -> dict[str, Path]:
 
 def _found(path: Path, folder: Path, otherwise: Path | None = None) -> Path:
     """Where ``path`` is: beside the file, above, in the working folder; if nowhere, ``otherwise``."""
-    if path.is_absolute() or is_url(str(path)):
+    if path.is_absolute():
         return path
     above = Path(os.path.normpath(folder / os.pardir))
     for candidate in (folder / path, above / path, path):
         if os.path.exists(candidate):
             return candidate
     return otherwise or folder / path
+
+
+def _destination(config: Config) -> str:
+    """Where results go and in which layout: what an experiment of the releases does not say."""
+    return (
+        f"{config.source}: features become a pyramid in {config.features.store}, the interpreter goes to "
+        f"{config.train.out}; --layout, --store and --out change that"
+    )
 
 
 def _notes(file: _File) -> tuple[str, ...]:

@@ -1,11 +1,14 @@
-"""The settings of each stage: frozen dataclasses, each field with its default and the rule its values obey.
+"""The settings of each stage: frozen dataclasses, each field with its default, its rule and its help.
 
-Knows names, defaults and ranges. Does not know what the settings do or where their values come from.
+A field also says which commands take it as a flag, so that a new setting is one line here. This module does
+not know what the settings do or where their values come from.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from collections.abc import Iterator
+from dataclasses import Field, dataclass, field, fields
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -25,6 +28,7 @@ from pipeline.settings.values import (
     SEEDS,
     STORE,
     TILE,
+    Keep,
     Rule,
     choice,
     integer,
@@ -43,111 +47,223 @@ ANNOTATION_FORMATS = ("auto", "masks", "color", "binary", "labelme", "coco")
 OVERLAPS = ("later", "earlier")
 TASKS = ("segmentation", "keypoints")
 
+EXTRACT, TRAIN, SYNTHESIZE, SAMPLE = "extract-features", "train", "synthesize", "sample"
 
-def key(default: Any, rule: Rule, flag: str | None = None) -> Any:
-    """A dataclass field that holds a TOML key; ``flag`` where the command line calls it something else."""
-    return field(default=default, metadata={"rule": rule, "flag": flag})
+POSITIVE_NUMBER = number("a number > 0", lambda value: value > 0)
+PART = number("a number from 0 to 1", lambda part: 0 <= part <= 1)
+
+
+@dataclass(frozen=True)
+class Setting:
+    """What the metadata of a field says of the TOML key that the field holds.
+
+    ``help`` is a line for people, that of the flag in ``--help``, and ``unset`` what None stands for there.
+    ``flags`` is what the command line calls the key: "" for ``--its-name``, and ``--no-its-name`` beside it
+    of a boolean.
+    Commands ``also`` have the flag beside those of the whole section; a key ``in_file`` is no flag.
+    """
+
+    rule: Rule
+    help: str
+    unset: str = ""
+    flags: str = ""
+    also: tuple[str, ...] = ()
+    in_file: bool = False
+
+
+def setting(default: Any, rule: Rule, help: str, **more: Any) -> Any:
+    """A dataclass field that holds a TOML key; ``more`` are further fields of `Setting`."""
+    return field(default=default, metadata={"setting": Setting(rule, help, **more)})
+
+
+in_file = partial(setting, in_file=True)
 
 
 @dataclass(frozen=True)
 class GeneratorConfig:
-    checkpoint: Path | None = key(None, PATH)
-    average_latent: Path | None = key(None, PATH)
-    truncation: float = key(0.7, number("a finite number", lambda _: True))
-    truncation_layers: int | None = key(None, integer(0))  # None: the generator's own default
-    noise: str = key("const", choice(*NOISE_MODES))
-    noise_seed: int = key(0, ANY_SEED)
-    class_label: int | None = key(None, integer(0))  # of a conditional generator, which needs one
+    checkpoint: Path | None = setting(
+        None, PATH, "The generator's file; `dgan inspect-checkpoint` shows what it holds.", also=(SYNTHESIZE,)
+    )
+    class_label: int | None = setting(
+        None,
+        integer(0),
+        "Class of a conditional generator; synthesize takes the interpreter's without it.",
+        also=(SYNTHESIZE,),
+    )
+    average_latent: Path | None = setting(
+        None, PATH, "A .npy, .npz or .pt file.", unset="the checkpoint's, else the mean of 8,000 samples"
+    )
+    truncation: float = setting(0.7, number("a finite number", lambda _: True), "Psi, of Z latents.")
+    truncation_layers: int | None = setting(
+        None, integer(0), "W+ rows it acts on.", unset="StyleGAN1 8, but 7 at 256 px; StyleGAN2 all"
+    )
+    noise: str = setting("const", choice(*NOISE_MODES), "Noise inputs of the generator.")
+    noise_seed: int = setting(0, ANY_SEED, "Seed of the noise.")
 
 
 @dataclass(frozen=True)
 class LatentsConfig:
-    file: Path | None = key(None, PATH, flag="--latents")
-    space: str | None = key(
-        None, choice(*LATENT_SPACES), flag="--latent-space"
-    )  # None: from the array's shape
-    seeds: str | None = key(None, SEEDS)  # instead of a file: "0-15", "3,7,20-29"
-    image_zero: str = key("auto", choice(*IMAGE_ZERO))  # which latent image 0 is; see pipeline.inputs.pairing
-    annotated_only: bool = key(False, BOOLEAN)  # leave out latents without an annotation
-    max_images: int | None = key(None, POSITIVE)  # use the first so many latents
+    file: Path | None = setting(
+        None,
+        PATH,
+        "(N, D) of Z or W, or (N, L, D) of W+: .npy, .npz, .pt, or a folder of latents_image_{i}.npy.",
+        flags="--latents",
+    )
+    space: str | None = setting(
+        None,
+        choice(*LATENT_SPACES),
+        "What the latents are.",
+        unset="by the shape: Z, or W+ of three axes",
+        flags="--latent-space",
+    )
+    seeds: str | None = setting(
+        None, SEEDS, "Instead of --latents: Z of RandomState(seed), as 0-15 or 3,7,20-29."
+    )
+    image_zero: str = setting(
+        "auto",
+        choice(*IMAGE_ZERO),
+        "Which latent image 0 is; mean is the average latent, which is not in the file.",
+    )
+    annotated_only: bool = setting(
+        False, BOOLEAN, "Leave out latents that have no annotation.", flags="--annotated-only/--all-latents"
+    )
+    max_images: int | None = in_file(None, POSITIVE, "Use the first so many latents.", unset="all")
 
 
 @dataclass(frozen=True)
 class ClassConfig:
     """One ``[[annotations.classes]]`` table; its position in the list is the label."""
 
-    name: str = key("", NAME)
-    color: str | None = key(None, COLOR)
+    name: str = in_file("", NAME, "What the class is called.")
+    color: str | None = in_file(None, COLOR, 'Its colour, "#rrggbb".', unset="of the default palette")
 
 
 @dataclass(frozen=True)
 class AnnotationsConfig:
-    folder: Path | None = key(None, PATH, flag="--annotations")  # or a COCO file
-    format: str = key("auto", choice(*ANNOTATION_FORMATS), flag="--annotation-format")
-    label_map: Path | None = key(None, PATH)
-    classes_file: Path | None = key(None, PATH)  # a TOML file with the [[classes]] tables
-    overlap: str = key("later", choice(*OVERLAPS))  # of two shapes on one pixel, which wins
-    images: Path | None = key(None, PATH)  # the annotated pictures; None: looked for beside the masks
-    check: bool = key(True, BOOLEAN)  # compare them with what the generator renders
-    task: str = key("segmentation", choice(*TASKS))
-    sigma: float | None = key(None, number("a number > 0", lambda sigma: sigma > 0))  # of keypoints, pixels
-    min_pixels: int = key(30, integer(0))  # the released rule, counted at the feature resolution
-    small_classes: str = key("background", choice(*SMALL_CLASSES))
-    ignore: int | None = key(None, integer(0, 65535))
-    num_classes: int | None = key(None, integer(1, 65536))
-    classes: tuple[ClassConfig, ...] = key((), Rule("tables [[annotations.classes]]", lambda value: value))
+    folder: Path | None = setting(
+        None,
+        PATH,
+        "Folder of masks (.npy, .png), PNGs a class or LabelMe files; a COCO .json; keypoints (.npy, .npz).",
+        flags="--annotations",
+    )
+    format: str = setting(
+        "auto", choice(*ANNOTATION_FORMATS), "How they are written.", flags="--annotation-format"
+    )
+    label_map: Path | None = setting(None, PATH, "TOML file: rename, merge and drop classes.")
+    classes_file: Path | None = in_file(None, PATH, "A TOML file with the [[classes]] tables.")
+    overlap: str = setting("later", choice(*OVERLAPS), "Which of two shapes on a pixel wins.")
+    images: Path | None = setting(
+        None,
+        PATH,
+        "The annotated pictures, to compare with what is rendered.",
+        unset="beside the masks",
+    )
+    check: bool = setting(True, BOOLEAN, "Compare the annotated pictures with what is rendered.")
+    task: str = setting("segmentation", choice(*TASKS), "What is annotated.", also=(SAMPLE,))
+    sigma: float | None = setting(
+        None, POSITIVE_NUMBER, "Of keypoints' heat maps, in pixels.", unset="resolution / 64"
+    )
+    num_classes: int | None = setting(
+        None, integer(1, 65536), "Number of classes.", unset="the largest label and 1"
+    )
+    ignore: int | None = setting(None, integer(0, 65535), "Label of pixels that count nowhere.", unset="none")
+    min_pixels: int = setting(
+        30, integer(0), "A class with fewer pixels in an image is dropped there."
+    )  # the released rule, counted at the feature resolution
+    small_classes: str = setting("background", choice(*SMALL_CLASSES), "Where the dropped pixels go.")
+    classes: tuple[ClassConfig, ...] = in_file(
+        (), Rule("tables [[annotations.classes]]", lambda value: value), "Names and colours."
+    )
 
 
 @dataclass(frozen=True)
 class FeaturesConfig:
-    resolution: int | None = key(None, POSITIVE)  # pixels a side, before the crop; None: the generator's
-    crop_rows: tuple[int, int] | None = key(None, CROP_ROWS)  # [a, b) of the grid's rows; None: all
-    layout: str = key("dense", choice(*LAYOUTS))
-    layers: str | None = key(None, LAYERS)  # names, numbers, slices: "b8_out,3,4:-2"; None: all
-    upsample: str = key("bilinear", choice(*UPSAMPLE_MODES))
-    channels: int | None = key(None, POSITIVE)  # what all layers have together, to be checked; None: not
-    store: str = key("features.zarr", STORE)
-    render_batch: int = key(1, POSITIVE)
+    resolution: int | None = setting(
+        None,
+        POSITIVE,
+        "Side of the feature grid in pixels, before the crop.",
+        unset="the generator's, at most 512",
+        also=(SAMPLE,),
+    )
+    crop_rows: tuple[int, int] | None = setting(
+        None, CROP_ROWS, "Keep rows A to B - 1 of the grid, as 64:448 for cars.", unset="all", also=(SAMPLE,)
+    )
+    layout: str = setting(
+        "dense",
+        choice(*LAYOUTS),
+        "A pyramid holds each layer at its own size: the same bits in 32 times fewer raw bytes of a 1024 px "
+        "StyleGAN1.",
+    )
+    layers: str | None = setting(
+        None, LAYERS, "Feature layers by name, number or slice, as b8_out,3,4:-2.", unset="all"
+    )
+    upsample: str = setting("bilinear", choice(*UPSAMPLE_MODES), "How maps are resized.")
+    channels: int | None = in_file(None, POSITIVE, "What all layers have together, to be checked.")
+    store: str = setting("features.zarr", STORE, "Feature store: a folder, or a URL.", also=(TRAIN,))
+    render_batch: int = setting(1, POSITIVE, "Images a forward pass.", also=(SAMPLE,))
 
 
 @dataclass(frozen=True)
 class TrainConfig:
-    members: int = key(10, POSITIVE)
-    steps: int | None = key(None, POSITIVE)
-    batch_size: int = key(64, integer(2))  # a batch norm needs two samples
-    balance: float | None = key(
-        None, number("a number from 0 (balanced) to 1 (natural)", lambda alpha: 0 <= alpha <= 1)
-    )  # None: 1, and 0.5 of keypoints, which cover few pixels
-    seed: int = key(0, ANY_SEED)
-    out: Path = key(Path("interpreter"), PATH)
-    learning_rate: float = key(1e-3, number("a number > 0", lambda rate: rate > 0))
-    hidden: tuple[int, int] | None = key(None, HIDDEN)  # None: 128/32 under 32 classes, else 256/128
-    held_out: float = key(0.125, number("a number with 0 <= held_out < 1", lambda part: 0 <= part < 1))
-    patience: int = key(3, POSITIVE)  # epochs without a better validation mIoU
-    max_epochs: int = key(30, POSITIVE)
-    final_epochs: int = key(3, integer(0))  # then over all images; 0 keeps the best epoch's weights
-    falling: float = key(
-        0.3, number("a number from 0 to 1", lambda part: 0 <= part <= 1)
-    )  # last part of a run of given ``steps``, in which the learning rate falls linearly to zero
-    epoch_pixels: int | None = key(None, POSITIVE)
-    validation_pixels: int = key(20000, POSITIVE)
-    buffer_mb: int | None = key(None, POSITIVE)  # shuffle buffer, in MiB; None: 512, or what a budget leaves
-    precision: str = key("auto", choice(*PRECISIONS))  # of the first layer's products
-    cache: str | None = key(None, CACHE)  # a size, or "none"; None: by itself
-    sigma: float | None = key(None, number("a number > 0", lambda sigma: sigma > 0))  # None: the store's
+    members: int = setting(10, POSITIVE, "Classifiers in the ensemble.")
+    steps: int | None = setting(
+        None, POSITIVE, "Optimisation steps.", unset="until validation stops improving"
+    )
+    batch_size: int = setting(64, integer(2), "Pixels a member and step.")  # a batch norm needs two samples
+    balance: float | None = setting(
+        None,
+        number("a number from 0 (balanced) to 1 (natural)", lambda alpha: 0 <= alpha <= 1),
+        "Class mix frequency^BALANCE: 1 natural, 0 balanced.",
+        unset="1, of keypoints 0.5",  # they cover few pixels
+    )
+    seed: int = setting(0, ANY_SEED, "Seed of weights and batches.")
+    learning_rate: float = in_file(1e-3, POSITIVE_NUMBER, "Of Adam.")
+    hidden: tuple[int, int] | None = in_file(
+        None, HIDDEN, "Widths of the two hidden layers.", unset="128/32 under 32 classes, else 256/128"
+    )
+    held_out: float = in_file(
+        0.125,
+        number("a number with 0 <= held_out < 1", lambda part: 0 <= part < 1),
+        "Share of images that validate.",
+    )
+    patience: int = in_file(3, POSITIVE, "Epochs without a better validation mIoU.")
+    max_epochs: int = in_file(30, POSITIVE, "Most epochs before the final ones.")
+    final_epochs: int = in_file(
+        3, integer(0), "Epochs over all images at the end; 0 keeps the best epoch's weights."
+    )
+    falling: float = in_file(
+        0.3, PART, "Last part of a run of given steps, in which the learning rate falls linearly to zero."
+    )
+    epoch_pixels: int | None = in_file(None, POSITIVE, "Pixels that an epoch draws.", unset="by the store")
+    validation_pixels: int = in_file(20000, POSITIVE, "Held-out pixels that are read.")
+    buffer_mb: int | None = in_file(
+        None, POSITIVE, "Shuffle buffer, in MiB.", unset="512, or what a budget leaves"
+    )
+    precision: str = setting("auto", choice(*PRECISIONS), "Of the first layer's products.")
+    cache: str | None = setting(
+        None, CACHE, "Hold a pyramid store in memory if it fits this size; none: do not.", unset="by itself"
+    )
+    sigma: float | None = setting(
+        None, POSITIVE_NUMBER, "Of keypoints' heat maps, in pixels.", unset="the store's"
+    )
+    out: Path = setting(Path("interpreter"), PATH, "Folder of the interpreter.")
 
 
 @dataclass(frozen=True)
 class SynthesizeConfig:
-    num: int = key(1000, POSITIVE)
-    keep: str = key("0.9", KEEP)  # decimal text; see parse_keep
-    seed: int = key(0, ANY_SEED)
-    score: str = key("top10", choice(*SCORES))
-    store: str = key("dataset.zarr", STORE)
-    interpreter: Path = key(Path("interpreter"), PATH)
-    render_batch: int = key(2, RENDER_BATCH)  # at 1024 px each image of a batch takes 0.6 GiB
-    precision: str = key("auto", choice(*PRECISIONS))  # of the labelling's large products
-    tile: int | None = key(None, TILE)  # grid rows labelled at once; None: by memory
+    interpreter: Path = setting(Path("interpreter"), PATH, "Folder that train wrote, or of released members.")
+    num: int = setting(1000, POSITIVE, "Images in all; a larger number continues a dataset.")
+    keep: Keep = setting(Keep.parse("0.9"), KEEP, "Fraction of least uncertain images to keep.")
+    seed: int = setting(0, ANY_SEED, "Seed of the latents.")
+    score: str = setting("top10", choice(*SCORES), "What an image's uncertainty is, of its pixels'.")
+    store: str = setting("dataset.zarr", STORE, "Dataset store: a folder, or a URL.")
+    render_batch: int = setting(
+        2, RENDER_BATCH, "Images a forward pass; divides 64."
+    )  # at 1024 px each image of a batch takes 0.6 GiB
+    precision: str = setting("auto", choice(*PRECISIONS), "Of the labelling's large products.")
+    tile: int | None = setting(
+        None, TILE, "Grid rows labelled at once, a multiple of 8.", unset="by the memory"
+    )
 
 
 @dataclass(frozen=True)
@@ -165,7 +281,7 @@ class Config:
     features: FeaturesConfig = FeaturesConfig()
     train: TrainConfig = TrainConfig()
     synthesize: SynthesizeConfig = SynthesizeConfig()
-    demo: bool = key(False, BOOLEAN)
+    demo: bool = in_file(False, BOOLEAN, "Use the embedded generator, latents and masks.")
     source: str = field(default="defaults", compare=False)
     notes: tuple[str, ...] = field(default=(), compare=False)
 
@@ -178,3 +294,32 @@ SECTIONS: dict[str, type] = {
     "train": TrainConfig,
     "synthesize": SynthesizeConfig,
 }
+_COMMANDS = {  # that have a section's keys as flags
+    "generator": (EXTRACT, SAMPLE),
+    "latents": (EXTRACT,),
+    "annotations": (EXTRACT,),
+    "features": (EXTRACT,),
+    "train": (TRAIN,),
+    "synthesize": (SYNTHESIZE,),
+}
+
+
+def declaration(item: Field[Any]) -> Setting:
+    """What a field says of its key."""
+    declared: Setting = item.metadata["setting"]
+    return declared
+
+
+def flags_of(item: Field[Any]) -> str:
+    """The flag of a key, or ``--yes/--no`` of a boolean."""
+    declared, name = declaration(item), item.name.replace("_", "-")
+    return declared.flags or (f"--{name}/--no-{name}" if declared.rule is BOOLEAN else f"--{name}")
+
+
+def flag_settings(command: str) -> Iterator[tuple[str, Field[Any]]]:
+    """(section, field) of every key that is a flag of the command, in the order of the declarations."""
+    for section, kind in SECTIONS.items():
+        for item in fields(kind):
+            declared = declaration(item)
+            if not declared.in_file and command in (*_COMMANDS[section], *declared.also):
+                yield section, item

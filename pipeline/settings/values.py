@@ -1,6 +1,6 @@
-"""What a configuration key accepts: a rule is a check, the value to keep, and the words for an error message.
+"""What a setting accepts: a rule is a check, the value to keep, and the words for an error message.
 
-Knows nothing of which keys there are, nor of files and flags.
+Byte counts and the kept fraction are read here too. Knows nothing of which settings there are.
 """
 
 from __future__ import annotations
@@ -9,17 +9,23 @@ import math
 import os
 import re
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from decimal import Decimal, InvalidOperation
 from fractions import Fraction
 from pathlib import Path
 from typing import Any
+from urllib.parse import unquote, urlsplit
 
-from pipeline.errors import UsageError
-from pipeline.settings.sizes import parse_bytes
+from pipeline.errors import UsageError, short
 
 TASK_IMAGES = 64  # images of one synthesize task (docs/format.md); render batches may not straddle two tasks
+MAX_INTEGER = 2**63 - 1
 _URL = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*://")
+_UNITS = {"": 1, "b": 1} | {
+    f"{prefix}{end}": base**power
+    for power, prefix in enumerate("kmgt", start=1)
+    for end, base in (("", 1000), ("b", 1000), ("ib", 1024))
+}
 
 
 def is_url(location: str) -> bool:
@@ -28,11 +34,34 @@ def is_url(location: str) -> bool:
 
 @dataclass(frozen=True)
 class Rule:
-    """What one key accepts. ``parse`` returns the value to keep, or raises ValueError or TypeError."""
+    """What one setting accepts.
+
+    ``parse`` returns the value to keep, or raises ValueError, TypeError or ArithmeticError; it accepts
+    what it has returned. ``from_text`` reads a flag's text as ``parse`` wants it. ``metavar`` stands for the
+    value in ``--help``, unless there are ``choices`` to list.
+    """
 
     expected: str
     parse: Callable[[Any], Any]
+    from_text: Callable[[str], Any] = str
+    metavar: str = "TEXT"
+    choices: tuple[str, ...] = ()
     is_path: bool = False
+
+    def check(self, label: str, value: Any) -> Any:
+        """The value to keep. Raises UsageError, one line, that begins with ``label``."""
+        try:
+            return self.parse(value)
+        except (ValueError, TypeError, ArithmeticError):
+            raise UsageError(f"{label} is {short(value)}; expected {self.expected}") from None
+
+    def check_text(self, label: str, text: str) -> Any:
+        """``check`` of a flag's text."""
+        try:
+            value = self.from_text(text)
+        except (ValueError, ArithmeticError):
+            value = text
+        return self.check(label, value)
 
 
 def _require(accepted: bool) -> None:
@@ -40,13 +69,15 @@ def _require(accepted: bool) -> None:
         raise ValueError
 
 
-def integer(low: int, high: int = 2**63 - 1) -> Rule:
+def integer(low: int, high: int = MAX_INTEGER) -> Rule:
     def parse(value: Any) -> int:
         _require(isinstance(value, int) and not isinstance(value, bool) and low <= value <= high)
         return int(value)
 
-    expected = f"an integer >= {low}, below 2^63" if high == 2**63 - 1 else f"an integer from {low} to {high}"
-    return Rule(expected, parse)
+    expected = (
+        f"an integer >= {low}, below 2^63" if high == MAX_INTEGER else f"an integer from {low} to {high}"
+    )
+    return Rule(expected, parse, int, "INTEGER")
 
 
 def number(expected: str, accept: Callable[[float], bool]) -> Rule:
@@ -55,7 +86,7 @@ def number(expected: str, accept: Callable[[float], bool]) -> Rule:
         _require(math.isfinite(value) and accept(float(value)))
         return float(value)
 
-    return Rule(expected, parse)
+    return Rule(expected, parse, float, "NUMBER")
 
 
 def choice(*accepted: str) -> Rule:
@@ -63,7 +94,7 @@ def choice(*accepted: str) -> Rule:
         _require(isinstance(value, str) and value in accepted)
         return str(value)
 
-    return Rule("one of " + ", ".join(f'"{word}"' for word in accepted), parse)
+    return Rule("one of " + ", ".join(f'"{word}"' for word in accepted), parse, choices=accepted)
 
 
 def _text(value: Any) -> str:
@@ -72,18 +103,32 @@ def _text(value: Any) -> str:
 
 
 def _path(value: Any) -> Path:
-    return Path(_location(value))
+    """A path of this machine; ``file:///...`` is the path that it names, and no other URL is one."""
+    location = _location(value)
+    parts = urlsplit(location) if "://" in location else None
+    if parts is None:
+        return Path(location)
+    _require(parts.scheme == "file" and not parts.netloc and parts.path.startswith("/"))
+    path = unquote(parts.path)
+    _require("\0" not in path)
+    return Path(path)
 
 
 def _location(value: Any) -> str:
     written = os.fspath(value)
     _require(isinstance(written, str) and bool(written) and "\0" not in written)
+    _require(is_url(written) or "://" not in written)
     return written if is_url(written) else os.path.expanduser(written)
 
 
 def _color(value: Any) -> str:
     _require(isinstance(value, str) and re.fullmatch(r"#[0-9A-Fa-f]{6}", value) is not None)
     return str(value).lower()
+
+
+def _device(value: Any) -> str:
+    _require(isinstance(value, str) and re.fullmatch(r"auto|cpu|cuda(:[0-9]{1,4})?", value) is not None)
+    return str(value)
 
 
 def _boolean(value: Any) -> bool:
@@ -108,26 +153,43 @@ def _integers(value: Any, low: int) -> tuple[int, int]:
     return first, second
 
 
-def parse_keep(value: str | float | int) -> Fraction:
-    """The kept fraction exactly as its digits say: ``"0.07"`` and ``0.07`` are 7/100, not a nearby double.
+@dataclass(frozen=True)
+class Keep:
+    """The kept part of a dataset: exactly what its digits say, and the ``text`` that a store records.
 
-    A number is read by its shortest decimal form. Raises ValueError unless 0 < keep <= 1 and keep is decimal.
+    ``"0.07"`` and ``0.07`` are 7/100, not the double beside it. Two that are the same fraction are equal.
     """
-    written = value if isinstance(value, str) else repr(float(value))
-    # Length and exponent are bounded: Fraction(Decimal("1e-999999999")) would not end.
-    _require(not isinstance(value, bool) and len(written) <= 64 and "_" not in written)
-    try:
-        decimal = Decimal(written)
-    except InvalidOperation as error:
-        raise ValueError from error
-    _require(decimal.is_finite() and decimal > 0 and decimal.adjusted() >= -64)
-    _require(decimal <= 1)
-    return Fraction(decimal)
 
+    text: str = field(compare=False)
+    fraction: Fraction
 
-def _keep_text(value: Any) -> str:
-    parse_keep(value)
-    return value.strip() if isinstance(value, str) else repr(float(value))
+    @classmethod
+    def parse(cls, value: str | float | int | Keep) -> Keep:
+        """From decimal text, or a number, which is read by its shortest decimal form.
+
+        Raises ValueError, or OverflowError for an integer that no float holds, unless 0 < keep <= 1.
+        """
+        if isinstance(value, Keep):
+            return value
+        written = value.strip() if isinstance(value, str) else repr(float(value))
+        # Length and exponent are bounded: Fraction(Decimal("1e-999999999")) would not end.
+        _require(
+            not isinstance(value, bool) and len(written) <= 64 and written.isascii() and "_" not in written
+        )
+        try:
+            decimal = Decimal(written)
+        except InvalidOperation as error:
+            raise ValueError from error
+        _require(decimal.is_finite() and 0 < decimal <= 1 and decimal.adjusted() >= -64)
+        return cls(written, Fraction(decimal))
+
+    def __str__(self) -> str:
+        return self.text
+
+    def to_toml(self) -> str:
+        """A TOML number; a text in quotes where a double would lose digits."""
+        number = repr(float(self.fraction))
+        return number if Keep.parse(number) == self else f'"{self.text}"'
 
 
 def parse_seeds(value: str) -> tuple[int, ...]:
@@ -160,33 +222,59 @@ def _layers_text(value: Any) -> str:
     return ",".join(texts)
 
 
+def parse_bytes(text: str) -> int:
+    """A positive number of bytes: decimal units (kB, MB, GB, TB) or binary ones (KiB, MiB, GiB, TiB).
+
+    A part of a byte is dropped. Raises ValueError for anything else, and for 2^63 bytes and more.
+    """
+    match = re.fullmatch(r"\s*([0-9]{1,20}(?:\.[0-9]{1,20})?)\s*([a-z]*)\s*", text, re.IGNORECASE | re.ASCII)
+    if match is None or match[2].lower() not in _UNITS:
+        raise ValueError
+    value = int(Fraction(match[1]) * _UNITS[match[2].lower()])
+    _require(0 < value <= MAX_INTEGER)
+    return value
+
+
 def _cache_text(value: Any) -> str:
     _require(isinstance(value, str))
     text = value.strip().lower()
     if text in ("0", "none"):
         return "none"
-    try:
-        parse_bytes(text, "cache")
-    except UsageError as error:
-        raise ValueError from error
+    parse_bytes(text)
     return text
+
+
+def _bytes(value: Any) -> int:
+    return parse_bytes(value) if isinstance(value, str) else int(POSITIVE.parse(value))
 
 
 ANY_SEED = integer(0)
 POSITIVE = integer(1)
-PATH = Rule("a path", _path, is_path=True)
-STORE = Rule("a path or URL of a store", _location, is_path=True)
-CROP_ROWS = Rule('two rows, [a, b] or "A:B", with 0 <= a < b', parse_crop_rows)
+PATH = Rule("a path on this machine", _path, metavar="PATH", is_path=True)
+STORE = Rule("a path or a URL of a store", _location, metavar="STORE", is_path=True)
+CROP_ROWS = Rule('two rows, [a, b] or "A:B", with 0 <= a < b', parse_crop_rows, metavar="A:B")
 HIDDEN = Rule("two widths such as [128, 32], each >= 1", lambda value: _integers(value, low=1))
-KEEP = Rule("a decimal fraction with 0 < keep <= 1, such as 0.9", _keep_text)
+KEEP = Rule("a decimal fraction with 0 < keep <= 1, such as 0.9", Keep.parse, metavar="FRACTION")
 RENDER_BATCH = Rule(
     f"a divisor of {TASK_IMAGES}",
     lambda value: value if TASK_IMAGES % POSITIVE.parse(value) == 0 else _require(False),
+    int,
+    "INTEGER",
 )
-TILE = Rule("a multiple of 8", lambda value: value if POSITIVE.parse(value) % 8 == 0 else _require(False))
+TILE = Rule(
+    "a multiple of 8",
+    lambda value: value if POSITIVE.parse(value) % 8 == 0 else _require(False),
+    int,
+    "INTEGER",
+)
 NAME = Rule("a name", _text)
 COLOR = Rule('a colour "#rrggbb"', _color)
-CACHE = Rule('a size such as "4GB", or "none"', _cache_text)
-SEEDS = Rule('seeds such as "0-15" or "3,7,20-29"', _seeds_text)
-LAYERS = Rule('layers by name, number or slice, such as "b8_out,3,4:-2"', _layers_text)
+BYTES = Rule("a size such as 4GB, 512MB or 1.5GiB", _bytes, metavar="SIZE")
+CACHE = Rule('a size such as "4GB", or "none"', _cache_text, metavar="SIZE")
+SEEDS = Rule('seeds such as "0-15" or "3,7,20-29"', _seeds_text, metavar="SEEDS")
+LAYERS = Rule('layers by name, number or slice, such as "b8_out,3,4:-2"', _layers_text, metavar="LAYERS")
 BOOLEAN = Rule("true or false", _boolean)
+DEVICE = Rule("auto, cpu, cuda or cuda:i", _device, metavar="DEVICE")
+THREADS = integer(
+    1, 1024
+)  # more than any machine has cores; OpenMP ends the process where it cannot start them

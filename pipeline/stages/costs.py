@@ -86,15 +86,17 @@ def available_host_bytes() -> int:
 
 
 def pyramid_note(meta: fmt.FeatureMeta, num_images: int) -> str | None:
-    """One line on what the pyramid would save, for a dense store of over 1 GB; else None."""
-    dense = estimated_store_bytes(meta, num_images)
-    if meta.layout != "dense" or dense < 10**9:
+    """One line on what the pyramid would save, for a dense store of over 1 GB on disk; else None.
+
+    How many times less is counted in raw bytes of all arrays, before compression.
+    """
+    if meta.layout != "dense" or estimated_store_bytes(meta, num_images) < 10**9:
         return None
-    pyramid = estimated_store_bytes(replace(meta, layout="pyramid"), num_images)
+    dense = store_bytes(meta, num_images)
+    pyramid = store_bytes(replace(meta, layout="pyramid"), num_images)
     return (
-        f"dense features take about {human_bytes(dense)}; --layout pyramid holds the same bits in about "
-        f"{human_bytes(pyramid)} "
-        f"({dense / pyramid:.0f}x less), read through `fstore`"
+        f"dense features take {human_bytes(dense)} raw; --layout pyramid holds the same bits in "
+        f"{human_bytes(pyramid)} raw, {dense / pyramid:.0f} times less, read through `fstore`"
     )
 
 

@@ -31,6 +31,7 @@ ROOMS = (
     "demo",
     "commands",
     "cli",
+    "__main__",
 )
 # The floors of fstore/, lowest first. A module imports only modules of a lower floor.
 FLOORS = (

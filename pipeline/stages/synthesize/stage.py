@@ -31,7 +31,7 @@ from pipeline.machine.progress import progress
 from pipeline.machine.provenance import created_record
 from pipeline.rendering.renderer import RenderSettings
 from pipeline.settings.schema import TASKS, Config, SynthesizeConfig
-from pipeline.settings.values import parse_keep
+from pipeline.settings.values import Keep
 from pipeline.stages import costs
 from pipeline.stages.synthesize.plan import (
     SynthesizeJob,
@@ -218,7 +218,7 @@ def _task(
     return arrays.whole()
 
 
-def set_filter(store: str, keep: str) -> str:
+def set_filter(store: str, keep: Keep) -> str:
     """Keep exactly ceil(keep * N) least uncertain images of a complete dataset; nothing is rendered again.
 
     Returns one line on what is kept. Raises UsageError for a dataset that is not complete or no dataset.
@@ -234,12 +234,12 @@ def set_filter(store: str, keep: str) -> str:
             f"{dataset.location}: {len(dataset)} of {dataset.num_images} images are committed; run the same "
             "`dgan synthesize` to its end"
         )
-    kept, threshold = keep_mask(dataset.uncertainty, parse_keep(keep))
+    kept, threshold = keep_mask(dataset.uncertainty, keep.fraction)
     if threshold is None:
         raise RunError(
             f"{dataset.location}: array 'uncertainty' has no finite value; the interpreter diverged, train "
             "it again"
         )
-    fstore.set_kept(store, kept, keep, threshold)
+    fstore.set_kept(store, kept, keep.text, threshold)
     share = f"{int(kept.sum())} of {len(kept)} images kept"
     return f"{dataset.location}: {share} (keep {keep}, uncertainty at most {threshold:.4g})"

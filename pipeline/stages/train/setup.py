@@ -26,7 +26,7 @@ from pipeline.interpreter.description import KEYPOINTS, SEGMENTATION, Interprete
 from pipeline.machine.precision import precision_name, resolve_precision
 from pipeline.models.interpreter import default_widths, member_seeds
 from pipeline.settings.schema import TASKS, TrainConfig
-from pipeline.settings.sizes import parse_bytes
+from pipeline.settings.values import parse_bytes
 from pipeline.stages.costs import available_host_bytes
 from pipeline.stages.train.memory import AUTO_CACHE_BYTES, BUFFER_MB, MIB, MemoryPlan, share_memory
 from pipeline.stages.train.plan import TrainPlan, split_images, validation_grid
@@ -175,7 +175,7 @@ def _cache_limit(config: TrainConfig, share_bytes: int) -> int:
     """Bytes that a cache may take: as configured, else a share of what is free, bounded."""
     if config.cache is None:
         return min(AUTO_CACHE_BYTES, share_bytes)
-    return 0 if config.cache == "none" else parse_bytes(config.cache, "--cache")
+    return 0 if config.cache == "none" else parse_bytes(config.cache)
 
 
 def pixel_source(

@@ -56,11 +56,11 @@ def test_the_peak_is_below_the_promise_and_the_same_for_two_images_and_eight(
     ids=["dense-the-least", "dense-2GB", "pyramid-the-least"],
 )
 def test_the_peak_stays_within_the_budget(tmp_path: Path, layout: str, budget: str | None) -> None:
-    from pipeline.settings.sizes import parse_bytes
+    from pipeline.settings.values import parse_bytes
 
     if budget is None:
         with pytest.raises(RuntimeError, match=r"needs (\w+) at least") as error:
             peak_bytes(tmp_path, layout, 2, "--memory-budget", "1MB")
         budget = str(error.value).split(" needs ")[1].split()[0]
     peak = peak_bytes(tmp_path, layout, 2, "--memory-budget", budget)
-    assert peak <= parse_bytes(budget, "budget")
+    assert peak <= parse_bytes(budget)

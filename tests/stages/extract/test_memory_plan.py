@@ -11,7 +11,7 @@ from support.stores import make_meta
 
 from pipeline.errors import UsageError
 from pipeline.models.stylegan1 import StyleGAN1
-from pipeline.settings.sizes import parse_bytes
+from pipeline.settings.values import parse_bytes
 from pipeline.stages.extract.memory import ExtractSizes, extract_sizes, host_bytes, plan_memory
 
 amounts = st.integers(1, 10**9)
@@ -50,7 +50,7 @@ def test_the_least_that_is_named_is_enough(found: ExtractSizes) -> None:
         plan_memory(found, 0)
     named = re.search(r"needs (\w+) at least", str(error.value))
     assert named is not None
-    plan_memory(found, parse_bytes(named[1], "least"))
+    plan_memory(found, parse_bytes(named[1]))
 
 
 def test_the_number_of_images_counts_by_its_masks_alone() -> None:

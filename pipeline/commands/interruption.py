@@ -1,0 +1,94 @@
+"""How Ctrl-C, SIGTERM and SIGHUP end the program: one line, exit code 130, 143 or 129, and never a traceback.
+
+The first signal lets a running command leave what it writes whole, as an error would; the second ends at
+once, which the stores survive too. This module is loaded before all others and imports what Python has loaded
+itself, ``typing`` not, because until then a signal does what Python has it do.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+import sys
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from types import FrameType
+    from typing import Any, NoReturn
+
+LINE = "interrupted; run the same command again to go on"
+SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+
+
+class State:
+    """What has happened in this process: whether the handlers stand, a command runs, a signal came."""
+
+    handled = False
+    running = False
+    received: int | None = None
+    said = False
+
+
+def install() -> None:
+    """Take over the signals that are not ignored (as ``nohup`` and a shell's ``&`` have it)."""
+    for number in SIGNALS:
+        if signal.getsignal(number) is not signal.SIG_IGN:
+            signal.signal(number, handle)
+    sys.unraisablehook = _unraisable
+    State.handled = True
+
+
+def say() -> int:
+    """Print the line, once. Returns the exit code."""
+    if not State.said:
+        State.said = True
+        try:  # noqa: SIM105  # contextlib would be loaded for it
+            os.write(2, f"{LINE}\n".encode())
+        except OSError:  # after SIGHUP there may be no terminal
+            pass
+    return 128 + (State.received or signal.SIGINT)
+
+
+def finish() -> None:
+    """End a process that was interrupted; let no signal disturb the end of one that is done.
+
+    While Python closes itself a signal would have its default action again, whatever the handler was.
+    """
+    if State.received is not None:
+        for stream in (sys.stdout, sys.stderr):
+            try:  # noqa: SIM105
+                stream.flush()
+            except (OSError, ValueError):  # closed, or a pipe that nobody reads
+                pass
+        _end()
+    for number in SIGNALS:
+        signal.signal(number, signal.SIG_IGN)
+
+
+def handle(number: int, frame: FrameType | None) -> None:
+    """Raise KeyboardInterrupt at the first signal while a command runs; else end the process."""
+    first = State.received is None
+    State.received = number if first else State.received
+    if not first or not State.running or _is_importing(frame):
+        _end()
+    raise KeyboardInterrupt
+
+
+def _end() -> NoReturn:
+    os._exit(say())
+
+
+def _is_importing(frame: FrameType | None) -> bool:
+    """Whether a module is being loaded: nothing is half-written then, and libraries may lose an exception."""
+    while frame is not None:
+        if frame.f_code.co_filename == "<frozen importlib._bootstrap>":
+            return True
+        frame = frame.f_back
+    return False
+
+
+def _unraisable(unraisable: Any) -> None:
+    """A KeyboardInterrupt that Python can only print, because it was raised in a destructor, ends at once."""
+    if isinstance(unraisable.exc_value, KeyboardInterrupt) and State.received is not None:
+        _end()
+    sys.__unraisablehook__(unraisable)

@@ -1,0 +1,135 @@
+"""What `dgan info` prints of an interpreter's folder, and what `dgan verify` checks in it.
+
+It reads the folder's files and formats what they say. It opens no store and no checkpoint.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from fstore.display import human_bytes
+from pipeline.errors import RunError, UsageError, count
+from pipeline.interpreter.description import EpochMetrics, InterpreterInfo
+from pipeline.interpreter.files import STATE, WEIGHTS, folder_state, load_info, load_interpreter, load_state
+from pipeline.interpreter.released_members import is_released, read_members
+
+
+def is_interpreter(folder: Path) -> bool:
+    """Whether the folder holds an interpreter, finished or not, or a release's members."""
+    return folder.is_dir() and (folder_state(folder) in ("finished", "unfinished") or is_released(folder))
+
+
+def summary_lines(folder: Path) -> list[str]:
+    """A line a fact, then a line a class or keypoint. Raises UsageError for a damaged folder."""
+    facts = _released_facts(folder) if is_released(folder) else _facts(folder)
+    lines = [f"<Interpreter {folder}>", *(f"  {name:<10} {value}" for name, value in facts.items())]
+    return lines if is_released(folder) else [*lines, *_outputs(load_info(folder))]
+
+
+def verify_line(folder: Path) -> str:
+    """Read all that the folder holds. Returns a line on what is whole; raises RunError naming the damage."""
+    try:
+        return _verified(folder)
+    except UsageError as error:
+        raise RunError(str(error)) from None
+
+
+def _verified(folder: Path) -> str:
+    if is_released(folder):
+        members = read_members(folder).ensemble.num_members
+        return f"{folder}: {count(members, 'released member')}, all whole and of one size"
+    if folder_state(folder) == "unfinished":
+        state = load_state(folder)
+        return f"{folder}: training is unfinished after {_epochs(state.info)}; {STATE} is whole"
+    info = load_interpreter(folder).info
+    width = sum(layer.channels for layer in info.layers)
+    if width != info.channels:
+        raise UsageError(f"{folder}: its layers have {width} channels, its members take {info.channels}")
+    return f"{folder}: {count(info.members, 'member')}, all whole ({human_bytes(_size(folder))} read)"
+
+
+def _size(folder: Path) -> int:
+    return (folder / WEIGHTS).stat().st_size
+
+
+def _released_facts(folder: Path) -> dict[str, str]:
+    members = read_members(folder)
+    ensemble = members.ensemble
+    return {
+        "kind": "a release's members; classes, grid and generator are those of --config",
+        "members": _sizes(ensemble.num_members, ensemble.widths, ensemble.channels),
+        "outputs": str(ensemble.num_classes),
+        "sha256": members.sha256,
+    }
+
+
+def _facts(folder: Path) -> dict[str, str]:
+    info = load_info(folder)
+    learnt = count(info.num_outputs, "class" if info.keypoints is None else "keypoint")
+    if info.keypoints is not None:
+        learnt = f"{learnt}, sigma {info.keypoints.sigma:g} pixels"
+    elif info.ignore is not None:
+        learnt = f"{learnt}, ignore label {info.ignore}"
+    rows = f"rows {info.crop_rows[0]} to {info.crop_rows[1] - 1}"
+    finished = folder_state(folder) == "finished"
+    facts = {
+        "state": "finished" if finished else "unfinished; run the same `dgan train` again to go on",
+        "learnt": learnt,
+        "members": _sizes(info.members, info.widths, info.channels),
+        "store": _pairs(info.store),
+        "generator": _pairs(info.generator),
+        "grid": f"{info.grid[0]} x {info.grid[1]}, {rows}, {info.upsample}",
+        "layers": ", ".join(f"{layer.name} {layer.channels}" for layer in info.layers),
+        "training": _pairs(info.training),
+        "epochs": _epochs(info),
+    }
+    if info.epochs:
+        facts["quality"] = _quality(info.epochs[info.best_epoch or 0])
+    if info.created:
+        facts["created"] = _pairs(info.created)
+    return facts
+
+
+def _sizes(members: int, widths: tuple[int, int], channels: int) -> str:
+    return f"{members}, each of {channels} features a pixel and hidden widths {widths[0]} and {widths[1]}"
+
+
+def _epochs(info: InterpreterInfo) -> str:
+    """How many epochs and steps, and how many epochs were over all images."""
+    final = sum(epoch.final for epoch in info.epochs)
+    steps = info.epochs[-1].steps if info.epochs else 0
+    text = f"{count(len(info.epochs), 'epoch')}, {count(steps, 'step')}"
+    return f"{text}; {count(final, 'epoch')} of them over all images" if final else text
+
+
+def _quality(best: EpochMetrics) -> str:
+    """What the best epoch reached; people count epochs from 1."""
+    where = f"best epoch {best.epoch + 1}: "
+    if best.heat_error is not None and best.pck15 is not None and best.pck10 is not None:
+        return (
+            f"{where}heat-map error {best.heat_error:.3g}, PCK@15 {best.pck15:.3f}, PCK@10 {best.pck10:.3f} "
+            "on held-out images"
+        )
+    if best.miou is not None:
+        return f"{where}mIoU {best.miou:.4f} on held-out images"
+    return f"{where}loss {best.loss:.4f}; nothing was held out"
+
+
+def _pairs(values: Mapping[str, Any]) -> str:
+    return ", ".join(f"{name} {_short(value)}" for name, value in values.items())
+
+
+def _short(value: Any) -> str:
+    """A value; of a hash its beginning, of a table its pairs in brackets."""
+    if isinstance(value, Mapping):
+        return f"({_pairs(value)})"
+    text = str(value)
+    return f"{text[:12]}..." if len(text) == 64 else text
+
+
+def _outputs(info: InterpreterInfo) -> list[str]:
+    if info.keypoints is not None:
+        return [f"  {number:>5} {name}" for number, name in enumerate(info.keypoints.names)]
+    return [f"  {entry.id:>5} {entry.color} {entry.name}" for entry in info.classes]

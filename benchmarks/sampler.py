@@ -33,7 +33,7 @@ from benchmarks.measure import drop_cached, machine, print_table, seconds_of, wo
 
 if TYPE_CHECKING:
     from fstore.cache import CachedPyramid
-    from fstore.reader import FeatureStore
+    from fstore.feature_store import FeatureStore
     from fstore.sampler import StratifiedChunkSampler
 
 LAYOUTS = ("dense", "pyramid")

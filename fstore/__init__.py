@@ -22,20 +22,21 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     import numpy as np
 
+    from fstore.dataset import Dataset
     from fstore.dataset_writer import DatasetWriter
+    from fstore.feature_store import FeatureStore
     from fstore.format import DatasetMeta, FeatureMeta
-    from fstore.reader import Dataset, FeatureStore
     from fstore.sampler import StratifiedChunkSampler as StratifiedChunkSampler
     from fstore.verify import Report
     from fstore.writer import FeatureWriter
     from fstore.writer import PreparedImage as PreparedImage
 
 _LAZY = {
-    "Dataset": "reader",
+    "Dataset": "dataset",
     "DatasetMeta": "format",
     "DatasetWriter": "dataset_writer",
     "FeatureMeta": "format",
-    "FeatureStore": "reader",
+    "FeatureStore": "feature_store",
     "FeatureWriter": "writer",
     "KeypointInfo": "format",
     "PreparedImage": "writer",
@@ -101,7 +102,7 @@ def create_dataset(
 def open(path: Path) -> FeatureStore | Dataset:
     """Open a store for reading: a ``FeatureStore`` or a ``Dataset``, by its kind. Raises StoreError."""
     from fstore.location import Location
-    from fstore.reader import open_store
+    from fstore.opening import open_store
 
     return open_store(Location.parse(path))
 

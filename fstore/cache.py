@@ -19,7 +19,7 @@ from fstore import format as fmt
 from fstore.interpolate import concatenate_pixels
 
 if TYPE_CHECKING:
-    from fstore.reader import FeatureStore
+    from fstore.feature_store import FeatureStore
 
 
 def pyramid_bytes(meta: fmt.FeatureMeta, num_images: int) -> int:
@@ -43,6 +43,8 @@ class CachedPyramid:
         self.read_unit_bytes = store.read_unit_bytes
         self.class_counts = store.class_counts
         self.read_masks = store.read_masks
+        self.id = store.id
+        self.check_unchanged = store.check_unchanged  # it outlives every read of the store
         self._device = torch.device(device)
         self._maps = {int(i): [part.to(device) for part in store.native_maps(int(i))] for i in images}
 

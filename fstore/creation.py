@@ -7,9 +7,10 @@ It knows how arrays of the format are laid out and encoded, not what is written 
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
+from uuid import uuid4
 
 import numpy as np
 import zarr
@@ -51,15 +52,17 @@ def create_group(
     attribute: dict[str, Any],
     arrays: Sequence[fmt.ArraySpec],
     overwrite: bool,
-    small: Mapping[str, np.ndarray],
+    small: Sequence[tuple[fmt.ArraySpec, np.ndarray]],
 ) -> OpenGroup:
     """Open the store for writing, creating it where there is none.
 
-    ``small`` arrays are written whole at creation. The attribute is written last: a creation, or a deletion
-    by ``overwrite``, that was cut off is begun again. Raises StoreError where something else lies at the
-    place or another process writes there, MismatchError where a store was begun with other settings.
+    ``small`` arrays are written whole at creation. A new store gets an id of its own. The attribute is
+    written last: a creation, or a deletion by ``overwrite``, that was cut off is begun again. Raises
+    StoreError where something else lies at the place or another process writes there, MismatchError where a
+    store was begun with other settings.
     """
     attribute = json.loads(json.dumps(attribute, allow_nan=False))  # as it reads back from disk
+    attribute["created"]["id"] = uuid4().hex
     _refuse_foreign(location)
     lock = _lock(location)
     try:
@@ -102,15 +105,14 @@ def _create(
     location: Location,
     attribute: dict[str, Any],
     arrays: Sequence[fmt.ArraySpec],
-    small: Mapping[str, np.ndarray],
+    small: Sequence[tuple[fmt.ArraySpec, np.ndarray]],
 ) -> zarr.Group:
     group = zarr.create_group(location.target, overwrite=False, attributes={ATTRIBUTE: {"creating": True}})
     for spec in arrays:
         create_array(group, spec)
-    for name, values in small.items():
-        names = ("layer", "channel")[-values.ndim :]
-        create_array(group, fmt.ArraySpec(name, values.shape, str(values.dtype), values.shape, None, names))
-        open_for_writing(group, name)[...] = values
+    for spec, values in small:
+        create_array(group, spec)
+        open_for_writing(group, spec.name)[...] = values
     sync_all(location, location.keys())
     group.attrs.put({ATTRIBUTE: attribute})
     sync_all(location, ["zarr.json"])

@@ -118,7 +118,7 @@ def open_dataset(
         fmt.kept_array(num_images),
         fmt.committed_array("dataset", num_images),
     ]
-    opened = create_group(location, meta.to_attribute(), specs, overwrite, {})
+    opened = create_group(location, meta.to_attribute(), specs, overwrite, [])
     # The longest: a run with a larger number that was killed while lengthening leaves some arrays short.
     found = max(require_array(opened.group, spec.name).shape[0] for spec in specs)
     if found > num_images:

@@ -5,19 +5,42 @@ small dataset's labels, never the features.
 from __future__ import annotations
 
 from html import escape
-from typing import TYPE_CHECKING, Any
+from typing import Any, Protocol
 
 import numpy as np
 
 from fstore import format as fmt
 from fstore.errors import StoreError
 
-if TYPE_CHECKING:
-    from fstore.reader import Store
-
 RARE_IMAGES = 3  # a class in fewer has none to spare for validation, and is learnt from one or two
 COUNTED_BYTES = 2**24  # of labels: a dataset has no index of classes, and is counted up to this size
 _UNITS = ("B", "kB", "MB", "GB", "TB")
+
+
+class Shown(Protocol):
+    """What is asked of a store that is to be shown. A dataset's ``kept`` and a feature store's
+    ``class_counts`` are asked for where the store's kind has them.
+    """
+
+    location: Any
+    image_ids: np.ndarray
+
+    @property
+    def meta(self) -> Any:
+        """A ``FeatureMeta`` or a ``DatasetMeta``."""
+
+    @property
+    def num_images(self) -> int:
+        """Images that the store is made for."""
+
+    def array_names(self) -> list[str]:
+        """Paths of the arrays."""
+
+    def array(self, name: str) -> Any:
+        """An object whose ``array`` is the Zarr array of that path."""
+
+    def lazy(self, name: str) -> Any:
+        """The same array's committed images for dask."""
 
 
 def human_bytes(count: float) -> str:
@@ -36,7 +59,7 @@ def human_duration(seconds: float) -> str:
     return f"{seconds / 60:.0f} min" if seconds < 5400 else f"{seconds / 3600:.1f} h"
 
 
-def facts(store: Store) -> list[tuple[str, str]]:
+def facts(store: Shown) -> list[tuple[str, str]]:
     """(name, value) lines that describe a store of either kind."""
     meta = store.meta
     lines = [("images", f"{len(store.image_ids)} of {store.num_images} committed")]
@@ -75,7 +98,7 @@ def facts(store: Store) -> list[tuple[str, str]]:
     return lines
 
 
-def class_rows(store: Store) -> list[tuple[int, str, str, int | None, int | None]]:
+def class_rows(store: Shown) -> list[tuple[int, str, str, int | None, int | None]]:
     """(id, name, colour, pixels, images) of each class; counts are None where the store has no index of
     them, and its labels are many or damaged.
     """
@@ -92,7 +115,7 @@ def class_rows(store: Store) -> list[tuple[int, str, str, int | None, int | None
     return rows
 
 
-def class_warnings(store: Store) -> list[str]:
+def class_warnings(store: Shown) -> list[str]:
     """Sentences on classes that fewer than RARE_IMAGES of a feature store's images hold, all of them or
     none.
     """
@@ -106,7 +129,7 @@ def class_warnings(store: Store) -> list[str]:
     return [*lines, f"in no image: {', '.join(absent)}"] if absent else lines
 
 
-def describe(store: Store) -> str:
+def describe(store: Shown) -> str:
     """The store in plain text."""
     lines = [f"<{type(store).__name__} {store.location}>"]
     lines += [f"  {name:<10} {value}" for name, value in facts(store)]
@@ -117,7 +140,7 @@ def describe(store: Store) -> str:
     return "\n".join(lines)
 
 
-def describe_html(store: Store) -> str:
+def describe_html(store: Shown) -> str:
     """The store as HTML; every text from the store is escaped."""
     rows = "".join(
         f"<tr><th style='text-align:left'>{escape(k)}</th><td>{escape(v)}</td></tr>" for k, v in facts(store)
@@ -136,7 +159,7 @@ def _class_html(number: int, name: str, color: str, pixels: int | None, images: 
     return "<tr>" + "".join(f"<td>{cell}</td>" for cell in cells) + "</tr>"
 
 
-def _label_counts(store: Store) -> np.ndarray | None:
+def _label_counts(store: Shown) -> np.ndarray | None:
     """(n, 1, 1, K) pixels of each class in a dataset's labels; None where there are none, or too many."""
     if "labels" not in store.array_names():
         return None
@@ -164,7 +187,7 @@ def _kept(store: Any) -> str:
     return f"{int(kept.sum())} of {len(kept)} (keep {meta.keep}, threshold {meta.threshold:.4g}{unit})"
 
 
-def _array_bytes(store: Store, name: str) -> int:
+def _array_bytes(store: Shown, name: str) -> int:
     array = store.array(name).array
     return int(np.prod(array.shape, dtype=np.int64)) * array.dtype.itemsize
 

@@ -47,12 +47,16 @@ TOP_LEVEL = (
     *("features", "layers", "images", "masks", "latents", "class_counts", "average_latent"),
     *("labels", "divergence", "uncertainty", "kept", "heatmaps", "keypoints", "committed"),
 )
+LATENT_NAMES = ("style", "latent")  # dimensions of a latent: rows, where it has some, and values
 Region = tuple[tuple[int, int], ...]  # [start, stop) of every axis
 
 
 @dataclass(frozen=True)
 class ArraySpec:
-    """What one array of a store looks like. ``shards`` is None where a chunk is a file of its own."""
+    """What one array of a store looks like. ``shards`` is None where a chunk is a file of its own.
+
+    ``dimension_names``: one name has one length in all arrays of a store, as xarray wants it.
+    """
 
     name: str
     shape: tuple[int, ...]
@@ -107,13 +111,12 @@ def feature_arrays(meta: FeatureMeta, num_images: int, latent_shape: Sequence[in
     k = len(meta.classes)
     arrays = [_dense_array(n, h, w, c)] if meta.layout == "dense" else _pyramid_arrays(meta, n)
     points = [] if meta.keypoints is None else [_keypoint_array(n, len(meta.keypoints.names))]
-    latent_names = ("image", "channel") if len(latent_shape) == 1 else ("image", "layer", "channel")
     return [
         *arrays,
         _per_image("images", (n, h, w, 3), "uint8", ("image", "y", "x", "rgb")),
         _per_image("masks", (n, h, w), mask_dtype(meta), ("image", "y", "x")),
-        _per_image("latents", (n, *latent_shape), "float32", latent_names),
-        _per_image("class_counts", (n, *tiles, k), "uint16", ("image", "y", "x", "class")),
+        _per_image("latents", (n, *latent_shape), "float32", ("image", *LATENT_NAMES[-len(latent_shape) :])),
+        _per_image("class_counts", (n, *tiles, k), "uint16", ("image", "tile_y", "tile_x", "class")),
         *points,
     ]
 
@@ -125,7 +128,7 @@ def dataset_arrays(meta: DatasetMeta, num_images: int) -> list[ArraySpec]:
         _per_task("images", (n, h, w, 3), "uint8", ("image", "y", "x", "rgb")),
         *_label_arrays(meta, n),
         _per_task("divergence", (n, h, w), "float16", ("image", "y", "x")),
-        _per_task("latents", (n, meta.latent_size), "float32", ("image", "channel")),
+        _per_task("latents", (n, meta.latent_size), "float32", ("image", "latent")),
         ArraySpec("uncertainty", (n,), "float32", (TASK_IMAGES,), None, ("image",)),
     ]
 
@@ -159,6 +162,14 @@ def kept_array(num_images: int) -> ArraySpec:
     return ArraySpec("kept", (num_images,), "bool", (KEPT_CHUNK,), None, ("image",))
 
 
+def average_latent_array(shape: Sequence[int]) -> ArraySpec:
+    """The latent that truncation pulled toward, (D,) or (L, D). It is in W, while latents may be in Z and of
+    another size, so its axes have names of their own.
+    """
+    names = ("w_style", "w")[-len(shape) :]
+    return ArraySpec("average_latent", tuple(shape), "float32", tuple(shape), None, names)
+
+
 def _dense_array(n: int, h: int, w: int, c: int) -> ArraySpec:
     chunks = (1, TILE, TILE, c)
     shards = (1, BAND, round_up(w, TILE), c)
@@ -172,12 +183,9 @@ def _pyramid_arrays(meta: FeatureMeta, n: int) -> list[ArraySpec]:
         side_h, side_w = min(h, PYRAMID_CHUNK), min(w, PYRAMID_CHUNK)
         chunks = (1, side_h, side_w, layer.channels)
         shards = (1, round_up(h, side_h), round_up(w, side_w), layer.channels)
-        names = ("image", "y", "x", "channel")
-        arrays.append(
-            ArraySpec(
-                layer_array_name(index, layer), (n, h, w, layer.channels), "float16", chunks, shards, names
-            )
-        )
+        name = layer_array_name(index, layer)
+        names = ("image", f"y_{h}", f"x_{w}", f"channel_{name.removeprefix('layers/')}")
+        arrays.append(ArraySpec(name, (n, h, w, layer.channels), "float16", chunks, shards, names))
     return arrays
 
 

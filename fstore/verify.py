@@ -81,6 +81,7 @@ def verify(location: Location, advance: Callable[[int], None] = lambda count: No
         problems += _filter_problems(group, meta, committed, str(location))
     average = get_array(group, "average_latent")
     if average is not None:
+        problems += _array_problems(group, fmt.average_latent_array(average.shape), location)
         problems += _small_array_problems(average, str(location))
     return Report(tuple(problems), len(committed), markers.shape[0], counter.bytes_read)
 

@@ -238,7 +238,9 @@ def open_features(
     """See ``fstore.create``."""
     location = Location.parse(path)
     specs = [*fmt.feature_arrays(meta, num_images, latent_shape), fmt.committed_array("features", num_images)]
-    small = {} if average_latent is None else {"average_latent": average_latent.astype(np.float32)}
+    small = []
+    if average_latent is not None:
+        small = [(fmt.average_latent_array(average_latent.shape), average_latent.astype(np.float32))]
     opened = create_group(location, meta.to_attribute(), specs, overwrite, small)
     shape = require_array(opened.group, "latents").shape
     if shape != (num_images, *latent_shape):

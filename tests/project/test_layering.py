@@ -39,8 +39,9 @@ FLOORS = (
     ("format",),
     ("display", "interpolate", "local_shards", "location", "plan", "views"),
     ("bands", "cache", "chunks", "creation"),
-    ("shards",),
-    ("dataset_writer", "reader", "sampler", "verify", "writer"),
+    ("pyramid", "shards", "store"),
+    ("dataset", "dataset_writer", "feature_store", "sampler", "verify", "writer"),
+    ("opening",),
     ("__init__",),  # inside functions only: `import fstore` loads none of them
 )
 LIBRARIES = {

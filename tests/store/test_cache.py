@@ -12,7 +12,7 @@ from support.stores import fill, make_meta
 import fstore
 from fstore.cache import CachedPyramid, pyramid_bytes
 from fstore.errors import CorruptionError, StoreError
-from fstore.reader import FeatureStore
+from fstore.feature_store import FeatureStore
 from fstore.sampler import SampledStore, StratifiedChunkSampler
 
 

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from support.stores import make_meta, tree_bytes
+from support.stores import make_meta, store_bytes, tree_bytes
 
 import fstore
 from fstore import format as fmt
@@ -52,13 +52,13 @@ def filled_at_once(path: Path, num_images: int) -> dict[str, bytes]:
     for task in writer.pending_tasks():
         writer.write_task(task, values_of(writer.task_images(task)))
     writer.close()
-    return tree_bytes(path)
+    return store_bytes(path)
 
 
 @pytest.mark.parametrize("num_images", [1, 4, 7, 64, 70])
 def test_heat_maps_ahead_of_their_task_are_the_same_files(tmp_path: Path, num_images: int) -> None:
     fill(tmp_path / "parts.zarr", num_images)
-    assert tree_bytes(tmp_path / "parts.zarr") == filled_at_once(tmp_path / "whole.zarr", num_images)
+    assert store_bytes(tmp_path / "parts.zarr") == filled_at_once(tmp_path / "whole.zarr", num_images)
     assert fstore.verify_store(tmp_path / "parts.zarr").ok
 
 
@@ -75,7 +75,7 @@ def test_a_task_cut_off_between_its_files_counts_for_nothing_and_is_redone(
         if left.is_file():
             left.write_bytes(left.read_bytes()[:-9])  # as after a loss of power
     fill(path, 11)
-    assert tree_bytes(path) == filled_at_once(tmp_path / "whole.zarr", 11)
+    assert store_bytes(path) == filled_at_once(tmp_path / "whole.zarr", 11)
 
 
 @pytest.mark.parametrize("before", [66, 67, 68, 5])
@@ -98,7 +98,7 @@ def test_a_longer_dataset_keeps_what_readers_have_open_at_every_moment(
         fill(path, 70)
     assert len(looks) > 4
     assert all(np.array_equal(found, expected[-4:]) for found in looks)
-    assert tree_bytes(path) == filled_at_once(tmp_path / "whole.zarr", 70)
+    assert store_bytes(path) == filled_at_once(tmp_path / "whole.zarr", 70)
 
 
 def test_no_file_of_committed_images_is_ever_absent(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -179,6 +179,49 @@ def test_every_task_of_a_dataset_has_files_of_its_own(meta: fmt.DatasetMeta, num
         assert all(side % chunk == 0 for side, chunk in zip(unit, spec.chunks, strict=True))
 
 
+latent_shapes = st.lists(st.integers(1, 20), min_size=1, max_size=2)
+
+
+@given(feature_metas(), latent_shapes, latent_shapes, st.none() | st.integers(1, 5))
+@settings(max_examples=50)
+def test_one_dimension_name_has_one_length_in_a_feature_store(
+    meta: fmt.FeatureMeta, latent_shape: list[int], average_shape: list[int], num_keypoints: int | None
+) -> None:
+    meta = replace(meta, keypoints=num_keypoints and named_keypoints(num_keypoints))
+    specs = [
+        *fmt.feature_arrays(meta, 3, latent_shape),
+        fmt.average_latent_array(average_shape),
+        fmt.committed_array("features", 3),
+    ]
+    assert_one_length_a_name(specs)
+
+
+@given(dataset_metas, st.integers(1, 200), st.none() | st.integers(1, 5))
+@settings(max_examples=50)
+def test_one_dimension_name_has_one_length_in_a_dataset(
+    meta: fmt.DatasetMeta, num_images: int, num_keypoints: int | None
+) -> None:
+    meta = replace(meta, keypoints=num_keypoints and named_keypoints(num_keypoints))
+    specs = [
+        *fmt.dataset_arrays(meta, num_images),
+        fmt.kept_array(num_images),
+        fmt.committed_array("dataset", num_images),
+    ]
+    assert_one_length_a_name(specs)
+
+
+def named_keypoints(count: int) -> fmt.KeypointInfo:
+    return fmt.KeypointInfo(tuple(f"point {i}" for i in range(count)), 1.5)
+
+
+def assert_one_length_a_name(specs: list[fmt.ArraySpec]) -> None:
+    lengths: dict[str, int] = {}
+    for spec in specs:
+        assert len(set(spec.dimension_names)) == len(spec.dimension_names) == len(spec.shape)
+        for name, size in zip(spec.dimension_names, spec.shape, strict=True):
+            assert lengths.setdefault(name, size) == size, f"{spec.name}: {name}"
+
+
 @given(feature_metas())
 @settings(max_examples=50)
 def test_a_pyramid_has_the_channels_of_the_dense_array_and_never_more_than_its_pixels(

@@ -11,7 +11,7 @@ import dask.array as da
 import numpy as np
 import pytest
 import zarr
-from support.stores import brute_features, fill, make_image, make_maps, make_meta, tree_bytes
+from support.stores import brute_features, fill, make_image, make_maps, make_meta, store_bytes
 
 import fstore
 from fstore.errors import CorruptionError, MismatchError, OverflowError16, StoreError
@@ -117,7 +117,7 @@ def test_a_resumed_store_has_the_files_and_bytes_of_an_undisturbed_one(tmp_path:
     damaged.write_bytes(damaged.read_bytes()[:100])
     damaged.with_name(f"0.{'a' * 32}.partial").write_bytes(b"half")
     fill(tmp_path / "resumed.zarr", meta)
-    assert tree_bytes(tmp_path / "resumed.zarr") == tree_bytes(tmp_path / "whole.zarr")
+    assert store_bytes(tmp_path / "resumed.zarr") == store_bytes(tmp_path / "whole.zarr")
 
 
 def test_an_unreadable_marker_counts_as_not_committed(tmp_path: Path) -> None:

@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from support.stores import NATIVE, fill, make_image, make_maps, make_meta, tree_bytes
+from support.stores import NATIVE, fill, make_image, make_maps, make_meta, store_bytes
 
 import fstore
 from fstore import shards
@@ -39,7 +39,7 @@ def test_the_number_of_buffers_changes_no_byte(tmp_path: Path, layout: str, band
     writer = create(tmp_path / "other.zarr", layout, band_buffers)
     for image in (0, 1):
         write(writer, image)
-    assert tree_bytes(tmp_path / "other.zarr") == tree_bytes(tmp_path / "usual.zarr")
+    assert store_bytes(tmp_path / "other.zarr") == store_bytes(tmp_path / "usual.zarr")
 
 
 @pytest.mark.parametrize("layout", ["dense", "pyramid"])
@@ -92,7 +92,7 @@ def test_a_failed_write_is_raised_and_leaves_the_image_pending(
     assert writer.pending() == [0, 1]
     for image in (0, 1):  # the same writer goes on: no buffer was lost
         write(writer, image)
-    assert tree_bytes(tmp_path / "failed.zarr") == tree_bytes(tmp_path / "usual.zarr")
+    assert store_bytes(tmp_path / "failed.zarr") == store_bytes(tmp_path / "usual.zarr")
 
 
 def test_a_stopped_writer_commits_nothing(tmp_path: Path) -> None:

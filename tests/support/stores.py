@@ -98,3 +98,11 @@ def without_created(folder: Path) -> dict[str, bytes]:
     root = json.loads(files["zarr.json"])
     root["attributes"]["fstore"].pop("created")
     return {**files, "zarr.json": json.dumps(root, sort_keys=True).encode()}
+
+
+def store_bytes(folder: Path) -> dict[str, bytes]:
+    """As ``tree_bytes``, of a store, without the one part in which two equal runs differ: ``created``."""
+    files = tree_bytes(folder)
+    root = json.loads(files["zarr.json"])
+    del root["attributes"]["fstore"]["created"]
+    return {**files, "zarr.json": json.dumps(root).encode()}

@@ -18,8 +18,8 @@ import torch
 import fstore
 from fstore import format as fmt
 from fstore.cache import CachedPyramid, pyramid_bytes
+from fstore.feature_store import FeatureStore
 from fstore.meta import KeypointInfo
-from fstore.reader import FeatureStore
 from fstore.sampler import SampledStore, StratifiedChunkSampler
 from pipeline.errors import UsageError
 from pipeline.interpreter.description import KEYPOINTS, SEGMENTATION, InterpreterInfo

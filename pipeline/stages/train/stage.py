@@ -19,9 +19,9 @@ from typing import Any
 import torch
 
 from fstore._version import __version__
+from fstore.feature_store import FeatureStore
 from fstore.location import Location
 from fstore.lock import FolderLock
-from fstore.reader import FeatureStore
 from fstore.sampler import Batch
 from pipeline.errors import RunError, UsageError
 from pipeline.interpreter.description import EpochMetrics, InterpreterInfo, with_epoch

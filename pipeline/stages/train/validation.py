@@ -12,8 +12,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from fstore.feature_store import FeatureStore
 from fstore.meta import KeypointInfo
-from fstore.reader import FeatureStore
 from fstore.sampler import SampledStore
 from pipeline.labelling.heat_maps import heat, pck, peaks
 from pipeline.labelling.votes import bounded_heat, confusion, label_pixels, mean_iou

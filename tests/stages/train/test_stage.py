@@ -19,9 +19,9 @@ import torch
 from torch import Tensor
 
 import fstore
+from fstore.feature_store import FeatureStore
 from fstore.format import ClassInfo, DatasetMeta, FeatureMeta, LayerInfo
 from fstore.location import Location
-from fstore.reader import FeatureStore
 from fstore.sampler import Batch, StratifiedChunkSampler
 from pipeline.errors import RunError, UsageError
 from pipeline.interpreter.files import load_interpreter, load_state

@@ -1,0 +1,80 @@
+"""A dataset open for reading: labelled images, how uncertain their labels are, and which of them are kept."""
+
+from __future__ import annotations
+
+from functools import cached_property
+
+import dask.array as da
+import numpy as np
+import zarr
+
+from fstore import format as fmt
+from fstore.errors import StoreError
+from fstore.location import Location
+from fstore.store import Store
+
+
+class Dataset(Store):
+    """An open dataset: labelled images with their divergence; ``kept`` says which of them the filter
+    keeps.
+    """
+
+    def __init__(
+        self, location: Location, group: zarr.Group, image_ids: np.ndarray, meta: fmt.DatasetMeta
+    ) -> None:
+        super().__init__(location, group, image_ids)
+        self.meta: fmt.DatasetMeta = meta
+
+    @property
+    def labels(self) -> da.Array:
+        """(n, H, W) uint8 or uint16: class ids by majority vote. Raises StoreError for keypoints."""
+        if self.meta.keypoints is not None:
+            raise StoreError(f"{self.location}: holds keypoints, not labels; see `heatmaps` and `keypoints`")
+        return self.lazy("labels")
+
+    @property
+    def heatmaps(self) -> da.Array:
+        """(n, H, W, K) float16: mean of the members' heat maps, 1 at a certain keypoint, 0 far from it."""
+        if self.meta.keypoints is None:
+            raise StoreError(f"{self.location}: holds labels, no heat maps; see `labels`")
+        return self.lazy("heatmaps")
+
+    @property
+    def divergence(self) -> da.Array:
+        """(n, H, W) float16: Jensen-Shannon divergence of the members at each pixel, nats; of heat maps their
+        variance between members, averaged over the keypoints.
+        """
+        return self.lazy("divergence")
+
+    @cached_property
+    def uncertainty(self) -> np.ndarray:
+        """(n,) float32: each image's score; larger is less certain."""
+        return self._vector("uncertainty")
+
+    @property
+    def complete(self) -> bool:
+        """Whether every image is committed."""
+        return len(self.image_ids) == self.num_images
+
+    @property
+    def kept(self) -> np.ndarray:
+        """(n,) bool: the images that the filter keeps. Raises StoreError before the filter has been set."""
+        if self.meta.keep is None:
+            raise StoreError(
+                f"{self.location}: no filter is set yet; run `dgan synthesize` to its end, or `dgan filter`"
+            )
+        return self._vector("kept")
+
+    def _vector(self, name: str) -> np.ndarray:
+        checked = self.array(name)
+        size = checked.array.shape[0]
+        return (
+            checked.read(((0, size),))[self.image_ids]
+            if len(self.image_ids) == size
+            else self._partial_vector(name)
+        )
+
+    def _partial_vector(self, name: str) -> np.ndarray:
+        checked = self.array(name)
+        values = [checked.read(((int(i), int(i) + 1),)) for i in self.image_ids]
+        return np.concatenate(values) if values else np.empty(0, checked.array.dtype)

@@ -78,7 +78,7 @@ def dgan_rate(folder: Path, device: str, way: str, draws: int) -> float:
     """Pixels x members a second of one epoch of ``draws`` pixels a member."""
     import torch
 
-    from pipeline.machine.precision import resolve_precision
+    from pipeline.machine.device import resolve_precision
     from pipeline.models.interpreter import InterpreterEnsemble
     from pipeline.settings.schema import TrainConfig
     from pipeline.stages.train.learner import Learner

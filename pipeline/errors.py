@@ -1,5 +1,5 @@
-"""The two ways a command can end badly, which ``pipeline.cli`` turns into exit codes, and how their messages
-show a value. Nothing here knows of any stage.
+"""The two ways a command can end badly, which ``pipeline.cli`` turns into exit codes, and how messages show
+a value and a number of things. Nothing here knows of any stage.
 """
 
 from __future__ import annotations
@@ -26,3 +26,14 @@ def short(value: Any) -> str:
 def cut(text: str) -> str:
     """The beginning of a text, at most 60 characters."""
     return text if len(text) <= MAX_SHOWN else text[: MAX_SHOWN - 3] + "..."
+
+
+def count(number: int, noun: str) -> str:
+    """A number of things in words: ``1 image``, ``2 images``, ``1,000 classes``. ``noun`` is the singular."""
+    if number == 1:
+        return f"1 {noun}"
+    if noun.endswith(("s", "x", "ch", "sh")):
+        return f"{number:,} {noun}es"
+    if noun.endswith("y") and noun[-2:-1] not in "aeiou":
+        return f"{number:,} {noun[:-1]}ies"
+    return f"{number:,} {noun}s"

@@ -23,11 +23,11 @@ from fstore.meta import KeypointInfo
 from fstore.sampler import SampledStore, StratifiedChunkSampler
 from pipeline.errors import UsageError
 from pipeline.interpreter.description import KEYPOINTS, SEGMENTATION, InterpreterInfo
-from pipeline.machine.precision import precision_name, resolve_precision
+from pipeline.machine.device import precision_name, resolve_precision
+from pipeline.machine.memory import available_host_bytes
 from pipeline.models.interpreter import default_widths, member_seeds
 from pipeline.settings.schema import TASKS, TrainConfig
 from pipeline.settings.sizes import parse_bytes
-from pipeline.stages.costs import available_host_bytes
 from pipeline.stages.train.memory import AUTO_CACHE_BYTES, BUFFER_MB, MIB, MemoryPlan, share_memory
 from pipeline.stages.train.plan import TrainPlan, split_images, validation_grid
 

@@ -40,7 +40,7 @@ from pipeline.interpreter.files import (
 )
 from pipeline.interpreter.released_members import is_released
 from pipeline.labelling.heat_maps import heat_objective
-from pipeline.machine.precision import resolve_precision
+from pipeline.machine.device import resolve_precision
 from pipeline.machine.progress import Bar, progress
 from pipeline.models.interpreter import InterpreterEnsemble
 from pipeline.settings.schema import TrainConfig

@@ -32,7 +32,7 @@ def count(number: int, noun: str) -> str:
     """A number of things in words: ``1 image``, ``2 images``, ``1,000 classes``. ``noun`` is the singular."""
     if number == 1:
         return f"1 {noun}"
-    if noun.endswith(("s", "x", "ch", "sh")):
+    if noun.endswith(("s", "x", "tch", "nch", "sh")):
         return f"{number:,} {noun}es"
     if noun.endswith("y") and noun[-2:-1] not in "aeiou":
         return f"{number:,} {noun[:-1]}ies"

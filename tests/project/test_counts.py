@@ -16,6 +16,8 @@ from pipeline.errors import count
         (1234, "image", "1,234 images"),
         (1, "class", "1 class"),
         (3, "class", "3 classes"),
+        (2, "epoch", "2 epochs"),
+        (2, "batch", "2 batches"),
         (2, "key", "2 keys"),
         (2, "entry", "2 entries"),
         (2, "feature layer", "2 feature layers"),

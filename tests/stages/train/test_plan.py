@@ -14,15 +14,9 @@ from pipeline.interpreter.description import EpochMetrics
 from pipeline.models.interpreter import InterpreterEnsemble
 from pipeline.settings.schema import TrainConfig
 from pipeline.stages.train.memory import AUTO_CACHE_BYTES, MemoryPlan, share_memory
-from pipeline.stages.train.plan import (
-    Split,
-    TrainPlan,
-    best_epoch,
-    choose_validation,
-    is_stopped,
-    rate_shares,
-    split_images,
-)
+from pipeline.stages.train.plan import TrainPlan
+from pipeline.stages.train.schedule import best_epoch, is_stopped, rate_shares
+from pipeline.stages.train.split import Split, choose_validation, split_images
 
 presences = st.tuples(st.integers(0, 12), st.integers(1, 5)).flatmap(lambda shape: arrays(bool, shape))
 fractions = st.floats(0, 0.99)

@@ -24,12 +24,15 @@ from fstore.format import ClassInfo, DatasetMeta, FeatureMeta, LayerInfo
 from fstore.location import Location
 from fstore.sampler import Batch, StratifiedChunkSampler
 from pipeline.errors import RunError, UsageError
-from pipeline.interpreter.files import load_interpreter, load_state
+from pipeline.interpreter.files import load_interpreter
+from pipeline.interpreter.training_state import load_state
 from pipeline.labelling.votes import label_pixels
 from pipeline.settings.schema import TrainConfig
-from pipeline.stages.train import stage
+from pipeline.stages.train import epochs, prepare
+from pipeline.stages.train.inputs import open_features
+from pipeline.stages.train.learner import Learner
 from pipeline.stages.train.memory import MemoryPlan
-from pipeline.stages.train.setup import open_features, plan_train
+from pipeline.stages.train.prepare import plan_train
 from pipeline.stages.train.stage import dry_run, train
 from pipeline.stages.train.validation import LabelValidation, Quality
 
@@ -112,14 +115,14 @@ class Killed(BaseException):
 
 
 def kill_before_epoch(monkeypatch: pytest.MonkeyPatch, last: int) -> None:
-    run_epoch = stage._run_epoch
+    run_epoch = epochs._run_epoch
 
     def run_or_die(learner: object, batches: object, epoch: int, bar: object) -> float:
         if epoch == last:
             raise Killed
         return run_epoch(learner, batches, epoch, bar)
 
-    monkeypatch.setattr(stage, "_run_epoch", run_or_die)
+    monkeypatch.setattr(epochs, "_run_epoch", run_or_die)
 
 
 @pytest.mark.parametrize("layout", ["dense", "pyramid"])
@@ -201,7 +204,8 @@ def test_validation_and_training_share_no_image(
         return pixels(images, rows, columns)
 
     monkeypatch.setattr(opened, "pixels", spy)
-    monkeypatch.setattr(stage, "open_features", lambda path: opened)
+    monkeypatch.setattr(prepare, "open_features", lambda path: opened)
+    monkeypatch.setattr(prepare, "features_sha256", lambda opened: "")  # it reads of every image
     info = train(store, config).info
     validation, training = seen[0], np.unique(np.concatenate(seen[1:]))
     assert validation.tolist() == info.training["held_out_images"]
@@ -230,21 +234,21 @@ def test_a_killed_run_ends_with_the_files_of_an_undisturbed_one(
         load_interpreter(config.out)
     said: list[str] = []
     train(store, config, report=said.append)
-    assert said[0].endswith(f"going on after epoch {last - 1}, step {20 * last}")
+    assert said[0].endswith(f"going on after epoch {last}, step {20 * last}")
     assert contents(config.out) == contents(undisturbed.out)
 
 
 def learnt_rates(monkeypatch: pytest.MonkeyPatch, store: Path, config: TrainConfig) -> list[float]:
     """The learning rate of every step of a run, as a share of the configured one."""
     rates: list[float] = []
-    step = stage.Learner.step
+    step = Learner.step
 
-    def recorded(self: stage.Learner, batch: Batch, share: float = 1.0) -> Tensor:
+    def recorded(self: Learner, batch: Batch, share: float = 1.0) -> Tensor:
         rates.append(share)
         return step(self, batch, share)
 
     with monkeypatch.context() as patched:
-        patched.setattr(stage.Learner, "step", recorded)
+        patched.setattr(Learner, "step", recorded)
         train(store, replace(config, out=config.out.with_name("rates")))
     return rates
 
@@ -253,7 +257,7 @@ def test_final_epochs_see_every_image_and_their_weights_are_kept(
     store: Path, config: TrainConfig, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     seen: list[tuple[int, ...]] = []
-    make_sampler = stage.make_sampler
+    make_sampler = epochs.make_sampler
 
     def recorded(
         opened: FeatureStore, settings: TrainConfig, images: tuple[int, ...], memory: MemoryPlan
@@ -261,7 +265,7 @@ def test_final_epochs_see_every_image_and_their_weights_are_kept(
         seen.append(images)
         return make_sampler(opened, settings, images, memory)
 
-    monkeypatch.setattr(stage, "make_sampler", recorded)
+    monkeypatch.setattr(epochs, "make_sampler", recorded)
     config = replace(config, max_epochs=2, final_epochs=2)
     plan = plan_train(open_features(store), config)
     info = train(store, config).info
@@ -317,7 +321,7 @@ def test_a_run_killed_before_its_last_file_is_completed(
         replace_file(source, target)
 
     with monkeypatch.context() as patched:
-        patched.setattr("pipeline.interpreter.files.os.replace", die_at_the_description)
+        patched.setattr("pipeline.interpreter.folder.os.replace", die_at_the_description)
         with pytest.raises(Killed):
             train(store, config)
     train(store, config)
@@ -478,7 +482,7 @@ def test_a_class_without_training_image_is_reported(
 
 
 def test_a_loss_that_is_not_finite_ends_the_run(store: Path, config: TrainConfig) -> None:
-    with pytest.raises(RunError, match=r"training diverged in epoch 0: the loss is (nan|inf).*learning rate"):
+    with pytest.raises(RunError, match=r"training diverged in epoch 1: the loss is (nan|inf).*learning rate"):
         train(store, replace(config, learning_rate=1e38))
 
 

@@ -48,6 +48,7 @@ def run_epochs(job: TrainJob, memory: MemoryPlan, info: InterpreterInfo, learner
         source = pixel_source(job.store, plan, memory, learner.device)
         validation = read_validation(source, job.store, plan)
         check_same_store(job.store)
+        bar.status("")
         while not is_finished(info.epochs, config, plan.final_epochs):
             info = _next_epoch(job, memory, info, learner, source, validation, bar)
     return info

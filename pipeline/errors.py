@@ -1,5 +1,5 @@
-"""The two ways a command can end badly, which ``pipeline.cli`` turns into exit codes, and how messages show
-a value and a number of things. Nothing here knows of any stage.
+"""The two ways a command can end badly, which ``pipeline.cli`` turns into exit codes, and how their messages
+show a value. Nothing here knows of any stage.
 """
 
 from __future__ import annotations

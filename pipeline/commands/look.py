@@ -8,7 +8,7 @@ import click
 
 from pipeline.commands.errors import report_errors
 from pipeline.commands.options import DEBUG, echo_lines
-from pipeline.errors import RunError
+from pipeline.errors import RunError, count
 
 
 @click.command("filter")
@@ -56,7 +56,8 @@ def verify(store: str) -> None:
         click.echo(line, err=True)
     if not report.ok:
         raise RunError(
-            f"{store}: {len(report.problems)} problems in {report.checked} committed images; restore or "
+            f"{store}: {count(len(report.problems), 'problem')} in "
+            f"{count(report.checked, 'committed image')}; restore or "
             "rewrite the store"
         )
     click.echo(

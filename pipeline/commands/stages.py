@@ -144,7 +144,12 @@ def train(
 
     if dry_run:
         lines = stage.dry_run(
-            config.features.store, config.train, device=target, memory_budget=memory_budget, task=task
+            config.features.store,
+            config.train,
+            device=target,
+            overwrite=overwrite,
+            memory_budget=memory_budget,
+            task=task,
         )
         echo_lines(lines)
         return

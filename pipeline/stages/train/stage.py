@@ -60,7 +60,8 @@ def train(
     Raises UsageError for a store, task, folder or budget that cannot be used; RunError where the disk is too
     small, the loss is no longer finite, or the store is replaced meanwhile; StoreError for a damaged store.
     """
-    device, folder = torch.device(device), Path(config.out)
+    device, config = torch.device(device), _with_named_folder(config)
+    folder = config.out
     with _locked(folder) as lock:
         job = prepare(store_path, config, device, overwrite=overwrite, memory_budget=memory_budget, task=task)
         if job.interpreter is not None:
@@ -89,7 +90,8 @@ def dry_run(
 
     Raises what ``train`` would raise before it begins, with the same words.
     """
-    device, folder = torch.device(device), Path(config.out)
+    device, config = torch.device(device), _with_named_folder(config)
+    folder = config.out
     with _locked(folder):
         job = prepare(store_path, config, device, overwrite=overwrite, memory_budget=memory_budget, task=task)
     if job.memory is None:
@@ -174,6 +176,12 @@ def _objective(store: FeatureStore, plan: TrainPlan, device: torch.device) -> Ob
     if plan.keypoints is None:
         return cross_entropy
     return heat_objective(keypoint_array(store), *store.shape[1:3], plan.keypoints.sigma, device)
+
+
+def _with_named_folder(config: TrainConfig) -> TrainConfig:
+    """``config`` with a folder that a message can begin with: the current one has no name in ``.``."""
+    folder = Path(config.out)
+    return replace(config, out=Path.cwd() if folder == Path() else folder)
 
 
 def _nothing_to_do(folder: Path) -> str:

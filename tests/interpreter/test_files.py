@@ -18,7 +18,9 @@ from pipeline.interpreter import folder as folder_module
 from pipeline.interpreter.description import InterpreterInfo
 from pipeline.interpreter.files import check_same_settings, load_info, load_interpreter
 from pipeline.interpreter.folder import check_place, folder_state, remove_interpreter
+from pipeline.interpreter.pairing import load_paired
 from pipeline.interpreter.training_state import TrainingState, load_state, save_state
+from pipeline.settings.schema import Config, SynthesizeConfig
 
 
 def rewrite_description(folder: Path, **changes: object) -> None:
@@ -275,3 +277,14 @@ def test_nothing_half_written_stays_where_the_disk_is_full(
     with pytest.raises(OSError, match="No space"):
         saved(tmp_path)
     assert list(tmp_path.iterdir()) == []
+
+
+def test_a_description_that_does_not_say_how_to_render_is_named(tmp_path: Path) -> None:
+    config = Config(synthesize=SynthesizeConfig(interpreter=saved(tmp_path)))
+    with pytest.raises(UsageError, match=r"interpreter\.json: the record of the generator lacks"):
+        load_paired(config)
+
+
+def test_an_interpreter_at_a_url_is_refused_as_such() -> None:
+    with pytest.raises(UsageError, match=r"is a URL \(s3://\)"):
+        load_paired(Config(synthesize=SynthesizeConfig(interpreter=Path("s3://bucket/interpreter"))))

@@ -34,13 +34,14 @@ from pipeline.stages.train.schedule import (
 from pipeline.stages.train.validation import Quality, Validation, read_validation
 
 
-def run_epochs(job: TrainJob, memory: MemoryPlan, info: InterpreterInfo, learner: Learner) -> InterpreterInfo:
+def run_epochs(job: TrainJob, info: InterpreterInfo, learner: Learner) -> InterpreterInfo:
     """Train until the stopping rule says so, then over all images. The state is saved after every epoch.
 
     Returns ``info`` with what the epochs reached. The learner remembers the tensors to keep.
     Raises RunError where the loss is no longer finite, or where the store is replaced meanwhile.
     """
-    plan, config = job.plan, job.plan.config
+    plan, config, memory = job.plan, job.plan.config, job.memory
+    assert memory is not None, "a run that is not finished takes memory"
     if is_finished(info.epochs, config, plan.final_epochs):
         return info
     with progress("training", config.steps, "steps", steps_done(info.epochs)) as bar, reading(job.store):

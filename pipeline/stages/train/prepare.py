@@ -222,6 +222,11 @@ def notes(job: TrainJob) -> list[str]:
     """What a user should know before training begins, a line each."""
     plan, config = job.plan, job.plan.config
     lines = []
+    if job.state is not None and job.state.info.store.get("id") != job.store.id:
+        lines.append(
+            f"{job.store.location}: was written anew since this training began; it goes on, because a "
+            "sample of the features, the class index and the settings are the same"
+        )
     if plan.missing_classes:
         missing = ", ".join(plan.missing_classes)
         lines.append(f"{job.store.location}: no training image has {missing}; they will not be learnt")

@@ -36,7 +36,6 @@ from pipeline.settings.schema import TrainConfig
 from pipeline.stages.train.epochs import run_epochs
 from pipeline.stages.train.inputs import check_same_store
 from pipeline.stages.train.learner import Learner, Objective, cross_entropy
-from pipeline.stages.train.memory import MemoryPlan
 from pipeline.stages.train.plan import CPU_FLOPS, GPU_FLOPS, TrainPlan
 from pipeline.stages.train.prepare import TrainJob, notes, prepare
 from pipeline.stages.train.schedule import num_final
@@ -68,11 +67,12 @@ def train(
             remove_state(folder)  # left where a run was killed at the very end
             report(_nothing_to_do(folder))
             return job.interpreter
-        assert job.memory is not None, "a run that is not finished takes memory"
         _make_folder(folder, lock, overwrite)
         for note in notes(job):
             report(note)
-        interpreter = _run(job, job.memory, device, report)
+        learner, info = _learner(job, device)
+        job = replace(job, state=None)  # its tensors are the learner's now, and would be held twice
+        interpreter = _run(job, learner, info, report)
     report(f"{folder}: {summary(interpreter.info)}")
     return interpreter
 
@@ -142,14 +142,13 @@ def _remove_empty(folder: Path) -> None:
 
 
 def _run(
-    job: TrainJob, memory: MemoryPlan, device: torch.device, report: Callable[[str], None]
+    job: TrainJob, learner: Learner, info: InterpreterInfo, report: Callable[[str], None]
 ) -> Interpreter:
-    learner, info = _learner(job, device)
     if info.epochs:
         steps = f"{info.epochs[-1].steps:,}"
         report(f"{job.folder}: going on after epoch {len(info.epochs)}, step {steps}")
-    info = run_epochs(job, memory, info, learner)
-    info = replace(info, created=created_record(torch=torch.__version__, device=str(device)))
+    info = run_epochs(job, info, learner)
+    info = replace(info, created=created_record(torch=torch.__version__, device=str(learner.device)))
     learner.restore_best()
     check_same_store(job.store)
     return save_interpreter(job.folder, learner.ensemble, info, job.average_latent)

@@ -8,6 +8,7 @@ import os
 import shutil
 import subprocess
 import sys
+import time
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -298,7 +299,9 @@ def test_a_run_goes_on_with_features_extracted_again_only_where_they_are_the_sam
         with pytest.raises(UsageError, match=r"with store\.features_sha256 = .*, this run has"):
             train(path, config)
         return
-    resumed = train(path, config)
+    said: list[str] = []
+    resumed = train(path, config, report=said.append)
+    assert said[0].startswith(f"{path}: was written anew since this training began")
     assert resumed.sha256 == undisturbed.sha256
     assert resumed.info.store["id"] == after
 
@@ -371,12 +374,17 @@ def test_extraction_into_the_store_of_a_running_training_ends_it_with_one_line(t
             [*command, *words], cwd=tmp_path, env=environment, stderr=subprocess.PIPE, text=True
         )
 
-    assert start("extract-features", *flags).wait(120) == 0
+    def ends(process: subprocess.Popen[str]) -> tuple[int, str]:
+        _, errors = process.communicate(timeout=120)
+        return process.returncode, errors
+
+    assert ends(start("extract-features", *flags))[0] == 0
     training = start("train", "--steps", "1000000")
     while not (tmp_path / "interpreter" / "training_state.safetensors").exists():
         assert training.poll() is None
-    assert start("extract-features", *flags, "--truncation", "0.3", "--overwrite").wait(120) == 0
-    _, errors = training.communicate(timeout=120)
-    assert training.returncode == 1
+        time.sleep(0.01)
+    assert ends(start("extract-features", *flags, "--truncation", "0.3", "--overwrite"))[0] == 0
+    code, errors = ends(training)
+    assert code == 1
     assert "is no longer the store that was opened" in errors and "Traceback" not in errors
     assert not (tmp_path / "interpreter" / "interpreter.json").exists()

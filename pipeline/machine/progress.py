@@ -41,14 +41,22 @@ class Work:
     def line(self, now: float, width: int = WIDTH, *, with_bar: bool = False) -> str:
         """One line of at most ``width`` characters. The bar has the room that the words leave."""
         fields = ", ".join([self._counted(), *self._speed(now)])
+        widest = max(len(fields), self._widest())  # so that nothing comes and goes as the numbers grow
         for part in self.status.split(", ") if self.status else ():
-            if len(self.text) + 2 + len(fields) + 2 + len(part) > width:
+            if len(self.text) + 2 + widest + 2 + len(part) > width:
                 break
-            fields += f", {part}"
-        room = width - len(self.text) - len(fields) - 4
+            fields, widest = f"{fields}, {part}", widest + 2 + len(part)
+        room = width - len(self.text) - widest - 4
         if with_bar and self.total and room >= SHORTEST_BAR:
             return f"{self.text} {_bar(self.done / self.total, min(room, LONGEST_BAR))} {fields}"
         return f"{self.text}: {fields}"[:width]
+
+    def _widest(self) -> int:
+        """Characters of count, rate and time left, when they are at their longest."""
+        if self.total is None:
+            return 0
+        rate, left = len("12.3 /s") + len(self.unit), len(", 0:00:00 left") if self.is_exact else 0
+        return len(f"{self.total:,}/{self.total:,} {self.unit}, ") + rate + left
 
     def _counted(self) -> str:
         of_all = "" if self.total is None else f"/{self.total:,}"

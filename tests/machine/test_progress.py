@@ -72,9 +72,9 @@ def test_a_line_never_runs_over(
 
 def test_an_epoch_of_training_fits_eighty_columns() -> None:
     work = Work("epoch 25 of at most 30, best 24", 10_240, "steps", 0, start=0.0, is_exact=False)
-    work.done, work.status = 5_120, "loss 0.0469, mIoU 0.9162"
+    work.done, work.status = 5_120, "mIoU 0.9162, loss 0.0469"
     assert work.line(100.0) == (
-        "epoch 25 of at most 30, best 24: 5,120/10,240 steps, 51.2 steps/s, loss 0.0469"
+        "epoch 25 of at most 30, best 24: 5,120/10,240 steps, 51.2 steps/s, mIoU 0.9162"
     )
 
 

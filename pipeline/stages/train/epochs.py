@@ -89,7 +89,7 @@ def _next_epoch(
     info = with_epoch(info, metrics, best)
     check_same_store(job.store)
     save_state(job.folder, TrainingState(info, learner.tensors()))
-    bar.status(f"loss {loss:.4f}{quality.text()}")
+    bar.status(f"{quality.text()}, loss {loss:.4f}".removeprefix(", "))
     return info
 
 

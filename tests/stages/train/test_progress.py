@@ -43,7 +43,7 @@ def test_a_log_tells_the_epochs_of_an_early_stopping_run(
     train(store, replace(config, max_epochs=30, patience=2, final_epochs=1, learning_rate=1e-9))
     lines = capsys.readouterr().err.splitlines()
     assert lines[0] == "epoch 1 of at most 30: 15/20 steps, 2 s/step"
-    assert lines[1].startswith("epoch 2 of at most 30, best 1: 10/20 steps, 2 s/step, loss ")
+    assert lines[1].startswith("epoch 2 of at most 30, best 1: 10/20 steps, 2 s/step, mIoU ")
     assert any(line.startswith("final epoch 1 of 1: ") for line in lines)
     assert all(len(line) <= 80 and "left" not in line for line in lines)
     assert 4 <= len(lines) < 30

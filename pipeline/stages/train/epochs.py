@@ -69,9 +69,10 @@ def _next_epoch(
     final = is_stopped(info.epochs, config)
     if final and not info.epochs[-1].final:
         # The final epochs go on from the best epoch's weights, not from those of the epochs that brought
-        # nothing. Adam's moments stay those of the last epoch: they hold the size of the gradients, which
-        # hardly differs between epochs near the end, while a fresh Adam would take its first steps blindly.
-        # Keeping the best epoch's moments too was measured to change nothing, for half as much memory again.
+        # nothing. Adam keeps its moments of the last epoch. They hold the size of the gradients, which hardly
+        # differs between epochs near the end, while a fresh Adam would take its first steps without knowing
+        # it. The best epoch's own moments would take half as much memory again, and the demo's mIoU moved by
+        # 0.0004 at most with them, and with a fresh Adam.
         learner.restore_best()
     images = plan.split.training + (plan.split.held_out if final else ())
     sampler = make_sampler(source, config, tuple(sorted(images)), memory)

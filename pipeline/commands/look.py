@@ -8,7 +8,7 @@ import click
 
 from pipeline.commands.errors import report_errors
 from pipeline.commands.options import DEBUG, echo_lines
-from pipeline.errors import RunError, count
+from pipeline.errors import RunError
 
 
 @click.command("filter")
@@ -56,8 +56,7 @@ def verify(store: str) -> None:
         click.echo(line, err=True)
     if not report.ok:
         raise RunError(
-            f"{store}: {count(len(report.problems), 'problem')} in "
-            f"{count(report.checked, 'committed image')}; restore or "
+            f"{store}: {len(report.problems)} problems in {report.checked} committed images; restore or "
             "rewrite the store"
         )
     click.echo(

@@ -75,8 +75,7 @@ def ours(folder: Path, num: int, device: str, precision: str) -> Outcome:
 
 def child(num: int, device: str, precision: str) -> None:
     """Synthesize ``num`` images in the working folder; prints the seconds that it took."""
-    from pipeline.machine.device import select_device
-    from pipeline.machine.precision import resolve_precision
+    from pipeline.machine.device import resolve_precision, select_device
     from pipeline.settings.files import Config, with_overrides
     from pipeline.stages.synthesize import stage
 

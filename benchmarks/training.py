@@ -78,11 +78,12 @@ def dgan_rate(folder: Path, device: str, way: str, draws: int) -> float:
     """Pixels x members a second of one epoch of ``draws`` pixels a member."""
     import torch
 
-    from pipeline.machine.precision import resolve_precision
+    from pipeline.machine.device import resolve_precision
     from pipeline.models.interpreter import InterpreterEnsemble
     from pipeline.settings.schema import TrainConfig
     from pipeline.stages.train.learner import Learner
-    from pipeline.stages.train.setup import describe, make_sampler, pixel_source, plan_memory, plan_train
+    from pipeline.stages.train.prepare import describe, plan_train
+    from pipeline.stages.train.sampling import make_sampler, pixel_source, plan_memory
 
     layout, precision, batch_size = WAYS[way]
     target = torch.device(device)

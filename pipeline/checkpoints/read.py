@@ -27,7 +27,7 @@ from pipeline.checkpoints.loaders import (
 )
 from pipeline.checkpoints.loaders.tensorflow import is_network
 from pipeline.checkpoints.loaders.untrusted import FoundNetwork, class_name, fields, text_of
-from pipeline.errors import UsageError
+from pipeline.errors import UsageError, count
 from pipeline.models.generator import Generator
 from pipeline.models.stylegan2 import StyleGAN2
 
@@ -131,7 +131,8 @@ def choose_class(loaded: LoadedGenerator, class_label: int | None) -> None:
     if class_label is None or not 0 <= class_label < classes:
         found = "none is given" if class_label is None else f"{class_label} is given"
         raise UsageError(
-            f"checkpoint {loaded.path}: the generator is conditional on {classes} classes; {found}, expected "
+            f"checkpoint {loaded.path}: the generator is conditional on {count(classes, 'class')}; {found}, "
+            f"expected "
             f"--class-label 0 to {classes - 1}"
         )
     assert isinstance(generator, StyleGAN2)  # the only network with classes

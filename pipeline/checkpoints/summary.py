@@ -8,6 +8,7 @@ from __future__ import annotations
 import numpy as np
 
 from pipeline.checkpoints.read import LoadedGenerator
+from pipeline.errors import count
 from pipeline.models.generator import Generator
 
 
@@ -27,7 +28,7 @@ def summary_lines(loaded: LoadedGenerator) -> list[str]:
         "constant noise": _noise_text(generator),
         "sha256": loaded.sha256,
         "feature width": f"{sum(layer.channels for layer in generator.layers)} channels in "
-        f"{len(generator.layers)} layers",
+        f"{count(len(generator.layers), 'layer')}",
     }
     width = max(map(len, facts)) + 2
     lines = [f"{name + ':':<{width}}{value}" for name, value in facts.items()]
@@ -45,8 +46,8 @@ def _rows_text(generator: Generator) -> str:
     return f"{generator.num_w_layers}, of which the first {generator.min_w_layers} are read"
 
 
-def _classes_text(count: int) -> str:
-    return f"{count}, choose one with --class-label 0 to {count - 1}" if count else "none (not conditional)"
+def _classes_text(num: int) -> str:
+    return f"{num}, choose one with --class-label 0 to {num - 1}" if num else "none (not conditional)"
 
 
 def _average_text(average: np.ndarray | None) -> str:

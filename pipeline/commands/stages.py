@@ -87,7 +87,15 @@ def train(
 
     store, options = settings.features.store, settings.train
     if dry_run:
-        echo_lines(stage.dry_run(store, options, device=target, memory_budget=memory_budget, task=task))
+        lines = stage.dry_run(
+            store,
+            options,
+            device=target,
+            overwrite=overwrite,
+            memory_budget=memory_budget,
+            task=task,
+        )
+        echo_lines(lines)
         return
     stage.train(
         store,

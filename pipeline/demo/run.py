@@ -23,9 +23,9 @@ from fstore.display import human_bytes, human_duration
 from pipeline import embedded
 from pipeline.errors import UsageError
 from pipeline.labelling.votes import confusion, mean_iou
+from pipeline.machine.memory import peak_host_bytes
 from pipeline.settings.files import load_demo_config
 from pipeline.settings.schema import Config
-from pipeline.stages import costs
 from pipeline.stages.extract import stage as extract
 from pipeline.stages.synthesize import stage as synthesize
 from pipeline.stages.train import stage as train
@@ -187,7 +187,7 @@ def _report(
     table.add_row("time, all", human_duration(sum(seconds.values())))
     for name, store in (("dense", config.features.store), ("pyramid", pyramid)):
         table.add_row(f"features on disk, {name}", human_bytes(fstore.open(store).location.used_bytes() or 0))
-    table.add_row("peak memory", human_bytes(costs.peak_host_bytes()))
+    table.add_row("peak memory", human_bytes(peak_host_bytes()))
     table.add_row(f"mIoU against exact masks, all {config.synthesize.num}", f"{agreement.everything:.4f}")
     table.add_row(f"mIoU, kept (keep {config.synthesize.keep})", f"{agreement.kept:.4f}")
     table.add_row("mIoU, dropped", f"{agreement.dropped:.4f}")

@@ -21,8 +21,8 @@ from pipeline import embedded
 from pipeline.demo.run import PICTURE_COLUMNS, Stopwatch, demo_config, prepare_folder
 from pipeline.interpreter.description import KEYPOINTS
 from pipeline.labelling.heat_maps import pck
+from pipeline.machine.memory import peak_host_bytes
 from pipeline.settings.schema import Config
-from pipeline.stages import costs
 from pipeline.stages.extract import stage as extract
 from pipeline.stages.synthesize import stage as synthesize
 from pipeline.stages.train import stage as train
@@ -123,7 +123,7 @@ def _report(config: Config, seconds: dict[str, float], nearness: Nearness, pictu
     for name, value in seconds.items():
         table.add_row(f"time, {name}", human_duration(value))
     table.add_row("time, all", human_duration(sum(seconds.values())))
-    table.add_row("peak memory", human_bytes(costs.peak_host_bytes()))
+    table.add_row("peak memory", human_bytes(peak_host_bytes()))
     for part in PARTS:
         share = f"{nearness.everything[part]:.4f}, kept {nearness.kept[part]:.4f}"
         table.add_row(f"PCK@{part * 100:.0f} against exact keypoints, all {config.synthesize.num}", share)

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from pipeline.checkpoints.read import LoadedGenerator
-from pipeline.errors import UsageError
+from pipeline.errors import UsageError, count
 from pipeline.inputs.latent_files import load_average_latent
 from pipeline.rendering.latents import array_sha256
 from pipeline.rendering.renderer import NUM_AVERAGE_SAMPLES, RenderSettings, computed_average_latent
@@ -51,7 +51,8 @@ def _check_channels(config: Config, loaded: LoadedGenerator) -> None:
     found = sum(layer.channels for layer in layers)
     if expected not in (None, found) and config.features.layers is None:
         raise UsageError(
-            f"{loaded.path}: has {found} feature channels in {len(layers)} layers, {config.source} expects "
+            f"{loaded.path}: has {count(found, 'feature channel')} in {count(len(layers), 'layer')}, "
+            f"{config.source} expects "
             f"{expected} ([features] channels, or dim of an experiment); pass the checkpoint that it is for, "
             "or correct it"
         )

@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 
-from pipeline.errors import UsageError
+from pipeline.errors import UsageError, count
 
 
 @dataclass(frozen=True)
@@ -76,7 +76,8 @@ def pair(
         raise UsageError(f"{location}: {fault}{hint}")
     if note is None and image_zero == "auto" and len(latents) > len(found):
         note = (
-            f"image i is taken as latent i, of {len(latents)} latents; if image 0 is the average latent, "
+            f"image i is taken as latent i, of {count(len(latents), 'latent')}; if image 0 is the average "
+            f"latent, "
             "which DatasetGAN's make_training_data leaves out of its latent file, pass --image-zero mean"
         )
     return Pairing(tuple(found), tuple(images[number] for number in found), reading, note)
@@ -94,17 +95,19 @@ def _by_position(found: list[int], latents: Sequence[int]) -> Pairing | None:
     """Annotations 0 to N - 1 with N latents of other numbers, as EditGAN's embeddings, which lack one number,
     or seeds.
     """
-    count = len(latents)
+    num_latents = len(latents)
     shifted = [number - 1 for number in found]
-    if found != list(range(count)) or set(latents) in (set(found), set(shifted)):
+    if found != list(range(num_latents)) or set(latents) in (set(found), set(shifted)):
         return None
-    order = sorted(range(count), key=lambda row: latents[row]) if _ascending(latents) else list(range(count))
+    rows = range(num_latents)
+    order = sorted(rows, key=lambda row: latents[row]) if _ascending(latents) else list(rows)
     return Pairing(
         tuple(found),
         tuple(order),
         "latent",
-        f"annotations are numbered 0 to {count - 1}, the {count} latents {_few(latents)}: paired in order, "
-        f"annotation {count - 1} with latent {latents[order[-1]]}",
+        f"annotations are numbered 0 to {num_latents - 1}, the {count(num_latents, 'latent')} "
+        f"{_few(latents)}: paired in order, "
+        f"annotation {num_latents - 1} with latent {latents[order[-1]]}",
     )
 
 
@@ -123,12 +126,14 @@ def _guess(
         return "latent", None
     if "skip" in fitting:
         return "skip", (
-            f"annotations are numbered from 1: image i is taken as row i - 1 of the {num_latents} latents; "
+            f"annotations are numbered from 1: image i is taken as row i - 1 of the "
+            f"{count(num_latents, 'latent')}; "
             "to have it otherwise, pass --image-zero latent"
         )
     if "mean" in fitting:
         return "mean", (
-            f"there is one annotation more than the {num_latents} latents: image 0 is taken as the average "
+            f"there is one annotation more than the {count(num_latents, 'latent')}: image 0 is taken as the "
+            f"average "
             "latent and image i as row i - 1, as DatasetGAN's make_training_data writes them; to leave "
             "image 0 out, pass --image-zero skip"
         )
@@ -149,7 +154,7 @@ def _fault(
     surplus = [number for number in found if number not in images]
     expected = f"expected {_range(list(images))}" if images else "expected none"
     if reading != "latent":
-        expected += f" with --image-zero {reading} and {num_latents} latents"
+        expected += f" with --image-zero {reading} and {count(num_latents, 'latent')}"
     if surplus and len(found) == len(images) and _consecutive(found) and _consecutive(list(images)):
         return (
             f"the annotations are numbered from {found[0]} to {found[-1]}; {expected}: rename them so that "
@@ -157,10 +162,13 @@ def _fault(
         )
     faults = []
     if missing:
-        faults.append(f"{len(missing)} of {len(images)} annotations are missing: {_few(missing)}")
+        are = "is" if len(missing) == 1 else "are"
+        faults.append(f"{len(missing)} of {count(len(images), 'annotation')} {are} missing: {_few(missing)}")
     if surplus:
         shown = _few([names.get(number, str(number)) for number in surplus])
-        faults.append(f"{len(surplus)} annotations are surplus to the {num_latents} latents: {shown}")
+        are = "is" if len(surplus) == 1 else "are"
+        annotations, latents = count(len(surplus), "annotation"), count(num_latents, "latent")
+        faults.append(f"{annotations} {are} surplus to the {latents}: {shown}")
     if set(missing) & set(unread):
         return f"{'; '.join(faults)}; {expected}, one for each latent"
     return f"{'; '.join(faults)}; {expected}{_way_out(found, missing, surplus, image_zero)}"

@@ -1,6 +1,6 @@
 """What an interpreter is, beside its tensors: the settings it was trained with and what each epoch reached.
 
-Pure values, to and from JSON. Reads and writes no file, opens no store, knows no tensors.
+Pure values, to and from JSON. It reads and writes no file, opens no store, and knows no tensors.
 """
 
 from __future__ import annotations
@@ -12,21 +12,38 @@ from typing import Any
 
 from fstore.compare import differences
 from fstore.meta import ClassInfo, KeypointInfo, LayerInfo
+from pipeline.interpreter.json_values import (
+    color,
+    flag,
+    integer,
+    items,
+    mapping,
+    number,
+    one_of,
+    optional,
+    record,
+    text,
+)
+from pipeline.settings.schema import NOISE_MODES, PRECISIONS, UPSAMPLE_MODES
 
 FORMAT_VERSION = 1
 _RESULTS = ("version", "kind", "epochs", "best_epoch", "created")  # all other keys are settings
-# A memory budget, and a name where the hash beside it counts: recorded, but a run may be resumed with others.
-_UNSEMANTIC = ("training.buffer_mb", "generator.checkpoint")
+# They are recorded, but a run may be resumed with others: a memory budget, and a file's name where the hash
+# beside it counts. For the store's id see `pipeline.stages.train.store`.
+_UNSEMANTIC = ("training.buffer_mb", "generator.checkpoint", "store.id")
 SEGMENTATION, KEYPOINTS = "segmentation", "keypoints"
 
 
 @dataclass(frozen=True)
 class EpochMetrics:
-    """What one epoch reached. ``steps`` so far, mean ``loss``, ``miou`` on held-out pixels, None without.
+    """What one epoch reached.
 
-    A ``final`` epoch came after the stopping rule had spoken, over all images, the held-out ones too. Of
-    keypoints on held-out images: ``heat_error``, the mean squared error of the heat maps, and ``pck15`` and
-    ``pck10``, the share of keypoints found within 15% and 10% of the larger image side.
+    ``steps`` have been taken so far, and ``loss`` is the mean of this epoch's. ``miou`` is measured on pixels
+    of held-out images; it is None where none are held out, and for keypoints. ``final`` epochs come after the
+    stopping rule has spoken, and learn from all images, the held-out ones too.
+
+    Keypoints have these of their held-out images: ``heat_error`` is the mean squared error of the heat maps;
+    ``pck15`` and ``pck10`` are the shares of keypoints found within 15% and 10% of the larger image side.
     """
 
     epoch: int
@@ -39,18 +56,19 @@ class EpochMetrics:
     pck10: float | None = None
 
     def to_json(self) -> dict[str, Any]:
-        """JSON values; what only keypoints have stands only where it is known."""
+        """JSON values. What only keypoints have is left out where it is not known."""
         optional = ("heat_error", "pck15", "pck10")
         return {k: v for k, v in asdict(self).items() if v is not None or k not in optional}
 
 
 @dataclass(frozen=True)
 class InterpreterInfo:
-    """Everything but the tensors. All but ``epochs``, ``best_epoch`` and ``created`` precedes training.
+    """Everything but the tensors. Only ``epochs``, ``best_epoch`` and ``created`` come of training.
 
-    ``generator`` is the feature store's, verbatim: architecture, checkpoint, sha256, truncation and so on.
-    ``store`` and ``training`` say what else a repetition must have in common. ``keypoints``: what the members
-    have learnt to put a peak at, with the sigma of the heat maps; None where they have learnt ``classes``.
+    ``generator`` is copied from the feature store: architecture, checkpoint, sha256, truncation and so on.
+    ``store`` and ``training`` hold what else a run must have in common with the one that it repeats or goes
+    on with. ``keypoints``: the names of the peaks that the members have learnt, and the sigma of their heat
+    maps; None where the members have learnt ``classes``.
     """
 
     members: int
@@ -82,7 +100,7 @@ class InterpreterInfo:
         return len(self.classes) if self.keypoints is None else len(self.keypoints.names)
 
     def to_json(self) -> dict[str, Any]:
-        """JSON values, tuples as lists; of segmentation as before there were keypoints."""
+        """JSON values, tuples as lists. ``task`` and ``keypoints`` are left out for segmentation."""
         values = {**asdict(self), "epochs": [epoch.to_json() for epoch in self.epochs]}
         del values["keypoints"]
         if self.keypoints is not None:
@@ -91,64 +109,87 @@ class InterpreterInfo:
 
     @classmethod
     def from_json(cls, document: Mapping[str, Any]) -> InterpreterInfo:
-        """The inverse of ``to_json``.
-
-        Raises LookupError, TypeError, ValueError, AttributeError or ArithmeticError for a malformed document.
-        """
+        """The inverse of ``to_json``. Raises ValueError, which names the key, for a malformed document."""
         values = {k: v for k, v in document.items() if k not in ("version", "kind", "sha256", "task")}
-        if document.get("task", SEGMENTATION) != (KEYPOINTS if values.get("keypoints") else SEGMENTATION):
-            raise ValueError(f"task is {document['task']!r}")
-        for name in ("widths", "grid", "crop_rows", "seeds"):
-            values[name] = tuple(int(v) for v in values[name])
-        values["classes"] = tuple(ClassInfo(**entry) for entry in values["classes"])
-        layers = [{**entry, "resolution": tuple(entry["resolution"])} for entry in values["layers"]]
-        values["layers"] = tuple(LayerInfo(**entry) for entry in layers)
-        values["epochs"] = tuple(EpochMetrics(**entry) for entry in values["epochs"])
-        if values.get("keypoints") is not None:
-            values["keypoints"] = KeypointInfo.from_json(values["keypoints"])
-        info = cls(**values)
-        _check_types(info)
+        info: InterpreterInfo = _INFO(values, "")
+        if document.get("task", SEGMENTATION) != info.task:
+            raise ValueError(f"task is {document['task']!r}, and the rest is of {info.task}")
+        _check_consistent(info)
         return info
 
 
-def _check_types(info: InterpreterInfo) -> None:
-    """Raises TypeError or ValueError for what no training writes."""
-    pairs = (info.widths, info.grid, info.crop_rows, *(layer.resolution for layer in info.layers))
-    integers = [info.members, info.channels, *info.seeds, *(side for pair in pairs for side in pair)]
-    integers += [number for layer in info.layers for number in (layer.channels, layer.offset)]
-    integers += [entry.id for entry in info.classes] + [n for e in info.epochs for n in (e.epoch, e.steps)]
-    integers += [number for number in (info.ignore, info.best_epoch) if number is not None]
-    texts = [info.upsample, *(layer.name for layer in info.layers)]
-    texts += [text for entry in info.classes for text in (entry.name, entry.color)]
-    numbers = [value for epoch in info.epochs for value in _measured(epoch)]
-    records = [info.generator, info.store, info.training, info.created or {}]
-    for kind, values in ((int, integers), (str, texts), ((int, float), numbers), (Mapping, records)):
-        for value in values:
-            if not isinstance(value, kind) or isinstance(value, bool):
-                raise TypeError(f"{value!r} is of type {type(value).__name__}")
-    if any(len(pair) != 2 for pair in pairs) or any(number < 0 for number in integers):
-        raise ValueError("a size has not two sides, or is negative")
-    if info.best_epoch is not None and info.best_epoch >= len(info.epochs):
-        raise ValueError(f"the best epoch is {info.best_epoch} of {len(info.epochs)}")
+def _check_consistent(info: InterpreterInfo) -> None:
+    """Raise ValueError where two keys contradict each other."""
+    first, last = info.crop_rows
+    expected = {
+        "crop_rows": 0 <= first < last <= info.grid[0],
+        "channels": sum(layer.channels for layer in info.layers) == info.channels,
+        "seeds": len(info.seeds) == info.members,
+        "classes": [entry.id for entry in info.classes] == list(range(len(info.classes))),
+        "epochs": [metrics.epoch for metrics in info.epochs] == list(range(len(info.epochs))),
+        "best_epoch": info.best_epoch in ([*range(len(info.epochs))] or [None]),
+    }
+    for key, fits in expected.items():
+        if not fits:
+            raise ValueError(f"{key} does not fit the other keys")
 
 
-def _measured(epoch: EpochMetrics) -> list[Any]:
-    """What an epoch measured, without what its task has not."""
-    found = (epoch.loss, epoch.miou, epoch.heat_error, epoch.pck15, epoch.pck10)
-    return [value for value in found if value is not None]
+_SIDE = integer(1, 2**31)
+_INDEX = integer(0)
+_CLASS = record(ClassInfo, {"id": integer(0, 2**16), "name": text, "color": color})
+_LAYER = record(
+    LayerInfo, {"name": text, "resolution": items(_SIDE, 2), "channels": _SIDE, "offset": integer(0, 2**31)}
+)
+_EPOCH = record(
+    EpochMetrics,
+    {"epoch": _INDEX, "steps": integer(1), "loss": number, "miou": optional(number)},
+    {"final": flag, "heat_error": number, "pck15": number, "pck10": number},
+)
+_KEYPOINTS = record(KeypointInfo, {"names": items(text), "sigma": number})
+_GENERATOR = {
+    "architecture": text,
+    "checkpoint": text,
+    "sha256": text,
+    "latent_space": text,
+    "truncation": number,
+    "truncation_layers": integer(0),
+    "noise": one_of(*NOISE_MODES),
+    "noise_seed": _INDEX,
+    "class_label": optional(_INDEX),
+}
+_INFO = record(
+    InterpreterInfo,
+    {
+        "members": _SIDE,
+        "widths": items(_SIDE, 2),
+        "channels": _SIDE,
+        "classes": items(_CLASS),
+        "ignore": optional(integer(0, 2**16)),
+        "layers": items(_LAYER),
+        "grid": items(_SIDE, 2),
+        "crop_rows": items(_INDEX, 2),
+        "upsample": one_of(*UPSAMPLE_MODES),
+        "generator": mapping(_GENERATOR),
+        "store": mapping({"id": text}),
+        "training": mapping({"buffer_mb": optional(integer(1)), "precision": one_of(*PRECISIONS)}),
+        "seeds": items(_INDEX),
+        "epochs": items(_EPOCH),
+        "best_epoch": optional(_INDEX),
+        "created": optional(mapping()),
+    },
+    {"keypoints": _KEYPOINTS},
+)
 
 
 def settings_differences(found: InterpreterInfo, asked: InterpreterInfo) -> list[tuple[str, Any, Any]]:
-    """Settings in which the two differ: (dotted key, found value, asked value), in the fields' order."""
+    """The settings that differ, in the fields' order: (dotted key, ``found``'s value, ``asked``'s value)."""
     return differences(_settings(found), _settings(asked), _UNSEMANTIC)
 
 
 def with_epoch(info: InterpreterInfo, metrics: EpochMetrics, best_epoch: int) -> InterpreterInfo:
-    """``info`` with one more epoch."""
+    """``info`` after one more epoch."""
     return replace(info, epochs=(*info.epochs, metrics), best_epoch=best_epoch)
 
 
 def _settings(info: InterpreterInfo) -> dict[str, Any]:
-    settings = {key: value for key, value in info.to_json().items() if key not in _RESULTS}
-    # Interpreters from before there was a choice were trained in float32, and do not say so.
-    return {**settings, "training": {"precision": "float32", **settings["training"]}}
+    return {key: value for key, value in info.to_json().items() if key not in _RESULTS}

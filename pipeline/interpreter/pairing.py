@@ -1,7 +1,7 @@
-"""An interpreter together with the generator that it reads: loaded, matched, ready to label what is rendered.
+"""An interpreter together with the generator whose features it reads: both loaded, and known to fit.
 
-Here it is settled which checkpoint belongs to an interpreter, be it this program's or a release's. It samples
-and labels nothing.
+This module decides which checkpoint belongs to an interpreter, be it this program's or a release's. It
+samples and labels nothing.
 """
 
 from __future__ import annotations
@@ -17,17 +17,19 @@ from fstore.format import build_layers
 from pipeline.checkpoints.read import LoadedGenerator, load_generator
 from pipeline.errors import UsageError
 from pipeline.interpreter.files import Interpreter, load_interpreter
-from pipeline.interpreter.released import load_released, released_settings
-from pipeline.interpreter.released_members import is_released
+from pipeline.interpreter.folder import DESCRIPTION, check_place
+from pipeline.interpreter.released import is_released, load_released, released_settings
 from pipeline.models.selection import select_layers
+from pipeline.rendering.renderer import RenderSettings
 from pipeline.settings.schema import Config
 
 
 @dataclass(frozen=True)
-class Trained:
-    """A generator, with the feature layers that ``interpreter`` has learnt and no others."""
+class PairedInterpreter:
+    """An interpreter and its generator."""
 
     loaded: LoadedGenerator
+    """The generator, with the feature layers that ``interpreter`` has learnt and no others."""
     interpreter: Interpreter
     average_latent: np.ndarray
     """(D,) or (L, D) float32, of this generator's D."""
@@ -37,33 +39,45 @@ class Trained:
     """What labels depend on and ``interpreter.sha256`` does not cover, for a dataset to record."""
 
 
-def load_trained(config: Config, *, force: bool | None = None) -> Trained:
-    """The interpreter that ``config`` names, on the checkpoint that it names or that belongs to it.
+def load_paired(config: Config, *, force: bool | None = None) -> PairedInterpreter:
+    """The interpreter that ``config`` names, with the checkpoint that is given or else belongs to it.
 
-    Raises UsageError, one line, where either cannot be used, or the checkpoint is another one than the
-    interpreter was trained on and ``force`` is not set (None: nor can be). A release's members say of none.
+    Raises UsageError, one line, where either cannot be used, or where the interpreter was trained on another
+    checkpoint. ``force`` takes another checkpoint all the same; None says that the command has no --force. A
+    release's members do not say which checkpoint they were trained on.
     """
     folder, label = config.synthesize.interpreter, config.generator.class_label
+    check_place(folder)
     if is_released(folder):
         loaded = load_generator(_given_checkpoint(config), label)
         loaded, interpreter, notes = load_released(folder, loaded, config)
         average = _average_latent(folder, loaded, interpreter)
-        return Trained(loaded, interpreter, average, notes, released_settings(interpreter))
+        return PairedInterpreter(loaded, interpreter, average, notes, released_settings(interpreter))
     interpreter = load_interpreter(folder)
-    record = interpreter.info.generator
+    _check_rendering(folder, interpreter)
+    recorded = interpreter.info.generator
     path = _checkpoint_path(config, interpreter)
-    loaded = load_generator(path, record.get("class_label") if label is None else label)
-    if loaded.sha256 != record.get("sha256") and not force:
+    loaded = load_generator(path, recorded.get("class_label") if label is None else label)
+    if loaded.sha256 != recorded.get("sha256") and not force:
         raise UsageError(
             f"{path}: sha256 is {loaded.sha256[:12]}..., the interpreter {folder} was trained on "
-            f"{record.get('checkpoint')} with {str(record.get('sha256'))[:12]}...; pass that checkpoint"
+            f"{recorded.get('checkpoint')} with {str(recorded.get('sha256'))[:12]}...; pass that checkpoint"
             + ("" if force is None else ", or --force to label with this one all the same")
         )
     loaded = _with_layers_of(interpreter, loaded)
     if label is not None:  # what is rendered is what a dataset records
-        info = replace(interpreter.info, generator={**record, "class_label": label})
+        info = replace(interpreter.info, generator={**recorded, "class_label": label})
         interpreter = replace(interpreter, info=info)
-    return Trained(loaded, interpreter, _average_latent(folder, loaded, interpreter))
+    return PairedInterpreter(loaded, interpreter, _average_latent(folder, loaded, interpreter))
+
+
+def _check_rendering(folder: Path, interpreter: Interpreter) -> None:
+    """Refuse a description that does not say how to render. Raises UsageError, which names the file."""
+    info = interpreter.info
+    try:
+        RenderSettings.from_record(info.generator, info.grid, info.crop_rows)
+    except UsageError as error:
+        raise UsageError(f"{folder / DESCRIPTION}: {error}") from None
 
 
 def _given_checkpoint(config: Config) -> Path:
@@ -76,18 +90,18 @@ def _given_checkpoint(config: Config) -> Path:
 
 
 def _checkpoint_path(config: Config, interpreter: Interpreter) -> Path:
-    """The checkpoint that is given; else the demo's, where the interpreter is the demo's; else one of the
-    recorded name here.
+    """The checkpoint that is given; else the demo's, where the interpreter is the demo's; else a file of the
+    recorded name in the current folder.
     """
     from pipeline import embedded
     from pipeline.checkpoints.read import file_sha256
 
     if config.generator.checkpoint is not None:
         return config.generator.checkpoint
-    record = interpreter.info.generator
-    if record.get("sha256") == file_sha256(embedded.checkpoint_path()):
+    recorded = interpreter.info.generator
+    if recorded.get("sha256") == file_sha256(embedded.checkpoint_path()):
         return embedded.checkpoint_path()
-    here = Path(str(record.get("checkpoint", ""))).name
+    here = Path(str(recorded.get("checkpoint", ""))).name
     if here and Path(here).is_file():
         return Path(here)
     raise UsageError(

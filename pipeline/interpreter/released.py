@@ -1,40 +1,80 @@
-"""A release's members as an interpreter: what their files do not say comes from elsewhere.
+"""An interpreter as the DatasetGAN and EditGAN releases save it: a folder of members ``model_{i}.pth``.
+
+Each file is ``{"model_state_dict": {"module.layers.0.weight": ...}}``, ``module.`` being DataParallel's. Only
+tensors are read (``weights_only=True``); nothing that a file carries is executed.
 
 The files hold weights, and neither the generator nor the grid nor the classes. Those come from the
-configuration and the checkpoint, as for extracting features. It knows no images and no stores.
+configuration and the checkpoint, as for extracting features. This module knows no images and no stores.
 """
 
 from __future__ import annotations
 
+import hashlib
+import pickle
+import re
+import warnings
+from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+
+import torch
+from torch import Tensor
 
 from fstore.format import build_layers
 from fstore.meta import ClassInfo
 from pipeline.checkpoints.read import LoadedGenerator
-from pipeline.errors import UsageError
+from pipeline.errors import UsageError, count, short
 from pipeline.inputs.generator import average_latent, generator_record, render_settings
 from pipeline.interpreter.description import InterpreterInfo
 from pipeline.interpreter.files import Interpreter
-from pipeline.interpreter.released_members import ReleasedMembers, read_members
+from pipeline.interpreter.folder import DESCRIPTION, unreadable
 from pipeline.machine.provenance import created_record
+from pipeline.models.interpreter import InterpreterEnsemble
 from pipeline.rendering.latents import array_sha256
 from pipeline.rendering.layer_selection import with_layers
 from pipeline.settings.classes import configured_classes
 from pipeline.settings.palettes import default_palette
 from pipeline.settings.schema import Config
 
+MAX_MEMBERS = 1000
+_FILE = re.compile(r"(.*_)?model_([0-9]{1,6})\.pth")  # EditGAN's are named car_model_{i}.pth
+_EXPECTED = 'expected {"model_state_dict": {"layers.0.weight": ...}} as DatasetGAN saves it'
+_VECTORS = {"2": ("weight", "bias", "running_mean", "running_var"), "3": ("bias",), "0": ("bias",)}
+_VECTORS |= {"5": _VECTORS["2"], "6": ("bias",)}
+_MATRICES = ("layers.0.weight", "layers.3.weight", "layers.6.weight")
+_COUNTERS = ("layers.2.num_batches_tracked", "layers.5.num_batches_tracked")  # old torch saves none
+
+
+@dataclass(frozen=True)
+class ReleasedMembers:
+    """The members of a folder: E classifiers of C features and K outputs, and what their files are.
+
+    ``ensemble`` is on the CPU and in evaluation mode; ``sha256`` is that of the files' digests in order.
+    """
+
+    folder: Path
+    ensemble: InterpreterEnsemble
+    sha256: str
+
+
+def is_released(folder: Path) -> bool:
+    """Whether ``folder`` holds members as the releases save them, and no interpreter of this program."""
+    if not folder.is_dir() or (folder / DESCRIPTION).exists():
+        return False
+    return any(_FILE.fullmatch(entry.name) for entry in folder.iterdir())
+
 
 def load_released(
     folder: Path, loaded: LoadedGenerator, config: Config
 ) -> tuple[LoadedGenerator, Interpreter, tuple[str, ...]]:
-    """The interpreter of the members in ``folder`` on this generator; and what a user should know of it.
+    """The members in ``folder`` as an interpreter of this generator.
 
-    Grid, crop, layers, truncation, noise, average latent and the classes' names are those of ``config``; the
-    generator is returned with the layers that these settings select. Members have been trained with as many
-    outputs as the largest label of their masks, plus one, which may not be the number of classes: names are
-    cut, or made up, to fit. Raises UsageError, one line, naming the file, for members that cannot be used or
-    are not of this generator's feature width.
+    Returns the generator with the layers that the settings select, the interpreter, and notes for the user.
+    Grid, crop, layers, truncation, noise, average latent and the classes' names are those of ``config``. A
+    member has as many outputs as the largest label of its masks, plus one. That may not be the number of
+    classes: names are then cut, or made up, to fit. Raises UsageError, one line that names the file, for
+    members that cannot be used, or whose width is not that of this generator's features.
     """
     members = read_members(folder)
     loaded = with_layers(loaded, config.features.layers)
@@ -72,14 +112,16 @@ def load_released(
     ]
     if ensemble.num_members != config.train.members:
         notes.append(
-            f"{folder}: holds {ensemble.num_members} members, {config.source} has {config.train.members}; "
-            "all that are there are used"
+            f"{folder}: holds {count(ensemble.num_members, 'member')}, {config.source} has "
+            f"{config.train.members}; all that are there are used"
         )
     return loaded, Interpreter(ensemble, info, average, members.sha256), (*notes, *class_notes)
 
 
 def released_settings(interpreter: Interpreter) -> dict[str, Any]:
-    """What the members' files do not say, as JSON values: a dataset begun with other settings is another."""
+    """What the members' files do not say, as JSON values. A dataset records them, because its labels depend
+    on them.
+    """
     info, average = interpreter.info, interpreter.average_latent
     return {
         "grid": list(info.grid),
@@ -91,7 +133,7 @@ def released_settings(interpreter: Interpreter) -> dict[str, Any]:
 
 
 def _classes(members: ReleasedMembers, config: Config) -> tuple[tuple[ClassInfo, ...], list[str]]:
-    """A class for each output, named as configured as far as that goes; and a note where numbers differ."""
+    """A class for each output, with the configured name where there is one; a note where numbers differ."""
     num_outputs = members.ensemble.num_classes
     named, where = configured_classes(config.annotations)
     names = [entry.name for entry in named] or ["background"]
@@ -108,6 +150,140 @@ def _classes(members: ReleasedMembers, config: Config) -> tuple[tuple[ClassInfo,
         else f"those from {expected} on are named class_{expected} and so on"
     )
     return classes, [
-        f"{members.folder}: its members have {num_outputs} outputs, the largest label that they were trained "
-        f"on and 1; {where if named else config.source} has {expected} classes, and {fate}"
+        f"{members.folder}: its members have {count(num_outputs, 'output')}, the largest label that they "
+        f"were trained on and 1; {where if named else config.source} has {count(expected, 'class')}, and "
+        f"{fate}"
     ]
+
+
+def read_members(folder: Path) -> ReleasedMembers:
+    """All members of ``folder``. Raises UsageError, one line, where one is missing, is damaged, is of another
+    network, or has other sizes than the rest.
+    """
+    paths = _member_files(folder)
+    tensors: dict[str, Tensor] = {}
+    sizes: dict[str, tuple[int, ...]] = {}
+    digest = hashlib.sha256()
+    for member, path in enumerate(paths):
+        state = _read_member(path)
+        found = {name: tuple(tensor.shape) for name, tensor in state.items()}
+        sizes = sizes or found
+        for name in _MATRICES:
+            if found[name] != sizes[name]:
+                raise UsageError(
+                    f"{path}: {name} is {found[name]}, that of {paths[0].name} {sizes[name]}; expected "
+                    "members of one training"
+                )
+        tensors |= {f"{member}.{name}": tensor for name, tensor in state.items()}
+        digest.update(_file_digest(path))
+    return ReleasedMembers(folder, InterpreterEnsemble.from_members(tensors).eval(), digest.hexdigest())
+
+
+def _member_files(folder: Path) -> list[Path]:
+    """The folder's files of members, 0 to the last, none missing and none twice."""
+    found: dict[int, Path] = {}
+    for path in sorted(folder.iterdir()):
+        match = _FILE.fullmatch(path.name)
+        if match is None:
+            continue
+        number = int(match[2])
+        if number in found:
+            raise UsageError(
+                f"{folder}: {found[number].name} and {path.name} are both member {number}; expected one "
+                "ensemble a folder: move the other"
+            )
+        found[number] = path
+    if not found:
+        raise UsageError(
+            f"{folder}: holds no model_0.pth; expected members model_0.pth, model_1.pth and so on"
+        )
+    missing = sorted(set(range(min(max(found) + 1, MAX_MEMBERS))) - found.keys())
+    if missing or len(found) > MAX_MEMBERS:
+        raise UsageError(
+            f"{folder}: holds {found[max(found)].name} but no model_{(missing or [MAX_MEMBERS])[0]}.pth; "
+            f"expected members from 0 without a gap, at most {MAX_MEMBERS}: copy it here, or renumber"
+        )
+    return [found[number] for number in sorted(found)]
+
+
+def _read_member(path: Path) -> dict[str, Tensor]:
+    """One member's float32 tensors, by their names in its nn.Sequential. Their shapes fit one another."""
+    content = _load(path)
+    state = content.get("model_state_dict", content) if isinstance(content, Mapping) else None
+    if not isinstance(state, Mapping):
+        raise UsageError(f"{path}: found a {type(state or content).__name__}; {_EXPECTED}")
+    state = {str(name).removeprefix("module."): tensor for name, tensor in state.items()}
+    limit = path.stat().st_size  # a view of few stored values may declare any shape
+    for name, tensor in state.items():
+        if not isinstance(tensor, Tensor) or tensor.layout != torch.strided or tensor.is_quantized:
+            raise UsageError(f"{path}: {short(name)} is no plain tensor; {_EXPECTED}")
+        if tensor.numel() * tensor.element_size() > limit:
+            raise UsageError(
+                f"{path}: {short(name)} is {tuple(tensor.shape)}, more than a file of {limit} bytes can "
+                "hold; download or copy it again"
+            )
+    return {name: _checked(path, name, state, shape) for name, shape in _shapes(path, state).items()}
+
+
+def _shapes(path: Path, state: Mapping[str, Tensor]) -> dict[str, tuple[int, ...]]:
+    """The name and shape of every tensor of a member, as its three matrices have them."""
+    for name in _MATRICES:
+        if name not in state or state[name].ndim != 2 or 0 in state[name].shape:
+            found = "is missing" if name not in state else f"is {tuple(state[name].shape)}"
+            raise UsageError(f"{path}: {name} {found}, expected a matrix; {_EXPECTED}")
+    (first, channels), (second, _), (last, _) = (state[name].shape for name in _MATRICES)
+    rows = {"0": first, "2": first, "3": second, "5": second, "6": last}
+    shapes: dict[str, tuple[int, ...]] = {
+        "layers.0.weight": (first, channels),
+        "layers.3.weight": (second, first),
+        "layers.6.weight": (last, second),
+    }
+    shapes |= {f"layers.{layer}.{name}": (rows[layer],) for layer in rows for name in _VECTORS[layer]}
+    shapes |= dict.fromkeys(_COUNTERS, ())
+    strangers = sorted(state.keys() - shapes.keys())
+    if strangers:
+        raise UsageError(
+            f"{path}: has {short(strangers[0])}, which a DatasetGAN classifier has not; {_EXPECTED}"
+        )
+    return shapes
+
+
+def _checked(path: Path, name: str, state: Mapping[str, Tensor], shape: tuple[int, ...]) -> Tensor:
+    if name in _COUNTERS:
+        return torch.zeros((), dtype=torch.int64)  # of use in training only
+    if name not in state:
+        raise UsageError(f"{path}: {name} is missing; {_EXPECTED}")
+    tensor = state[name]
+    if tuple(tensor.shape) != shape or not tensor.is_floating_point():
+        raise UsageError(
+            f"{path}: {name} is {tensor.dtype} {tuple(tensor.shape)}, expected floating-point {shape}; "
+            f"{_EXPECTED}"
+        )
+    values = tensor.detach().to(torch.float32).contiguous()
+    if not bool(torch.isfinite(values).all()):
+        raise UsageError(
+            f"{path}: {name} has NaN or infinite values; expected a member whose training converged"
+        )
+    if name.endswith("running_var") and bool((values < 0).any()):
+        raise UsageError(f"{path}: {name} has negative values; expected variances: download or copy it again")
+    return values
+
+
+def _load(path: Path) -> Any:
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # torch's, of old containers
+            return torch.load(path, map_location="cpu", weights_only=True)
+    except PermissionError as error:
+        raise unreadable(path, error) from None
+    except pickle.UnpicklingError as error:
+        raise UsageError(f"{path}: holds something other than plain tensors; {_EXPECTED}") from error
+    except Exception as error:  # damaged bytes fail in torch in many ways, all meaning the same to the user
+        raise UsageError(
+            f"{path}: is truncated, damaged or no PyTorch file; {_EXPECTED}, download or copy it again"
+        ) from error
+
+
+def _file_digest(path: Path) -> bytes:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").digest()

@@ -12,8 +12,10 @@ from typing import Any
 from fstore.display import human_bytes
 from pipeline.errors import RunError, UsageError, count
 from pipeline.interpreter.description import EpochMetrics, InterpreterInfo
-from pipeline.interpreter.files import STATE, WEIGHTS, folder_state, load_info, load_interpreter, load_state
-from pipeline.interpreter.released_members import is_released, read_members
+from pipeline.interpreter.files import load_info, load_interpreter
+from pipeline.interpreter.folder import STATE, WEIGHTS, folder_state
+from pipeline.interpreter.released import is_released, read_members
+from pipeline.interpreter.training_state import load_state
 
 
 def is_interpreter(folder: Path) -> bool:
@@ -44,9 +46,6 @@ def _verified(folder: Path) -> str:
         state = load_state(folder)
         return f"{folder}: training is unfinished after {_epochs(state.info)}; {STATE} is whole"
     info = load_interpreter(folder).info
-    width = sum(layer.channels for layer in info.layers)
-    if width != info.channels:
-        raise UsageError(f"{folder}: its layers have {width} channels, its members take {info.channels}")
     return f"{folder}: {count(info.members, 'member')}, all whole ({human_bytes(_size(folder))} read)"
 
 

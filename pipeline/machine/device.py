@@ -1,5 +1,6 @@
-"""Which device a stage runs on, and on how many threads. Knows torch's devices and nothing
-of stages.
+"""Which device a stage runs on, on how many threads, and in which type its large products run.
+
+It knows torch's devices. It knows no stages and no networks.
 """
 
 from __future__ import annotations
@@ -8,7 +9,11 @@ import re
 
 import torch
 
-from pipeline.errors import UsageError
+from pipeline.errors import UsageError, count
+from pipeline.settings.schema import PRECISIONS
+
+TYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16}
+"""By the names that are recorded."""
 
 
 def select_device(name: str) -> torch.device:
@@ -21,12 +26,12 @@ def select_device(name: str) -> torch.device:
         raise UsageError(f"--device is {name!r}; expected auto, cpu, cuda or cuda:i")
     if name == "cpu":
         return torch.device("cpu")
-    count = torch.cuda.device_count() if torch.cuda.is_available() else 0
+    num_devices = torch.cuda.device_count() if torch.cuda.is_available() else 0
     index = int(name.partition(":")[2] or 0)
-    if index >= count:
+    if index >= num_devices:
         raise UsageError(
-            f"--device is {name!r}, but torch sees {count} CUDA devices; use --device cpu, or install a CUDA "
-            "build"
+            f"--device is {name!r}, but torch sees {count(num_devices, 'CUDA device')}; use --device cpu, "
+            "or install a CUDA build"
         )
     return _exact_cuda(index)
 
@@ -64,3 +69,32 @@ def set_threads(threads: int | None) -> None:
     """Bound the CPU threads of torch's operators; None leaves torch's own choice."""
     if threads is not None:
         torch.set_num_threads(threads)
+
+
+def resolve_precision(name: str, device: torch.device) -> torch.dtype:
+    """float32 or bfloat16 for ``auto`` (bfloat16 where the hardware multiplies it), or the type named.
+
+    bfloat16 without hardware for it is slower and computes the same, so it may be asked for by name.
+    Raises UsageError for another name.
+    """
+    if name not in PRECISIONS:
+        raise UsageError(f"--precision is {name!r}; expected {', '.join(PRECISIONS)}")
+    if name == "auto":
+        return torch.bfloat16 if _multiplies_bfloat16(device) else torch.float32
+    return TYPES[name]
+
+
+def precision_name(precision: torch.dtype) -> str:
+    """``float32`` or ``bfloat16``: what `resolve_precision` takes, and what is recorded."""
+    return next(name for name, dtype in TYPES.items() if dtype == precision)
+
+
+def _multiplies_bfloat16(device: torch.device) -> bool:
+    """Tensor cores of compute capability 8 or later, AVX512-BF16 or AMX; emulation does not count."""
+    if device.type == "cuda":
+        return torch.cuda.get_device_capability(device)[0] >= 8
+    if device.type != "cpu":
+        return False
+    # Functions of torch.cpu without a public name; a torch that lacks them gets float32.
+    probes = ("_is_avx512_bf16_supported", "_is_amx_tile_supported")
+    return any(bool(getattr(torch.cpu, probe, bool)()) for probe in probes)

@@ -165,20 +165,37 @@ class InterpreterEnsemble(nn.Module):
         first, last = _tensor(members, "0.layers.0.weight"), _tensor(members, "0.layers.6.weight")
         if first.ndim != 2 or last.ndim != 2:
             raise ValueError("0.layers.0.weight and 0.layers.6.weight must be matrices")
-        widths = (first.shape[0], last.shape[1])
-        ensemble = cls(last.shape[0], first.shape[1], seeds=[0] * num_members, widths=widths)
+        (h1, channels), (num_classes, h2) = first.shape, last.shape
+        # All of them before any memory is taken: two thin matrices could ask for a square one of any size.
+        _check_members(members, num_members, channels, (h1, h2), num_classes)
+        ensemble = cls(num_classes, channels, seeds=[0] * num_members, widths=(h1, h2))
         with torch.no_grad():
             for i in range(num_members):
                 for theirs, ours in _MEMBER_NAMES.items():
-                    target, tensor = getattr(ensemble, ours)[i], _tensor(members, f"{i}.{theirs}")
-                    if tensor.shape != target.shape or tensor.dtype != target.dtype:
-                        raise ValueError(
-                            f"{i}.{theirs} is {tensor.dtype} {tuple(tensor.shape)}, "
-                            f"expected {target.dtype} {tuple(target.shape)}"
-                        )
-                    target.copy_(tensor)
-            ensemble.num_batches_tracked.copy_(_tensor(members, f"0.{_COUNTERS[0]}"))
+                    getattr(ensemble, ours)[i].copy_(members[f"{i}.{theirs}"])
+            ensemble.num_batches_tracked.copy_(members[f"0.{_COUNTERS[0]}"])
         return ensemble
+
+
+def _check_members(
+    members: Mapping[str, Tensor], num_members: int, channels: int, widths: tuple[int, int], num_classes: int
+) -> None:
+    """Raise ValueError naming the first tensor that is missing, or whose shape or dtype does not fit."""
+    h1, h2 = widths
+    shapes: dict[str, tuple[int, ...]] = dict.fromkeys(_MEMBER_NAMES, (h1,))
+    shapes |= {name: (h2,) for name in _MEMBER_NAMES if name.startswith(("layers.3.", "layers.5."))}
+    shapes |= {"layers.0.weight": (h1, channels), "layers.3.weight": (h2, h1)}
+    shapes |= {"layers.6.weight": (num_classes, h2), "layers.6.bias": (num_classes,)}
+    for i in range(num_members):
+        for name, shape in shapes.items():
+            tensor = _tensor(members, f"{i}.{name}")
+            if tensor.shape != shape or tensor.dtype != torch.float32:
+                raise ValueError(
+                    f"{i}.{name} is {tensor.dtype} {tuple(tensor.shape)}, expected {torch.float32} {shape}"
+                )
+    counter = _tensor(members, f"0.{_COUNTERS[0]}")
+    if counter.shape != () or counter.dtype != torch.int64:
+        raise ValueError(f"0.{_COUNTERS[0]} is {counter.dtype} {tuple(counter.shape)}, expected a count")
 
 
 def _initial_member(num_classes: int, channels: int, widths: tuple[int, int], seed: int) -> dict[str, Tensor]:

@@ -12,7 +12,7 @@ from dataclasses import replace
 from typing import NoReturn
 
 from pipeline.checkpoints.read import LoadedGenerator
-from pipeline.errors import UsageError
+from pipeline.errors import UsageError, count
 from pipeline.models.selection import select_layers
 
 _NUMBER = re.compile(r"[+-]?[0-9]{1,9}")
@@ -65,6 +65,7 @@ def _places(part: str, names: Sequence[str], where: str) -> list[int]:
 
 def _refuse(what: str, names: Sequence[str], where: str) -> NoReturn:
     raise UsageError(
-        f"--layers: {what}; {where} has {len(names)} layers, {names[0]} to {names[-1]}: give names, numbers "
+        f"--layers: {what}; {where} has {count(len(names), 'layer')}, {names[0]} to {names[-1]}: give "
+        f"names, numbers "
         f"from 0 to {len(names) - 1} or slices such as 4:-2"
     )

@@ -20,7 +20,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from pipeline.errors import UsageError, short
+from pipeline.errors import UsageError, count, short
 from pipeline.settings.schema import AnnotationsConfig, ClassConfig
 from pipeline.settings.values import COLOR, NAME
 
@@ -39,7 +39,8 @@ def configured_classes(config: AnnotationsConfig) -> tuple[tuple[ClassConfig, ..
         return (), str(config.classes_file)
     if config.num_classes not in (None, len(classes)):
         raise UsageError(
-            f"{config.classes_file}: has {len(classes)} classes, but num_classes is {config.num_classes}; "
+            f"{config.classes_file}: has {count(len(classes), 'class')}, but num_classes is "
+            f"{config.num_classes}; "
             "expected as many: leave num_classes out"
         )
     return classes, str(config.classes_file)

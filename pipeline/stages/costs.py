@@ -6,13 +6,8 @@ Arithmetic on a store's meta; ``check_disk`` and ``committed_images`` ask the fi
 
 from __future__ import annotations
 
-import ctypes
-import os
-import resource
-import sys
 from dataclasses import replace
 from math import prod
-from pathlib import Path
 
 import fstore
 from fstore import format as fmt
@@ -56,33 +51,6 @@ def render_bytes(generator: Generator, batch: int) -> int:
 def weight_bytes(generator: Generator) -> int:
     """Bytes of the network's float32 parameters."""
     return sum(p.numel() * 4 for p in generator.parameters())  # type: ignore[attr-defined]
-
-
-def peak_host_bytes() -> int:
-    """The largest resident memory of this process so far."""
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    return peak if sys.platform == "darwin" else peak * 1024  # bytes there, kilobytes on Linux
-
-
-def return_freed_memory() -> None:
-    """Have glibc give the free pages of its heaps back to the system; does nothing elsewhere.
-
-    Freed blocks of up to 32 MiB stay with the thread that freed them, apart and in pieces: without this, maps
-    and shards of one image after another left more and more holes, and the peak grew with their number. Once
-    an image it costs nothing to speak of; never keeping such blocks (``M_MMAP_THRESHOLD``) took 40% longer.
-    """
-    trim = getattr(ctypes.CDLL(None), "malloc_trim", None) if sys.platform == "linux" else None
-    if trim is not None:
-        trim(0)
-
-
-def available_host_bytes() -> int:
-    """Memory that this machine could still give to a process; all that it has, where it does not say."""
-    try:
-        lines = Path("/proc/meminfo").read_text().splitlines()
-        return next(int(line.split()[1]) * 1024 for line in lines if line.startswith("MemAvailable"))
-    except (OSError, StopIteration):
-        return os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
 
 
 def pyramid_note(meta: fmt.FeatureMeta, num_images: int) -> str | None:

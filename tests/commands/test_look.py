@@ -18,7 +18,8 @@ import fstore
 from fstore import format as fmt
 from pipeline.cli import main
 from pipeline.interpreter.description import EpochMetrics, InterpreterInfo, with_epoch
-from pipeline.interpreter.files import TrainingState, save_interpreter, save_state
+from pipeline.interpreter.files import save_interpreter
+from pipeline.interpreter.training_state import TrainingState, save_state
 from pipeline.models.interpreter import InterpreterEnsemble, member_seeds
 
 SEEDS = member_seeds(0, 2)

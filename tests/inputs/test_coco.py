@@ -200,7 +200,7 @@ def test_polygons_without_an_area_are_left_out_and_counted(tmp_path: Path) -> No
     document["annotations"][0]["segmentation"].append([1, 1, 2, 2])  # the library would take four for a box
     loaded = load(save(tmp_path, document))
     np.testing.assert_array_equal(loaded.masks[0], expected_first(later=True))
-    assert "1 polygons of fewer than 3 points" in loaded.notes[0]
+    assert "left out 1 polygon of fewer than 3 points" in loaded.notes[0]
 
 
 def test_uncompressed_run_lengths_are_read(tmp_path: Path) -> None:

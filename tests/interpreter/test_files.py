@@ -11,54 +11,16 @@ import numpy as np
 import pytest
 import torch
 from safetensors.torch import load_file, save_file
+from support.interpreters import INFO, TRAINED, ensemble, saved
 
-from fstore.format import ClassInfo, LayerInfo
 from pipeline.errors import UsageError
-from pipeline.interpreter import files as interpreter_files
-from pipeline.interpreter.description import EpochMetrics, InterpreterInfo, with_epoch
-from pipeline.interpreter.files import (
-    TrainingState,
-    check_same_settings,
-    folder_state,
-    load_info,
-    load_interpreter,
-    load_state,
-    remove_interpreter,
-    save_interpreter,
-    save_state,
-)
-from pipeline.models.interpreter import InterpreterEnsemble, member_seeds
-
-SEEDS = member_seeds(0, 2)
-INFO = InterpreterInfo(
-    members=2,
-    widths=(5, 4),
-    channels=6,
-    classes=(
-        ClassInfo(0, "background", "#000000"),
-        ClassInfo(1, "skin", "#aabbcc"),
-        ClassInfo(2, "hair", "#112233"),
-    ),
-    ignore=255,
-    layers=(LayerInfo("4_a", (4, 4), 4, 0), LayerInfo("8_b", (8, 8), 2, 4)),
-    grid=(16, 16),
-    crop_rows=(2, 14),
-    upsample="bilinear",
-    generator={"architecture": "stylegan1", "sha256": "ab" * 32, "noise": {"mode": "const", "seed": 0}},
-    seeds=SEEDS,
-    store={"layout": "dense", "num_images": 4},
-    training={"batch_size": 64, "balance": 1.0, "seed": 0, "buffer_mb": 512},
-)
-TRAINED = with_epoch(with_epoch(INFO, EpochMetrics(0, 10, 0.7, 0.5), 0), EpochMetrics(1, 20, 0.6, 0.4), 0)
-
-
-def ensemble() -> InterpreterEnsemble:
-    return InterpreterEnsemble(3, 6, seeds=SEEDS, widths=(5, 4))
-
-
-def saved(folder: Path, average: np.ndarray | None = None) -> Path:
-    save_interpreter(folder, ensemble(), TRAINED, average)
-    return folder
+from pipeline.interpreter import folder as folder_module
+from pipeline.interpreter.description import InterpreterInfo
+from pipeline.interpreter.files import check_same_settings, load_info, load_interpreter
+from pipeline.interpreter.folder import check_place, folder_state, remove_interpreter
+from pipeline.interpreter.pairing import load_paired
+from pipeline.interpreter.training_state import TrainingState, load_state, save_state
+from pipeline.settings.schema import Config, SynthesizeConfig
 
 
 def rewrite_description(folder: Path, **changes: object) -> None:
@@ -105,13 +67,13 @@ def test_the_description_is_written_after_the_weights_and_each_by_renaming(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     order: list[tuple[str, str]] = []
-    replace_file = interpreter_files.os.replace
+    replace_file = folder_module.os.replace
 
     def record(source: Path, target: Path) -> None:
         order.append((source.name, target.name))
         replace_file(source, target)
 
-    monkeypatch.setattr(interpreter_files.os, "replace", record)
+    monkeypatch.setattr(folder_module.os, "replace", record)
     saved(tmp_path)
     assert order == [(f"{n}.partial", n) for n in ("interpreter.safetensors", "interpreter.json")]
 
@@ -186,8 +148,8 @@ def test_a_newer_version_is_refused_even_with_unknown_keys(tmp_path: Path) -> No
 
 
 def test_weights_that_do_not_fit_the_description_are_refused(tmp_path: Path) -> None:
-    rewrite_description(saved(tmp_path), channels=7)
-    with pytest.raises(UsageError, match=r"\(2, 6, \(5, 4\), 3\).* says \(2, 7, \(5, 4\), 3\)"):
+    rewrite_description(saved(tmp_path), widths=[5, 3])
+    with pytest.raises(UsageError, match=r"\(2, 6, \(5, 4\), 3\).* says \(2, 6, \(5, 3\), 3\)"):
         load_interpreter(tmp_path)
 
 
@@ -232,3 +194,97 @@ def test_other_settings_are_refused_by_name(tmp_path: Path, changed: Interpreter
 
 def test_a_memory_budget_is_no_other_setting(tmp_path: Path) -> None:
     check_same_settings(tmp_path, TRAINED, replace(INFO, training={**INFO.training, "buffer_mb": 64}))
+
+
+@pytest.mark.parametrize("name", ["interpreter.json", "interpreter.safetensors"])
+def test_a_file_that_may_not_be_read_is_not_called_damaged(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str
+) -> None:
+    saved(tmp_path)
+    read_bytes = Path.read_bytes
+
+    def refuse(path: Path) -> bytes:
+        if path.name == name:
+            raise PermissionError(13, "Permission denied", str(path))
+        return read_bytes(path)
+
+    monkeypatch.setattr(Path, "read_bytes", refuse)
+    with pytest.raises(UsageError, match=rf"{name}: cannot be read \(Permission denied\)") as error:
+        load_interpreter(tmp_path)
+    assert "damaged" not in str(error.value)
+
+
+def test_a_flipped_bit_in_the_training_state_is_found(tmp_path: Path) -> None:
+    save_state(tmp_path, TrainingState(TRAINED, {"a": torch.ones(99)}))
+    path = tmp_path / "training_state.safetensors"
+    content = bytearray(path.read_bytes())
+    content[-3] ^= 1
+    path.write_bytes(content)
+    with pytest.raises(UsageError, match=r"training_state\.safetensors: is damaged \(its sha256"):
+        load_state(tmp_path)
+
+
+def test_two_thin_matrices_take_no_memory_for_a_square_one(tmp_path: Path) -> None:
+    weights = saved(tmp_path) / "interpreter.safetensors"
+    side = 10**6  # a square matrix of it would take 4 TB
+    save_file({"0.layers.0.weight": torch.zeros(side, 1), "0.layers.6.weight": torch.zeros(1, side)}, weights)
+    digest = hashlib.sha256(weights.read_bytes()).hexdigest()
+    rewrite_description(tmp_path, sha256=digest, members=1, seeds=[0], widths=[side, side])
+    with pytest.raises(UsageError, match=r"0\.layers\.0\.bias is missing"):
+        load_interpreter(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("place", "message"),
+    [
+        ("s3://bucket/interpreter", r"^s3:/bucket/interpreter: is a URL \(s3://\)"),
+        ("file:///x", r"is a URL \(file://\)"),
+        ("dangling", "dangling: is a link to nowhere, which does not exist; mend the link"),
+        ("dangling/below", "dangling: is a link to nowhere"),
+        ("file.txt", r"file\.txt: is a file, expected a folder"),
+        ("file.txt/below", r"file\.txt: is a file, expected a folder"),
+    ],
+)
+def test_what_can_be_no_folder_is_named(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, place: str, message: str
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path("dangling").symlink_to("nowhere")
+    Path("file.txt").touch()
+    with pytest.raises(UsageError, match=message):
+        check_place(Path(place))
+    with pytest.raises(UsageError, match=message):
+        load_interpreter(place)
+
+
+@pytest.mark.parametrize("place", [".", "new/folder", "linked/below", "c:"])
+def test_a_folder_of_any_usual_kind_is_taken(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, place: str
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path("real").mkdir()
+    Path("linked").symlink_to("real")
+    check_place(Path(place))
+
+
+def test_nothing_half_written_stays_where_the_disk_is_full(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(path: Path) -> None:
+        raise OSError(28, "No space left on device", str(path))
+
+    monkeypatch.setattr(folder_module, "force_to_disk", full)
+    with pytest.raises(OSError, match="No space"):
+        saved(tmp_path)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_description_that_does_not_say_how_to_render_is_named(tmp_path: Path) -> None:
+    config = Config(synthesize=SynthesizeConfig(interpreter=saved(tmp_path)))
+    with pytest.raises(UsageError, match=r"interpreter\.json: the record of the generator lacks"):
+        load_paired(config)
+
+
+def test_an_interpreter_at_a_url_is_refused_as_such() -> None:
+    with pytest.raises(UsageError, match=r"is a URL \(s3://\)"):
+        load_paired(Config(synthesize=SynthesizeConfig(interpreter=Path("s3://bucket/interpreter"))))

@@ -22,7 +22,7 @@ import fstore
 from pipeline.checkpoints.read import load_generator
 from pipeline.cli import main
 from pipeline.errors import UsageError
-from pipeline.interpreter.released_members import is_released, read_members
+from pipeline.interpreter.released import is_released, read_members
 from pipeline.models.generator import truncate
 from pipeline.settings.files import load_config
 

@@ -25,6 +25,7 @@ from pipeline.inputs.annotations.load import Annotations, default_palette
 from pipeline.inputs.generator import average_latent, generator_record, render_settings
 from pipeline.inputs.pictures.check import check_pictures
 from pipeline.machine.background import BackgroundCalls
+from pipeline.machine.memory import return_freed_memory
 from pipeline.machine.progress import progress
 from pipeline.machine.provenance import created_record
 from pipeline.rendering.layer_selection import with_layers
@@ -262,7 +263,7 @@ def _write_pending(
 
         def write(prepared: fstore.PreparedImage) -> None:
             writer.write(prepared)
-            costs.return_freed_memory()
+            return_freed_memory()
             bar.advance(1)
 
         for batch in _batches(pending, job.render_batch):

@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 
 from pipeline.checkpoints.read import LoadedGenerator
 from pipeline.errors import UsageError
-from pipeline.interpreter.pairing import Trained
+from pipeline.interpreter.pairing import PairedInterpreter
 from pipeline.labelling.labelled_images import LabelledImages
 from pipeline.machine.progress import progress
 from pipeline.rendering.latents import seeded_latents
@@ -60,7 +60,7 @@ class SampleJob:
     average_latent: NDArray[np.float32]
     rendering: dict[str, Any]
     """What the pictures follow from, beside their latents."""
-    trained: Trained | None
+    trained: PairedInterpreter | None
     """The interpreter whose doubts decide."""
     present: tuple[tuple[int, int], ...]
     """(seed, number) of the images that the project has and keeps."""
@@ -97,7 +97,7 @@ def choose(job: SampleJob, renderer: Renderer) -> tuple[list[int], list[float] |
 
 
 def _uncertainty(
-    job: SampleJob, renderer: Renderer, trained: Trained, numbers: Sequence[int]
+    job: SampleJob, renderer: Renderer, trained: PairedInterpreter, numbers: Sequence[int]
 ) -> NDArray[np.float32]:
     """(n,) float32: each image's score by the interpreter's rule for datasets, of the most uncertain 10%."""
     source = scored_images(job, renderer, trained)
@@ -112,7 +112,7 @@ def _uncertainty(
     return np.concatenate(scores)
 
 
-def scored_images(job: SampleJob, renderer: Renderer, trained: Trained) -> LabelledImages:
+def scored_images(job: SampleJob, renderer: Renderer, trained: PairedInterpreter) -> LabelledImages:
     """The pool's images, scored as ``dgan synthesize`` scores, with products of float32.
 
     Raises UsageError for an interpreter with a weight that is no finite number.

@@ -24,8 +24,8 @@ from pipeline.embedded import checkpoint_path as demo_checkpoint
 from pipeline.errors import UsageError
 from pipeline.inputs.generator import average_latent, generator_record, render_settings
 from pipeline.interpreter.files import load_interpreter
-from pipeline.interpreter.pairing import Trained, load_trained
-from pipeline.interpreter.released_members import is_released
+from pipeline.interpreter.pairing import PairedInterpreter, load_paired
+from pipeline.interpreter.released import is_released
 from pipeline.machine.progress import progress
 from pipeline.machine.provenance import created_record
 from pipeline.models.selection import SelectedLayers
@@ -81,7 +81,7 @@ def prepare(config: Config, options: SampleOptions) -> SampleJob:
 
     Raises UsageError, one line, for any that does not fit, and where files are in the way.
     """
-    trained = load_trained(config) if options.uncertain else None
+    trained = load_paired(config) if options.uncertain else None
     label = config.generator.class_label
     loaded = load_generator(_checkpoint(config), class_label=label) if trained is None else trained.loaded
     if trained is not None and config.generator.checkpoint is None and not config.demo:
@@ -122,7 +122,7 @@ def _checkpoint(config: Config) -> Path:
     return demo_checkpoint()
 
 
-def _check_shape(settings: RenderSettings, trained: Trained, config: Config) -> None:
+def _check_shape(settings: RenderSettings, trained: PairedInterpreter, config: Config) -> None:
     info = trained.interpreter.info
     if (settings.grid, settings.crop_rows) != (info.grid, info.crop_rows):
         raise UsageError(
@@ -132,7 +132,7 @@ def _check_shape(settings: RenderSettings, trained: Trained, config: Config) -> 
         )
 
 
-def _check_task(trained: Trained, config: Config) -> None:
+def _check_task(trained: PairedInterpreter, config: Config) -> None:
     learnt, task = trained.interpreter.info.task, config.annotations.task
     if learnt != task:
         raise UsageError(

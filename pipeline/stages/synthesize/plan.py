@@ -21,7 +21,7 @@ from pipeline.errors import UsageError
 from pipeline.interpreter.files import Interpreter
 from pipeline.labelling.labelled_images import LabelledImages
 from pipeline.labelling.level_plan import CPU_BAND_ROWS, CPU_TILE_ROWS, ROW_STEP, tile_bytes
-from pipeline.machine.precision import TYPES, precision_name, resolve_precision
+from pipeline.machine.device import TYPES, precision_name, resolve_precision
 from pipeline.rendering.renderer import Renderer, RenderSettings
 from pipeline.settings.schema import SynthesizeConfig
 from pipeline.stages import costs

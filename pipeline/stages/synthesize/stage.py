@@ -23,7 +23,7 @@ from fstore.display import human_bytes, human_duration
 from fstore.location import Location
 from pipeline.errors import RunError, UsageError
 from pipeline.interpreter.description import InterpreterInfo
-from pipeline.interpreter.pairing import Trained, load_trained
+from pipeline.interpreter.pairing import PairedInterpreter, load_paired
 from pipeline.labelling.labelled_images import SAMPLED_SPACE, LabelledBatch, LabelledImages
 from pipeline.labelling.votes import keep_mask
 from pipeline.machine.background import BackgroundCalls
@@ -50,7 +50,7 @@ def prepare(config: Config, *, force: bool = False, task: str | None = None) -> 
     Raises UsageError, one line, where either cannot be used, the interpreter has learnt another ``task``
     (None: any), or the checkpoint is another one and ``force`` is not set.
     """
-    trained = load_trained(config, force=force)
+    trained = load_paired(config, force=force)
     loaded, interpreter, info = trained.loaded, trained.interpreter, trained.interpreter.info
     _check_task(config, info, task)
     settings = RenderSettings.from_record(info.generator, info.grid, info.crop_rows)
@@ -69,7 +69,7 @@ def _check_task(config: Config, info: InterpreterInfo, task: str | None) -> None
         )
 
 
-def _meta(config: SynthesizeConfig, trained: Trained) -> fmt.DatasetMeta:
+def _meta(config: SynthesizeConfig, trained: PairedInterpreter) -> fmt.DatasetMeta:
     loaded, interpreter, info = trained.loaded, trained.interpreter, trained.interpreter.info
     generator = {
         **info.generator,

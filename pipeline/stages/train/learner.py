@@ -15,21 +15,22 @@ from fstore.sampler import Batch
 from pipeline.models.interpreter import InterpreterEnsemble
 
 Objective = Callable[[Tensor, Batch], Tensor]
-"""Of a batch's outputs [E, B, K] the loss, averaged over the batch and summed over the members."""
+"""From a batch's outputs [E, B, K] to the loss: the mean over the batch, summed over the members."""
+ADAM_STATE = ("step", "exp_avg", "exp_avg_sq")
 
 
 def cross_entropy(logits: Tensor, batch: Batch) -> Tensor:
-    """The objective of classes: logits [E, B, K] against the batch's labels."""
+    """The objective where classes are learnt: logits [E, B, K] against the batch's labels [E, B]."""
     labels = torch.from_numpy(batch.labels).to(logits.device)  # [E, B]
     return F.cross_entropy(logits.flatten(0, 1), labels.flatten(), reduction="sum") / labels.shape[1]
 
 
 class Learner:
-    """The ensemble, its optimiser and the best epoch's tensors: all that a resumed run must find as it was.
+    """The ensemble, its optimiser and the best epoch's tensors. A class, because steps change all three.
 
-    Adam works element by element, so one optimiser over the stacked tensors is one for each member.
-    ``precision`` is the type of the first layer's two products, which are nearly all of the arithmetic (None:
-    that of the parameters). Parameters, batch normalisation, loss and Adam keep the parameters' type.
+    Adam works element by element, so that one optimiser over the stacked tensors is one for each member.
+    ``precision`` is the type of the first layer's two products, which are nearly all of the arithmetic; None
+    is that of the parameters. Parameters, batch normalisation, loss and Adam keep the parameters' type.
     """
 
     def __init__(
@@ -104,11 +105,11 @@ class Learner:
         self._best = {name: tensor.clone() for name, tensor in self.ensemble.state_dict().items()}
 
     def restore_best(self) -> None:
-        """Go back to the tensors that ``remember_best`` kept."""
+        """Go back to the tensors that ``remember_best`` kept. The optimiser keeps its moments."""
         self.ensemble.load_state_dict(self._best)
 
     def tensors(self) -> dict[str, Tensor]:
-        """Everything, by name: ``model.*``, ``best.*`` and ``adam.{step,exp_avg,exp_avg_sq}.*``."""
+        """All that a resumed run must find: ``model.*``, ``best.*``, ``adam.{step,exp_avg,exp_avg_sq}.*``."""
         tensors = {f"model.{name}": tensor for name, tensor in self.ensemble.state_dict().items()}
         tensors |= {f"best.{name}": tensor for name, tensor in self._best.items()}
         for name, parameter in self.ensemble.named_parameters():
@@ -117,15 +118,30 @@ class Learner:
         return tensors
 
     def restore(self, tensors: dict[str, Tensor]) -> None:
-        """The inverse of ``tensors``."""
+        """The inverse of ``tensors``. Raises ValueError for tensors that are not of such a learner."""
+        self._check_tensors(tensors)
         self.ensemble.load_state_dict(_under("model.", tensors))
         self._best = {name: tensor.to(self.device) for name, tensor in _under("best.", tensors).items()}
         state = {
-            i: {key: tensors[f"adam.{key}.{name}"] for key in ("step", "exp_avg", "exp_avg_sq")}
+            i: {key: tensors[f"adam.{key}.{name}"] for key in ADAM_STATE}
             for i, (name, _) in enumerate(self.ensemble.named_parameters())
         }
         groups = self._adam.state_dict()["param_groups"]
         self._adam.load_state_dict({"state": state, "param_groups": groups})
+
+    def _check_tensors(self, tensors: dict[str, Tensor]) -> None:
+        model = self.ensemble.state_dict()
+        like = {f"{kind}.{name}": tensor for kind in ("model", "best") for name, tensor in model.items()}
+        for name, parameter in self.ensemble.named_parameters():
+            moments = {f"adam.{key}.{name}": parameter for key in ADAM_STATE[1:]}
+            like |= {f"adam.step.{name}": torch.zeros(()), **moments}
+        for name in [*like, *tensors]:
+            found, expected = (
+                None if tensor is None else (tensor.dtype, tuple(tensor.shape))
+                for tensor in (tensors.get(name), like.get(name))
+            )
+            if found != expected:
+                raise ValueError(f"the tensor {name} is {found}, expected {expected}")
 
 
 def _under(prefix: str, tensors: dict[str, Tensor]) -> dict[str, Tensor]:

@@ -23,8 +23,8 @@ class Demand:
     """Host memory of a run in bytes, before anything is shared out.
 
     ``fixed_bytes``: imports, network, validation, masks, batches. ``unit_bytes``: the drawn pixels of one
-    sampling unit, ``reading_bytes``: what a thread needs beside them while it reads one. The shuffle buffer
-    takes ``least_buffer_bytes`` at least, and no more than ``epoch_bytes``, an epoch's draws, however large.
+    sampling unit. ``reading_bytes``: what a thread needs beside them while it reads a unit. The shuffle
+    buffer takes ``least_buffer_bytes`` at least. It never takes more than ``epoch_bytes``, an epoch's draws.
     ``pyramid_bytes``: the maps that a cache would hold, 0 where there are none.
     """
 
@@ -36,13 +36,13 @@ class Demand:
     pyramid_bytes: int
 
     def buffer_bytes(self, buffer_mb: int) -> int:
-        """Bytes that a shuffle buffer of so many MiB really takes."""
+        """Bytes that a shuffle buffer of ``buffer_mb`` MiB really takes."""
         return min(buffer_mb * MIB, self.epoch_bytes)
 
 
 @dataclass(frozen=True)
 class MemoryPlan:
-    """What a run may hold. ``cached``: the pyramid is kept in host memory. ``host_bytes``: all, at most."""
+    """What a run may hold: ``cached`` the pyramid in host memory or not, ``host_bytes`` at most in all."""
 
     buffer_mb: int
     threads: int
@@ -61,9 +61,9 @@ def share_memory(
 ) -> MemoryPlan:
     """Share out ``budget`` bytes (None: no cap): shuffle buffer first, then readers, then the cache.
 
-    ``buffer_mb`` is that of an earlier part of the run, or asked for; None leaves it to the budget.
-    ``cache_limit``: bytes that a cache may take. ``threads``: readers to have if there is room. The
-    buffer never shrinks as the budget grows. Raises UsageError, naming the least that would do.
+    ``buffer_mb`` is asked for, or is that of an earlier part of the run; None leaves it to the budget.
+    ``cache_limit``: bytes that a cache may take. ``threads``: readers to have if there is room. The buffer
+    never shrinks as the budget grows. Raises UsageError, which names the least budget that would do.
     """
     reader = demand.reading_bytes + demand.unit_bytes  # each with a unit ahead; one more unit is in use
     least_mb = buffer_mb or -(-demand.least_buffer_bytes // MIB)

@@ -1,6 +1,6 @@
-"""How good a half-trained ensemble is on pixels of held-out images that are read once and kept.
+"""How good a half-trained ensemble is on pixels of held-out images. They are read once and kept.
 
-Knows features, labels and keypoints. It knows no epochs, and writes nothing.
+It knows features, labels and keypoints. It knows no epochs, and it writes nothing.
 """
 
 from __future__ import annotations
@@ -18,13 +18,17 @@ from fstore.sampler import SampledStore
 from pipeline.labelling.heat_maps import heat, pck, peaks
 from pipeline.labelling.votes import bounded_heat, confusion, label_pixels, mean_iou
 from pipeline.models.interpreter import InterpreterEnsemble
-from pipeline.stages.train.plan import LABELLING_CHUNK, TrainPlan, choose_validation
-from pipeline.stages.train.setup import drawable, heat_grid, validation_images
+from pipeline.stages.train.inputs import drawable
+from pipeline.stages.train.plan import LABELLING_CHUNK, TrainPlan
+from pipeline.stages.train.sampling import heat_grid
+from pipeline.stages.train.split import choose_validation, validation_images
 
 
 @dataclass(frozen=True)
 class Quality:
-    """What a validation found; None is what the task has not, or all where nothing labelled is held out."""
+    """What a validation found. A figure is None where the task does not have it; all are None where nothing
+    labelled is held out.
+    """
 
     miou: float | None = None
     heat_error: float | None = None
@@ -32,7 +36,7 @@ class Quality:
     pck10: float | None = None
 
     def text(self) -> str:
-        """For a line of progress: empty, or with a comma before it."""
+        """The figures for a line of progress, with a comma before each; empty where there are none."""
         if self.heat_error is not None:
             return f", heat-map error {self.heat_error:.3g}, PCK@15 {self.pck15:.3f}, PCK@10 {self.pck10:.3f}"
         return "" if self.miou is None else f", mIoU {self.miou:.4f}"
@@ -45,14 +49,14 @@ class LabelValidation:
         self._truth, self._features = truth, features
 
     def measure(self, ensemble: InterpreterEnsemble) -> Quality:
-        """The mean IoU over the classes that are there."""
+        """The mean IoU over the classes that occur."""
         labels, _ = label_pixels(ensemble.eval(), self._features, chunk_pixels=LABELLING_CHUNK)
         return Quality(miou=mean_iou(confusion(self._truth, labels.cpu(), ensemble.num_classes)))
 
 
 class HeatValidation:
-    """Keypoints: float16 ``features`` [m * r * c, C] of a regular ``grid`` (rows, columns, their distance) in
-    m images with ``points`` (m, K, 3); ``side`` is the larger one of the images.
+    """Keypoints of m images: ``points`` (m, K, 3), float16 ``features`` [m * r * c, C] of the pixels of a
+    regular ``grid`` (rows, columns, their distance), and the images' larger ``side`` in pixels.
     """
 
     def __init__(
@@ -74,9 +78,8 @@ class HeatValidation:
         self._target = heat(positions[None], self._known[..., :2], sigma)  # [m, r, c, K]
 
     def measure(self, ensemble: InterpreterEnsemble) -> Quality:
-        """The mean squared error of the members' mean heat maps; the share of keypoints near their peaks.
-
-        Where no keypoint of the images is labelled, there is nothing to measure.
+        """The mean squared error of the members' mean heat maps, and the shares of keypoints that are near
+        their peak. Nothing is measured where no keypoint of the images is labelled.
         """
         if not (self._points[..., 2] > 0).any():
             return Quality()
@@ -91,9 +94,9 @@ class HeatValidation:
 
 @torch.inference_mode()
 def mean_heat(ensemble: InterpreterEnsemble, features: Tensor) -> Tensor:
-    """Heat maps' values [P, K] float32 of features [P, C]: the mean of the members', each within [0, 1].
+    """The mean of the members' heats [P, K] float32, within [0, 1], for features [P, C].
 
-    The ensemble must be in evaluation mode; a chunk of pixels at a time is in work, which bounds the memory.
+    The ensemble must be in evaluation mode. Pixels are taken in chunks, which bounds the memory.
     """
     device = ensemble.weight1.device
     parts = [
@@ -107,7 +110,7 @@ Validation = LabelValidation | HeatValidation
 
 
 def read_validation(source: SampledStore, store: FeatureStore, plan: TrainPlan) -> Validation | None:
-    """What the plan holds out, read from ``source``, the store or its maps in memory; None for nothing."""
+    """The pixels that the plan holds out, read from ``source``; None where it holds out nothing."""
     if not plan.split.held_out:
         return None
     if plan.keypoints is None:
@@ -128,7 +131,9 @@ def _read_heat(
     source: SampledStore, store: FeatureStore, plan: TrainPlan, keypoints: KeypointInfo
 ) -> HeatValidation:
     grid = heat_grid(store, keypoints, plan.config)
-    images = validation_images(plan.split.held_out, len(grid[0]) * len(grid[1]), plan.config)
+    images = validation_images(
+        plan.split.held_out, len(grid[0]) * len(grid[1]), plan.config.validation_pixels
+    )
     places = np.meshgrid(images, *grid[:2], indexing="ij")  # [m, r, c] each
     features = source.pixels(*(place.ravel() for place in places))
     points, side = keypoint_array(store, images), max(store.shape[1:3])
@@ -136,6 +141,6 @@ def _read_heat(
 
 
 def keypoint_array(store: FeatureStore, images: Sequence[int] | None = None) -> np.ndarray:
-    """(m, K, 3) float32 of images of the store, by position; None: of all."""
+    """(m, K, 3) float32: the keypoints of images, given by their positions in the store; None: of all."""
     points: np.ndarray = store.keypoints.compute(scheduler="sync")
     return points if images is None else points[list(images)]

@@ -24,7 +24,8 @@ from fstore.dataset_writer import DatasetWriter
 from fstore.errors import MismatchError, StoreError
 from pipeline.cli import main
 from pipeline.interpreter.description import EpochMetrics, InterpreterInfo
-from pipeline.interpreter.files import TrainingState, load_interpreter
+from pipeline.interpreter.files import load_interpreter
+from pipeline.interpreter.training_state import TrainingState
 from pipeline.labelling.heat_maps import heat, peaks
 from pipeline.labelling.labeller import ImageLabeller
 from pipeline.labelling.votes import HeatTally, score_images
@@ -33,8 +34,9 @@ from pipeline.models.interpreter import InterpreterEnsemble
 from pipeline.settings.files import Config, with_overrides
 from pipeline.stages.synthesize import stage
 from pipeline.stages.synthesize.plan import make_source
-from pipeline.stages.train import stage as train_stage
-from pipeline.stages.train.plan import best_epoch, validation_grid
+from pipeline.stages.train import epochs as train_epochs
+from pipeline.stages.train.schedule import best_epoch
+from pipeline.stages.train.split import validation_grid
 from pipeline.stages.train.validation import HeatValidation, Quality
 
 NUM_IMAGES, NAMES = 4, ("left", "right", "top")
@@ -234,7 +236,7 @@ def test_a_resumed_training_ends_with_the_same_tensors(folder: Path, monkeypatch
     config = "[train]\nepoch_pixels = 320\n"
     Path("dgan.toml").write_text(config)
     done("train", *more, "--out", "whole")
-    save, saved = train_stage.save_state, []
+    save, saved = train_epochs.save_state, []
 
     def stop(folder: Path, state: TrainingState) -> None:
         save(folder, state)
@@ -242,7 +244,7 @@ def test_a_resumed_training_ends_with_the_same_tensors(folder: Path, monkeypatch
         if len(saved) == 1:
             raise KeyboardInterrupt
 
-    monkeypatch.setattr(train_stage, "save_state", stop)
+    monkeypatch.setattr(train_epochs, "save_state", stop)
     assert dgan("train", *more, "--out", "resumed").exit_code != 0
     done("train", *more, "--out", "resumed")
     whole, resumed = (Path(name) / "interpreter.safetensors" for name in ("whole", "resumed"))
@@ -264,7 +266,7 @@ def test_sigma_can_be_set_where_it_is_extracted_and_where_it_is_learnt(folder: P
     ("words", "expected"),
     [
         (["train", "--task", "segmentation"], "was extracted for keypoints, --task is segmentation"),
-        (["train", "--task", "poses"], "--task is 'poses'; expected segmentation or keypoints"),
+        (["train", "--task", "poses"], '--task is \'poses\'; expected one of "segmentation", "keypoints"'),
         ([*synthesize("--task", "segmentation")], "has learnt keypoints, --task is segmentation"),
         ([*synthesize("--task", "poses")], "--task is 'poses'"),
         (["demo", "--task", "poses"], "--task is 'poses'"),

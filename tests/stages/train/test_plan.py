@@ -14,15 +14,9 @@ from pipeline.interpreter.description import EpochMetrics
 from pipeline.models.interpreter import InterpreterEnsemble
 from pipeline.settings.schema import TrainConfig
 from pipeline.stages.train.memory import AUTO_CACHE_BYTES, MemoryPlan, share_memory
-from pipeline.stages.train.plan import (
-    Split,
-    TrainPlan,
-    best_epoch,
-    choose_validation,
-    is_stopped,
-    rate_shares,
-    split_images,
-)
+from pipeline.stages.train.plan import TrainPlan
+from pipeline.stages.train.schedule import best_epoch, epoch_name, is_stopped, rate_shares
+from pipeline.stages.train.split import Split, choose_validation, split_images
 
 presences = st.tuples(st.integers(0, 12), st.integers(1, 5)).flatmap(lambda shape: arrays(bool, shape))
 fractions = st.floats(0, 0.99)
@@ -182,3 +176,25 @@ def test_the_rate_is_whole_and_then_falls_evenly_to_zero(total: int, per_epoch: 
     assert shares == expected
     assert shares[0] == 1 and min(shares) > 0
     assert sum(shares) == pytest.approx(total - falling / 2, abs=1)  # the area of a trapezoid
+
+
+@pytest.mark.parametrize(
+    ("metrics", "config", "expected"),
+    [
+        ([], TrainConfig(), "epoch 1 of at most 30"),
+        (epochs(0.1, 0.2, 0.3, 0.9), TrainConfig(), "epoch 5 of at most 30, best 4"),
+        (epochs(0.9, 0.2), TrainConfig(max_epochs=4), "epoch 3 of at most 4, best 1"),
+        (epochs(0.9, 0.1, 0.1, 0.1), TrainConfig(), "final epoch 1 of 3"),
+        (
+            [*epochs(0.9, 0.1, 0.1, 0.1), EpochMetrics(4, 50, 1.0, None, final=True)],
+            TrainConfig(),
+            "final epoch 2 of 3",
+        ),
+        (epochs(0.2, 0.1), TrainConfig(steps=45), "epoch 3 of 5, best 1"),  # of 10 steps, the last of 5
+        (epochs(*[0.1] * 4), TrainConfig(steps=45), "epoch 5 of 5, best 1"),
+    ],
+)
+def test_an_epoch_is_named_for_people(
+    metrics: list[EpochMetrics], config: TrainConfig, expected: str
+) -> None:
+    assert epoch_name(metrics, config, steps_per_epoch=10, final_epochs=3) == expected

@@ -16,70 +16,36 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from support.training import (
+    CLASSES,
+    HEIGHT,
+    IGNORE,
+    SMALL,
+    WIDTH,
+    Killed,
+    kill_before_epoch,
+    mask_of,
+    write_store,
+)
 from torch import Tensor
 
 import fstore
 from fstore.feature_store import FeatureStore
-from fstore.format import ClassInfo, DatasetMeta, FeatureMeta, LayerInfo
+from fstore.format import DatasetMeta
 from fstore.location import Location
 from fstore.sampler import Batch, StratifiedChunkSampler
 from pipeline.errors import RunError, UsageError
-from pipeline.interpreter.files import load_interpreter, load_state
+from pipeline.interpreter.files import load_interpreter
+from pipeline.interpreter.training_state import load_state
 from pipeline.labelling.votes import label_pixels
 from pipeline.settings.schema import TrainConfig
-from pipeline.stages.train import stage
+from pipeline.stages.train import epochs, prepare
+from pipeline.stages.train.inputs import open_features
+from pipeline.stages.train.learner import Learner
 from pipeline.stages.train.memory import MemoryPlan
-from pipeline.stages.train.setup import open_features, plan_train
+from pipeline.stages.train.prepare import plan_train
 from pipeline.stages.train.stage import dry_run, train
 from pipeline.stages.train.validation import LabelValidation, Quality
-
-CLASSES = (ClassInfo(0, "sky", "#0000ff"), ClassInfo(1, "earth", "#884400"), ClassInfo(2, "sun", "#ffff00"))
-HEIGHT, WIDTH, IGNORE = 32, 40, 255
-SMALL = TrainConfig(
-    members=3,
-    batch_size=32,
-    max_epochs=4,
-    epoch_pixels=640,
-    hidden=(8, 6),
-    buffer_mb=8,
-    patience=99,
-    final_epochs=0,
-)
-
-
-def mask_of(image: int) -> np.ndarray:
-    """Sky above earth, a sun in the sky, an ignored column; no two images are alike."""
-    mask = np.zeros((HEIGHT, WIDTH), dtype=np.uint8)
-    mask[12 + 2 * image :] = 1
-    mask[2:8, 3 * image : 3 * image + 8] = 2
-    mask[:, -1] = IGNORE
-    return mask
-
-
-def write_store(
-    path: Path, layout: str = "dense", num_images: int = 5, num_written: int | None = None
-) -> Path:
-    """A store whose features tell its classes apart, with noise."""
-    layers = (LayerInfo("coarse", (8, 10), 3, 0), LayerInfo("fine", (HEIGHT, WIDTH), 4, 3))
-    meta = FeatureMeta(
-        layout=layout,
-        grid=(HEIGHT, WIDTH),
-        crop_rows=(0, HEIGHT),
-        layers=layers,
-        classes=CLASSES,
-        ignore=IGNORE,
-        generator={"architecture": "stylegan1", "sha256": "ab" * 32},
-    )
-    average = np.arange(4, dtype=np.float32)
-    writer = fstore.create(path, meta, num_images=num_images, latent_shape=(4,), average_latent=average)
-    for image in range(num_images if num_written is None else num_written):
-        rng = np.random.default_rng(image)
-        mask = mask_of(image)
-        fine = rng.normal(size=(4, HEIGHT, WIDTH)) * 0.3 + 2 * (mask == np.arange(4)[:, None, None])
-        maps = [torch.from_numpy(m).float() for m in (rng.normal(size=(3, 8, 10)), fine)]
-        picture = np.zeros((HEIGHT, WIDTH, 3), dtype=np.uint8)
-        writer.write_image(image, maps, picture, mask, np.full(4, image, dtype=np.float32))
-    return path
 
 
 @pytest.fixture(scope="module")
@@ -105,21 +71,6 @@ def contents(folder: Path) -> dict[str, object]:
     found: dict[str, object] = {path.name: path.read_bytes() for path in folder.iterdir()}
     found["interpreter.json"] = {**json.loads((folder / "interpreter.json").read_text()), "created": None}
     return found
-
-
-class Killed(BaseException):
-    """Nothing between here and the test catches it, as nothing catches a kill."""
-
-
-def kill_before_epoch(monkeypatch: pytest.MonkeyPatch, last: int) -> None:
-    run_epoch = stage._run_epoch
-
-    def run_or_die(learner: object, batches: object, epoch: int, bar: object) -> float:
-        if epoch == last:
-            raise Killed
-        return run_epoch(learner, batches, epoch, bar)
-
-    monkeypatch.setattr(stage, "_run_epoch", run_or_die)
 
 
 @pytest.mark.parametrize("layout", ["dense", "pyramid"])
@@ -201,7 +152,8 @@ def test_validation_and_training_share_no_image(
         return pixels(images, rows, columns)
 
     monkeypatch.setattr(opened, "pixels", spy)
-    monkeypatch.setattr(stage, "open_features", lambda path: opened)
+    monkeypatch.setattr(prepare, "open_features", lambda path: opened)
+    monkeypatch.setattr(prepare, "features_sha256", lambda opened: "")  # it reads of every image
     info = train(store, config).info
     validation, training = seen[0], np.unique(np.concatenate(seen[1:]))
     assert validation.tolist() == info.training["held_out_images"]
@@ -230,21 +182,21 @@ def test_a_killed_run_ends_with_the_files_of_an_undisturbed_one(
         load_interpreter(config.out)
     said: list[str] = []
     train(store, config, report=said.append)
-    assert said[0].endswith(f"going on after epoch {last - 1}, step {20 * last}")
+    assert said[0].endswith(f"going on after epoch {last}, step {20 * last}")
     assert contents(config.out) == contents(undisturbed.out)
 
 
 def learnt_rates(monkeypatch: pytest.MonkeyPatch, store: Path, config: TrainConfig) -> list[float]:
     """The learning rate of every step of a run, as a share of the configured one."""
     rates: list[float] = []
-    step = stage.Learner.step
+    step = Learner.step
 
-    def recorded(self: stage.Learner, batch: Batch, share: float = 1.0) -> Tensor:
+    def recorded(self: Learner, batch: Batch, share: float = 1.0) -> Tensor:
         rates.append(share)
         return step(self, batch, share)
 
     with monkeypatch.context() as patched:
-        patched.setattr(stage.Learner, "step", recorded)
+        patched.setattr(Learner, "step", recorded)
         train(store, replace(config, out=config.out.with_name("rates")))
     return rates
 
@@ -253,7 +205,7 @@ def test_final_epochs_see_every_image_and_their_weights_are_kept(
     store: Path, config: TrainConfig, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     seen: list[tuple[int, ...]] = []
-    make_sampler = stage.make_sampler
+    make_sampler = epochs.make_sampler
 
     def recorded(
         opened: FeatureStore, settings: TrainConfig, images: tuple[int, ...], memory: MemoryPlan
@@ -261,7 +213,7 @@ def test_final_epochs_see_every_image_and_their_weights_are_kept(
         seen.append(images)
         return make_sampler(opened, settings, images, memory)
 
-    monkeypatch.setattr(stage, "make_sampler", recorded)
+    monkeypatch.setattr(epochs, "make_sampler", recorded)
     config = replace(config, max_epochs=2, final_epochs=2)
     plan = plan_train(open_features(store), config)
     info = train(store, config).info
@@ -277,6 +229,54 @@ def test_final_epochs_see_every_image_and_their_weights_are_kept(
     short = train(store, replace(config, final_epochs=1, out=config.out.with_name("short")))
     longer = train(store, replace(config, final_epochs=2, out=config.out.with_name("longer")))
     assert not torch.equal(short.ensemble.weight1, longer.ensemble.weight1)
+
+
+def scripted_quality(monkeypatch: pytest.MonkeyPatch, *quality: float) -> None:
+    """The validation of epoch i finds ``quality[i]``, in a resumed run too; an epoch has 20 steps here."""
+
+    def measure(_: object, ensemble: torch.nn.Module) -> Quality:
+        return Quality(miou=quality[int(ensemble.num_batches_tracked) // 20 - 1])
+
+    monkeypatch.setattr(LabelValidation, "measure", measure)
+
+
+def test_the_final_epochs_go_on_from_the_best_epochs_weights(
+    store: Path, config: TrainConfig, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    scripted_quality(monkeypatch, 0.1, 0.6, 0.5, 0.4)
+    after: list[dict[str, Tensor]] = []
+    before: list[dict[str, Tensor]] = []
+    run_epoch = epochs._run_epoch
+
+    def recorded(learner: Learner, *arguments: object) -> float:
+        before.append({name: t.clone() for name, t in learner.ensemble.state_dict().items()})
+        loss = run_epoch(learner, *arguments)
+        after.append({name: t.clone() for name, t in learner.ensemble.state_dict().items()})
+        return loss
+
+    monkeypatch.setattr(epochs, "_run_epoch", recorded)
+    interpreter = train(store, replace(config, final_epochs=2))
+    assert len(after) == 6 and interpreter.info.best_epoch == 1
+    for name in after[0]:
+        assert torch.equal(before[4][name], after[1][name])  # not after[3], the last epoch's
+        assert torch.equal(before[5][name], after[4][name])  # the second final epoch follows the first
+        assert torch.equal(interpreter.ensemble.state_dict()[name], after[5][name])
+
+
+def test_a_run_killed_before_every_epoch_ends_with_the_files_of_an_undisturbed_one(
+    store: Path, config: TrainConfig, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    scripted_quality(monkeypatch, 0.1, 0.6, 0.5, 0.4)
+    config = replace(config, final_epochs=3)
+    undisturbed = replace(config, out=config.out.with_name("undisturbed"))
+    train(store, undisturbed)
+    for last in range(7):
+        with monkeypatch.context() as patched:
+            kill_before_epoch(patched, last)
+            with pytest.raises(Killed):
+                train(store, config)
+    train(store, config)
+    assert contents(config.out) == contents(undisturbed.out)
 
 
 def test_a_run_killed_in_its_final_epochs_ends_with_the_files_of_an_undisturbed_one(
@@ -317,7 +317,7 @@ def test_a_run_killed_before_its_last_file_is_completed(
         replace_file(source, target)
 
     with monkeypatch.context() as patched:
-        patched.setattr("pipeline.interpreter.files.os.replace", die_at_the_description)
+        patched.setattr("pipeline.interpreter.folder.os.replace", die_at_the_description)
         with pytest.raises(Killed):
             train(store, config)
     train(store, config)
@@ -455,7 +455,7 @@ def test_a_dataset_is_refused(tmp_path: Path, config: TrainConfig) -> None:
 def test_one_class_alone_is_refused(
     tmp_path: Path, config: TrainConfig, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(f"{__name__}.mask_of", lambda image: np.ones((HEIGHT, WIDTH), dtype=np.uint8))
+    monkeypatch.setattr("support.training.mask_of", lambda image: np.ones((HEIGHT, WIDTH), dtype=np.uint8))
     path = write_store(tmp_path / "features.zarr", num_images=2)
     with pytest.raises(UsageError, match=r"one class at most in the training images \('earth'\)"):
         train(path, config)
@@ -469,7 +469,7 @@ def test_a_class_without_training_image_is_reported(
         mask[:9] = 2 * image
         return mask
 
-    monkeypatch.setattr(f"{__name__}.mask_of", mask_with_a_class_of_its_own)
+    monkeypatch.setattr("support.training.mask_of", mask_with_a_class_of_its_own)
     path = write_store(tmp_path / "features.zarr", num_images=2)
     said: list[str] = []
     info = train(path, replace(config, max_epochs=1), report=said.append).info
@@ -478,7 +478,7 @@ def test_a_class_without_training_image_is_reported(
 
 
 def test_a_loss_that_is_not_finite_ends_the_run(store: Path, config: TrainConfig) -> None:
-    with pytest.raises(RunError, match=r"training diverged in epoch 0: the loss is (nan|inf).*learning rate"):
+    with pytest.raises(RunError, match=r"training diverged in epoch 1: the loss is (nan|inf).*learning rate"):
         train(store, replace(config, learning_rate=1e38))
 
 

@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from pipeline.errors import UsageError
+from pipeline.errors import UsageError, count
 from pipeline.inputs.annotations.classes.label_map import SourceLabel
 from pipeline.inputs.annotations.formats.coco_tables import CocoFile, read_coco
 from pipeline.inputs.annotations.formats.json_file import describe
@@ -61,7 +61,7 @@ def open_coco(path: Path, overlap: str) -> AnnotationSource:
         read,
         (OUTSIDE, *labels.values()),
         f"images without any annotation: {few(bare)}" if bare else None,
-        (f"{path}: {sliver} polygons of fewer than 3 points were left out",) if sliver else (),
+        (f"{path}: left out {count(sliver, 'polygon')} of fewer than 3 points",) if sliver else (),
     )
 
 

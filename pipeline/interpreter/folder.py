@@ -1,0 +1,117 @@
+"""An interpreter's folder: what its files are called, what state it is in, and what cannot be such a folder.
+
+    interpreter/
+        interpreter.safetensors      the members' tensors and, where known, the average latent
+        interpreter.json             what was learnt from what; written last, it marks the folder as whole
+        training_state.safetensors   only until training is finished: the last completed epoch
+
+Each file is written under a temporary name, forced to disk and renamed. This module does not know what the
+files hold.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from fstore.durable import force_to_disk
+from pipeline.errors import UsageError, short
+
+WEIGHTS = "interpreter.safetensors"
+DESCRIPTION = "interpreter.json"
+STATE = "training_state.safetensors"
+PARTIAL = ".partial"
+_OURS = {name + suffix for name in (WEIGHTS, DESCRIPTION, STATE) for suffix in ("", PARTIAL)}
+_URL = re.compile(r"([A-Za-z][A-Za-z0-9+.-]+):/")  # a path keeps one of a URL's two slashes
+
+
+def check_place(folder: Path) -> None:
+    """Refuse what can be no folder of this machine. Raises UsageError, one line that says what is there."""
+    url = _URL.match(str(folder))
+    if url is not None:
+        raise UsageError(
+            f"{folder}: is a URL ({url[1]}://); an interpreter lies in a folder of this machine: give one"
+        )
+    for place in (folder, *folder.parents):
+        if place.is_symlink() and not place.exists():
+            raise UsageError(
+                f"{place}: is a link to {place.readlink()}, which does not exist; mend the link, or choose "
+                "another folder"
+            )
+        if place.exists() and not place.is_dir():
+            raise UsageError(f"{place}: is a file, expected a folder; choose another")
+
+
+def check_writable(folder: Path) -> None:
+    """Refuse a folder in which, or above which where it is not there yet, nothing may be written. Raises
+    UsageError.
+    """
+    place = folder.absolute()
+    while not place.exists() and place != place.parent:
+        place = place.parent
+    if not os.access(place, os.W_OK | os.X_OK):
+        raise UsageError(f"{place}: may not be written to; change its permissions, or choose another --out")
+
+
+def folder_state(folder: Path) -> str:
+    """``absent`` (or nothing of use in it), ``unfinished``, ``finished``, or ``foreign`` (something else)."""
+    if not folder.exists():
+        return "absent"
+    if not folder.is_dir():
+        return "foreign"
+    if (folder / DESCRIPTION).exists():
+        return "finished"
+    if (folder / STATE).exists():
+        return "unfinished"
+    strangers = [e for e in folder.iterdir() if e.name not in _OURS and not e.name.startswith(".")]
+    return "foreign" if strangers else "absent"
+
+
+def used_bytes(folder: Path) -> int:
+    """Bytes of the files that ``remove_interpreter`` would delete."""
+    return sum((folder / name).stat().st_size for name in _OURS if (folder / name).is_file())
+
+
+def remove_interpreter(folder: Path) -> None:
+    """Delete an interpreter's files, the description first: what a crash leaves is never taken for whole."""
+    for name in (DESCRIPTION, STATE, WEIGHTS, *sorted(_OURS)):
+        (folder / name).unlink(missing_ok=True)
+
+
+def remove_state(folder: Path) -> None:
+    """Delete the state of training, and temporary files."""
+    for name in sorted(_OURS - {WEIGHTS, DESCRIPTION}):
+        (folder / name).unlink(missing_ok=True)
+
+
+def replace_file(path: Path, write: Callable[[Path], Any]) -> None:
+    """Write under a temporary name, force to disk, rename: there is never half a file under ``path``."""
+    partial = path.with_name(path.name + PARTIAL)
+    try:
+        write(partial)
+        force_to_disk(partial)
+        os.replace(partial, path)
+    except Exception:
+        partial.unlink(missing_ok=True)  # of a full disk, above all
+        raise
+    force_to_disk(path.parent)
+
+
+def damaged(path: Path, reason: object) -> UsageError:
+    """The error of a file that does not hold what it should."""
+    words = " ".join(str(reason).split())
+    words = words if len(words) <= 120 else f"{words[:117]}..."
+    return UsageError(
+        f"{path}: is damaged ({words}); restore it, or train anew with `dgan train --overwrite`"
+    )
+
+
+def unreadable(path: Path, error: OSError) -> UsageError:
+    """The error of a file that cannot be read at all, which need not mean that it is damaged."""
+    if isinstance(error, (FileNotFoundError, IsADirectoryError)):
+        return damaged(path, error.strerror)
+    reason = error.strerror or short(error)
+    return UsageError(f"{path}: cannot be read ({reason}); make it readable, then run the same command again")

@@ -1,0 +1,253 @@
+"""From a store and settings to a run that may begin: what it will do, and what its interpreter will say.
+
+Everything that the run would refuse is refused here, before anything is written. A dry run does the same.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, replace
+from math import prod
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from fstore import format as fmt
+from fstore.cache import pyramid_bytes
+from fstore.feature_store import FeatureStore
+from fstore.location import Location
+from fstore.meta import KeypointInfo
+from pipeline.errors import UsageError, count
+from pipeline.interpreter.description import InterpreterInfo
+from pipeline.interpreter.files import Interpreter, check_same_settings, load_interpreter
+from pipeline.interpreter.folder import check_writable, folder_state, used_bytes
+from pipeline.interpreter.released import is_released
+from pipeline.interpreter.training_state import TrainingState, load_state
+from pipeline.machine.device import precision_name, resolve_precision
+from pipeline.models.interpreter import default_widths, member_seeds
+from pipeline.settings.schema import TrainConfig
+from pipeline.stages.costs import check_disk
+from pipeline.stages.train.inputs import check_task, drawable, features_sha256, open_features, reading
+from pipeline.stages.train.memory import MemoryPlan
+from pipeline.stages.train.plan import TrainPlan
+from pipeline.stages.train.sampling import heat_grid, make_sampler, plan_memory
+from pipeline.stages.train.split import split_images, validation_images
+
+NATURAL_BALANCE, KEYPOINT_BALANCE = 1.0, 0.5  # of keypoints the peaks would else hardly be drawn
+
+
+@dataclass(frozen=True)
+class TrainJob:
+    """A run that may begin. Nothing is written yet.
+
+    ``info`` is what the interpreter is before its first epoch. ``memory`` is None where the folder holds a
+    finished ``interpreter`` of these settings: nothing is to be done. ``state`` is where an unfinished run of
+    these settings was, or None. ``average_latent`` is (D,) or (L, D) float32, or None where the store has
+    none.
+    """
+
+    store: FeatureStore
+    plan: TrainPlan
+    info: InterpreterInfo
+    memory: MemoryPlan | None
+    interpreter: Interpreter | None
+    state: TrainingState | None
+    average_latent: np.ndarray | None
+
+    @property
+    def folder(self) -> Path:
+        """Where the interpreter goes."""
+        return Path(self.plan.config.out)
+
+
+def prepare(
+    store_path: str | os.PathLike[str],
+    config: TrainConfig,
+    device: torch.device,
+    *,
+    overwrite: bool = False,
+    memory_budget: int | None = None,
+    task: str | None = None,
+) -> TrainJob:
+    """Read the store's index, plan the run, and check it against its folder.
+
+    Raises UsageError for a store, task, folder or budget that cannot be used, RunError where the disk is too
+    small, StoreError for a damaged store.
+    """
+    folder = Path(config.out)
+    found = _checked_state(folder)
+    found = "absent" if overwrite else found
+    store = open_features(store_path)
+    check_task(store, task)
+    interpreter = load_interpreter(folder) if found == "finished" else None
+    state = load_state(folder) if found == "unfinished" else None
+    earlier = interpreter or state
+    with reading(store):
+        plan = plan_train(store, settle(config, device, earlier.info.training if earlier else {}))
+        memory = None
+        if interpreter is None:
+            memory = plan_memory(plan, device, memory_budget)
+            plan = replace(plan, config=replace(plan.config, buffer_mb=memory.buffer_mb))
+        info = describe(store, plan)
+        average = store.average_latent  # needed at the very end: damage to it is better found now
+    if earlier is not None:
+        check_same_settings(folder, earlier.info, info)
+    if interpreter is None:
+        check_writable(folder)
+        needed = max(0, plan.disk_bytes - used_bytes(folder))
+        check_disk(Location.parse(folder), needed, "training", "free some, or choose another --out")
+    return TrainJob(store, plan, info, memory, interpreter, state, average)
+
+
+def _checked_state(folder: Path) -> str:
+    """``absent``, ``unfinished`` or ``finished``. Raises UsageError for what is somebody else's."""
+    if is_released(folder):
+        raise UsageError(
+            f"{folder}: holds members of a release (model_0.pth ...), which `dgan synthesize` takes as they "
+            "are; choose another --out to train your own"
+        )
+    state = folder_state(folder)
+    if state == "foreign":
+        raise UsageError(f"{folder}: exists and is no interpreter folder; choose another --out, or empty it")
+    return state
+
+
+def settle(config: TrainConfig, device: torch.device, recorded: Mapping[str, Any]) -> TrainConfig:
+    """``config`` with a definite precision, and the shuffle buffer of an earlier part of the run.
+
+    Both change the weights. The buffer is the one that was ``recorded``, if any. The precision is so where
+    ``config`` leaves it open; without an earlier part it is then what this machine is fast in.
+    """
+    precision = config.precision
+    if precision == "auto":
+        precision = recorded.get("precision") or precision_name(resolve_precision(precision, device))
+    return replace(config, precision=precision, buffer_mb=recorded.get("buffer_mb") or config.buffer_mb)
+
+
+def plan_train(store: FeatureStore, config: TrainConfig) -> TrainPlan:
+    """Plan a run from the class index and the attribute alone. Raises UsageError, StoreError."""
+    keypoints = _keypoints(store, config)
+    if config.balance is None:
+        config = replace(config, balance=KEYPOINT_BALANCE if keypoints else NATURAL_BALANCE)
+    counts = store.class_counts * drawable(store)  # [N, Ty, Tx, K]
+    present = np.any(counts, axis=(1, 2))  # [N, K]
+    split = split_images(present, config.held_out, config.seed)
+    names = [info.name for info in store.meta.classes]
+    learnt = present[list(split.training)].any(axis=0)  # [K]
+    if learnt.sum() < 2:
+        found = ", ".join(repr(names[k]) for k in np.flatnonzero(learnt)) or "none"
+        raise UsageError(
+            f"{store.location}: pixels of one class at most in the training images ({found}), expected at "
+            "least two; check the annotations and extract again"
+        )
+    sampler = make_sampler(store, config, split.training)
+    plan, unit_tiles = sampler.plan(0), store.unit_tiles
+    outputs = len(keypoints.names if keypoints else names)
+    held_pixels = int(counts[list(split.held_out)].sum(dtype=np.int64))
+    if keypoints is not None:
+        rows, columns, _ = heat_grid(store, keypoints, config)
+        image_pixels = len(rows) * len(columns)
+        images = validation_images(split.held_out, image_pixels, config.validation_pixels)
+        held_pixels = len(images) * image_pixels
+    unit_pixels = min(unit_tiles[0] * fmt.TILE, store.shape[1]) * min(
+        unit_tiles[1] * fmt.TILE, store.shape[2]
+    )
+    return TrainPlan(
+        split=split,
+        config=config,
+        channels=store.meta.channels,
+        widths=config.hidden or default_widths(outputs),
+        num_classes=outputs,
+        steps_per_epoch=sampler.steps_per_epoch,
+        epoch_bytes=plan.num_units * store.read_unit_bytes,
+        unit_bytes=store.read_unit_bytes,
+        unit_pixels=unit_pixels,
+        unit_draws=min(unit_pixels, config.members * int(plan.total.sum(axis=1).max())),
+        mask_bytes=prod(store.shape[:3]) * np.dtype(fmt.mask_dtype(store.meta)).itemsize,
+        pyramid_bytes=pyramid_bytes(store.meta, len(store)) if store.layout == "pyramid" else 0,
+        validation_pixels=held_pixels if keypoints else min(config.validation_pixels, held_pixels),
+        missing_classes=tuple(names[k] for k in np.flatnonzero(present.any(axis=0) & ~learnt)),
+        keypoints=keypoints,
+    )
+
+
+def _keypoints(store: FeatureStore, config: TrainConfig) -> KeypointInfo | None:
+    """The store's keypoints with the sigma to learn. Raises UsageError for a sigma that nothing asks for."""
+    keypoints = store.meta.keypoints
+    if config.sigma is None:
+        return keypoints
+    if keypoints is None:
+        raise UsageError(
+            f"{store.location}: holds masks, and --sigma is {config.sigma:g}; it is of keypoints' heat maps: "
+            "leave it out"
+        )
+    return replace(keypoints, sigma=config.sigma)
+
+
+def describe(store: FeatureStore, plan: TrainPlan) -> InterpreterInfo:
+    """What the interpreter is before training: what a rerun must have in common with its folder."""
+    meta, config = store.meta, plan.config
+    elsewhere = ("out", "members", "hidden", "cache", "sigma")  # or of no effect on the weights
+    settings = {k: v for k, v in asdict(config).items() if k not in elsewhere}
+    return InterpreterInfo(
+        members=config.members,
+        widths=plan.widths,
+        channels=meta.channels,
+        classes=meta.classes,
+        ignore=meta.ignore,
+        layers=meta.layers,
+        grid=meta.grid,
+        crop_rows=meta.crop_rows,
+        upsample=meta.upsample,
+        generator=dict(meta.generator),
+        store={
+            "layout": meta.layout,
+            "num_images": len(store),
+            "inputs": dict(meta.inputs),
+            "id": store.id,
+            "class_counts_sha256": hashlib.sha256(store.class_counts.tobytes()).hexdigest(),
+            "features_sha256": features_sha256(store),
+        },
+        training={**settings, "held_out_images": list(plan.split.held_out)},
+        seeds=member_seeds(config.seed, config.members),
+        keypoints=plan.keypoints,
+    )
+
+
+def notes(job: TrainJob) -> list[str]:
+    """What a user should know before training begins, a line each."""
+    plan, config = job.plan, job.plan.config
+    lines = []
+    if job.state is not None and job.state.info.store.get("id") != job.store.id:
+        lines.append(
+            f"{job.store.location}: was written anew since this training began; it goes on, because a "
+            "sample of the features, the class index and the settings are the same"
+        )
+    if plan.missing_classes:
+        missing = ", ".join(plan.missing_classes)
+        lines.append(f"{job.store.location}: no training image has {missing}; they will not be learnt")
+    if config.steps is not None and config.final_epochs and plan.split.held_out:
+        lines.append(
+            f"--steps is given: training ends after {count(config.steps, 'step')}, and no final epochs over "
+            "all images follow"
+        )
+    coarse = _coarse_grid_note(job.store, plan)
+    return lines if coarse is None else [*lines, coarse]
+
+
+def _coarse_grid_note(store: FeatureStore, plan: TrainPlan) -> str | None:
+    """One line where the pixels on which heat maps are validated are too far apart for PCK to be exact."""
+    if plan.keypoints is None or not plan.split.held_out:
+        return None
+    stride, sigma = heat_grid(store, plan.keypoints, plan.config)[2], plan.keypoints.sigma
+    if stride <= max(1, 2 * sigma):
+        return None
+    return (
+        f"heat maps of sigma {sigma:g} are validated on pixels {stride} apart: PCK is an underestimate; a "
+        f"larger [train] validation_pixels, now {plan.config.validation_pixels:,}, brings them closer for "
+        "more memory"
+    )

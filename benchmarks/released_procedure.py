@@ -162,9 +162,14 @@ def main(arguments: list[str] | None = None) -> None:
             steps = round(outcomes["released"][-1].mean_steps)
             outcomes["dgan, as many pixels"].append(pipeline_outcome(folder, options, seed, steps))
     from pipeline.embedded import class_names, exact_masks
+    from pipeline.machine.random_streams import Purpose
     from pipeline.rendering.latents import seeded_latents
 
-    report(outcomes, exact_masks(seeded_latents(FRESH_SEED, range(options.num), 64)), class_names())
+    report(
+        outcomes,
+        exact_masks(seeded_latents(Purpose.DATASET_LATENTS, FRESH_SEED, range(options.num), 64)),
+        class_names(),
+    )
 
 
 if __name__ == "__main__":

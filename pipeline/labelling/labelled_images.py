@@ -21,6 +21,7 @@ from pipeline.labelling.heat_maps import peaks
 from pipeline.labelling.labeller import ImageLabeller
 from pipeline.labelling.votes import HeatTally, Tally, divergence_to_float16, score_images
 from pipeline.machine.device import download
+from pipeline.machine.random_streams import Purpose
 from pipeline.models.folded import FoldedEnsemble
 from pipeline.models.generator import Rendered
 from pipeline.models.interpreter import InterpreterEnsemble
@@ -54,7 +55,7 @@ class LabelledBatch:
 
 
 class LabelledImages:
-    """The source of a dataset's images: image i follows from (seed, i), batch by batch of a fixed size."""
+    """The source of labelled images: image i follows from (purpose, seed, i), in batches of a fixed size."""
 
     def __init__(
         self,
@@ -62,6 +63,7 @@ class LabelledImages:
         ensemble: InterpreterEnsemble,
         layers: Sequence[LayerInfo],
         *,
+        latent_purpose: Purpose,
         seed: int,
         score: str,
         precision: torch.dtype,
@@ -74,7 +76,8 @@ class LabelledImages:
         ``keypoints``: its outputs are heats of keypoints, not logits of classes.
         """
         self._keypoints = keypoints
-        self._renderer, self._seed, self._score = renderer, seed, score
+        self._renderer, self._score = renderer, score
+        self._latent_purpose, self._seed = latent_purpose, seed
         self._layers, self._tile_rows, self._upsample = tuple(layers), tile_rows, upsample
         self._ensemble = ensemble.to(renderer.device)
         self._labeller = self._make_labeller(precision)
@@ -152,5 +155,6 @@ class LabelledImages:
         return moved.norm(dim=1) <= AGREEING_PART * max(one.shape[:2])
 
     def _render(self, images: Sequence[int]) -> tuple[np.ndarray, Rendered]:
-        latents = seeded_latents(self._seed, images, self._renderer.generator.z_size)
+        size = self._renderer.generator.z_size
+        latents = seeded_latents(self._latent_purpose, self._seed, images, size)
         return latents, self._renderer.render(latents, SAMPLED_SPACE, images)

@@ -18,6 +18,7 @@ from torch import Tensor
 from fstore.interpolate import resize_block
 from pipeline.errors import UsageError
 from pipeline.machine.device import upload
+from pipeline.machine.random_streams import Purpose
 from pipeline.models.generator import Generator, Rendered, broadcast_w, truncate
 from pipeline.rendering.latents import average_latent_samples
 from pipeline.rendering.noise import noise_maps
@@ -61,17 +62,25 @@ class RenderSettings:
 class Renderer:
     """Holds a generator on its device with its constant noise and average latent, which every batch needs.
 
-    Noise ``const`` is the checkpoint's own where it has some, else seeded.
+    Noise ``const`` is the checkpoint's own where it has some, else seeded. Noise ``random`` is drawn for
+    ``noise_purpose``: annotated image 3 and image 3 of a dataset have different noise.
     """
 
     def __init__(
-        self, generator: Generator, settings: RenderSettings, average_latent: np.ndarray, device: torch.device
+        self,
+        generator: Generator,
+        settings: RenderSettings,
+        average_latent: np.ndarray,
+        device: torch.device,
+        *,
+        noise_purpose: Purpose = Purpose.ANNOTATED_NOISE,
     ) -> None:
         self.generator = generator.to(device)
         self.settings = settings
         self.device = device
         self._average = torch.from_numpy(average_latent).to(device)
         self._constant: list[Tensor] | None = None
+        self._noise_purpose = noise_purpose
 
     def w_plus(self, latents: np.ndarray, space: str) -> Tensor:
         """Latents [B, D] of Z or W, or [B, L, D] of W+ -> W+ [B, L, D] as synthesis takes them."""
@@ -99,7 +108,8 @@ class Renderer:
         return self._constant
 
     def _maps(self, images: Sequence[int]) -> list[Tensor]:
-        return noise_maps(self.generator.noise_shapes, self.settings.noise, self.settings.noise_seed, images)
+        mode, seed = self.settings.noise, self.settings.noise_seed
+        return noise_maps(self.generator.noise_shapes, mode, seed, images, self._noise_purpose)
 
     def _on_device(self, maps: Sequence[Tensor]) -> list[Tensor]:
         return [upload(values, self.device) for values in maps]

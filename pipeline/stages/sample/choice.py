@@ -21,6 +21,7 @@ from pipeline.errors import UsageError
 from pipeline.interpreter.pairing import Trained
 from pipeline.labelling.labelled_images import LabelledImages
 from pipeline.machine.progress import progress
+from pipeline.machine.random_streams import Purpose
 from pipeline.rendering.latents import seeded_latents
 from pipeline.rendering.renderer import Renderer, RenderSettings
 from pipeline.settings.schema import Config
@@ -123,6 +124,7 @@ def scored_images(job: SampleJob, renderer: Renderer, trained: Trained) -> Label
             renderer,
             trained.interpreter.ensemble,
             info.layers,
+            latent_purpose=Purpose.ANNOTATED_LATENTS,
             seed=job.options.seed,
             score="top10",
             precision=torch.float32,
@@ -147,8 +149,9 @@ def _mapped(job: SampleJob, renderer: Renderer, latents: Sequence[tuple[int, int
 
 
 def latent_values(latents: Sequence[tuple[int, int]], z_size: int) -> NDArray[np.float32]:
-    """(n, D) float32 of Z: the latents (seed, number)."""
-    return np.concatenate([seeded_latents(seed, [number], z_size) for seed, number in latents])
+    """(n, D) float32 of Z: the latents (seed, number), none of which any dataset has."""
+    rows = [seeded_latents(Purpose.ANNOTATED_LATENTS, seed, [number], z_size) for seed, number in latents]
+    return np.concatenate(rows)
 
 
 def _batches(numbers: Sequence[int], size: int) -> Iterator[list[int]]:

@@ -36,6 +36,7 @@ IMAGES, MASKS, CLASSES, SHEET = "images", "masks", "classes.toml", "contact_shee
 LATENTS, AVERAGE_LATENT, RECORD, CONFIG = "latents.npy", "average_latent.npy", "sample.json", "dgan.toml"
 _PICTURE = re.compile(r"image_[0-9]+\.png")
 MAX_RECORD_BYTES = 2**26
+RECORD_VERSION = 2
 
 _CONFIG_HEADER = """\
 # Written by `dgan sample`. Annotate what is in images/ and save it in masks/ under the same numbers: that of
@@ -66,7 +67,7 @@ class Project:
     """What a project that is there says of itself."""
 
     latents: tuple[tuple[int, int], ...]
-    """(seed, number) of each image's latent; see ``pipeline.rendering.latents.seeded_latents``."""
+    """(seed, number) of each image's latent; see ``pipeline.stages.sample.choice.latent_values``."""
     rendering: Mapping[str, Any]
     """What else the pictures follow from."""
     num_annotations: int
@@ -139,6 +140,8 @@ def read_project(out: Path) -> Project | None:
         if path.stat().st_size > MAX_RECORD_BYTES:
             raise ValueError(f"{path.stat().st_size} bytes")
         record = json.loads(path.read_text(encoding="utf-8"))
+        if record["version"] != RECORD_VERSION:
+            raise ValueError(f"version {record['version']!r}, expected {RECORD_VERSION}")
         pairs = [(seed, number) for seed, number in record["latents"]]
         rendering = record["rendering"]
         integers = all(isinstance(n, int) and 0 <= n < 2**63 for pair in pairs for n in pair)

@@ -29,7 +29,7 @@ from pipeline.interpreter.released_members import is_released
 from pipeline.machine.progress import progress
 from pipeline.machine.provenance import created_record
 from pipeline.models.selection import SelectedLayers
-from pipeline.rendering.latents import array_sha256, seeded_latents
+from pipeline.rendering.latents import array_sha256
 from pipeline.rendering.renderer import Renderer, RenderSettings
 from pipeline.settings.classes import configured_classes
 from pipeline.settings.schema import AnnotationsConfig, ClassConfig, Config
@@ -172,7 +172,7 @@ def plan_lines(job: SampleJob, device: torch.device) -> list[str]:
     height, width = settings.crop_rows[1] - settings.crop_rows[0], settings.grid[1]
     renderer = _renderer(job, device)
     start = time.perf_counter()
-    renderer.render(seeded_latents(options.seed, [0], job.loaded.generator.z_size), "z", [0])
+    renderer.render(latent_values([(options.seed, 0)], job.loaded.generator.z_size), "z", [0])
     seconds = (len(job.present) + options.num) * (time.perf_counter() - start)
     if job.trained is not None:
         source = scored_images(job, renderer, job.trained)
@@ -253,7 +253,7 @@ def _record(job: SampleJob, latents: Sequence[tuple[int, int]], scores: list[flo
     options = job.options
     chosen_by = ["uncertain"] * options.uncertain + ["diverse"] * options.diverse
     record: dict[str, Any] = {
-        "version": 1,
+        "version": project.RECORD_VERSION,
         "kind": "sample",
         "latents": [list(pair) for pair in latents],
         "rendering": job.rendering,

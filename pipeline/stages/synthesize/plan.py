@@ -22,6 +22,7 @@ from pipeline.interpreter.files import Interpreter
 from pipeline.labelling.labelled_images import LabelledImages
 from pipeline.labelling.level_plan import CPU_BAND_ROWS, CPU_TILE_ROWS, ROW_STEP, tile_bytes
 from pipeline.machine.precision import TYPES, precision_name, resolve_precision
+from pipeline.machine.random_streams import Purpose
 from pipeline.rendering.renderer import Renderer, RenderSettings
 from pipeline.settings.schema import SynthesizeConfig
 from pipeline.stages import costs
@@ -52,13 +53,15 @@ def make_source(
 
     Raises UsageError for an interpreter with a weight that is no finite number.
     """
-    renderer = Renderer(job.loaded.generator, job.settings, job.average_latent, device)
+    generator, settings, average = job.loaded.generator, job.settings, job.average_latent
+    renderer = Renderer(generator, settings, average, device, noise_purpose=Purpose.DATASET_NOISE)
     info, config = job.interpreter.info, job.config
     try:
         return LabelledImages(
             renderer,
             job.interpreter.ensemble,
             info.layers,
+            latent_purpose=Purpose.DATASET_LATENTS,
             seed=config.seed,
             score=config.score,
             precision=precision,

@@ -19,6 +19,8 @@ from support.tiny import LATENT_SIZE, write_checkpoint, write_inputs
 import fstore
 from pipeline import embedded
 from pipeline.cli import main
+from pipeline.labelling import labelled_images
+from pipeline.machine.random_streams import Purpose
 from pipeline.rendering.latents import seeded_latents
 from pipeline.rendering.renderer import Renderer
 from pipeline.settings.files import load_config
@@ -80,7 +82,7 @@ def test_the_folder_has_what_an_annotator_needs(folder: Path) -> None:
     assert sorted(path.name for path in Path("annotate").iterdir()) == WRITTEN
     latents = np.load("annotate/latents.npy")
     assert latents.dtype == np.float32
-    assert np.array_equal(latents, seeded_latents(0, range(5), LATENT_SIZE))
+    assert np.array_equal(latents, seeded_latents(Purpose.ANNOTATED_LATENTS, 0, range(5), LATENT_SIZE))
     assert np.load("annotate/average_latent.npy").shape == (LATENT_SIZE,)
     assert sorted(path.name for path in Path("annotate/images").iterdir()) == [
         f"image_{i}.png" for i in range(5)
@@ -137,11 +139,13 @@ def test_diverse_takes_the_farthest_points_of_the_pool_in_w(folder: Path) -> Non
     numbers = [number for _, number in record()["latents"]]
     from pipeline.checkpoints.read import load_generator
 
-    pool = torch.from_numpy(seeded_latents(7, range(30), LATENT_SIZE))
+    pool = torch.from_numpy(seeded_latents(Purpose.ANNOTATED_LATENTS, 7, range(30), LATENT_SIZE))
     with torch.inference_mode():
         expected = farthest_points(load_generator(Path("checkpoint.pt")).generator.mapping(pool).numpy(), 5)
     assert numbers == expected.tolist()
-    assert np.array_equal(np.load("annotate/latents.npy"), seeded_latents(7, numbers, LATENT_SIZE))
+    assert np.array_equal(
+        np.load("annotate/latents.npy"), seeded_latents(Purpose.ANNOTATED_LATENTS, 7, numbers, LATENT_SIZE)
+    )
     assert record()["chosen"] == {"by": ["diverse"], "pool": 30, "images": [0, 5]}
 
 
@@ -186,17 +190,31 @@ def test_the_demo_goes_round_twice(tmp_path: Path, monkeypatch: pytest.MonkeyPat
     )  # the new are not annotated
 
 
-def test_uncertain_takes_the_highest_scores_and_the_interpreter_s_rendering(folder: Path) -> None:
+def test_uncertain_takes_the_highest_scores_and_the_interpreter_s_rendering(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     write_inputs(folder / "in")
+    state = torch.load("checkpoint.pt", weights_only=True)  # whose pictures hardly depend on their latents
+    mapping = {name: 100 * values for name, values in state.items() if "mapping" in name}
+    torch.save({**state, **mapping}, "checkpoint.pt")
     flags = ["--latents", "in/latents.npy", "--annotations", "in/masks", "--crop-rows", "4:28"]
     flags += ["--noise", "zero", "--layers", "2:", "--upsample", "nearest"]
     done("extract-features", "--checkpoint", "checkpoint.pt", *flags)
     done("train", "--members", 2, "--steps", 10, "--batch-size", 16)
-    done("synthesize", "--num", 12, "--checkpoint", "checkpoint.pt", "--precision", "float32")
+    with monkeypatch.context() as patch:  # a dataset of the very images of the pool
+
+        def offered(purpose: Purpose, *rest: object) -> np.ndarray:
+            assert purpose == Purpose.DATASET_LATENTS
+            return seeded_latents(Purpose.ANNOTATED_LATENTS, *rest)
+
+        patch.setattr(labelled_images, "seeded_latents", offered)
+        done("synthesize", "--num", 12, "--checkpoint", "checkpoint.pt", "--precision", "float32")
+    uncertainty = fstore.open("dataset.zarr").uncertainty  # type: ignore[union-attr]
+    assert len(set(uncertainty.tolist())) == 12  # else any choice would be the highest
     done(
         "sample", "--uncertain", "interpreter", "--num", 4, "--pool", 12
     )  # the checkpoint's name is recorded
-    expected = np.argsort(-fstore.open("dataset.zarr").uncertainty, kind="stable")[:4]  # type: ignore[union-attr]
+    expected = np.argsort(-uncertainty, kind="stable")[:4]
     assert [number for _, number in record()["latents"]] == expected.tolist()
     rendering = record()["rendering"]
     assert rendering["noise"] == "zero" and rendering["crop_rows"] == [4, 28]

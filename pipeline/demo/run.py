@@ -22,7 +22,7 @@ import fstore
 from fstore.display import human_bytes, human_duration
 from pipeline import embedded
 from pipeline.errors import UsageError
-from pipeline.labelling.votes import confusion, mean_iou
+from pipeline.labelling.confusion import confusion, mean_iou
 from pipeline.settings.files import load_demo_config
 from pipeline.settings.schema import Config
 from pipeline.stages import costs
@@ -158,7 +158,7 @@ def write_picture(store: str, path: Path) -> None:
     )
     images = dataset.images.compute()[chosen]  # [n, H, W, 3]
     labels = palette[dataset.labels.compute()[chosen]]
-    divergence = dataset.divergence.compute()[chosen].astype(np.float32)
+    divergence = np.nan_to_num(dataset.divergence.compute()[chosen].astype(np.float32))  # it may have NaN
     divergence /= max(float(divergence.max()), 1e-6)  # the brightest pixel of the picture is white
     heat = np.stack(
         [np.clip(divergence * 3 - i, 0, 1) for i in range(3)], axis=-1

@@ -19,7 +19,8 @@ from torch import Tensor
 from fstore.format import LayerInfo
 from pipeline.labelling.heat_maps import peaks
 from pipeline.labelling.labeller import ImageLabeller
-from pipeline.labelling.votes import HeatTally, Tally, divergence_to_float16, score_images
+from pipeline.labelling.scores import score_images
+from pipeline.labelling.votes import HeatTally, Tally, divergence_to_float16
 from pipeline.machine.device import download
 from pipeline.machine.random_streams import Purpose
 from pipeline.models.folded import FoldedEnsemble

@@ -137,8 +137,8 @@ def picture_float(image: Tensor, grid: tuple[int, int], crop_rows: tuple[int, in
 
 
 def to_uint8(picture: Tensor) -> Tensor:
-    """The released rounding: clip(trunc(127.5 x + 127.5), 0, 255)."""
-    return (picture * 127.5 + 127.5).clamp(0, 255).to(torch.uint8)
+    """The released rounding: clip(trunc(127.5 x + 127.5), 0, 255). A value that is no number is black."""
+    return (picture * 127.5 + 127.5).clamp(0, 255).nan_to_num(0.0).to(torch.uint8)
 
 
 @torch.inference_mode()

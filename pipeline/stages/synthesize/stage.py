@@ -25,7 +25,7 @@ from pipeline.errors import RunError, UsageError
 from pipeline.interpreter.description import InterpreterInfo
 from pipeline.interpreter.pairing import Trained, load_trained
 from pipeline.labelling.labelled_images import SAMPLED_SPACE, LabelledBatch, LabelledImages
-from pipeline.labelling.votes import keep_mask
+from pipeline.labelling.scores import keep_mask
 from pipeline.machine.background import BackgroundCalls
 from pipeline.machine.progress import progress
 from pipeline.machine.provenance import created_record
@@ -219,9 +219,16 @@ def _task(
 
 
 def set_filter(store: str, keep: str) -> str:
-    """Keep exactly ceil(keep * N) least uncertain images of a complete dataset; nothing is rendered again.
+    """Keep the ceil(keep * N) least uncertain images of a complete dataset; nothing is rendered again.
 
-    Returns one line on what is kept. Raises UsageError for a dataset that is not complete or no dataset.
+    An image with a value that is not finite is never kept.
+
+    Returns:
+        One line on what is kept.
+
+    Raises:
+        UsageError: the dataset is not complete, or the store is no dataset. RunError: no image has a finite
+            uncertainty.
     """
     dataset = fstore.open(store)
     if not isinstance(dataset, fstore.Dataset):
@@ -234,7 +241,8 @@ def set_filter(store: str, keep: str) -> str:
             f"{dataset.location}: {len(dataset)} of {dataset.num_images} images are committed; run the same "
             "`dgan synthesize` to its end"
         )
-    kept, threshold = keep_mask(dataset.uncertainty, parse_keep(keep))
+    uncertainty = dataset.uncertainty
+    kept, threshold = keep_mask(uncertainty, parse_keep(keep))
     if threshold is None:
         raise RunError(
             f"{dataset.location}: array 'uncertainty' has no finite value; the interpreter diverged, train "
@@ -242,4 +250,6 @@ def set_filter(store: str, keep: str) -> str:
         )
     fstore.set_kept(store, kept, keep, threshold)
     share = f"{int(kept.sum())} of {len(kept)} images kept"
-    return f"{dataset.location}: {share} (keep {keep}, uncertainty at most {threshold:.4g})"
+    line = f"{dataset.location}: {share} (keep {keep}, uncertainty at most {threshold:.4g})"
+    failed = int((~np.isfinite(uncertainty)).sum())
+    return line if not failed else f"{line}; {failed} with values that are not finite are never kept"

@@ -26,7 +26,8 @@ from pipeline.interpreter.description import EpochMetrics, InterpreterInfo
 from pipeline.interpreter.files import TrainingState, load_interpreter
 from pipeline.labelling.heat_maps import heat, peaks
 from pipeline.labelling.labeller import ImageLabeller
-from pipeline.labelling.votes import HeatTally, score_images
+from pipeline.labelling.scores import score_images
+from pipeline.labelling.votes import HeatTally
 from pipeline.models.folded import FoldedEnsemble
 from pipeline.models.interpreter import InterpreterEnsemble
 from pipeline.settings.files import Config, with_overrides

@@ -92,7 +92,7 @@ def precision_agreement(folder: Path, num: int) -> float:
 
     from pipeline.embedded import checkpoint_path
     from pipeline.settings.files import Config, with_overrides
-    from pipeline.stages.synthesize.plan import make_source
+    from pipeline.stages.synthesize.job import make_source
     from pipeline.stages.synthesize.stage import prepare
 
     config = with_overrides(Config(), "generator", checkpoint=checkpoint_path())

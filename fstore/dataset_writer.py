@@ -8,13 +8,14 @@ labels.
 from __future__ import annotations
 
 import os
+from collections.abc import Sequence
 
 import numpy as np
 import zarr
 
 from fstore import format as fmt
 from fstore.chunks import read_markers
-from fstore.creation import OpenGroup, create_group, open_for_writing, require_array, sync_all
+from fstore.creation import OpenGroup, check_place, create_group, open_for_writing, require_array, sync_all
 from fstore.errors import StoreError
 from fstore.location import ATTRIBUTE, Location, chunk_key, get_attribute
 from fstore.lock import FolderLock
@@ -112,24 +113,43 @@ def open_dataset(
     path: str | os.PathLike[str], meta: fmt.DatasetMeta, num_images: int, overwrite: bool
 ) -> DatasetWriter:
     """See ``fstore.create_dataset``."""
-    location = Location.parse(path)
-    specs = [
-        *fmt.dataset_arrays(meta, num_images),
-        fmt.kept_array(num_images),
-        fmt.committed_array("dataset", num_images),
-    ]
+    location, specs = Location.parse(path), _specs(meta, num_images)
     opened = create_group(location, meta.to_attribute(), specs, overwrite, {})
-    # The longest: a run with a larger number that was killed while lengthening leaves some arrays short.
-    found = max(require_array(opened.group, spec.name).shape[0] for spec in specs)
-    if found > num_images:
+    try:
+        _check_length(location, opened.group, specs, num_images)
+    except StoreError:
         opened.close()
+        raise
+    if any(require_array(opened.group, spec.name).shape[0] < num_images for spec in specs):
+        grow(opened.group, location, num_images)
+    return DatasetWriter(location, opened, meta, num_images)
+
+
+def check_dataset(
+    path: str | os.PathLike[str], meta: fmt.DatasetMeta, num_images: int, overwrite: bool
+) -> None:
+    """See ``fstore.check_create_dataset``."""
+    location = Location.parse(path)
+    group = check_place(location, meta.to_attribute(), overwrite)
+    if group is not None:
+        _check_length(location, group, _specs(meta, num_images), num_images)
+
+
+def _specs(meta: fmt.DatasetMeta, num_images: int) -> list[fmt.ArraySpec]:
+    committed = fmt.committed_array("dataset", num_images)
+    return [*fmt.dataset_arrays(meta, num_images), fmt.kept_array(num_images), committed]
+
+
+def _check_length(
+    location: Location, group: zarr.Group, specs: Sequence[fmt.ArraySpec], num_images: int
+) -> None:
+    # The longest: a run with a larger number that was killed while lengthening leaves some arrays short.
+    found = max(require_array(group, spec.name).shape[0] for spec in specs)
+    if found > num_images:
         raise StoreError(
             f"{location}: holds {found} images, this run asks for {num_images}; ask for {found} or more, "
             "or use --overwrite"
         )
-    if any(require_array(opened.group, spec.name).shape[0] < num_images for spec in specs):
-        grow(opened.group, location, num_images)
-    return DatasetWriter(location, opened, meta, num_images)
 
 
 def write_kept(location: Location, kept: np.ndarray, keep: str, threshold: float) -> None:

@@ -79,6 +79,6 @@ def sample(
     target = target_device(device, threads)
     job = stage.prepare(config, stage.SampleOptions(**options, uncertain=uncertain is not None))
     if dry_run:
-        echo_lines(stage.plan_lines(job, target))
+        echo_lines(stage.dry_run(job, target))
         return
     click.echo(stage.sample(job, target))

@@ -94,7 +94,7 @@ def extract_features(
 
     job = extract.prepare(config, overwrite=overwrite)
     if dry_run:
-        echo_lines(extract.plan_lines(job, target, memory_budget))
+        echo_lines(extract.dry_run(job, target, overwrite=overwrite, memory_budget=memory_budget))
         return
     line = extract.extract(job, target, overwrite=overwrite, memory_budget=memory_budget, say=note)
     click.echo(line)
@@ -204,7 +204,7 @@ def synthesize(
 
     job = stage.prepare(config, force=force, task=task)
     if dry_run:
-        echo_lines(stage.plan_lines(job, target, memory_budget, overwrite=overwrite))
+        echo_lines(stage.dry_run(job, target, overwrite=overwrite, memory_budget=memory_budget))
         return
     line = stage.synthesize(job, target, overwrite=overwrite, memory_budget=memory_budget, say=note)
     click.echo(line)

@@ -9,7 +9,7 @@ interpreters, and no stores.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -137,17 +137,36 @@ class LabelledImages:
         return divergence_to_float16(exact, self._ensemble.num_members)
 
     @torch.inference_mode()
-    def agreement(self, images: Sequence[int], precision: torch.dtype) -> float:
-        """The share of pixels of these images that products of ``precision`` label as one's own do; of
-        keypoints the share that they put within 1% of the larger image side of one's own.
+    def agreement(
+        self,
+        images: Sequence[int],
+        precision: torch.dtype,
+        *,
+        batch_size: int,
+        advance: Callable[[int], None] = lambda count: None,
+    ) -> float:
+        """The share of pixels of these images that products of ``precision`` label as one's own do.
+
+        Of keypoints it is the share that they put within 1% of the larger image side of one's own.
+        ``advance`` is called with the number of images after each batch of at most ``batch_size``.
         """
+        other = self._make_labeller(precision)
+        shares: list[Tensor] = []
+        for first in range(0, len(images), batch_size):
+            batch = images[first : first + batch_size]
+            shares += self._shares(batch, other)
+            advance(len(batch))
+        return float(torch.stack(shares).mean())
+
+    def _shares(self, images: Sequence[int], other: ImageLabeller) -> list[Tensor]:
+        """Each image's agreement. Apart, so that no maps are held while the next batch is rendered."""
         _, rendered = self._render(images)
-        exact, other = self._labeller, self._make_labeller(precision)
         shares = []
         for place in range(len(images)):
             maps = [feature[place] for feature in rendered.features]
-            shares.append(self._agreeing(exact.label(maps)[0], other.label(maps)[0]).double().mean())
-        return float(torch.stack(shares).mean())
+            labels = (labeller.label(maps)[0] for labeller in (self._labeller, other))
+            shares.append(self._agreeing(*labels).double().mean())
+        return shares
 
     def _agreeing(self, one: Tensor, other: Tensor) -> Tensor:
         if not self._keypoints:

@@ -19,8 +19,14 @@ PAPER, INK = (255, 255, 255), (0, 0, 0)
 
 
 def thumbnail(picture: NDArray[np.uint8], side: int = THUMBNAIL) -> Image.Image:
-    """(H, W, 3) uint8 with its longer side reduced to ``side``; smaller pictures stay as they are."""
+    """(H, W, 3) uint8 with its longer side reduced to ``side``, or enlarged to at most that.
+
+    A small picture is enlarged by a whole number, so that every pixel of it is a square of equal pixels.
+    """
     image = Image.fromarray(np.ascontiguousarray(picture))
+    times = side // max(image.size)
+    if times > 1:
+        return image.resize((image.width * times, image.height * times), Image.Resampling.NEAREST)
     image.thumbnail((side, side), Image.Resampling.BOX)
     return image
 

@@ -62,6 +62,11 @@ _EXAMPLE = """
 """
 
 
+def shown(out: Path) -> str:
+    """The project's folder for a message: by its own name where its path ends in none, as ``.`` does."""
+    return str(out) if out.name not in ("", "..") else Path(os.path.abspath(out)).name or str(out)
+
+
 @dataclass(frozen=True)
 class Project:
     """What a project that is there says of itself."""
@@ -124,15 +129,15 @@ def read_project(out: Path) -> Project | None:
         return None
     if not out.is_dir():
         raise UsageError(
-            f"{out}: is a file; expected a folder for the images to annotate, choose another --out"
+            f"{shown(out)}: is a file; expected a folder for the images to annotate, choose another --out"
         )
     if not any(out.iterdir()):
         return None
     path = out / RECORD
     if not path.is_file():
         raise UsageError(
-            f"{out}: is a folder with other files in it, and no {RECORD} of `dgan sample`; choose another "
-            "--out"
+            f"{shown(out)}: is a folder with other files in it, and no {RECORD} of `dgan sample`; choose "
+            "another --out"
         )
     masks = out / MASKS
     num = sum(1 for entry in masks.rglob("*") if entry.is_file()) if masks.is_dir() else 0

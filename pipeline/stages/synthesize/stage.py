@@ -8,7 +8,6 @@ interruptions. It knows neither feature stores nor training: the interpreter's f
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable
 from contextlib import closing
 from functools import partial
@@ -19,10 +18,9 @@ import torch
 
 import fstore
 from fstore import format as fmt
-from fstore.display import human_bytes, human_duration
-from fstore.location import Location
 from pipeline.errors import RunError, UsageError
 from pipeline.interpreter.description import InterpreterInfo
+from pipeline.interpreter.identity import check_unchanged
 from pipeline.interpreter.pairing import Trained, load_trained
 from pipeline.labelling.labelled_images import SAMPLED_SPACE, LabelledBatch, LabelledImages
 from pipeline.labelling.scores import keep_mask
@@ -32,15 +30,10 @@ from pipeline.machine.provenance import created_record
 from pipeline.rendering.renderer import RenderSettings
 from pipeline.settings.schema import TASKS, Config, SynthesizeConfig
 from pipeline.settings.values import parse_keep
-from pipeline.stages import costs
-from pipeline.stages.synthesize.plan import (
-    SynthesizeJob,
-    choose_precision,
-    label_bytes,
-    make_source,
-    plan_memory,
-    recorded_precision,
-)
+from pipeline.stages.synthesize.checks import check
+from pipeline.stages.synthesize.job import SynthesizeJob, make_source
+from pipeline.stages.synthesize.plan import plan_lines
+from pipeline.stages.synthesize.precision import choose_precision, recorded_precision
 from pipeline.stages.synthesize.task_arrays import TaskArrays
 
 
@@ -97,40 +90,12 @@ def _meta(config: SynthesizeConfig, trained: Trained) -> fmt.DatasetMeta:
     )
 
 
-def plan_lines(
-    job: SynthesizeJob, device: torch.device, memory_budget: int | None = None, *, overwrite: bool = False
+def dry_run(
+    job: SynthesizeJob, device: torch.device, *, overwrite: bool = False, memory_budget: int | None = None
 ) -> list[str]:
-    """What the run makes and costs, a line each; renders and labels one batch to estimate the time."""
-    notes = list(job.notes)
-    memory = plan_memory(job, device, memory_budget)
-    job = choose_precision(job, device, notes.append, tile_rows=memory.tile_rows, overwrite=overwrite)
-    config, meta = job.config, job.meta
-    location = Location.parse(config.store)
-    free = location.free_bytes()
-    source = make_source(job, device, recorded_precision(job), memory.tile_rows)
-    source.batch(range(config.render_batch), 1).host_arrays()  # the first of its kind takes longer
-    start = time.perf_counter()
-    source.batch(range(config.render_batch), config.render_batch).host_arrays()
-    seconds = (time.perf_counter() - start) / config.render_batch * config.num
-    device_bytes = costs.render_bytes(job.loaded.generator, config.render_batch)
-    device_bytes += label_bytes(job, config.tile)
-    info = job.interpreter.info
-    learnt, made = ("classes", "labels") if info.keypoints is None else ("keypoints", "heat maps, keypoints")
-    return [
-        f"interpreter  {config.interpreter}: {info.members} members, {info.num_outputs} {learnt}, "
-        f"{meta.interpreter['precision']} products",
-        f"checkpoint   {job.loaded.path}",
-        f"images       {config.num} of ({meta.shape[0]}, {meta.shape[1]}, 3) uint8, with {made} and "
-        "divergence",
-        f"store        {location}: {human_bytes(costs.dataset_bytes(meta, config.num))} raw, about as "
-        "much on disk",
-        f"disk free    {'unknown (a URL)' if free is None else human_bytes(free)}",
-        f"host memory  about {human_bytes(memory.host_bytes)} at the peak",
-        f"device       {device}"
-        + (f", about {human_bytes(device_bytes)} at the peak" if device.type == "cuda" else ""),
-        f"time         about {human_duration(seconds)}",
-        *(f"note         {note}" for note in notes),
-    ]
+    """What ``synthesize`` would make and cost, a line for each subject; it raises what that would refuse."""
+    memory = check(job, device, overwrite=overwrite, memory_budget=memory_budget)
+    return plan_lines(job, device, memory, overwrite=overwrite)
 
 
 def synthesize(
@@ -141,21 +106,20 @@ def synthesize(
     memory_budget: int | None = None,
     say: Callable[[str], None] = print,
 ) -> str:
-    """Fill the dataset and set its filter. Returns one line on what is in the store.
+    """Fill the dataset and set its filter.
+
+    Returns:
+        One line on what is in the store.
 
     Raises:
-        RunError: the disk cannot hold it. MismatchError: the store was begun with other settings. StoreError:
-        it is longer. UsageError: the memory budget is too small.
+        UsageError: the memory budget is too small. MismatchError: the store was begun with other settings.
+        StoreError: it is longer. RunError: the disk cannot hold it, or the interpreter was replaced
+            meanwhile.
     """
+    memory = check(job, device, overwrite=overwrite, memory_budget=memory_budget)
     for note in job.notes:
         say(note)
     config = job.config
-    memory = plan_memory(job, device, memory_budget)
-    location = Location.parse(config.store)
-    left = config.num - (0 if overwrite else costs.committed_images(location))
-    needed = costs.dataset_bytes(job.meta, max(left, 0))
-    way_out = "make room, or ask for fewer with --num"
-    costs.check_disk(location, needed, f"a dataset of {left} more images", way_out, overwrite=overwrite)
     job = choose_precision(job, device, say, tile_rows=memory.tile_rows, overwrite=overwrite)
     writer = fstore.create_dataset(config.store, job.meta, num_images=config.num, overwrite=overwrite)
     with closing(writer):  # after an error too: who catches it can go on in the same process
@@ -163,6 +127,7 @@ def synthesize(
         if pending:
             source = make_source(job, device, recorded_precision(job), memory.tile_rows)
             _fill(writer, source, job, pending, memory.queue_depth)
+    check_unchanged(config.interpreter, job.interpreter.sha256)
     return set_filter(config.store, config.keep)
 
 
@@ -182,10 +147,14 @@ def _fill(
             bar.advance(count)
             background.check()
 
+        def commit(task: int, parts: dict[str, np.ndarray]) -> None:
+            check_unchanged(job.config.interpreter, job.interpreter.sha256)
+            writer.write_task(task, parts)
+
         for task in pending:
             write_part = partial(background.submit, writer.write_part, task)
             parts = _task(source, job, writer.task_images(task), advance, write_part)
-            background.submit(writer.write_task, task, parts)
+            background.submit(commit, task, parts)
             del parts  # the queue's now
 
 

@@ -32,7 +32,7 @@ from pipeline.models.folded import FoldedEnsemble
 from pipeline.models.interpreter import InterpreterEnsemble
 from pipeline.settings.files import Config, with_overrides
 from pipeline.stages.synthesize import stage
-from pipeline.stages.synthesize.plan import make_source
+from pipeline.stages.synthesize.job import make_source
 from pipeline.stages.train import stage as train_stage
 from pipeline.stages.train.plan import best_epoch, validation_grid
 from pipeline.stages.train.validation import HeatValidation, Quality

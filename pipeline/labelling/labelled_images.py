@@ -1,10 +1,9 @@
-"""Images with labels or keypoints, divergence and score, a render batch at a time, all of it on the device.
+"""Images with labels or keypoints, divergence and score, computed on the device in batches.
 
-What crosses to the host of an image is its uint8 picture, its labels (or float16 heat maps and their peaks),
-its float16 divergence and one number.
-``LabelledImages.batch`` starts the work, the copies to the host included, and ``host_arrays`` waits for it:
-a caller who starts a batch before it fetches the one before keeps a GPU busy. It knows generators and
-interpreters, and no stores.
+What is copied to the host of an image is its uint8 picture, its labels (or float16 heat maps and their
+peaks), its float16 divergence and its score. ``LabelledImages.batch`` starts this work, and ``host_arrays``
+waits for it. A GPU stays busy where a caller starts the next batch before it fetches the last one. This
+module knows generators and interpreters, and no stores.
 """
 
 from __future__ import annotations
@@ -44,7 +43,7 @@ class LabelledBatch:
     """On a GPU: recorded after the copies to the host."""
 
     def host_arrays(self) -> dict[str, np.ndarray]:
-        """By the names of a dataset's arrays; waits until the device has computed them."""
+        """The arrays of a dataset by name. Waits until the device has computed them."""
         if self.ready is not None:
             self.ready.synchronize()
         arrays = {name: tensor.numpy() for name, tensor in self.tensors.items()}
@@ -72,9 +71,10 @@ class LabelledImages:
         upsample: str = "bilinear",
         keypoints: bool = False,
     ) -> None:
-        """``ensemble`` in evaluation mode, moved to the renderer's device; ``layers`` as it learnt them.
+        """Take an ensemble in evaluation mode, which is moved to the renderer's device.
 
-        ``keypoints``: its outputs are heats of keypoints, not logits of classes.
+        ``layers``: those that it has learnt. ``keypoints``: its outputs are heats of keypoints, and not
+        logits of classes. The other arguments say how images are drawn, labelled and scored.
         """
         self._keypoints = keypoints
         self._renderer, self._score = renderer, score
@@ -84,7 +84,7 @@ class LabelledImages:
         self._labeller = self._make_labeller(precision)
 
     def _make_labeller(self, precision: torch.dtype) -> ImageLabeller:
-        """One with these products, for the renderer's grid and crop."""
+        """A labeller with products of this precision, for the renderer's grid and crop."""
         settings = self._renderer.settings
         return ImageLabeller(
             FoldedEnsemble(self._ensemble, precision),
@@ -122,9 +122,9 @@ class LabelledImages:
         return LabelledBatch(on_host, latents[:wanted], ready)
 
     def _annotation(self, label: Tensor) -> dict[str, Tensor]:
-        """Of an image: labels [H, W] as they are; heat maps [H, W, K] as they are stored, and their peaks.
+        """An image's arrays by name: labels [H, W], or float16 heat maps [H, W, K] and their peaks.
 
-        One by one, for in float32 the heat maps of a batch would take most of the memory.
+        This is done image by image: in float32 the heat maps of a batch would take most of the memory.
         """
         if not self._keypoints:
             return {"labels": label}
@@ -145,9 +145,9 @@ class LabelledImages:
         batch_size: int,
         advance: Callable[[int], None] = lambda count: None,
     ) -> float:
-        """The share of pixels of these images that products of ``precision`` label as one's own do.
+        """The share of pixels that get the same label from products of ``precision`` and from this precision.
 
-        Of keypoints it is the share that they put within 1% of the larger image side of one's own.
+        For keypoints: the share that moves by at most 1% of the larger image side.
         ``advance`` is called with the number of images after each batch of at most ``batch_size``.
         """
         other = self._make_labeller(precision)
@@ -159,7 +159,7 @@ class LabelledImages:
         return float(torch.stack(shares).mean())
 
     def _shares(self, images: Sequence[int], other: ImageLabeller) -> list[Tensor]:
-        """Each image's agreement. Apart, so that no maps are held while the next batch is rendered."""
+        """Each image's agreement. A function of its own, so that the maps are freed before the next batch."""
         _, rendered = self._render(images)
         shares = []
         for place in range(len(images)):

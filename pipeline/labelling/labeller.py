@@ -54,10 +54,17 @@ class ImageLabeller:
         upsample: str = BILINEAR,
         tally: type[AnyTally] = Tally,
     ) -> None:
-        """``layers`` as stored, none finer than the grid. ``tile_rows``: a multiple of 8; None: by memory.
+        """Cut the ensemble's weights up for these layers and this grid.
 
-        By memory is, on a GPU, as many as a quarter of it holds, and on a CPU 128. ``upsample``: how maps are
-        resized, finer ones included, as the interpreter has learnt them.
+        Args:
+            folded: the ensemble.
+            layers: as stored, none finer than the grid.
+            grid: (Hg, Wg), to which maps are resized.
+            crop_rows: [a, b) of the grid's rows; only these are labelled.
+            tile_rows: grid rows in work at once, a multiple of 8. None: on a GPU as many as a quarter of its
+                memory holds, on a CPU 128.
+            upsample: how maps are resized, finer ones included, as the interpreter has learnt them.
+            tally: what the members' outputs are added up in.
         """
         self.layers, self.crop_rows, self.tally_type = tuple(layers), crop_rows, tally
         self.ensemble = CutEnsemble.of(folded, layers, grid, upsample)
@@ -67,9 +74,10 @@ class ImageLabeller:
     def label(self, maps: Sequence[Tensor]) -> tuple[Tensor, Tensor]:
         """Labels [H, W] (uint8, int64 beyond 256 classes) and divergence [H, W] float32, nats.
 
-        ``maps``: one [c, h, w] float32 a layer, native resolution, on the ensemble's device. Where one value
-        of them is not finite, all of the divergence is NaN. Where the device has no memory for a tile, tiles
-        of half the rows are tried, down to 8.
+        ``maps``: one [c, h, w] float32 for each layer, native resolution, on the ensemble's device. If one of
+        their values is not finite, the whole divergence is NaN. If one output of a pixel is not finite, the
+        divergence of that pixel is. If the device has no memory for a tile, tiles of half the rows are tried,
+        down to 8.
         """
         read = self._read(maps)
         while True:
@@ -151,9 +159,9 @@ class ImageLabeller:
 
 
 def _are_finite(maps: Maps) -> Tensor:
-    """Whether all values are, as a tensor on their device, which is not waited for.
+    """Whether all values of the maps are finite: a bool tensor on their device, which is not waited for.
 
-    What follows need not show it: oneDNN's ReLU, for one, makes 0 of NaN.
+    The outputs need not show it: oneDNN's ReLU, for example, turns NaN into 0.
     """
     return torch.stack([values.sum(dtype=torch.float32).isfinite() for values in maps.values()]).all()
 

@@ -28,7 +28,7 @@ NUM_AVERAGE_SAMPLES = 8000
 
 @dataclass(frozen=True)
 class RenderSettings:
-    """What a picture depends on beside checkpoint and latent.
+    """What a picture depends on, apart from the checkpoint and the latent.
 
     ``truncation`` psi acts on the first ``truncation_layers`` rows of W+ made from Z; W and W+ latents are
     taken as they are.
@@ -94,8 +94,9 @@ class Renderer:
 
     @torch.inference_mode()
     def render(self, latents: np.ndarray, space: str, images: Sequence[int]) -> Rendered:
-        """Render latents [B, ...] of ``space``; ``images`` are their B indices, which key the noise of mode
-        ``random``.
+        """Render latents [B, ...] of ``space``.
+
+        ``images`` are the numbers of the B images. Noise of mode ``random`` depends on them.
         """
         return self.generator.synthesis(self.w_plus(latents, space), self._noise(images))
 
@@ -115,13 +116,14 @@ class Renderer:
         return [upload(values, self.device) for values in maps]
 
     def picture(self, image: Tensor) -> np.ndarray:
-        """What an annotator sees: [3, R, R] float32 in about [-1, 1] -> (H, W, 3) uint8, resized to the grid
-        and cropped.
+        """What an annotator sees: [3, R, R] float32 in about [-1, 1] -> (H, W, 3) uint8.
+
+        The image is resized to the grid and cropped.
         """
         return np.asarray(self.picture_tensor(image).cpu().numpy())
 
     def picture_tensor(self, image: Tensor) -> Tensor:
-        """The same as a tensor where the image lies: a picture takes a quarter of the bytes to move."""
+        """The same as a tensor on the image's device. As uint8 it takes a quarter of the bytes to move."""
         return to_uint8(picture_float(image, self.settings.grid, self.settings.crop_rows))
 
 

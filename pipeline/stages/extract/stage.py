@@ -193,9 +193,7 @@ def _write_pending(
 
 
 def _batches(pending: list[int], size: int) -> list[list[int]]:
-    """Pending images grouped by render batch: image i always renders in batch i // size, whatever is
-    pending.
-    """
+    """Pending images by render batch. Image i belongs to batch i // size, whichever images are pending."""
     groups: dict[int, list[int]] = {}
     for image in pending:
         groups.setdefault(image // size, []).append(image)
@@ -205,8 +203,10 @@ def _batches(pending: list[int], size: int) -> list[list[int]]:
 def _rendered(
     job: ExtractJob, renderer: Renderer, writer: fstore.FeatureWriter, wanted: list[int]
 ) -> Iterator[fstore.PreparedImage]:
-    """Render the whole batch that holds ``wanted``, and yield those. A short last batch is filled by
-    repeating its last image: a network's output moves by a rounding with its batch size.
+    """Render the whole batch that holds ``wanted``, and yield these images.
+
+    A network's output changes by a rounding with the size of its batch. So the last batch, where it is short,
+    is filled up with copies of its last image.
     """
     first = wanted[0] // job.render_batch * job.render_batch
     images = [min(first + i, job.num_images - 1) for i in range(job.render_batch)]

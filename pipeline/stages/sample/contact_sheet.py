@@ -32,7 +32,7 @@ def thumbnail(picture: NDArray[np.uint8], side: int = THUMBNAIL) -> Image.Image:
 
 
 def contact_sheet(thumbnails: Sequence[Image.Image], numbers: Sequence[int]) -> Image.Image:
-    """The thumbnails in rows, each over its number. Raises ValueError where there are none."""
+    """The thumbnails in rows, each with its number below. Raises ValueError where there are none."""
     if not thumbnails or len(thumbnails) != len(numbers):
         raise ValueError(f"got {len(thumbnails)} thumbnails and {len(numbers)} numbers; expected as many")
     width = max(image.width for image in thumbnails) + GAP

@@ -63,7 +63,7 @@ _EXAMPLE = """
 
 
 def shown(out: Path) -> str:
-    """The project's folder for a message: by its own name where its path ends in none, as ``.`` does."""
+    """The project's folder for a message: ``.`` and ``..`` are shown as the names of these folders."""
     return str(out) if out.name not in ("", "..") else Path(os.path.abspath(out)).name or str(out)
 
 
@@ -178,11 +178,11 @@ def check_replaceable(
 
 @contextmanager
 def new_project(out: Path, *, keep_config: bool = False) -> Iterator[Path]:
-    """A folder to fill, which becomes ``out``, or takes the place of its files, once the block is left.
+    """A folder to fill. Once the block is left it becomes ``out``, or its files replace those of ``out``.
 
-    After an error nothing of it remains. Annotations, a ``classes.toml`` that is there and whatever is not of
-    ``dgan sample`` stay as they are; with ``keep_config`` a ``dgan.toml`` too, which may have been edited.
-    Raises StoreError where another process is at it.
+    After an error nothing of it remains. Annotations, a ``classes.toml`` that is there and files that are not
+    of ``dgan sample`` stay as they are. With ``keep_config`` the ``dgan.toml`` stays too, which may have been
+    edited. Raises StoreError where another process works on the same folder.
     """
     out = Path(os.path.realpath(out))
     out.parent.mkdir(parents=True, exist_ok=True)
@@ -204,7 +204,7 @@ def new_project(out: Path, *, keep_config: bool = False) -> Iterator[Path]:
 
 
 def _move_into(partial: Path, out: Path, keep_config: bool) -> None:
-    """The new files in place of the old, without a ``dgan.toml`` while they are mixed."""
+    """Move the new files in place of the old. While they are mixed, there is no ``dgan.toml``."""
     config, aside = out / CONFIG, out / f"{CONFIG}.partial"
     if config.exists():
         os.replace(config, aside)

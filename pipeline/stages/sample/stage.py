@@ -43,9 +43,9 @@ MAX_SHEET_IMAGES = 1000
 
 
 def as_trained(config: Config) -> Config:
-    """The configuration with the rendering that the interpreter it names was trained on, but for its average
-    latent, and with its task and classes. A release's members say of none.
+    """The configuration with the rendering, the task and the classes of the interpreter that it names.
 
+    The average latent is not taken over. A release's members record none of this, so they change nothing.
     Raises UsageError where there is no interpreter.
     """
     if is_released(config.synthesize.interpreter):
@@ -201,7 +201,7 @@ def _summary(job: SampleJob, num_images: int) -> str:
 
 
 def _write_pictures(job: SampleJob, renderer: Renderer, latents: NDArray[np.float32], folder: Path) -> None:
-    """``images/`` and the contact sheet. Batches are as extraction renders them: filled by repetition."""
+    """Write ``images/`` and the contact sheet. Short batches are filled up as extraction fills them."""
     size, num = job.config.features.render_batch, len(latents)
     thumbnails: list[Image.Image] = []
     with progress("rendering", num, "images") as bar:

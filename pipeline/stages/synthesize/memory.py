@@ -55,7 +55,7 @@ def plan_memory(job: SynthesizeJob, device: torch.device, budget: int | None) ->
 
 
 def _host_bytes(job: SynthesizeJob, queue_depth: int, tile_rows: int | None) -> int:
-    """Peak host memory; ``tile_rows`` where rendering and labelling happen there too."""
+    """Peak host memory. ``tile_rows`` is None where another device renders and labels."""
     host = task_bytes(job.meta, job.config.num, queue_depth)
     batch = costs.dataset_bytes(job.meta, job.config.render_batch)
     if tile_rows is None:
@@ -67,8 +67,9 @@ def _host_bytes(job: SynthesizeJob, queue_depth: int, tile_rows: int | None) -> 
 
 
 def task_bytes(meta: fmt.DatasetMeta, num_images: int, queue_depth: int) -> int:
-    """What tasks take at most: one being filled and those that are written meanwhile; of heat maps one file
-    of each.
+    """The most bytes that tasks take: the one that is being filled, and those that are written meanwhile.
+
+    Of heat maps only one file of each task is in memory.
     """
     whole, parts, largest = 0, 0, 0
     for spec in fmt.dataset_arrays(meta, min(num_images, fmt.TASK_IMAGES)):
@@ -84,8 +85,10 @@ def task_bytes(meta: fmt.DatasetMeta, num_images: int, queue_depth: int) -> int:
 
 
 def label_bytes(job: SynthesizeJob, tile_rows: int | None) -> int:
-    """Of labelling one image: its maps once more, the weights cut up, a tile (None: the whole grid), and of
-    keypoints the heat maps: of an image in float32 while its peaks are found, of a batch as they are stored.
+    """Bytes that labelling an image takes: a copy of its maps, the weights cut up, and a tile.
+
+    ``tile_rows`` None: the tile is the whole grid. For keypoints there are heat maps too: those of an image
+    in float32 while its peaks are found, and those of a batch in float16.
     """
     info = job.interpreter.info
     stacked_width = info.members * info.widths[0]

@@ -1,9 +1,9 @@
-"""``dgan synthesize``: sample latents, render, label, score, and filter the most uncertain, into a dataset
-store.
+"""``dgan synthesize``: draw latents, render, label and score them, and filter the most uncertain images.
 
-A task is 64 images, all written and then committed; the filter is set once all are there. Latents, noise
-and batch boundaries follow from the seed and the global image index alone, so that the bytes do not depend on
-interruptions. It knows neither feature stores nor training: the interpreter's folder says all that it needs.
+The images go to a dataset store. A task is 64 images, all written and then committed; the filter is set once
+all are there. Latents, noise and batch boundaries follow from the seed and the global image index alone, so
+that the bytes do not depend on interruptions. This module knows neither feature stores nor training: the
+interpreter's folder says all that it needs.
 """
 
 from __future__ import annotations
@@ -138,7 +138,7 @@ def _fill(
     pending: list[int],
     queue_depth: int,
 ) -> None:
-    """Make the pending tasks one by one, each written while the next is made; heat maps file by file."""
+    """Make the pending tasks. Each is written, heat maps file by file, while the next one is made."""
     num = job.config.num
     done = num - sum(len(writer.task_images(task)) for task in pending)
     with progress("synthesizing", num, "images", done) as bar, BackgroundCalls(queue_depth) as background:
@@ -165,9 +165,10 @@ def _task(
     advance: Callable[[int], None],
     write_part: Callable[[str, int, np.ndarray], None],
 ) -> dict[str, np.ndarray]:
-    """The arrays of one task but for those that ``write_part`` took, a file at a time. Batches begin at
-    multiples of their size and are rendered whole, surplus images and all. Each is fetched from the device
-    after the next one is under way.
+    """Make the images of one task, and return the arrays that ``write_part`` was not given file by file.
+
+    Batches begin at multiples of their size and are rendered whole, even where the last images of one are not
+    wanted. A batch is fetched from the device after the next one has been started.
     """
     arrays = TaskArrays(fmt.dataset_arrays(job.meta, job.config.num), images, write_part)
     size = job.config.render_batch

@@ -25,7 +25,7 @@ from pipeline.stages.train.setup import drawable, heat_grid, validation_images
 
 @dataclass(frozen=True)
 class Quality:
-    """What a validation found; None is what the task has not, or all where nothing labelled is held out."""
+    """What a validation found. Measures of the other task are None, and all where no label is held out."""
 
     miou: float | None = None
     heat_error: float | None = None

@@ -361,3 +361,43 @@ def test_a_project_of_keypoints_goes_on_alone_and_refuses_an_interpreter_of_labe
     done("train", "--members", 2, "--steps", 2, "--batch-size", 16)
     line = refused("sample", "--add", "--uncertain", "interpreter", "--num", 2, "--pool", 4)
     assert "has learnt segmentation" in line and "is for keypoints" in line
+
+
+def test_the_current_folder_is_called_by_its_name(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    done(*sample())
+    monkeypatch.chdir("annotate")
+    again = ["sample", "--add", "--out", "."]
+    line = done(*again, "--num", 1).stdout
+    assert line.startswith("annotate: 1 image added, 6 in all to annotate")
+    assert "folder       annotate: 6 images are there already" in done(*again, "--dry-run").stdout
+    line = done(*again, "--num", 4).stdout
+    assert line.startswith("annotate: 4 images added, 10 in all to annotate")
+    assert refused("sample", "--out", ".", "--config", "dgan.toml").startswith("Error: annotate: holds 10")
+    Path("sub").mkdir()
+    monkeypatch.chdir("sub")
+    line = done("sample", "--add", "--out", "..", "--num", 2).stdout
+    assert line.startswith("annotate: 2 images added")
+
+
+def test_a_record_of_another_version_is_refused_before_its_pictures_change(folder: Path) -> None:
+    done(*sample())
+    path = Path("annotate/sample.json")
+    path.write_text(path.read_text().replace('"version": 2', '"version": 1'))
+    assert "version 1, expected 2" in refused(*sample("--add"))
+
+
+def test_a_score_that_is_not_finite_is_null_in_the_record(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from pipeline.stages.sample import choice
+
+    write_inputs(folder / "in")
+    flags = ["--latents", "in/latents.npy", "--annotations", "in/masks"]
+    done("extract-features", "--checkpoint", "checkpoint.pt", *flags)
+    done("train", "--members", 2, "--steps", 10, "--batch-size", 16)
+    scores = np.array([0.1, np.nan, 0.3], np.float32)
+    monkeypatch.setattr(choice, "_uncertainty", lambda *_: scores)
+    done("sample", "--uncertain", "interpreter", "--num", 3, "--pool", 3)
+    assert [number for _, number in record()["latents"]] == [2, 0, 1]
+    assert record()["chosen"]["uncertainty"][2] is None
+    assert "NaN" not in Path("annotate/sample.json").read_text()

@@ -152,8 +152,10 @@ def test_agreement_of_two_precisions_is_that_of_keypoints(folder: Path) -> None:
     config = with_overrides(Config(), "generator", checkpoint="in/checkpoint.pt")
     job = stage.prepare(config)
     source = make_source(job, torch.device("cpu"), torch.float32)
-    assert source.agreement([0, 1], torch.float32) == 1
-    assert 6 * source.agreement([0, 1], torch.bfloat16) in range(7)  # of 2 images with 3 keypoints each
+    assert source.agreement([0, 1], torch.float32, batch_size=2) == 1
+    assert 6 * source.agreement([0, 1], torch.bfloat16, batch_size=2) in range(
+        7
+    )  # of 2 images with 3 keypoints each
 
 
 def test_a_longer_dataset_is_that_of_one_run(folder: Path) -> None:

@@ -215,8 +215,8 @@ def set_filter(store: str, keep: str) -> str:
     kept, threshold = keep_mask(uncertainty, parse_keep(keep))
     if threshold is None:
         raise RunError(
-            f"{dataset.location}: array 'uncertainty' has no finite value; the interpreter diverged, train "
-            "it again"
+            f"{dataset.location}: array 'uncertainty' has no finite value; the generator or the "
+            "interpreter computes none: pass the checkpoint that it was trained on, or train it again"
         )
     fstore.set_kept(store, kept, keep, threshold)
     share = f"{int(kept.sum())} of {len(kept)} images kept"

@@ -105,6 +105,7 @@ def _render_bands(
     from fstore.interpolate import concatenate_block, to_stored
     from pipeline.checkpoints.read import load_generator
     from pipeline.embedded import annotated_latents
+    from pipeline.machine.random_streams import Purpose
     from pipeline.rendering.latents import seeded_latents
     from pipeline.rendering.renderer import Renderer, RenderSettings, computed_average_latent
 
@@ -116,7 +117,7 @@ def _render_bands(
     latents = (
         annotated_latents(num_images)
         if demo_latents
-        else seeded_latents(0, range(num_images), generator.latent_size)
+        else seeded_latents(Purpose.ANNOTATED_LATENTS, 0, range(num_images), generator.latent_size)
     )
     all_bands = fmt.bands(resolution)
     # Not the outermost ones: the resize repeats a map's border there, which compresses unusually well.

@@ -48,11 +48,12 @@ def make_inputs(
     folder: Path, side: int, *, num_images: int, latent_size: int = LATENT_SIZE, num_classes: int = 34
 ) -> tuple[Path, Path]:
     """Write latents (N, D) and masks (side, side) in the released format; returns their file and folder."""
+    from pipeline.machine.random_streams import Purpose
     from pipeline.rendering.latents import seeded_latents
 
     latents, masks = folder / "latents.npy", folder / "masks"
     masks.mkdir(parents=True, exist_ok=True)
-    np.save(latents, seeded_latents(0, range(num_images), latent_size))
+    np.save(latents, seeded_latents(Purpose.ANNOTATED_LATENTS, 0, range(num_images), latent_size))
     for image in range(num_images):
         np.save(masks / f"image_mask{image}.npy", blob_mask(side, num_classes, image))
     return latents, masks

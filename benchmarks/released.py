@@ -130,6 +130,7 @@ def run(out: Path, *, members: int, num: int, images: int, seed: int, max_epochs
     import torch
 
     from pipeline.embedded import annotated_latents, class_names, exact_masks
+    from pipeline.machine.random_streams import Purpose
     from pipeline.rendering.latents import seeded_latents
 
     torch.manual_seed(seed)
@@ -146,7 +147,7 @@ def run(out: Path, *, members: int, num: int, images: int, seed: int, max_epochs
     ready = time.perf_counter()
     trained = [train_member(features, labels, num_classes, max_epochs) for _ in range(members)]
     done = time.perf_counter()
-    fresh = seeded_latents(FRESH_SEED, range(num), renderer.generator.latent_size)
+    fresh = seeded_latents(Purpose.DATASET_LATENTS, FRESH_SEED, range(num), renderer.generator.latent_size)
     found = np.empty((num, SIDE * SIDE), np.uint8)
     with torch.inference_mode():
         for i in range(num):

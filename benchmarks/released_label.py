@@ -36,6 +36,7 @@ def run(checkpoint: Path, interpreter: Path, out: Path, num: int, device: str) -
     from pipeline.checkpoints.read import load_generator
     from pipeline.interpreter.files import load_interpreter
     from pipeline.machine.device import select_device
+    from pipeline.machine.random_streams import Purpose
     from pipeline.rendering.latents import seeded_latents
     from pipeline.rendering.renderer import Renderer, RenderSettings
 
@@ -51,7 +52,7 @@ def run(checkpoint: Path, interpreter: Path, out: Path, num: int, device: str) -
     seconds: dict[str, list[float]] = {"render": [], "label": [], "write": []}
     for index in range(num):
         start = time.perf_counter()
-        latents = seeded_latents(0, [index], generator.latent_size)
+        latents = seeded_latents(Purpose.DATASET_LATENTS, 0, [index], generator.latent_size)
         rendered = renderer.render(latents, "z", [index])
         if target.type == "cuda":
             torch.cuda.synchronize(target)

@@ -92,7 +92,7 @@ def precision_agreement(folder: Path, num: int) -> float:
 
     from pipeline.embedded import checkpoint_path
     from pipeline.settings.files import Config, with_overrides
-    from pipeline.stages.synthesize.plan import make_source
+    from pipeline.stages.synthesize.job import make_source
     from pipeline.stages.synthesize.stage import prepare
 
     config = with_overrides(Config(), "generator", checkpoint=checkpoint_path())
@@ -162,9 +162,14 @@ def main(arguments: list[str] | None = None) -> None:
             steps = round(outcomes["released"][-1].mean_steps)
             outcomes["dgan, as many pixels"].append(pipeline_outcome(folder, options, seed, steps))
     from pipeline.embedded import class_names, exact_masks
+    from pipeline.machine.random_streams import Purpose
     from pipeline.rendering.latents import seeded_latents
 
-    report(outcomes, exact_masks(seeded_latents(FRESH_SEED, range(options.num), 64)), class_names())
+    report(
+        outcomes,
+        exact_masks(seeded_latents(Purpose.DATASET_LATENTS, FRESH_SEED, range(options.num), 64)),
+        class_names(),
+    )
 
 
 if __name__ == "__main__":

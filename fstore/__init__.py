@@ -43,7 +43,10 @@ _LAZY = {
     "StratifiedChunkSampler": "sampler",
 }
 
-__all__ = [*_LAZY, "create", "create_dataset", "open", "set_kept", "verify_store"]
+__all__ = [
+    *_LAZY, "check_create", "check_create_dataset", "create", "create_dataset", "open", "set_kept",
+    "verify_store",
+]  # fmt: skip
 
 Path = str | os.PathLike[str]
 
@@ -104,6 +107,28 @@ def create_dataset(
     from fstore.dataset_writer import open_dataset
 
     return open_dataset(path, meta, num_images, overwrite)
+
+
+def check_create(
+    path: Path, meta: FeatureMeta, *, num_images: int, latent_shape: Sequence[int], overwrite: bool = False
+) -> None:
+    """Raise what ``create`` would raise for what lies at ``path``, or while another writer has it open.
+
+    Nothing is written.
+    """
+    from fstore.writer import check_features
+
+    check_features(path, meta, num_images, latent_shape, overwrite)
+
+
+def check_create_dataset(path: Path, meta: DatasetMeta, *, num_images: int, overwrite: bool = False) -> None:
+    """Raise what ``create_dataset`` would raise for what lies at ``path``, or while another has it open.
+
+    Nothing is written.
+    """
+    from fstore.dataset_writer import check_dataset
+
+    check_dataset(path, meta, num_images, overwrite)
 
 
 def open(path: Path) -> FeatureStore | Dataset:

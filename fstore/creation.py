@@ -73,6 +73,21 @@ def create_group(
         raise
 
 
+def check_place(location: Location, attribute: dict[str, Any], overwrite: bool) -> zarr.Group | None:
+    """Raise what ``create_group`` would raise for what lies at the place; nothing is written.
+
+    Returns the store that would be gone on with, or None where one would be created.
+    """
+    _refuse_foreign(location)
+    if location.folder is not None and location.folder.exists():
+        FolderLock(location.folder).release()
+    if overwrite or location.state() != "store":
+        return None
+    group = location.open_group()
+    _check_settings(location, group, json.loads(json.dumps(attribute, allow_nan=False)))
+    return group
+
+
 def _refuse_foreign(location: Location) -> None:
     if location.state() == "foreign":
         raise StoreError(f"{location}: exists and is not a store of this program; choose another --store")
@@ -81,11 +96,15 @@ def _refuse_foreign(location: Location) -> None:
 def _resume(location: Location, attribute: dict[str, Any]) -> zarr.Group:
     location.sweep()
     group = location.open_group("r+")
+    _check_settings(location, group, attribute)
+    return group
+
+
+def _check_settings(location: Location, group: zarr.Group, attribute: dict[str, Any]) -> None:
     found = get_attribute(group) or {}
     fmt.check_attribute(found, attribute["kind"], str(location))
     read_meta(found, location)
     fmt.check_same(found, attribute, str(location))
-    return group
 
 
 def _empty(location: Location, state: str) -> None:

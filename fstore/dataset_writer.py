@@ -14,7 +14,7 @@ import numpy as np
 import zarr
 
 from fstore import format as fmt
-from fstore.creation import OpenGroup, create_group
+from fstore.creation import OpenGroup, check_place, create_group
 from fstore.durable import sync_all
 from fstore.errors import StoreError
 from fstore.inventory import require_array
@@ -127,24 +127,43 @@ def open_dataset(
     path: str | os.PathLike[str], meta: fmt.DatasetMeta, num_images: int, overwrite: bool
 ) -> DatasetWriter:
     """What ``fstore.create_dataset`` does, whose arguments these are."""
-    location = Location.parse(path)
-    specs = [
-        *fmt.dataset_arrays(meta, num_images),
-        fmt.kept_array(num_images),
-        fmt.committed_array("dataset", num_images),
-    ]
+    location, specs = Location.parse(path), _specs(meta, num_images)
     opened = create_group(location, meta.to_attribute(), specs, overwrite, [])
-    # The longest: a run with a larger number that was killed while lengthening leaves some arrays short.
-    found = max(require_array(opened.group, spec.name, location).shape[0] for spec in specs)
-    if found > num_images:
+    try:
+        _check_length(location, opened.group, specs, num_images)
+    except StoreError:
         opened.close()
+        raise
+    if any(require_array(opened.group, spec.name, location).shape[0] < num_images for spec in specs):
+        grow(opened.group, location, specs)
+    return DatasetWriter(location, opened, meta, num_images)
+
+
+def check_dataset(
+    path: str | os.PathLike[str], meta: fmt.DatasetMeta, num_images: int, overwrite: bool
+) -> None:
+    """What ``fstore.check_create_dataset`` does, whose arguments these are."""
+    location = Location.parse(path)
+    group = check_place(location, meta.to_attribute(), overwrite)
+    if group is not None:
+        _check_length(location, group, _specs(meta, num_images), num_images)
+
+
+def _specs(meta: fmt.DatasetMeta, num_images: int) -> list[fmt.ArraySpec]:
+    committed = fmt.committed_array("dataset", num_images)
+    return [*fmt.dataset_arrays(meta, num_images), fmt.kept_array(num_images), committed]
+
+
+def _check_length(
+    location: Location, group: zarr.Group, specs: Sequence[fmt.ArraySpec], num_images: int
+) -> None:
+    # The longest: a run with a larger number that was killed while lengthening leaves some arrays short.
+    found = max(require_array(group, spec.name, location).shape[0] for spec in specs)
+    if found > num_images:
         raise StoreError(
             f"{location}: holds {found} images, this run asks for {num_images}; ask for {found} or more, "
             "or use --overwrite"
         )
-    if any(require_array(opened.group, spec.name, location).shape[0] < num_images for spec in specs):
-        grow(opened.group, location, specs)
-    return DatasetWriter(location, opened, meta, num_images)
 
 
 def grow(group: zarr.Group, location: Location, specs: Sequence[fmt.ArraySpec]) -> None:

@@ -16,11 +16,12 @@ from threading import Event
 
 import numpy as np
 import torch
+import zarr
 from torch import Tensor
 
 from fstore import format as fmt
 from fstore.bands import Band, BandMaker
-from fstore.creation import OpenGroup, create_group
+from fstore.creation import OpenGroup, check_place, create_group
 from fstore.errors import MismatchError, StoreError
 from fstore.interpolate import to_stored
 from fstore.inventory import require_array
@@ -247,11 +248,32 @@ def open_features(
     if average_latent is not None:
         small = [(fmt.average_latent_array(average_latent.shape), average_latent.astype(np.float32))]
     opened = create_group(location, meta.to_attribute(), specs, overwrite, small)
-    shape = require_array(opened.group, "latents", location).shape
-    if shape != (num_images, *latent_shape):
+    try:
+        _check_latents(location, opened.group, (num_images, *latent_shape))
+    except StoreError:
         opened.close()
+        raise
+    return FeatureWriter(location, opened, meta, num_images, latent_shape, band_buffers)
+
+
+def check_features(
+    path: str | os.PathLike[str],
+    meta: fmt.FeatureMeta,
+    num_images: int,
+    latent_shape: Sequence[int],
+    overwrite: bool,
+) -> None:
+    """What ``fstore.check_create`` does, whose arguments these are."""
+    location = Location.parse(path)
+    group = check_place(location, meta.to_attribute(), overwrite)
+    if group is not None:
+        _check_latents(location, group, (num_images, *latent_shape))
+
+
+def _check_latents(location: Location, group: zarr.Group, expected: tuple[int, ...]) -> None:
+    shape = require_array(group, "latents", location).shape
+    if shape != expected:
         raise MismatchError(
-            f"{location}: holds latents of shape {shape}, this run has {(num_images, *latent_shape)}; "
+            f"{location}: holds latents of shape {shape}, this run has {expected}; "
             "use the same latents, another store, or --overwrite to start anew"
         )
-    return FeatureWriter(location, opened, meta, num_images, latent_shape, band_buffers)

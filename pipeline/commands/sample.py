@@ -82,6 +82,6 @@ def sample(
     options = stage.SampleOptions(num, out, seed, diverse, uncertain is not None, pool, add, overwrite)
     job = stage.prepare(settings, options)
     if dry_run:
-        echo_lines(stage.plan_lines(job, target))
+        echo_lines(stage.dry_run(job, target))
         return
     click.echo(stage.sample(job, target))

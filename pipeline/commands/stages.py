@@ -53,7 +53,7 @@ def extract_features(
 
     job = stage.prepare(settings, overwrite=overwrite)
     if dry_run:
-        echo_lines(stage.plan_lines(job, target, memory_budget))
+        echo_lines(stage.dry_run(job, target, overwrite=overwrite, memory_budget=memory_budget))
         return
     line = stage.extract(job, target, overwrite=overwrite, memory_budget=memory_budget, say=note)
     click.echo(line)
@@ -140,7 +140,7 @@ def synthesize(
 
     job = stage.prepare(settings, force=force, task=task)
     if dry_run:
-        echo_lines(stage.plan_lines(job, target, memory_budget, overwrite=overwrite))
+        echo_lines(stage.dry_run(job, target, overwrite=overwrite, memory_budget=memory_budget))
         return
     line = stage.synthesize(job, target, overwrite=overwrite, memory_budget=memory_budget, say=note)
     click.echo(line)

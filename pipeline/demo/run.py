@@ -1,8 +1,7 @@
-"""``dgan demo``: the three stages on the embedded generator, and how far the labels agree with the exact
-masks.
+"""``dgan demo``: the three stages on the embedded generator, measured against the exact masks.
 
-Every latent of the demo has a known mask, so the result is measured, not shown: mean intersection over union
-on fresh latents. It calls the stages as the command line does; each knows nothing of the demo.
+Every latent of the demo has a known mask, so the result can be measured: by the mean intersection over union
+on fresh latents. The demo calls the stages as the command line does; no stage knows of the demo.
 """
 
 from __future__ import annotations
@@ -22,7 +21,7 @@ import fstore
 from fstore.display import human_bytes, human_duration
 from pipeline import embedded
 from pipeline.errors import UsageError
-from pipeline.labelling.votes import confusion, mean_iou
+from pipeline.labelling.confusion import confusion, mean_iou
 from pipeline.machine.memory import peak_host_bytes
 from pipeline.settings.files import load_demo_config
 from pipeline.settings.schema import Config
@@ -39,8 +38,9 @@ PICTURE_SCALE = 3
 
 @dataclass(frozen=True)
 class Agreement:
-    """Mean IoU over all classes against exact masks: of all images, of the kept ones, of the dropped ones;
-    and by class.
+    """Mean IoU over all classes against the exact masks, for all images, the kept and the dropped ones.
+
+    ``per_class``: the IoU of each class over all images.
     """
 
     everything: float
@@ -99,10 +99,10 @@ def demo_config(out: Path, num: int) -> Config:
 
 
 def prepare_folder(out: Path) -> None:
-    """Empty the folder of an earlier demo, so that times are those of whole stages, and mark it as the
-    demo's.
+    """Empty the folder of an earlier demo and mark it as the demo's.
 
-    Raises UsageError for a folder that holds anything and does not bear the mark: it may be somebody's work.
+    In an empty folder every stage runs whole, and its time is worth telling. Raises UsageError for a folder
+    that holds anything and does not bear the mark: it may be somebody's work.
     """
     if out.exists() and not out.is_dir():
         raise UsageError(f"{out}: is a file, expected a folder for the demo; pass another --out")
@@ -122,8 +122,9 @@ def prepare_folder(out: Path) -> None:
 
 
 def measure(store: str) -> Agreement:
-    """Compare a demo dataset's labels with the exact masks of its latents. Pixels are pooled over images,
-    classes weigh the same.
+    """Compare a demo dataset's labels with the exact masks of its latents.
+
+    Pixels of all images are counted together, and all classes weigh the same.
     """
     dataset = fstore.open(store)
     assert isinstance(dataset, fstore.Dataset)
@@ -145,8 +146,9 @@ def measure(store: str) -> Agreement:
 
 
 def write_picture(store: str, path: Path) -> None:
-    """A PNG of the most certain kept and of the dropped images: a row of images, of labels, of divergence,
-    twice.
+    """Write a PNG of the most certain images, on the left, and the least certain ones.
+
+    It has three rows: the images, their labels and their divergence.
     """
     dataset = fstore.open(store)
     assert isinstance(dataset, fstore.Dataset)
@@ -158,7 +160,7 @@ def write_picture(store: str, path: Path) -> None:
     )
     images = dataset.images.compute()[chosen]  # [n, H, W, 3]
     labels = palette[dataset.labels.compute()[chosen]]
-    divergence = dataset.divergence.compute()[chosen].astype(np.float32)
+    divergence = np.nan_to_num(dataset.divergence.compute()[chosen].astype(np.float32))  # it may have NaN
     divergence /= max(float(divergence.max()), 1e-6)  # the brightest pixel of the picture is white
     heat = np.stack(
         [np.clip(divergence * 3 - i, 0, 1) for i in range(3)], axis=-1

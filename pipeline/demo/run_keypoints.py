@@ -1,7 +1,7 @@
-"""``dgan demo --task keypoints``: the three stages on the embedded generator, and how near the keypoints are.
+"""``dgan demo --task keypoints``: the three stages on the embedded generator, and how good the result is.
 
-The renderer says exactly where the keypoints of any latent lie, so the result is measured on fresh latents.
-It calls the stages as the command line does; each knows nothing of the demo.
+The renderer says exactly where the keypoints of any latent lie, so the result can be measured on fresh
+latents. The demo calls the stages as the command line does; no stage knows of the demo.
 """
 
 from __future__ import annotations
@@ -34,8 +34,10 @@ SCALE = 4
 
 @dataclass(frozen=True)
 class Nearness:
-    """PCK against exact keypoints, by the part of the image's side: of all images, and of the kept ones; by
-    keypoint at the smallest part; and the median distance in pixels.
+    """How near a dataset's keypoints are to the exact ones.
+
+    ``everything`` and ``kept``: PCK by the part of the image's side, over all images and over the kept ones.
+    ``per_keypoint``: that of each keypoint at the smallest part. ``median_pixels``: the median distance.
     """
 
     everything: dict[float, float]
@@ -94,7 +96,7 @@ def measure(store: str) -> Nearness:
 
 
 def write_picture(store: str, path: Path) -> None:
-    """A PNG of the most certain and the least certain images: a row with keypoints, a row of heat maps."""
+    """Write a PNG of the most certain and the least certain images, and below them their heat maps."""
     dataset = fstore.open(store)
     assert isinstance(dataset, fstore.Dataset)
     order = np.argsort(dataset.uncertainty, kind="stable")

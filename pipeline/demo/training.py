@@ -103,7 +103,7 @@ def advance(run: Run, device: torch.device) -> None:
 def train(
     plan: TrainingPlan, device: torch.device, out: Path, snapshot_seconds: float = 120.0
 ) -> dict[str, object]:
-    """Run the plan; now and then and at the end `out` gets the averaged weights, and a record beside it.
+    """Run the plan. Now and then, and at the end, write the averaged weights to `out` and a record beside it.
 
     The same call again takes up an interrupted run of the same plan at its last snapshot.
     """

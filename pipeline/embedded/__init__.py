@@ -11,11 +11,11 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from pipeline.machine.random_streams import Purpose, counter_based
+
 if TYPE_CHECKING:
     import torch
 
-ANNOTATED_STREAM = 7
-"""Last word of the annotated latents' counter: under one seed they differ from every other draw."""
 RENDER_BATCH = 64
 
 
@@ -32,10 +32,11 @@ def class_names() -> tuple[str, ...]:
 
 
 def annotated_latents(num: int = 16, seed: int = 0) -> np.ndarray:
-    """The latents that the demo annotates, (num, 64) float32 Z; latent i has its own stream, (seed, i)."""
+    """The latents that the demo annotates, (num, 64) float32 Z; latent i follows from (seed, i) alone."""
     from pipeline.embedded.face import LATENT_SIZE
 
-    rows = [_stream(seed, index).standard_normal(LATENT_SIZE) for index in range(num)]
+    streams = (counter_based(Purpose.DEMO_LATENTS, seed, index) for index in range(num))
+    rows = [stream.standard_normal(LATENT_SIZE) for stream in streams]
     return np.array(rows, dtype=np.float32).reshape(num, LATENT_SIZE)
 
 
@@ -83,10 +84,6 @@ def write_keypoints(folder: str | Path, num: int = 16, seed: int = 0) -> Path:
     points = exact_keypoints(annotated_latents(num, seed))
     np.savez(path, keypoints=points, names=np.array(keypoint_names()), image_size=np.array([64, 64]))
     return path
-
-
-def _stream(seed: int, index: int) -> np.random.Generator:
-    return np.random.Generator(np.random.Philox(key=[seed, index], counter=[0, 0, 0, ANNOTATED_STREAM]))
 
 
 def _tensor(latents: np.ndarray) -> torch.Tensor:

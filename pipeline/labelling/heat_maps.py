@@ -38,11 +38,10 @@ def heat(positions: Tensor, points: Tensor, sigma: float) -> Tensor:
 
 
 def region_mask(points: NDArray[np.floating], height: int, width: int, sigma: float) -> NDArray[np.integer]:
-    """(height, width) labels of keypoints (K, 3): k + 1 where labelled point k is the nearest, at most 3
-    sigma away; 0 elsewhere.
+    """A mask (height, width) of keypoints (K, 3), in uint8, or uint16 beyond 255 points.
 
-    The pixel of a point belongs to it even where 3 sigma are less than a pixel. uint8, uint16 beyond 255
-    points.
+    A pixel's label is k + 1 where labelled point k is the nearest and at most 3 sigma away, and 0 elsewhere.
+    The pixel that a point lies in belongs to the point even where 3 sigma are less than a pixel.
     """
     dtype = np.uint8 if len(points) <= 255 else np.uint16
     mask = np.zeros((height, width), dtype)
@@ -67,8 +66,8 @@ def heat_objective(
     """The loss of heat maps' values [E, B, K] at a batch's pixels: squared error, summed over the keypoints,
     averaged over the batch, summed over the members.
 
-    ``points`` (N, K, 3): those of the store's images. A keypoint that an image has no label of counts for
-    nothing in that image.
+    ``points`` (N, K, 3): those of the store's images. A keypoint that is not labelled in an image adds
+    nothing to the loss there.
     """
     known = torch.from_numpy(np.asarray(points, np.float32)).to(device)  # [N, K, 3]
 
@@ -85,9 +84,9 @@ def heat_objective(
 def peaks(heatmaps: Tensor) -> Tensor:
     """The highest point of each heat map: [n, h, w, K] float -> [n, K, 3] float32 (x, y, value), in pixels.
 
-    Between pixels the peak is that of the parabola through the logarithms of the highest pixel and its two
-    neighbours, along each axis: of a Gaussian it is exact. Along an axis that ends at the pixel it is the
-    pixel's centre. The value is the highest pixel's.
+    Along each axis, a parabola through the logarithms of the highest pixel and its two neighbours says where
+    between the pixels the peak is. This is exact for a Gaussian. At the border of the map, where a neighbour
+    is missing, the peak is at the pixel's centre. The value is that of the highest pixel.
     """
     n, height, width, k = heatmaps.shape
     flat = heatmaps.float().permute(0, 3, 1, 2).reshape(n * k, height * width)

@@ -1,15 +1,14 @@
-"""Images with labels or keypoints, divergence and score, a render batch at a time, all of it on the device.
+"""Images with labels or keypoints, divergence and score, computed on the device in batches.
 
-What crosses to the host of an image is its uint8 picture, its labels (or float16 heat maps and their peaks),
-its float16 divergence and one number.
-``LabelledImages.batch`` starts the work, the copies to the host included, and ``host_arrays`` waits for it:
-a caller who starts a batch before it fetches the one before keeps a GPU busy. It knows generators and
-interpreters, and no stores.
+What is copied to the host of an image is its uint8 picture, its labels (or float16 heat maps and their
+peaks), its float16 divergence and its score. ``LabelledImages.batch`` starts this work, and ``host_arrays``
+waits for it. A GPU stays busy where a caller starts the next batch before it fetches the last one. This
+module knows generators and interpreters, and no stores.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -19,8 +18,10 @@ from torch import Tensor
 from fstore.format import LayerInfo
 from pipeline.labelling.heat_maps import peaks
 from pipeline.labelling.labeller import ImageLabeller
-from pipeline.labelling.votes import HeatTally, Tally, divergence_to_float16, score_images
+from pipeline.labelling.scores import score_images
+from pipeline.labelling.votes import HeatTally, Tally, divergence_to_float16
 from pipeline.machine.device import download
+from pipeline.machine.random_streams import Purpose
 from pipeline.models.folded import FoldedEnsemble
 from pipeline.models.generator import Rendered
 from pipeline.models.interpreter import InterpreterEnsemble
@@ -42,7 +43,7 @@ class LabelledBatch:
     """On a GPU: recorded after the copies to the host."""
 
     def host_arrays(self) -> dict[str, np.ndarray]:
-        """By the names of a dataset's arrays; waits until the device has computed them."""
+        """The arrays of a dataset by name. Waits until the device has computed them."""
         if self.ready is not None:
             self.ready.synchronize()
         arrays = {name: tensor.numpy() for name, tensor in self.tensors.items()}
@@ -54,7 +55,7 @@ class LabelledBatch:
 
 
 class LabelledImages:
-    """The source of a dataset's images: image i follows from (seed, i), batch by batch of a fixed size."""
+    """The source of labelled images: image i follows from (purpose, seed, i), in batches of a fixed size."""
 
     def __init__(
         self,
@@ -62,6 +63,7 @@ class LabelledImages:
         ensemble: InterpreterEnsemble,
         layers: Sequence[LayerInfo],
         *,
+        latent_purpose: Purpose,
         seed: int,
         score: str,
         precision: torch.dtype,
@@ -69,18 +71,20 @@ class LabelledImages:
         upsample: str = "bilinear",
         keypoints: bool = False,
     ) -> None:
-        """``ensemble`` in evaluation mode, moved to the renderer's device; ``layers`` as it learnt them.
+        """Take an ensemble in evaluation mode, which is moved to the renderer's device.
 
-        ``keypoints``: its outputs are heats of keypoints, not logits of classes.
+        ``layers``: those that it has learnt. ``keypoints``: its outputs are heats of keypoints, and not
+        logits of classes. The other arguments say how images are drawn, labelled and scored.
         """
         self._keypoints = keypoints
-        self._renderer, self._seed, self._score = renderer, seed, score
+        self._renderer, self._score = renderer, score
+        self._latent_purpose, self._seed = latent_purpose, seed
         self._layers, self._tile_rows, self._upsample = tuple(layers), tile_rows, upsample
         self._ensemble = ensemble.to(renderer.device)
         self._labeller = self._make_labeller(precision)
 
     def _make_labeller(self, precision: torch.dtype) -> ImageLabeller:
-        """One with these products, for the renderer's grid and crop."""
+        """A labeller with products of this precision, for the renderer's grid and crop."""
         settings = self._renderer.settings
         return ImageLabeller(
             FoldedEnsemble(self._ensemble, precision),
@@ -118,9 +122,9 @@ class LabelledImages:
         return LabelledBatch(on_host, latents[:wanted], ready)
 
     def _annotation(self, label: Tensor) -> dict[str, Tensor]:
-        """Of an image: labels [H, W] as they are; heat maps [H, W, K] as they are stored, and their peaks.
+        """An image's arrays by name: labels [H, W], or float16 heat maps [H, W, K] and their peaks.
 
-        One by one, for in float32 the heat maps of a batch would take most of the memory.
+        This is done image by image: in float32 the heat maps of a batch would take most of the memory.
         """
         if not self._keypoints:
             return {"labels": label}
@@ -133,17 +137,36 @@ class LabelledImages:
         return divergence_to_float16(exact, self._ensemble.num_members)
 
     @torch.inference_mode()
-    def agreement(self, images: Sequence[int], precision: torch.dtype) -> float:
-        """The share of pixels of these images that products of ``precision`` label as one's own do; of
-        keypoints the share that they put within 1% of the larger image side of one's own.
+    def agreement(
+        self,
+        images: Sequence[int],
+        precision: torch.dtype,
+        *,
+        batch_size: int,
+        advance: Callable[[int], None] = lambda count: None,
+    ) -> float:
+        """The share of pixels that get the same label from products of ``precision`` and from this precision.
+
+        For keypoints: the share that moves by at most 1% of the larger image side.
+        ``advance`` is called with the number of images after each batch of at most ``batch_size``.
         """
+        other = self._make_labeller(precision)
+        shares: list[Tensor] = []
+        for first in range(0, len(images), batch_size):
+            batch = images[first : first + batch_size]
+            shares += self._shares(batch, other)
+            advance(len(batch))
+        return float(torch.stack(shares).mean())
+
+    def _shares(self, images: Sequence[int], other: ImageLabeller) -> list[Tensor]:
+        """Each image's agreement. A function of its own, so that the maps are freed before the next batch."""
         _, rendered = self._render(images)
-        exact, other = self._labeller, self._make_labeller(precision)
         shares = []
         for place in range(len(images)):
             maps = [feature[place] for feature in rendered.features]
-            shares.append(self._agreeing(exact.label(maps)[0], other.label(maps)[0]).double().mean())
-        return float(torch.stack(shares).mean())
+            labels = (labeller.label(maps)[0] for labeller in (self._labeller, other))
+            shares.append(self._agreeing(*labels).double().mean())
+        return shares
 
     def _agreeing(self, one: Tensor, other: Tensor) -> Tensor:
         if not self._keypoints:
@@ -152,5 +175,6 @@ class LabelledImages:
         return moved.norm(dim=1) <= AGREEING_PART * max(one.shape[:2])
 
     def _render(self, images: Sequence[int]) -> tuple[np.ndarray, Rendered]:
-        latents = seeded_latents(self._seed, images, self._renderer.generator.z_size)
+        size = self._renderer.generator.z_size
+        latents = seeded_latents(self._latent_purpose, self._seed, images, size)
         return latents, self._renderer.render(latents, SAMPLED_SPACE, images)

@@ -92,7 +92,7 @@ def tile_bytes(
     band_rows: int,
     upsample: str = BILINEAR,
 ) -> int:
-    """Bytes at most of labelling a tile with ``num_bands`` in work at once, beside the maps: an estimate.
+    """The most bytes, without the maps, that labelling a tile with ``num_bands`` in work takes: an estimate.
 
     ``stacked_width`` is members times ``width``, the first hidden layer's.
     """

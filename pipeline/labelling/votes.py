@@ -1,24 +1,21 @@
-"""What an ensemble's outputs mean: a label and a divergence a pixel, a score an image, which images are kept.
+"""What an ensemble's outputs mean: a label and a divergence for each pixel.
 
-Pure functions of logits, divergences and scores. Nothing here knows of stores, files or generators.
+Pure functions of logits, and running sums of them. Nothing here knows of stores, files or generators.
 Divergences are Jensen-Shannon divergences in nats (DatasetGAN, Zhang et al., CVPR 2021, section 3.2; for
 image classifiers: Beluch et al., CVPR 2018, eq. 4): the entropy of the members' mean probabilities minus the
 mean of their entropies. Probabilities are averaged, not logits. Of heat maps the mean is the label, and the
-members' variance takes the divergence's place.
+members' variance takes the divergence's place. Where one member's output is not finite, it is NaN.
 """
 
 from __future__ import annotations
 
 import math
-from fractions import Fraction
 
-import numpy as np
 import torch
 from torch import Tensor
 
 from pipeline.models.interpreter import InterpreterEnsemble
 
-SCORES = ("top10", "mean", "sum")
 DEFAULT_CHUNK_PIXELS = 4096
 
 
@@ -93,7 +90,7 @@ class Tally:
         return self._votes.argmax(1)
 
     def divergence(self) -> Tensor:
-        """Jensen-Shannon divergence [P] float32, nats."""
+        """Jensen-Shannon divergence [P] float32 in nats, or NaN."""
         mean = self._probability / self._num_members
         return _bounded(entropy(mean) + self._entropy / self._num_members, self._num_members)
 
@@ -110,11 +107,14 @@ class HeatTally:
         self._num_members = 0
         self._mean = torch.zeros(num_pixels, num_keypoints, device=device)
         self._squares = torch.zeros(num_pixels, num_keypoints, device=device)  # of deviations, summed
+        self._finite = torch.ones(num_pixels, dtype=torch.bool, device=device)
 
     def add(self, heats: Tensor) -> None:
-        """One member's heats [P, K] float32."""
+        """One member's heats [P, K] float32. One that is not finite counts as 0, so that heat maps are."""
         self._num_members += 1
-        heats = bounded_heat(heats)
+        finite = heats.isfinite()
+        self._finite &= finite.all(1)
+        heats = bounded_heat(heats.where(finite, 0.0))
         deviation = heats - self._mean
         self._mean.add_(deviation, alpha=1 / self._num_members)
         self._squares.addcmul_(deviation, heats - self._mean)
@@ -129,8 +129,8 @@ class HeatTally:
         return self._mean
 
     def divergence(self) -> Tensor:
-        """The variance between members [P] float32, averaged over the keypoints; at most 1/4."""
-        return self._squares.mean(1) / self._num_members
+        """The variance between members [P] float32, averaged over the keypoints; at most 1/4, or NaN."""
+        return (self._squares.mean(1) / self._num_members).where(self._finite, torch.nan)
 
 
 AnyTally = Tally | HeatTally
@@ -167,62 +167,6 @@ def label_pixels(
             pixels = slice(start, start + chunk_pixels)
             logits = ensemble.forward_shared(features[pixels].to(device).float())  # [E, p, K]
             labels[pixels] = vote(logits).to(dtype)
-            divergence[pixels] = js_divergence(logits.softmax(2))
+            finite = logits.isfinite().all(2).all(0)  # [p]
+            divergence[pixels] = js_divergence(logits.softmax(2)).where(finite, torch.nan)
     return labels, divergence
-
-
-def score_images(divergence: Tensor, score: str = "top10") -> Tensor:
-    """Each image's uncertainty [n] float64 from its divergence [n, H, W], on the same device.
-
-    ``top10`` (DatasetGAN's rule) is the mean of the most uncertain 10% of the pixels, at least one; ``mean``
-    and ``sum`` are over all. Sums are taken in float64. A NaN anywhere gives NaN. Raises ValueError for an
-    unknown score or an empty map.
-    """
-    if score not in SCORES:
-        raise ValueError(f"score is {score!r}, expected one of {', '.join(SCORES)}")
-    if divergence.numel() == 0:
-        raise ValueError(
-            f"divergence of shape {tuple(divergence.shape)} is empty, expected at least one pixel"
-        )
-    pixels = divergence.flatten(1)  # [n, H * W]
-    if score == "top10":
-        pixels = pixels.topk(max(1, pixels.shape[1] // 10), dim=1).values  # a NaN counts as the largest
-    return pixels.double().sum(1) if score == "sum" else pixels.double().mean(1)
-
-
-def keep_mask(scores: np.ndarray, keep: Fraction) -> tuple[np.ndarray, float | None]:
-    """Which images are kept: exactly ``ceil(keep * N)`` of the least uncertain ones, equal scores by index,
-    or all that have a finite score where these are fewer.
-
-    ``scores`` (N,) float, lower is more certain; one that is not finite is never kept. ``keep`` must be the
-    exact fraction that was asked for (``Fraction("0.07")``), because ``ceil(0.07 * 100)`` in floating point
-    is 8. Returns the (N,) bool mask and the threshold: the largest score kept, None where none is. Raises
-    ValueError for a fraction outside [0, 1].
-    """
-    if not 0 <= keep <= 1:
-        raise ValueError(f"keep is {float(keep):g}, expected a fraction from 0 to 1")
-    order = np.argsort(np.asarray(scores), kind="stable")  # NaN sorts last
-    kept = np.zeros(len(order), dtype=bool)
-    num_finite = int(np.isfinite(scores).sum())
-    kept[order[: min(math.ceil(keep * len(order)), num_finite)]] = True
-    return kept, float(np.asarray(scores)[kept].max()) if kept.any() else None
-
-
-def confusion(truth: Tensor, predicted: Tensor, num_classes: int) -> Tensor:
-    """Pixels of each (true, predicted) pair of classes: [K, K] int64, from two integer vectors."""
-    cell = truth.long() * num_classes + predicted.long()
-    return torch.bincount(cell, minlength=num_classes**2).reshape(
-        num_classes, num_classes
-    )  # [truth, predicted]
-
-
-def mean_iou(matrix: Tensor) -> float:
-    """Mean intersection over union of a confusion matrix [K, K], over classes present in truth or prediction.
-
-    NaN for an empty matrix.
-    """
-    matrix = matrix.double()
-    intersection = matrix.diagonal()
-    union = matrix.sum(0) + matrix.sum(1) - intersection
-    present = union > 0
-    return float((intersection[present] / union[present]).mean())

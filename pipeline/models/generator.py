@@ -35,7 +35,7 @@ class Rendered:
 
 
 class Generator(Protocol):
-    """A pretrained generator as the stages use it; entering `torch.no_grad` is the caller's to do."""
+    """A pretrained generator as the stages use it. Callers enter `torch.no_grad` themselves."""
 
     @property
     def architecture(self) -> str:

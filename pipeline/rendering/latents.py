@@ -1,4 +1,4 @@
-"""Latents: sets of them, and drawing them from a seed so that latent i depends on (seed, i) alone.
+"""Latents: sets of them, and drawing them so that latent i depends on its purpose, the seed and i alone.
 
 Knows Z, W and W+ as shapes. Does not know files (``pipeline.inputs.latent_files``), mapping networks or
 truncation.
@@ -9,11 +9,12 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Iterable
 from dataclasses import dataclass
-from enum import IntEnum
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+
+from pipeline.machine.random_streams import Purpose, counter_based
 
 
 @dataclass(frozen=True)
@@ -33,37 +34,20 @@ class LatentSet:
         return len(self.values)
 
 
-class Stream(IntEnum):
-    """What random numbers are for. Streams of one key never overlap: each starts at its own counter."""
-
-    LATENTS = 0
-    AVERAGE_LATENT = 1
-    CONST_NOISE = 2
-    RANDOM_NOISE = 3
-
-
-def counter_based(stream: Stream, seed: int, index: int, part: int = 0) -> np.random.Generator:
-    """A generator that is a pure function of its four arguments (Philox4x64-10, Salmon et al. 2011).
-
-    ``seed`` and ``index`` in [0, 2^64) are the key; ``part`` and ``stream`` the upper words of the counter.
-    """
-    key = np.array([seed, index], dtype=np.uint64)
-    counter = np.array([0, 0, part, stream], dtype=np.uint64)
-    return np.random.Generator(np.random.Philox(key=key, counter=counter))
-
-
-def seeded_latents(seed: int, indices: Iterable[int], latent_size: int) -> NDArray[np.float32]:
-    """Z latents (n, D) float32, standard normal: row k is latent ``indices[k]`` of ``seed``."""
-    rows = [counter_based(Stream.LATENTS, seed, int(i)).standard_normal(latent_size) for i in indices]
+def seeded_latents(
+    purpose: Purpose, seed: int, indices: Iterable[int], latent_size: int
+) -> NDArray[np.float32]:
+    """Z latents (n, D) float32, standard normal: row k is latent ``indices[k]`` of this purpose and seed."""
+    rows = [counter_based(purpose, seed, int(i)).standard_normal(latent_size) for i in indices]
     return np.array(rows, dtype=np.float32).reshape(len(rows), latent_size)  # [n, D]
 
 
 def average_latent_samples(latent_size: int, num: int = 8000) -> NDArray[np.float32]:
     """The Z samples (num, D) float32 whose mapped mean stands in for an average latent that was not given.
 
-    Always the same ones, and none of them a latent of `seeded_latents`.
+    They are always the same ones, and no image is made of them.
     """
-    normal = counter_based(Stream.AVERAGE_LATENT, 0, 0).standard_normal((num, latent_size))
+    normal = counter_based(Purpose.AVERAGE_LATENT, 0, 0).standard_normal((num, latent_size))
     return normal.astype(np.float32)
 
 

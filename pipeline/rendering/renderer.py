@@ -18,6 +18,7 @@ from torch import Tensor
 from fstore.interpolate import resize_block
 from pipeline.errors import UsageError
 from pipeline.machine.device import upload
+from pipeline.machine.random_streams import Purpose
 from pipeline.models.generator import Generator, Rendered, broadcast_w, truncate
 from pipeline.rendering.latents import average_latent_samples
 from pipeline.rendering.noise import noise_maps
@@ -27,7 +28,7 @@ NUM_AVERAGE_SAMPLES = 8000
 
 @dataclass(frozen=True)
 class RenderSettings:
-    """What a picture depends on beside checkpoint and latent.
+    """What a picture depends on, apart from the checkpoint and the latent.
 
     ``truncation`` psi acts on the first ``truncation_layers`` rows of W+ made from Z; W and W+ latents are
     taken as they are.
@@ -61,17 +62,25 @@ class RenderSettings:
 class Renderer:
     """Holds a generator on its device with its constant noise and average latent, which every batch needs.
 
-    Noise ``const`` is the checkpoint's own where it has some, else seeded.
+    Noise ``const`` is the checkpoint's own where it has some, else seeded. Noise ``random`` is drawn for
+    ``noise_purpose``: annotated image 3 and image 3 of a dataset have different noise.
     """
 
     def __init__(
-        self, generator: Generator, settings: RenderSettings, average_latent: np.ndarray, device: torch.device
+        self,
+        generator: Generator,
+        settings: RenderSettings,
+        average_latent: np.ndarray,
+        device: torch.device,
+        *,
+        noise_purpose: Purpose = Purpose.ANNOTATED_NOISE,
     ) -> None:
         self.generator = generator.to(device)
         self.settings = settings
         self.device = device
         self._average = torch.from_numpy(average_latent).to(device)
         self._constant: list[Tensor] | None = None
+        self._noise_purpose = noise_purpose
 
     def w_plus(self, latents: np.ndarray, space: str) -> Tensor:
         """Latents [B, D] of Z or W, or [B, L, D] of W+ -> W+ [B, L, D] as synthesis takes them."""
@@ -85,8 +94,9 @@ class Renderer:
 
     @torch.inference_mode()
     def render(self, latents: np.ndarray, space: str, images: Sequence[int]) -> Rendered:
-        """Render latents [B, ...] of ``space``; ``images`` are their B indices, which key the noise of mode
-        ``random``.
+        """Render latents [B, ...] of ``space``.
+
+        ``images`` are the numbers of the B images. Noise of mode ``random`` depends on them.
         """
         return self.generator.synthesis(self.w_plus(latents, space), self._noise(images))
 
@@ -99,19 +109,21 @@ class Renderer:
         return self._constant
 
     def _maps(self, images: Sequence[int]) -> list[Tensor]:
-        return noise_maps(self.generator.noise_shapes, self.settings.noise, self.settings.noise_seed, images)
+        mode, seed = self.settings.noise, self.settings.noise_seed
+        return noise_maps(self.generator.noise_shapes, mode, seed, images, self._noise_purpose)
 
     def _on_device(self, maps: Sequence[Tensor]) -> list[Tensor]:
         return [upload(values, self.device) for values in maps]
 
     def picture(self, image: Tensor) -> np.ndarray:
-        """What an annotator sees: [3, R, R] float32 in about [-1, 1] -> (H, W, 3) uint8, resized to the grid
-        and cropped.
+        """What an annotator sees: [3, R, R] float32 in about [-1, 1] -> (H, W, 3) uint8.
+
+        The image is resized to the grid and cropped.
         """
         return np.asarray(self.picture_tensor(image).cpu().numpy())
 
     def picture_tensor(self, image: Tensor) -> Tensor:
-        """The same as a tensor where the image lies: a picture takes a quarter of the bytes to move."""
+        """The same as a tensor on the image's device. As uint8 it takes a quarter of the bytes to move."""
         return to_uint8(picture_float(image, self.settings.grid, self.settings.crop_rows))
 
 
@@ -127,8 +139,8 @@ def picture_float(image: Tensor, grid: tuple[int, int], crop_rows: tuple[int, in
 
 
 def to_uint8(picture: Tensor) -> Tensor:
-    """The released rounding: clip(trunc(127.5 x + 127.5), 0, 255)."""
-    return (picture * 127.5 + 127.5).clamp(0, 255).to(torch.uint8)
+    """The released rounding: clip(trunc(127.5 x + 127.5), 0, 255). A value that is no number is black."""
+    return (picture * 127.5 + 127.5).clamp(0, 255).nan_to_num(0.0).to(torch.uint8)
 
 
 @torch.inference_mode()

@@ -1,5 +1,4 @@
-"""What a run will cost, told before it starts: disk, memory, time; and the refusal of one that the disk
-cannot hold.
+"""What a run will cost: bytes on disk and in memory. A run that the disk cannot hold is refused.
 
 Arithmetic on a store's meta; ``check_disk`` and ``committed_images`` ask the file system.
 """
@@ -36,13 +35,14 @@ def estimated_store_bytes(meta: fmt.FeatureMeta, num_images: int) -> int:
 
 
 def dataset_bytes(meta: fmt.DatasetMeta, num_images: int) -> int:
-    """Raw bytes of all arrays of a dataset, the bound that is promised: photographs hardly compress."""
+    """Raw bytes of all arrays of a dataset. No more is promised: photographs hardly compress."""
     return sum(spec.raw_bytes for spec in fmt.dataset_arrays(meta, num_images))
 
 
 def render_bytes(generator: Generator, batch: int) -> int:
-    """Peak bytes that rendering a batch takes on its device: weights, all feature maps, and the largest
-    layer's workspace.
+    """Peak bytes that rendering a batch takes on its device.
+
+    These are the weights, all feature maps, and the workspace of the largest layer.
     """
     maps = [layer.channels * prod(layer.resolution) * 4 for layer in computed_layers(generator)]
     return weight_bytes(generator) + batch * (sum(maps) + 5 * max(maps))
@@ -81,7 +81,7 @@ def committed_images(location: Location) -> int:
 def check_disk(location: Location, needed: int, what: str, way_out: str, *, overwrite: bool = False) -> None:
     """Refuse to start what the disk cannot hold, naming both figures. Raises RunError.
 
-    With ``overwrite`` the room that the present store takes is about to be free.
+    With ``overwrite`` the bytes of the present store count as free: it is about to be deleted.
     """
     free = location.free_bytes()
     if free is not None and overwrite and location.state() == "store":

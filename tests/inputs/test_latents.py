@@ -1,4 +1,4 @@
-"""Latents: files of every form, one line for every fault, draws that depend on (seed, index) alone."""
+"""Latents: files of every form, one line for every fault."""
 
 from __future__ import annotations
 
@@ -14,11 +14,6 @@ from support.places import FIXTURES
 
 from pipeline.errors import UsageError
 from pipeline.inputs.latent_files import load_average_latent, load_latents
-from pipeline.rendering.latents import (
-    array_sha256,
-    average_latent_samples,
-    seeded_latents,
-)
 
 SIZES = {"latent_size": 8, "min_w_layers": 4}
 AVERAGE_SIZES = {"latent_size": 8, "num_w_layers": 4}
@@ -179,55 +174,3 @@ def test_a_header_that_promises_terabytes_is_refused_without_allocating(tmp_path
     path = tmp_path / "huge.npy"
     path.write_bytes(WHOLE.replace(b"(3, 8)", b"(9**9,8)").replace(b"9**9,8", b"9999999999, 8"))
     assert "huge.npy" in message_of(path, load_latents, None, **SIZES)
-
-
-# --- draws ---
-
-
-@given(seed=st.integers(0, 2**63 - 1), indices=st.lists(st.integers(0, 2**40), min_size=1, max_size=5))
-@settings(max_examples=30, deadline=None)
-def test_a_latent_depends_on_its_seed_and_index_alone(seed: int, indices: list[int]) -> None:
-    together = seeded_latents(seed, indices, 16)
-    assert together.shape == (len(indices), 16) and together.dtype == np.float32
-    for row, index in zip(together, indices, strict=True):
-        np.testing.assert_array_equal(row, seeded_latents(seed, [index], 16)[0])
-
-
-def test_latents_of_other_seeds_and_indices_differ() -> None:
-    drawn = np.concatenate([seeded_latents(seed, range(20), 8) for seed in range(20)])
-    assert len(np.unique(drawn, axis=0)) == 400
-
-
-def test_latents_are_standard_normal_across_indices() -> None:
-    drawn = seeded_latents(0, range(2000), 8)
-    assert np.abs(drawn.mean(axis=0)).max() < 0.1 and np.abs(drawn.std(axis=0) - 1).max() < 0.1
-
-
-def test_no_indices_give_no_latents() -> None:
-    assert seeded_latents(0, [], 8).shape == (0, 8)
-
-
-def test_the_first_values_never_change() -> None:
-    """A dataset continued by a later version must draw the same latents."""
-    first = [[0.1592954695224762, -1.77418851852417], [-0.7440191507339478, -0.014424609951674938]]
-    np.testing.assert_array_equal(seeded_latents(0, [0, 1], 2), np.array(first, np.float32))
-
-
-def test_average_latent_samples_are_fixed_and_are_nobodys_latents() -> None:
-    samples = average_latent_samples(8, num=50)
-    assert samples.shape == (50, 8) and samples.dtype == np.float32
-    np.testing.assert_array_equal(samples, average_latent_samples(8, num=50))
-    assert not np.isin(samples, seeded_latents(0, range(50), 8)).any()
-    assert average_latent_samples(4).shape == (8000, 4)
-
-
-# --- hash ---
-
-
-def test_the_hash_is_of_values_shape_and_dtype() -> None:
-    array = np.arange(6, dtype=np.float32).reshape(2, 3)
-    same: list[Any] = [np.asfortranarray(array), array.astype(">f4"), array[::1].copy()]
-    other: list[Any] = [array.reshape(3, 2), array.astype(np.float64), array + 1, array.view(np.int32)]
-    assert {array_sha256(each) for each in same} == {array_sha256(array)}
-    assert array_sha256(array) not in {array_sha256(each) for each in other}
-    assert len(array_sha256(array)) == 64

@@ -143,3 +143,16 @@ def test_one_member_gone_astray_does_not_decide_the_heat() -> None:
         tally.add(torch.tensor([[value]]))
     assert tally.labels().item() == 0.25
     assert tally.divergence().item() <= 0.25
+
+
+@pytest.mark.parametrize("value", [float("nan"), float("inf"), -float("inf")])
+def test_an_output_that_is_not_finite_leaves_a_finite_heat_and_no_variance(value: float) -> None:
+    heats = torch.full((3, 4, 2), 0.6)
+    heats[1, 2, 0] = value
+    tally = HeatTally(4, 2, torch.device("cpu"))
+    for member in heats:
+        tally.add(member)
+    expected = torch.full((4, 2), 0.6)
+    expected[2, 0] = 0.4  # it counts as 0
+    torch.testing.assert_close(tally.labels(), expected)
+    assert tally.divergence().isnan().tolist() == [False, False, True, False]

@@ -7,7 +7,7 @@ import torch
 import torch.nn.functional as F
 from support.feature_maps import ensemble, layers_of, plain_logits, random_maps
 
-import pipeline.labelling.labeller as factored
+import pipeline.labelling.labeller as labeller_module
 from fstore.format import LayerInfo
 from pipeline.labelling.labeller import ImageLabeller
 from pipeline.labelling.votes import Tally, js_divergence, vote
@@ -100,14 +100,14 @@ def test_out_of_device_memory_halves_the_tile_and_goes_on(case, monkeypatch: pyt
     expected = ImageLabeller(folded, layers, (64, 64), (0, 64), tile_rows=16).label(maps)
     tried: list[int] = []
 
-    class Scarce(factored.Tile):
-        def __init__(self, labeller, read, first: int, last: int) -> None:
+    class Scarce(labeller_module.Tile):
+        def __init__(self, cut, read, first: int, last: int) -> None:
             tried.append(last - first)
             if last - first > 16:
                 raise torch.cuda.OutOfMemoryError("CUDA out of memory")
-            super().__init__(labeller, read, first, last)
+            super().__init__(cut, read, first, last)
 
-    monkeypatch.setattr(factored, "Tile", Scarce)
+    monkeypatch.setattr(labeller_module, "Tile", Scarce)
     labeller = ImageLabeller(folded, layers, (64, 64), (0, 64), tile_rows=64)
     labels, divergence = labeller.label(maps)
     assert tried[:3] == [64, 32, 16]
@@ -121,7 +121,7 @@ def test_no_memory_for_the_smallest_tile_is_the_error_itself(case, monkeypatch: 
     def refuse(*_: object) -> None:
         raise torch.cuda.OutOfMemoryError("CUDA out of memory")
 
-    monkeypatch.setattr(factored, "Tile", refuse)
+    monkeypatch.setattr(labeller_module, "Tile", refuse)
     with pytest.raises(torch.cuda.OutOfMemoryError):
         ImageLabeller(folded, layers, (64, 64), (0, 64), tile_rows=64).label(maps)
 

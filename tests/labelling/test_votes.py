@@ -1,9 +1,8 @@
-"""Votes, divergences, scores and the keep rule, each against a brute-force twin."""
+"""Votes and divergences, each against a brute-force twin."""
 
 from __future__ import annotations
 
 import math
-from fractions import Fraction
 
 import numpy as np
 import pytest
@@ -13,24 +12,17 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 from pipeline.labelling.votes import (
-    confusion,
+    Tally,
     divergence_limit,
     divergence_to_float16,
     js_divergence,
-    keep_mask,
     label_pixels,
-    mean_iou,
-    score_images,
     vote,
 )
 from pipeline.models.interpreter import InterpreterEnsemble, member_seeds
 
 sizes = st.tuples(st.integers(1, 6), st.integers(1, 8), st.integers(1, 7), st.integers(0, 10**6))
 scales = st.sampled_from([0.0, 0.1, 1.0, 10.0, 1e4])
-
-
-def image_score(divergence: Tensor, score: str = "top10") -> float:
-    return float(score_images(divergence[None], score))
 
 
 def random_logits(size: tuple[int, int, int, int], scale: float = 1.0) -> Tensor:
@@ -136,75 +128,23 @@ def test_labelling_with_an_ensemble_in_training_mode_is_refused() -> None:
         label_pixels(ensemble, torch.zeros(4, 6))
 
 
-@given(st.integers(1, 300), st.integers(0, 10**6))
-def test_scores_are_the_mean_of_the_top_tenth_the_mean_and_the_sum(pixels: int, seed: int) -> None:
-    divergence = torch.rand(pixels, 1, generator=torch.Generator().manual_seed(seed))
-    values = sorted(divergence.flatten().tolist(), reverse=True)
-    top = values[: max(1, pixels // 10)]
-    assert image_score(divergence) == pytest.approx(sum(top) / len(top))
-    assert image_score(divergence, "mean") == pytest.approx(sum(values) / pixels)
-    assert image_score(divergence, "sum") == pytest.approx(sum(values))
+@pytest.mark.parametrize("value", [math.nan, math.inf, -math.inf])
+def test_a_pixel_with_an_output_that_is_not_finite_has_no_divergence(value: float) -> None:
+    logits = random_logits((3, 6, 4, 0))
+    logits[1, 2, 0] = value
+    tally = Tally(6, 4, torch.device("cpu"))
+    for member in logits:
+        tally.add(member)
+    found = tally.divergence()
+    assert found.isnan().tolist() == [False, False, True, False, False, False]
+    rest = [0, 1, 3, 4, 5]
+    assert found[rest].tolist() == pytest.approx(brute_force_divergence(logits[:, rest]), abs=1e-6)
 
 
-def test_an_image_with_a_nan_has_a_nan_score() -> None:
-    divergence = torch.zeros(10, 10)
-    divergence[4, 7] = math.nan
-    assert all(math.isnan(image_score(divergence, score)) for score in ("top10", "mean", "sum"))
-
-
-def test_unknown_scores_and_empty_maps_are_refused() -> None:
-    with pytest.raises(ValueError, match="top10, mean, sum"):
-        image_score(torch.zeros(2, 2), "top20")
-    with pytest.raises(ValueError, match="empty"):
-        image_score(torch.zeros(0, 4))
-
-
-score_values = st.sampled_from([0.0, 0.25, 0.5, 1.0, math.nan])  # few values: many ties
-keeps = st.integers(0, 1000).map(lambda thousandths: Fraction(thousandths, 1000))
-
-
-@given(st.lists(score_values, max_size=60), keeps)
-def test_exactly_the_asked_number_is_kept_and_none_dropped_is_better(
-    scores: list[float], keep: Fraction
-) -> None:
-    kept, threshold = keep_mask(np.array(scores), keep)
-    ranks = sorted((score, i) for i, score in enumerate(scores) if not math.isnan(score))
-    wanted = -(-keep.numerator * len(scores) // keep.denominator)
-    best = ranks[:wanted]  # fewer where fewer are finite
-    assert sorted(np.flatnonzero(kept)) == sorted(i for _, i in best)
-    assert threshold == (best[-1][0] if best else None)
-
-
-@pytest.mark.parametrize(
-    ("num", "keep", "expected"),
-    [
-        (100, "0.07", 7),  # ceil(100 * 0.07) is 8 in floating point
-        (10, "0.9", 9),
-        (1, "0.9", 1),  # the released slice is empty for a few images
-        (3, "0.9", 3),
-        (1000, "0.9", 900),
-        (5, "1", 5),
-        (0, "0.9", 0),
-        (7, "0.001", 1),
-    ],
-)
-def test_keep_counts(num: int, keep: str, expected: int) -> None:
-    kept, _ = keep_mask(np.arange(num)[::-1].astype(float), Fraction(keep))
-    assert kept.sum() == expected
-    assert kept[num - expected :].all()  # the scores fall with the index: the last are the best
-
-
-@pytest.mark.parametrize("keep", [Fraction(-1, 10), Fraction(11, 10)])
-def test_fractions_outside_0_to_1_are_refused(keep: Fraction) -> None:
-    with pytest.raises(ValueError, match="from 0 to 1"):
-        keep_mask(np.zeros(3), keep)
-
-
-@given(st.integers(1, 6), st.lists(st.tuples(st.integers(0, 5), st.integers(0, 5)), min_size=1, max_size=40))
-def test_mean_iou_is_over_the_classes_present_in_either(spare: int, pairs: list[tuple[int, int]]) -> None:
-    truth, predicted = (torch.tensor(side) for side in zip(*pairs, strict=True))
-    ious = []
-    for k in {k for pair in pairs for k in pair}:
-        both = sum(pair == (k, k) for pair in pairs)
-        ious.append(both / sum(k in pair for pair in pairs))
-    assert mean_iou(confusion(truth, predicted, 5 + spare)) == pytest.approx(sum(ious) / len(ious))
+@pytest.mark.parametrize("value", [math.nan, math.inf, -math.inf])
+def test_the_plain_way_finds_it_too(value: float, monkeypatch: pytest.MonkeyPatch) -> None:
+    ensemble = InterpreterEnsemble(4, 6, seeds=member_seeds(0, 3), widths=(5, 4)).eval()
+    logits = random_logits((3, 8, 4, 0))
+    logits[2, 5, 3] = value
+    monkeypatch.setattr(InterpreterEnsemble, "forward_shared", lambda self, features: logits)
+    assert label_pixels(ensemble, torch.zeros(8, 6))[1].isnan().nonzero().tolist() == [[5]]

@@ -1,4 +1,4 @@
-"""What ``dgan extract-features`` reads beside the checkpoint: latents and annotations, paired image by image.
+"""What ``dgan extract-features`` reads in addition to the checkpoint: latents and annotations, in pairs.
 
 Knows where a configuration says that inputs are. Does not know stores, features or how pictures are compared.
 """
@@ -125,8 +125,10 @@ def _read_keypoints(
     average: np.ndarray,
     latents: LatentSet,
 ) -> ExtractInputs:
-    """The same of keypoints. A file that does not say what its coordinates count means pixels of the pictures
-    beside it, where there are any, else of the grid.
+    """The same for keypoints.
+
+    A file that does not say in which pixels it counts means those of the pictures that lie beside it. Where
+    there are none, it means those of the grid.
     """
     assert config.annotations.folder is not None
     _refuse_of_masks(config.annotations)
@@ -159,8 +161,10 @@ def _read_keypoints(
 
 
 def _refuse_of_masks(annotations: AnnotationsConfig) -> None:
-    """Refuse what somebody has set for masks, and not what a configuration for both tasks says of them: how
-    small classes go, and the classes with their number.
+    """Refuse settings of masks that somebody has made for this run.
+
+    Some settings of masks may stand in a configuration for both tasks, and are not refused: what becomes of
+    small classes, and the classes with their number.
     """
     set_ones = {
         "--annotation-format": None if annotations.format in ("auto", "coco") else annotations.format,
@@ -203,7 +207,10 @@ def _pair(
 def _pictures(
     config: Config, location: Path, pairing: Pairing, latents: LatentSet, taken: Sequence[str] = ()
 ) -> Pictures:
-    """Of the annotated images. Latents that are paired by position may give the pictures their numbers."""
+    """The pictures of the annotated images.
+
+    Where latents are paired with annotations by position, a picture may have the number of either.
+    """
     by_latent: dict[int, int] = {}
     if pairing.reading == "latent":
         pairs = zip(pairing.annotations, pairing.latents, strict=True)
@@ -240,8 +247,11 @@ def _latents(config: Config, loaded: LoadedGenerator) -> LatentSet:
 
 
 def _latents_record(latents: LatentSet, pairing: Pairing) -> dict[str, Any]:
-    """The hash of the latents as they were read: mapped ones would move by a rounding between machines. What
-    is not plain, the reading of image 0 or images numbered otherwise than 0 to N - 1, is told besides.
+    """What a store records of its latents: their hash, how image 0 was read, and the images' numbers.
+
+    The hash is of the latents as they were read, because mapped ones differ by a rounding between machines.
+    The other two are left out where they are the usual: every annotation has its latent, and the images have
+    the numbers 0 to N - 1.
     """
     rows = [row for row in pairing.latents if row is not None]
     record: dict[str, Any] = {"latents_sha256": array_sha256(latents.values[rows])}
@@ -259,7 +269,7 @@ def _paired(
     settings: RenderSettings,
     average: np.ndarray,
 ) -> LatentSet:
-    """The latent of each annotation. Where one of them is the average latent, all become W+, truncated."""
+    """The latent of each annotation. If one is the average latent, all are mapped to W+ and truncated."""
     rows = [row for row in pairing.latents if row is not None]
     if len(rows) == len(pairing.latents):
         return LatentSet(latents.values[rows], latents.space, pairing.annotations)

@@ -29,9 +29,9 @@ class ExtractSizes:
     pyramid: int
     """All layers as stored, of one image."""
     held: int
-    """There from start to end: imports, masks, and, where the host renders, the network's weights."""
+    """In memory from start to end: imports, masks, and the network's weights where the host renders."""
     rendering: int
-    """Besides, while a batch is rendered."""
+    """In memory in addition, while a batch is rendered."""
 
 
 @dataclass(frozen=True)
@@ -49,7 +49,7 @@ class ExtractMemory:
 def extract_sizes(
     meta: fmt.FeatureMeta, num_images: int, generator: Generator, render_batch: int, *, on_gpu: bool
 ) -> ExtractSizes:
-    """Sizes of a run. Its number of images counts through their masks only."""
+    """Sizes of a run. Of the number of images only the masks depend: they are all in memory."""
     layers = [prod(layer.resolution) * layer.channels * 2 for layer in meta.layers]
     band = min(fmt.BAND, meta.height) * meta.width * meta.channels * 2 if meta.layout == "dense" else 0
     if on_gpu:

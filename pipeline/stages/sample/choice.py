@@ -7,70 +7,30 @@ Latent i of the pool is latent i of the seed. It renders only to score, and writ
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
 from math import ceil
-from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from pipeline.checkpoints.read import LoadedGenerator
 from pipeline.errors import UsageError
 from pipeline.interpreter.pairing import PairedInterpreter
 from pipeline.labelling.labelled_images import LabelledImages
 from pipeline.machine.progress import progress
+from pipeline.machine.random_streams import Purpose
 from pipeline.rendering.latents import seeded_latents
-from pipeline.rendering.renderer import Renderer, RenderSettings
-from pipeline.settings.schema import Config
+from pipeline.rendering.renderer import Renderer
 from pipeline.stages.sample.diversity import farthest_points, least_certain
+from pipeline.stages.sample.job import SampleJob
 
-POOL_FACTOR = 20  # latents to choose from, for each that is chosen
 UNCERTAIN_PART = 4  # of both choices: the most spread of the least certain quarter of the pool
 MAP_BATCH = 256
 
 
-@dataclass(frozen=True)
-class SampleOptions:
-    """What is asked for beside the configuration.
-
-    ``uncertain``: the interpreter that the configuration names decides. ``pool`` None: 20 latents for each
-    image. ``add``: ``num`` more images for the project in ``out``.
-    """
-
-    num: int
-    out: Path
-    seed: int = 0
-    diverse: bool = False
-    uncertain: bool = False
-    pool: int | None = None
-    add: bool = False
-    overwrite: bool = False
-
-
-@dataclass(frozen=True)
-class SampleJob:
-    """Everything a run needs, read and checked."""
-
-    loaded: LoadedGenerator
-    config: Config
-    options: SampleOptions
-    settings: RenderSettings
-    average_latent: NDArray[np.float32]
-    rendering: dict[str, Any]
-    """What the pictures follow from, beside their latents."""
-    trained: PairedInterpreter | None
-    """The interpreter whose doubts decide."""
-    present: tuple[tuple[int, int], ...]
-    """(seed, number) of the images that the project has and keeps."""
-
-    @property
-    def pool_size(self) -> int:
-        """Latents to choose from."""
-        options = self.options
-        chooses = options.diverse or options.uncertain
-        return (options.pool or POOL_FACTOR * options.num) if chooses else options.num
+def chosen_latents(job: SampleJob, renderer: Renderer) -> tuple[list[tuple[int, int]], list[float] | None]:
+    """(seed, number) of the project's images, those that are there first; the uncertainty of the new ones."""
+    numbers, scores = choose(job, renderer)
+    return [*job.present, *((job.options.seed, number) for number in numbers)], scores
 
 
 def choose(job: SampleJob, renderer: Renderer) -> tuple[list[int], list[float] | None]:
@@ -123,6 +83,7 @@ def scored_images(job: SampleJob, renderer: Renderer, trained: PairedInterpreter
             renderer,
             trained.interpreter.ensemble,
             info.layers,
+            latent_purpose=Purpose.ANNOTATED_LATENTS,
             seed=job.options.seed,
             score="top10",
             precision=torch.float32,
@@ -147,8 +108,9 @@ def _mapped(job: SampleJob, renderer: Renderer, latents: Sequence[tuple[int, int
 
 
 def latent_values(latents: Sequence[tuple[int, int]], z_size: int) -> NDArray[np.float32]:
-    """(n, D) float32 of Z: the latents (seed, number)."""
-    return np.concatenate([seeded_latents(seed, [number], z_size) for seed, number in latents])
+    """(n, D) float32 of Z: the latents (seed, number), none of which any dataset has."""
+    rows = [seeded_latents(Purpose.ANNOTATED_LATENTS, seed, [number], z_size) for seed, number in latents]
+    return np.concatenate(rows)
 
 
 def _batches(numbers: Sequence[int], size: int) -> Iterator[list[int]]:

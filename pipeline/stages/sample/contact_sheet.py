@@ -19,14 +19,20 @@ PAPER, INK = (255, 255, 255), (0, 0, 0)
 
 
 def thumbnail(picture: NDArray[np.uint8], side: int = THUMBNAIL) -> Image.Image:
-    """(H, W, 3) uint8 with its longer side reduced to ``side``; smaller pictures stay as they are."""
+    """(H, W, 3) uint8 with its longer side reduced to ``side``, or enlarged to at most that.
+
+    A small picture is enlarged by a whole number, so that every pixel of it is a square of equal pixels.
+    """
     image = Image.fromarray(np.ascontiguousarray(picture))
+    times = side // max(image.size)
+    if times > 1:
+        return image.resize((image.width * times, image.height * times), Image.Resampling.NEAREST)
     image.thumbnail((side, side), Image.Resampling.BOX)
     return image
 
 
 def contact_sheet(thumbnails: Sequence[Image.Image], numbers: Sequence[int]) -> Image.Image:
-    """The thumbnails in rows, each over its number. Raises ValueError where there are none."""
+    """The thumbnails in rows, each with its number below. Raises ValueError where there are none."""
     if not thumbnails or len(thumbnails) != len(numbers):
         raise ValueError(f"got {len(thumbnails)} thumbnails and {len(numbers)} numbers; expected as many")
     width = max(image.width for image in thumbnails) + GAP

@@ -36,6 +36,7 @@ IMAGES, MASKS, CLASSES, SHEET = "images", "masks", "classes.toml", "contact_shee
 LATENTS, AVERAGE_LATENT, RECORD, CONFIG = "latents.npy", "average_latent.npy", "sample.json", "dgan.toml"
 _PICTURE = re.compile(r"image_[0-9]+\.png")
 MAX_RECORD_BYTES = 2**26
+RECORD_VERSION = 2
 
 _CONFIG_HEADER = """\
 # Written by `dgan sample`. Annotate what is in images/ and save it in masks/ under the same numbers: that of
@@ -61,12 +62,17 @@ _EXAMPLE = """
 """
 
 
+def shown(out: Path) -> str:
+    """The project's folder for a message: ``.`` and ``..`` are shown as the names of these folders."""
+    return str(out) if out.name not in ("", "..") else Path(os.path.abspath(out)).name or str(out)
+
+
 @dataclass(frozen=True)
 class Project:
     """What a project that is there says of itself."""
 
     latents: tuple[tuple[int, int], ...]
-    """(seed, number) of each image's latent; see ``pipeline.rendering.latents.seeded_latents``."""
+    """(seed, number) of each image's latent; see ``pipeline.stages.sample.choice.latent_values``."""
     rendering: Mapping[str, Any]
     """What else the pictures follow from."""
     num_annotations: int
@@ -123,15 +129,15 @@ def read_project(out: Path) -> Project | None:
         return None
     if not out.is_dir():
         raise UsageError(
-            f"{out}: is a file; expected a folder for the images to annotate, choose another --out"
+            f"{shown(out)}: is a file; expected a folder for the images to annotate, choose another --out"
         )
     if not any(out.iterdir()):
         return None
     path = out / RECORD
     if not path.is_file():
         raise UsageError(
-            f"{out}: is a folder with other files in it, and no {RECORD} of `dgan sample`; choose another "
-            "--out"
+            f"{shown(out)}: is a folder with other files in it, and no {RECORD} of `dgan sample`; choose "
+            "another --out"
         )
     masks = out / MASKS
     num = sum(1 for entry in masks.rglob("*") if entry.is_file()) if masks.is_dir() else 0
@@ -139,6 +145,8 @@ def read_project(out: Path) -> Project | None:
         if path.stat().st_size > MAX_RECORD_BYTES:
             raise ValueError(f"{path.stat().st_size} bytes")
         record = json.loads(path.read_text(encoding="utf-8"))
+        if record["version"] != RECORD_VERSION:
+            raise ValueError(f"version {record['version']!r}, expected {RECORD_VERSION}")
         pairs = [(seed, number) for seed, number in record["latents"]]
         rendering = record["rendering"]
         integers = all(isinstance(n, int) and 0 <= n < 2**63 for pair in pairs for n in pair)
@@ -170,11 +178,11 @@ def check_replaceable(
 
 @contextmanager
 def new_project(out: Path, *, keep_config: bool = False) -> Iterator[Path]:
-    """A folder to fill, which becomes ``out``, or takes the place of its files, once the block is left.
+    """A folder to fill. Once the block is left it becomes ``out``, or its files replace those of ``out``.
 
-    After an error nothing of it remains. Annotations, a ``classes.toml`` that is there and whatever is not of
-    ``dgan sample`` stay as they are; with ``keep_config`` a ``dgan.toml`` too, which may have been edited.
-    Raises StoreError where another process is at it.
+    After an error nothing of it remains. Annotations, a ``classes.toml`` that is there and files that are not
+    of ``dgan sample`` stay as they are. With ``keep_config`` the ``dgan.toml`` stays too, which may have been
+    edited. Raises StoreError where another process works on the same folder.
     """
     out = Path(os.path.realpath(out))
     out.parent.mkdir(parents=True, exist_ok=True)
@@ -196,7 +204,7 @@ def new_project(out: Path, *, keep_config: bool = False) -> Iterator[Path]:
 
 
 def _move_into(partial: Path, out: Path, keep_config: bool) -> None:
-    """The new files in place of the old, without a ``dgan.toml`` while they are mixed."""
+    """Move the new files in place of the old. While they are mixed, there is no ``dgan.toml``."""
     config, aside = out / CONFIG, out / f"{CONFIG}.partial"
     if config.exists():
         os.replace(config, aside)

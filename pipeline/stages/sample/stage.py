@@ -7,9 +7,9 @@ It reads what there is, renders what ``pipeline.stages.sample.choice`` chooses, 
 from __future__ import annotations
 
 import json
-import time
 from collections.abc import Sequence
 from dataclasses import replace
+from math import isfinite
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +18,6 @@ import torch
 from numpy.typing import NDArray
 from PIL import Image
 
-from fstore.display import human_duration
 from pipeline.checkpoints.read import file_sha256, load_generator
 from pipeline.embedded import checkpoint_path as demo_checkpoint
 from pipeline.errors import UsageError
@@ -29,21 +28,24 @@ from pipeline.interpreter.released import is_released
 from pipeline.machine.progress import progress
 from pipeline.machine.provenance import created_record
 from pipeline.models.selection import SelectedLayers
-from pipeline.rendering.latents import array_sha256, seeded_latents
+from pipeline.rendering.latents import array_sha256
 from pipeline.rendering.renderer import Renderer, RenderSettings
 from pipeline.settings.classes import configured_classes
 from pipeline.settings.schema import AnnotationsConfig, ClassConfig, Config
 from pipeline.stages.sample import project
-from pipeline.stages.sample.choice import SampleJob, SampleOptions, choose, latent_values, scored_images
+from pipeline.stages.sample.checks import check_disk, check_replaceable, present_latents
+from pipeline.stages.sample.choice import chosen_latents, latent_values
 from pipeline.stages.sample.contact_sheet import contact_sheet, thumbnail
+from pipeline.stages.sample.job import SampleJob, SampleOptions
+from pipeline.stages.sample.plan import choice_in_words, plan_lines
 
 MAX_SHEET_IMAGES = 1000
 
 
 def as_trained(config: Config) -> Config:
-    """The configuration with the rendering that the interpreter it names was trained on, but for its average
-    latent, and with its task and classes. A release's members say of none.
+    """The configuration with the rendering, the task and the classes of the interpreter that it names.
 
+    The average latent is not taken over. A release's members record none of this, so they change nothing.
     Raises UsageError where there is no interpreter.
     """
     if is_released(config.synthesize.interpreter):
@@ -104,7 +106,7 @@ def prepare(config: Config, options: SampleOptions) -> SampleJob:
         "grid": list(settings.grid),
         "crop_rows": list(settings.crop_rows),
     }
-    present = _present(options, rendering)
+    present = present_latents(options, rendering)
     job = SampleJob(loaded, config, options, settings, average, rendering, trained, present)
     if job.pool_size < options.num:
         raise UsageError(f"--pool is {options.pool}; expected at least --num, {options.num}")
@@ -141,75 +143,35 @@ def _check_task(trained: PairedInterpreter, config: Config) -> None:
         )
 
 
-def _present(options: SampleOptions, rendering: dict[str, Any]) -> tuple[tuple[int, int], ...]:
-    found = project.read_project(options.out)
-    if options.add:
-        if found is None:
-            raise UsageError(
-                f"{options.out}: holds no images to --add to; leave --add out, or name another --out"
-            )
-        for key, was, now in project.differences(found.rendering, rendering):
-            raise UsageError(
-                f"{options.out}: its images were made with {key} = {was!r}, this run has {now!r}; --add "
-                "takes the same settings: leave the flag out"
-            )
-        return found.latents
-    if found is not None and options.overwrite:
-        project.check_replaceable(
-            options.out, found, found.latents, rendering
-        )  # the latents are not known yet
-    elif found is not None:
-        raise UsageError(
-            f"{options.out}: holds {len(found.latents)} images already; --add more to them, --overwrite "
-            "them, or choose another --out"
-        )
-    return ()
+def dry_run(job: SampleJob, device: torch.device) -> list[str]:
+    """What ``sample`` would make, a line for each subject; it raises what that would refuse.
 
-
-def plan_lines(job: SampleJob, device: torch.device) -> list[str]:
-    """What the run makes and costs, a line each; renders, and labels, one image to estimate the time."""
-    options, settings = job.options, job.settings
-    height, width = settings.crop_rows[1] - settings.crop_rows[0], settings.grid[1]
-    renderer = _renderer(job, device)
-    start = time.perf_counter()
-    renderer.render(seeded_latents(options.seed, [0], job.loaded.generator.z_size), "z", [0])
-    seconds = (len(job.present) + options.num) * (time.perf_counter() - start)
-    if job.trained is not None:
-        source = scored_images(job, renderer, job.trained)
-        start = time.perf_counter()
-        source.batch([0], 1).host_arrays()
-        seconds += job.pool_size * (time.perf_counter() - start)
-    return [
-        f"checkpoint   {job.loaded.path} ({job.loaded.generator.architecture}, "
-        f"{job.loaded.generator.resolution} px)",
-        f"images       {options.num} of {height} x {width}, {_choice_in_words(job)}",
-        f"folder       {options.out}: "
-        + (f"{len(job.present)} images are there already" if job.present else "new"),
-        f"device       {device}",
-        f"time         about {human_duration(seconds)}",
-    ]
-
-
-def _choice_in_words(job: SampleJob) -> str:
-    options, pool = job.options, job.pool_size
-    if not options.uncertain:
-        return f"the most spread of {pool}" if options.diverse else f"the first of seed {options.seed}"
-    unsure = f"those of {pool} of which {job.config.synthesize.interpreter} is least sure"
-    return f"the most spread of {unsure}" if options.diverse else unsure
+    Where annotations are there already, the latents are chosen as the run would choose them, which may mean
+    to render the pool.
+    """
+    check_disk(job)
+    before = project.read_project(job.options.out)
+    if before is not None and before.num_annotations:
+        check_replaceable(job, chosen_latents(job, job.renderer(device))[0])
+    return plan_lines(job, device)
 
 
 def sample(job: SampleJob, device: torch.device) -> str:
-    """Choose, render and write; nothing is there until all is. Returns a line on what is.
+    """Choose, render and write the whole folder, which is there once all of it is.
 
-    Raises UsageError where annotated images would change. An interruption leaves what was there before.
+    An interruption leaves what was there before.
+
+    Returns:
+        One line on what is there.
+
+    Raises:
+        UsageError: annotated images would change. RunError: the disk cannot hold the pictures.
     """
     out, options = job.options.out, job.options
-    renderer = _renderer(job, device)
-    chosen, scores = choose(job, renderer)
-    latents = [*job.present, *((options.seed, number) for number in chosen)]
-    before = project.read_project(out)
-    if before is not None:
-        project.check_replaceable(out, before, latents, job.rendering)
+    check_disk(job)
+    renderer = job.renderer(device)
+    latents, scores = chosen_latents(job, renderer)
+    check_replaceable(job, latents)
     with project.new_project(out, keep_config=options.add) as folder:
         values = latent_values(latents, job.loaded.generator.z_size)
         _write_pictures(job, renderer, values, folder)
@@ -220,18 +182,26 @@ def sample(job: SampleJob, device: torch.device) -> str:
         _write_text(folder / project.RECORD, _record(job, latents, scores))
         config = project.project_config(job.config, job.settings, out)
         _write_text(folder / project.CONFIG, project.config_text(config))
-    added = f"{options.num} images added, {len(latents)} in all" if options.add else f"{len(latents)} images"
-    names = (
-        "" if job.config.annotations.task == "keypoints" else f" name the classes in {out / project.CLASSES},"
-    )
+    return _summary(job, len(latents))
+
+
+def _summary(job: SampleJob, num_images: int) -> str:
+    out, options = job.options.out, job.options
+    images = f"{num_images} image{'s' if num_images > 1 else ''} to annotate"
+    if options.add:
+        added = f"{options.num} image{'s' if options.num > 1 else ''} added"
+        images = f"{added}, {num_images} in all to annotate"
+    classes = f" name the classes in {out / project.CLASSES},"
+    if job.config.annotations.task == "keypoints":
+        classes = ""
     return (
-        f"{out}: {added} to annotate, {_choice_in_words(job)}; save annotations in "
-        f"{out / project.MASKS},{names} then run `dgan extract-features --config {out / project.CONFIG}`"
+        f"{project.shown(out)}: {images}, {choice_in_words(job)}; save annotations in "
+        f"{out / project.MASKS},{classes} then run `dgan extract-features --config {out / project.CONFIG}`"
     )
 
 
 def _write_pictures(job: SampleJob, renderer: Renderer, latents: NDArray[np.float32], folder: Path) -> None:
-    """``images/`` and the contact sheet. Batches are as extraction renders them: filled by repetition."""
+    """Write ``images/`` and the contact sheet. Short batches are filled up as extraction fills them."""
     size, num = job.config.features.render_batch, len(latents)
     thumbnails: list[Image.Image] = []
     with progress("rendering", num, "images") as bar:
@@ -253,7 +223,7 @@ def _record(job: SampleJob, latents: Sequence[tuple[int, int]], scores: list[flo
     options = job.options
     chosen_by = ["uncertain"] * options.uncertain + ["diverse"] * options.diverse
     record: dict[str, Any] = {
-        "version": 1,
+        "version": project.RECORD_VERSION,
         "kind": "sample",
         "latents": [list(pair) for pair in latents],
         "rendering": job.rendering,
@@ -266,13 +236,9 @@ def _record(job: SampleJob, latents: Sequence[tuple[int, int]], scores: list[flo
     }
     if job.trained is not None:
         record["chosen"]["interpreter"] = job.trained.interpreter.sha256
-        record["chosen"]["uncertainty"] = scores
+        record["chosen"]["uncertainty"] = [score if isfinite(score) else None for score in scores or ()]
     lines = [f"{json.dumps(key)}: {json.dumps(value)}" for key, value in record.items()]
     return "{\n" + ",\n".join(lines) + "\n}\n"
-
-
-def _renderer(job: SampleJob, device: torch.device) -> Renderer:
-    return Renderer(job.loaded.generator, job.settings, job.average_latent, device)
 
 
 def _write_text(path: Path, text: str) -> None:

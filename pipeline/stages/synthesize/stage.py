@@ -1,14 +1,13 @@
-"""``dgan synthesize``: sample latents, render, label, score, and filter the most uncertain, into a dataset
-store.
+"""``dgan synthesize``: draw latents, render, label and score them, and filter the most uncertain images.
 
-A task is 64 images, all written and then committed; the filter is set once all are there. Latents, noise
-and batch boundaries follow from the seed and the global image index alone, so that the bytes do not depend on
-interruptions. It knows neither feature stores nor training: the interpreter's folder says all that it needs.
+The images go to a dataset store. A task is 64 images, all written and then committed; the filter is set once
+all are there. Latents, noise and batch boundaries follow from the seed and the global image index alone, so
+that the bytes do not depend on interruptions. This module knows neither feature stores nor training: the
+interpreter's folder says all that it needs.
 """
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable
 from contextlib import closing
 from functools import partial
@@ -19,28 +18,22 @@ import torch
 
 import fstore
 from fstore import format as fmt
-from fstore.display import human_bytes, human_duration
-from fstore.location import Location
 from pipeline.errors import RunError, UsageError
 from pipeline.interpreter.description import InterpreterInfo
+from pipeline.interpreter.identity import check_unchanged
 from pipeline.interpreter.pairing import PairedInterpreter, load_paired
 from pipeline.labelling.labelled_images import SAMPLED_SPACE, LabelledBatch, LabelledImages
-from pipeline.labelling.votes import keep_mask
+from pipeline.labelling.scores import keep_mask
 from pipeline.machine.background import BackgroundCalls
 from pipeline.machine.progress import progress
 from pipeline.machine.provenance import created_record
 from pipeline.rendering.renderer import RenderSettings
 from pipeline.settings.schema import TASKS, Config, SynthesizeConfig
 from pipeline.settings.values import Keep
-from pipeline.stages import costs
-from pipeline.stages.synthesize.plan import (
-    SynthesizeJob,
-    choose_precision,
-    label_bytes,
-    make_source,
-    plan_memory,
-    recorded_precision,
-)
+from pipeline.stages.synthesize.checks import check
+from pipeline.stages.synthesize.job import SynthesizeJob, make_source
+from pipeline.stages.synthesize.plan import plan_lines
+from pipeline.stages.synthesize.precision import choose_precision, recorded_precision
 from pipeline.stages.synthesize.task_arrays import TaskArrays
 
 
@@ -97,40 +90,12 @@ def _meta(config: SynthesizeConfig, trained: PairedInterpreter) -> fmt.DatasetMe
     )
 
 
-def plan_lines(
-    job: SynthesizeJob, device: torch.device, memory_budget: int | None = None, *, overwrite: bool = False
+def dry_run(
+    job: SynthesizeJob, device: torch.device, *, overwrite: bool = False, memory_budget: int | None = None
 ) -> list[str]:
-    """What the run makes and costs, a line each; renders and labels one batch to estimate the time."""
-    notes = list(job.notes)
-    memory = plan_memory(job, device, memory_budget)
-    job = choose_precision(job, device, notes.append, tile_rows=memory.tile_rows, overwrite=overwrite)
-    config, meta = job.config, job.meta
-    location = Location.parse(config.store)
-    free = location.free_bytes()
-    source = make_source(job, device, recorded_precision(job), memory.tile_rows)
-    source.batch(range(config.render_batch), 1).host_arrays()  # the first of its kind takes longer
-    start = time.perf_counter()
-    source.batch(range(config.render_batch), config.render_batch).host_arrays()
-    seconds = (time.perf_counter() - start) / config.render_batch * config.num
-    device_bytes = costs.render_bytes(job.loaded.generator, config.render_batch)
-    device_bytes += label_bytes(job, config.tile)
-    info = job.interpreter.info
-    learnt, made = ("classes", "labels") if info.keypoints is None else ("keypoints", "heat maps, keypoints")
-    return [
-        f"interpreter  {config.interpreter}: {info.members} members, {info.num_outputs} {learnt}, "
-        f"{meta.interpreter['precision']} products",
-        f"checkpoint   {job.loaded.path}",
-        f"images       {config.num} of ({meta.shape[0]}, {meta.shape[1]}, 3) uint8, with {made} and "
-        "divergence",
-        f"store        {location}: {human_bytes(costs.dataset_bytes(meta, config.num))} raw, about as "
-        "much on disk",
-        f"disk free    {'unknown (a URL)' if free is None else human_bytes(free)}",
-        f"host memory  about {human_bytes(memory.host_bytes)} at the peak",
-        f"device       {device}"
-        + (f", about {human_bytes(device_bytes)} at the peak" if device.type == "cuda" else ""),
-        f"time         about {human_duration(seconds)}",
-        *(f"note         {note}" for note in notes),
-    ]
+    """What ``synthesize`` would make and cost, a line for each subject; it raises what that would refuse."""
+    memory = check(job, device, overwrite=overwrite, memory_budget=memory_budget)
+    return plan_lines(job, device, memory, overwrite=overwrite)
 
 
 def synthesize(
@@ -141,21 +106,20 @@ def synthesize(
     memory_budget: int | None = None,
     say: Callable[[str], None] = print,
 ) -> str:
-    """Fill the dataset and set its filter. Returns one line on what is in the store.
+    """Fill the dataset and set its filter.
+
+    Returns:
+        One line on what is in the store.
 
     Raises:
-        RunError: the disk cannot hold it. MismatchError: the store was begun with other settings. StoreError:
-        it is longer. UsageError: the memory budget is too small.
+        UsageError: the memory budget is too small. MismatchError: the store was begun with other settings.
+        StoreError: it is longer. RunError: the disk cannot hold it, or the interpreter was replaced
+            meanwhile.
     """
+    memory = check(job, device, overwrite=overwrite, memory_budget=memory_budget)
     for note in job.notes:
         say(note)
     config = job.config
-    memory = plan_memory(job, device, memory_budget)
-    location = Location.parse(config.store)
-    left = config.num - (0 if overwrite else costs.committed_images(location))
-    needed = costs.dataset_bytes(job.meta, max(left, 0))
-    way_out = "make room, or ask for fewer with --num"
-    costs.check_disk(location, needed, f"a dataset of {left} more images", way_out, overwrite=overwrite)
     job = choose_precision(job, device, say, tile_rows=memory.tile_rows, overwrite=overwrite)
     writer = fstore.create_dataset(config.store, job.meta, num_images=config.num, overwrite=overwrite)
     with closing(writer):  # after an error too: who catches it can go on in the same process
@@ -163,6 +127,7 @@ def synthesize(
         if pending:
             source = make_source(job, device, recorded_precision(job), memory.tile_rows)
             _fill(writer, source, job, pending, memory.queue_depth)
+    check_unchanged(config.interpreter, job.interpreter.sha256)
     return set_filter(config.store, config.keep)
 
 
@@ -173,7 +138,7 @@ def _fill(
     pending: list[int],
     queue_depth: int,
 ) -> None:
-    """Make the pending tasks one by one, each written while the next is made; heat maps file by file."""
+    """Make the pending tasks. Each is written, heat maps file by file, while the next one is made."""
     num = job.config.num
     done = num - sum(len(writer.task_images(task)) for task in pending)
     with progress("synthesizing", num, "images", done) as bar, BackgroundCalls(queue_depth) as background:
@@ -182,10 +147,14 @@ def _fill(
             bar.advance(count)
             background.check()
 
+        def commit(task: int, parts: dict[str, np.ndarray]) -> None:
+            check_unchanged(job.config.interpreter, job.interpreter.sha256)
+            writer.write_task(task, parts)
+
         for task in pending:
             write_part = partial(background.submit, writer.write_part, task)
             parts = _task(source, job, writer.task_images(task), advance, write_part)
-            background.submit(writer.write_task, task, parts)
+            background.submit(commit, task, parts)
             del parts  # the queue's now
 
 
@@ -196,9 +165,10 @@ def _task(
     advance: Callable[[int], None],
     write_part: Callable[[str, int, np.ndarray], None],
 ) -> dict[str, np.ndarray]:
-    """The arrays of one task but for those that ``write_part`` took, a file at a time. Batches begin at
-    multiples of their size and are rendered whole, surplus images and all. Each is fetched from the device
-    after the next one is under way.
+    """Make the images of one task, and return the arrays that ``write_part`` was not given file by file.
+
+    Batches begin at multiples of their size and are rendered whole, even where the last images of one are not
+    wanted. A batch is fetched from the device after the next one has been started.
     """
     arrays = TaskArrays(fmt.dataset_arrays(job.meta, job.config.num), images, write_part)
     size = job.config.render_batch
@@ -219,9 +189,16 @@ def _task(
 
 
 def set_filter(store: str, keep: Keep) -> str:
-    """Keep exactly ceil(keep * N) least uncertain images of a complete dataset; nothing is rendered again.
+    """Keep the ceil(keep * N) least uncertain images of a complete dataset; nothing is rendered again.
 
-    Returns one line on what is kept. Raises UsageError for a dataset that is not complete or no dataset.
+    An image with a value that is not finite is never kept.
+
+    Returns:
+        One line on what is kept.
+
+    Raises:
+        UsageError: the dataset is not complete, or the store is no dataset. RunError: no image has a finite
+            uncertainty.
     """
     dataset = fstore.open(store)
     if not isinstance(dataset, fstore.Dataset):
@@ -234,12 +211,15 @@ def set_filter(store: str, keep: Keep) -> str:
             f"{dataset.location}: {len(dataset)} of {dataset.num_images} images are committed; run the same "
             "`dgan synthesize` to its end"
         )
-    kept, threshold = keep_mask(dataset.uncertainty, keep.fraction)
+    uncertainty = dataset.uncertainty
+    kept, threshold = keep_mask(uncertainty, keep.fraction)
     if threshold is None:
         raise RunError(
-            f"{dataset.location}: array 'uncertainty' has no finite value; the interpreter diverged, train "
-            "it again"
+            f"{dataset.location}: array 'uncertainty' has no finite value; the generator or the "
+            "interpreter computes none: pass the checkpoint that it was trained on, or train it again"
         )
     fstore.set_kept(store, kept, keep.text, threshold)
     share = f"{int(kept.sum())} of {len(kept)} images kept"
-    return f"{dataset.location}: {share} (keep {keep}, uncertainty at most {threshold:.4g})"
+    line = f"{dataset.location}: {share} (keep {keep}, uncertainty at most {threshold:.4g})"
+    failed = int((~np.isfinite(uncertainty)).sum())
+    return line if not failed else f"{line}; {failed} with values that are not finite are never kept"

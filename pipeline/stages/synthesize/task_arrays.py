@@ -1,7 +1,8 @@
-"""The arrays of a dataset's task as they fill up, image after image: held whole, or a file of them at a time.
+"""The arrays of a dataset's task, which fill up image after image.
 
-Heat maps are the second: 64 images of 512 x 512 with 68 keypoints are 2.3 GB, four are 143 MB. It knows
-arrays and their files, not what makes images, nor how they are written.
+Most are held until the task is whole. Heat maps are held one file at a time: 64 images of 512 x 512 with 68
+keypoints take 2.3 GB, the four of a file 143 MB. This module knows arrays and their files; it does not know
+what makes images, nor how they are written.
 """
 
 from __future__ import annotations
@@ -14,8 +15,10 @@ from fstore import format as fmt
 
 
 class TaskArrays:
-    """A class because it holds what has come of a task. Arrays whose files hold fewer images than a task are
-    given away file by file: ``write_part`` is called with name, first image in the dataset, and values.
+    """Collects the images of a task. A class because it holds what has been added so far.
+
+    An array whose files hold fewer images than a task is handed on file by file: ``write_part`` is called
+    with its name, the index of the file's first image in the dataset, and the values.
     """
 
     def __init__(
@@ -24,14 +27,14 @@ class TaskArrays:
         images: range,
         write_part: Callable[[str, int, np.ndarray], object],
     ) -> None:
-        """``specs``: of the dataset; ``images``: the task's, of consecutive indices."""
+        """``specs``: the arrays of the dataset. ``images``: the indices of the task's images in it."""
         self._specs = {spec.name: spec for spec in specs}
         self._images, self._write_part = images, write_part
         self._place = 0
         self._filling: dict[str, np.ndarray] = {}
 
     def add(self, arrays: Mapping[str, np.ndarray]) -> None:
-        """The next m images of every array: (m, ...) each. Values are copied."""
+        """Add the next m images: (m, ...) of every array, which are copied."""
         for name, values in arrays.items():
             self._add(name, values)
         self._place += len(next(iter(arrays.values())))
@@ -54,11 +57,11 @@ class TaskArrays:
                 self._write_part(name, self._images.start + first, self._filling.pop(name))
 
     def whole(self) -> dict[str, np.ndarray]:
-        """What was not given away, once the last image has come; it is held no longer."""
+        """The arrays that were not handed on, after the last image was added. They are held no longer."""
         arrays, self._filling = self._filling, {}
         return arrays
 
 
 def images_of_a_file(spec: fmt.ArraySpec) -> int:
-    """Of a dataset's array: 64, a task, or fewer."""
+    """How many images a file of this array of a dataset holds: 64, which are a task, or fewer."""
     return (spec.shards or spec.chunks)[0]

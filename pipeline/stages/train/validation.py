@@ -15,8 +15,9 @@ from torch import Tensor
 from fstore.feature_store import FeatureStore
 from fstore.meta import KeypointInfo
 from fstore.sampler import SampledStore
+from pipeline.labelling.confusion import confusion, mean_iou
 from pipeline.labelling.heat_maps import heat, pck, peaks
-from pipeline.labelling.votes import bounded_heat, confusion, label_pixels, mean_iou
+from pipeline.labelling.votes import bounded_heat, label_pixels
 from pipeline.models.interpreter import InterpreterEnsemble
 from pipeline.stages.train.inputs import drawable
 from pipeline.stages.train.plan import LABELLING_CHUNK, TrainPlan

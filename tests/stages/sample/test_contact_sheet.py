@@ -18,7 +18,9 @@ def picture(height: int, width: int, level: int) -> np.ndarray:
     [
         ((512, 512), (128, 128)),
         ((384, 512), (128, 96)),  # cars: PIL's sizes are (width, height)
-        ((64, 64), (64, 64)),  # smaller ones are not blown up
+        ((64, 64), (128, 128)),  # small ones are enlarged by a whole number
+        ((30, 40), (120, 90)),
+        ((100, 100), (100, 100)),  # twice as large would be too large
         ((2, 1024), (128, 1)),  # never nothing
     ],
 )
@@ -30,7 +32,7 @@ def test_a_thumbnail_keeps_the_aspect(shape: tuple[int, int], expected: tuple[in
 def test_every_picture_is_there_once_and_has_ink_under_it(num: int) -> None:
     colors = [(10 + 5 * i, 255, 0) for i in range(num)]  # no grey, as the ink's edges are
     pictures = [np.broadcast_to(np.array(color, np.uint8), (30, 40, 3)) for color in colors]
-    sheet = contact_sheet([thumbnail(values) for values in pictures], range(num))
+    sheet = contact_sheet([Image.fromarray(values) for values in pictures], range(num))
     values = np.asarray(sheet)
     for color in colors:
         rows, columns = np.nonzero((values == color).all(2))
@@ -42,6 +44,14 @@ def test_every_picture_is_there_once_and_has_ink_under_it(num: int) -> None:
         assert (strip != PAPER).any()  # its number
     assert (values[:GAP] == PAPER).all()
     assert 0.4 < sheet.width / sheet.height < 2.5 or num < 4
+
+
+@pytest.mark.parametrize("shape", [(64, 64), (32, 20), (1, 1)])
+def test_a_small_picture_is_enlarged_pixel_by_pixel(shape: tuple[int, int]) -> None:
+    values = np.random.default_rng(0).integers(0, 256, (*shape, 3)).astype(np.uint8)
+    times = 128 // max(shape)
+    expected = np.kron(values, np.ones((times, times, 1), np.uint8))
+    assert np.array_equal(np.asarray(thumbnail(values)), expected)
 
 
 def test_nothing_to_show_is_refused() -> None:

@@ -19,6 +19,8 @@ from support.tiny import LATENT_SIZE, write_checkpoint, write_inputs
 import fstore
 from pipeline import embedded
 from pipeline.cli import main
+from pipeline.labelling import labelled_images
+from pipeline.machine.random_streams import Purpose
 from pipeline.rendering.latents import seeded_latents
 from pipeline.rendering.renderer import Renderer
 from pipeline.settings.files import load_config
@@ -80,7 +82,7 @@ def test_the_folder_has_what_an_annotator_needs(folder: Path) -> None:
     assert sorted(path.name for path in Path("annotate").iterdir()) == WRITTEN
     latents = np.load("annotate/latents.npy")
     assert latents.dtype == np.float32
-    assert np.array_equal(latents, seeded_latents(0, range(5), LATENT_SIZE))
+    assert np.array_equal(latents, seeded_latents(Purpose.ANNOTATED_LATENTS, 0, range(5), LATENT_SIZE))
     assert np.load("annotate/average_latent.npy").shape == (LATENT_SIZE,)
     assert sorted(path.name for path in Path("annotate/images").iterdir()) == [
         f"image_{i}.png" for i in range(5)
@@ -137,11 +139,13 @@ def test_diverse_takes_the_farthest_points_of_the_pool_in_w(folder: Path) -> Non
     numbers = [number for _, number in record()["latents"]]
     from pipeline.checkpoints.read import load_generator
 
-    pool = torch.from_numpy(seeded_latents(7, range(30), LATENT_SIZE))
+    pool = torch.from_numpy(seeded_latents(Purpose.ANNOTATED_LATENTS, 7, range(30), LATENT_SIZE))
     with torch.inference_mode():
         expected = farthest_points(load_generator(Path("checkpoint.pt")).generator.mapping(pool).numpy(), 5)
     assert numbers == expected.tolist()
-    assert np.array_equal(np.load("annotate/latents.npy"), seeded_latents(7, numbers, LATENT_SIZE))
+    assert np.array_equal(
+        np.load("annotate/latents.npy"), seeded_latents(Purpose.ANNOTATED_LATENTS, 7, numbers, LATENT_SIZE)
+    )
     assert record()["chosen"] == {"by": ["diverse"], "pool": 30, "images": [0, 5]}
 
 
@@ -186,17 +190,31 @@ def test_the_demo_goes_round_twice(tmp_path: Path, monkeypatch: pytest.MonkeyPat
     )  # the new are not annotated
 
 
-def test_uncertain_takes_the_highest_scores_and_the_interpreter_s_rendering(folder: Path) -> None:
+def test_uncertain_takes_the_highest_scores_and_the_interpreter_s_rendering(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     write_inputs(folder / "in")
+    state = torch.load("checkpoint.pt", weights_only=True)  # whose pictures hardly depend on their latents
+    mapping = {name: 100 * values for name, values in state.items() if "mapping" in name}
+    torch.save({**state, **mapping}, "checkpoint.pt")
     flags = ["--latents", "in/latents.npy", "--annotations", "in/masks", "--crop-rows", "4:28"]
     flags += ["--noise", "zero", "--layers", "2:", "--upsample", "nearest"]
     done("extract-features", "--checkpoint", "checkpoint.pt", *flags)
     done("train", "--members", 2, "--steps", 10, "--batch-size", 16)
-    done("synthesize", "--num", 12, "--checkpoint", "checkpoint.pt", "--precision", "float32")
+    with monkeypatch.context() as patch:  # a dataset of the very images of the pool
+
+        def offered(purpose: Purpose, *rest: object) -> np.ndarray:
+            assert purpose == Purpose.DATASET_LATENTS
+            return seeded_latents(Purpose.ANNOTATED_LATENTS, *rest)
+
+        patch.setattr(labelled_images, "seeded_latents", offered)
+        done("synthesize", "--num", 12, "--checkpoint", "checkpoint.pt", "--precision", "float32")
+    uncertainty = fstore.open("dataset.zarr").uncertainty  # type: ignore[union-attr]
+    assert len(set(uncertainty.tolist())) == 12  # else any choice would be the highest
     done(
         "sample", "--uncertain", "interpreter", "--num", 4, "--pool", 12
     )  # the checkpoint's name is recorded
-    expected = np.argsort(-fstore.open("dataset.zarr").uncertainty, kind="stable")[:4]  # type: ignore[union-attr]
+    expected = np.argsort(-uncertainty, kind="stable")[:4]
     assert [number for _, number in record()["latents"]] == expected.tolist()
     rendering = record()["rendering"]
     assert rendering["noise"] == "zero" and rendering["crop_rows"] == [4, 28]
@@ -343,3 +361,43 @@ def test_a_project_of_keypoints_goes_on_alone_and_refuses_an_interpreter_of_labe
     done("train", "--members", 2, "--steps", 2, "--batch-size", 16)
     line = refused("sample", "--add", "--uncertain", "interpreter", "--num", 2, "--pool", 4)
     assert "has learnt segmentation" in line and "is for keypoints" in line
+
+
+def test_the_current_folder_is_called_by_its_name(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    done(*sample())
+    monkeypatch.chdir("annotate")
+    again = ["sample", "--add", "--out", "."]
+    line = done(*again, "--num", 1).stdout
+    assert line.startswith("annotate: 1 image added, 6 in all to annotate")
+    assert "folder       annotate: 6 images are there already" in done(*again, "--dry-run").stdout
+    line = done(*again, "--num", 4).stdout
+    assert line.startswith("annotate: 4 images added, 10 in all to annotate")
+    assert refused("sample", "--out", ".", "--config", "dgan.toml").startswith("Error: annotate: holds 10")
+    Path("sub").mkdir()
+    monkeypatch.chdir("sub")
+    line = done("sample", "--add", "--out", "..", "--num", 2).stdout
+    assert line.startswith("annotate: 2 images added")
+
+
+def test_a_record_of_another_version_is_refused_before_its_pictures_change(folder: Path) -> None:
+    done(*sample())
+    path = Path("annotate/sample.json")
+    path.write_text(path.read_text().replace('"version": 2', '"version": 1'))
+    assert "version 1, expected 2" in refused(*sample("--add"))
+
+
+def test_a_score_that_is_not_finite_is_null_in_the_record(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from pipeline.stages.sample import choice
+
+    write_inputs(folder / "in")
+    flags = ["--latents", "in/latents.npy", "--annotations", "in/masks"]
+    done("extract-features", "--checkpoint", "checkpoint.pt", *flags)
+    done("train", "--members", 2, "--steps", 10, "--batch-size", 16)
+    scores = np.array([0.1, np.nan, 0.3], np.float32)
+    monkeypatch.setattr(choice, "_uncertainty", lambda *_: scores)
+    done("sample", "--uncertain", "interpreter", "--num", 3, "--pool", 3)
+    assert [number for _, number in record()["latents"]] == [2, 0, 1]
+    assert record()["chosen"]["uncertainty"][2] is None
+    assert "NaN" not in Path("annotate/sample.json").read_text()

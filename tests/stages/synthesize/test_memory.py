@@ -28,7 +28,7 @@ def peak_and_plan(folder: Path, budget: int | None, monkeypatch: pytest.MonkeyPa
     monkeypatch.syspath_prepend(str(REPOSITORY))
     from benchmarks.measure import DGAN, run_child
     from pipeline.settings.files import Config, with_overrides
-    from pipeline.stages.synthesize.plan import plan_memory
+    from pipeline.stages.synthesize.memory import plan_memory
     from pipeline.stages.synthesize.stage import prepare
 
     monkeypatch.chdir(folder)

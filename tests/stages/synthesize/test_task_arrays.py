@@ -18,7 +18,7 @@ from fstore import format as fmt
 from pipeline.labelling.labelled_images import LabelledBatch
 from pipeline.stages.costs import dataset_bytes
 from pipeline.stages.synthesize import stage
-from pipeline.stages.synthesize.plan import task_bytes
+from pipeline.stages.synthesize.memory import task_bytes
 from pipeline.stages.synthesize.task_arrays import TaskArrays
 
 NAMES = tuple(f"point {k}" for k in range(16))
@@ -81,12 +81,14 @@ class RandomImages:
 @pytest.mark.parametrize("keypoints", [True, False])
 @pytest.mark.parametrize("queue_depth", [1, 0])
 def test_filling_a_dataset_takes_what_is_planned_and_no_task_of_heat_maps(
-    tmp_path: Path, num_images: int, keypoints: bool, queue_depth: int
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, num_images: int, keypoints: bool, queue_depth: int
 ) -> None:
+    monkeypatch.setattr(stage, "check_unchanged", lambda folder, sha256: None)  # there is no interpreter
     meta = meta_of(64, keypoints=keypoints)
     peaks = {}
     for num in (1, num_images):  # a first one loads what is loaded once
-        job = SimpleNamespace(meta=meta, config=SimpleNamespace(num=num, render_batch=2))
+        config = SimpleNamespace(num=num, render_batch=2, interpreter=None)
+        job = SimpleNamespace(meta=meta, config=config, interpreter=SimpleNamespace(sha256=""))
         writer = fstore.create_dataset(tmp_path / "d.zarr", meta, num_images=num)
         tracemalloc.start()
         try:

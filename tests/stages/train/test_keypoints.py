@@ -28,12 +28,13 @@ from pipeline.interpreter.files import load_interpreter
 from pipeline.interpreter.training_state import TrainingState
 from pipeline.labelling.heat_maps import heat, peaks
 from pipeline.labelling.labeller import ImageLabeller
-from pipeline.labelling.votes import HeatTally, score_images
+from pipeline.labelling.scores import score_images
+from pipeline.labelling.votes import HeatTally
 from pipeline.models.folded import FoldedEnsemble
 from pipeline.models.interpreter import InterpreterEnsemble
 from pipeline.settings.files import Config, with_overrides
 from pipeline.stages.synthesize import stage
-from pipeline.stages.synthesize.plan import make_source
+from pipeline.stages.synthesize.job import make_source
 from pipeline.stages.train import epochs as train_epochs
 from pipeline.stages.train.schedule import best_epoch
 from pipeline.stages.train.split import validation_grid
@@ -176,8 +177,10 @@ def test_agreement_of_two_precisions_is_that_of_keypoints(trained: Path) -> None
     config = with_overrides(Config(), "generator", checkpoint="in/checkpoint.pt")
     job = stage.prepare(config)
     source = make_source(job, torch.device("cpu"), torch.float32)
-    assert source.agreement([0, 1], torch.float32) == 1
-    assert 6 * source.agreement([0, 1], torch.bfloat16) in range(7)  # of 2 images with 3 keypoints each
+    assert source.agreement([0, 1], torch.float32, batch_size=2) == 1
+    assert 6 * source.agreement([0, 1], torch.bfloat16, batch_size=2) in range(
+        7
+    )  # of 2 images with 3 keypoints each
 
 
 @pytest.mark.usefixtures("tasks_of_16")

@@ -1,0 +1,47 @@
+"""What random numbers are drawn for: one table of purposes, so that no two of them ever share numbers.
+
+Whatever is drawn by numpy's Philox generator (Philox4x64-10, Salmon et al. 2011) is named here. Its key is
+(seed, index) and its counter has four words of 64 bits, of which the first counts what has been drawn:
+
+    counter = [0, 0, part, purpose]     this table; ``part`` is for purposes that need a third number
+    counter = [0, purpose, path, path]  the sampler's (``fstore.plan.Purpose``); its purpose 0 has no path
+
+A purpose of this table is never 0, so the last word tells it from every other one and from the sampler's
+purpose 0; the sampler's other purposes differ in the second word. Two streams whose keys or last three words
+differ have no number in common before 2^64 blocks are drawn.
+
+Two things are drawn by other generators, which share no stream with Philox: a training's split of images
+(PCG64) and its members' first weights (torch's Mersenne Twister).
+"""
+
+from __future__ import annotations
+
+from enum import IntEnum
+
+import numpy as np
+
+
+class Purpose(IntEnum):
+    """What a stream is for: the last word of its counter. A value is never used again for something else."""
+
+    AVERAGE_LATENT = 1
+    """Samples whose mapped mean is the average latent of a checkpoint that has none."""
+    CONSTANT_NOISE = 2
+    """Noise maps that all images share, by layer."""
+    ANNOTATED_NOISE = 3
+    """Noise maps of one annotated image, by image and layer."""
+    DEMO_LATENTS = 7
+    """The latents that the demo has annotated."""
+    ANNOTATED_LATENTS = 8
+    """Latents that ``dgan sample`` offers for annotation."""
+    DATASET_LATENTS = 9
+    """Latents of a dataset's images."""
+    DATASET_NOISE = 10
+    """Noise maps of one image of a dataset, by image and layer."""
+
+
+def counter_based(purpose: Purpose, seed: int, index: int, part: int = 0) -> np.random.Generator:
+    """A generator that is a pure function of its arguments; ``seed``, ``index`` and ``part`` in [0, 2^64)."""
+    key = np.array([seed, index], dtype=np.uint64)
+    counter = np.array([0, 0, part, purpose], dtype=np.uint64)
+    return np.random.Generator(np.random.Philox(key=key, counter=counter))

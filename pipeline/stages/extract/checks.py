@@ -1,0 +1,52 @@
+"""What ``dgan extract-features`` refuses before it starts, asked by the run and by ``--dry-run`` alike.
+
+Reads what is there and writes nothing.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import torch
+
+import fstore
+from fstore.display import human_bytes
+from fstore.location import Location
+from pipeline.stages import costs
+from pipeline.stages.extract.job import ExtractJob
+from pipeline.stages.extract.memory import ExtractMemory, extract_sizes, plan_memory
+
+
+def check(
+    job: ExtractJob, device: torch.device, *, overwrite: bool, memory_budget: int | None
+) -> ExtractMemory:
+    """How the run shares out its memory, once nothing speaks against it.
+
+    ``memory_budget``: bytes of host memory that the process may take, None for as many as are of use.
+
+    Raises:
+        UsageError: the budget is too small. MismatchError: the store was begun with other settings.
+        StoreError: something else lies there, or another writer has it open. RunError: the disk cannot hold
+            what is left to write.
+    """
+    on_gpu = device.type == "cuda"
+    sizes = extract_sizes(job.meta, job.num_images, job.loaded.generator, job.render_batch, on_gpu=on_gpu)
+    memory = plan_memory(sizes, memory_budget)
+    latent_shape = job.inputs.latents.values.shape[1:]
+    fstore.check_create(
+        job.store, job.meta, num_images=job.num_images, latent_shape=latent_shape, overwrite=overwrite
+    )
+    _check_disk(job, overwrite)
+    return memory
+
+
+def _check_disk(job: ExtractJob, overwrite: bool) -> None:
+    location = Location.parse(job.store)
+    left = job.num_images - (0 if overwrite else costs.committed_images(location))
+    way_out = "make room, or put --store on another disk"
+    if job.meta.layout == "dense":
+        pyramid = costs.estimated_store_bytes(replace(job.meta, layout="pyramid"), left)
+        way_out = f"--layout pyramid would need about {human_bytes(pyramid)}; or {way_out}"
+    needed = costs.estimated_store_bytes(job.meta, left)
+    what = f"extracting {left} images ({job.meta.layout})"
+    costs.check_disk(location, needed, what, way_out, overwrite=overwrite)

@@ -1,0 +1,63 @@
+"""What ``dgan sample`` refuses before it renders, asked by the run and by ``--dry-run`` alike.
+
+Reads what is there and writes nothing.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from fstore.location import Location
+from pipeline.errors import UsageError
+from pipeline.stages import costs
+from pipeline.stages.sample import project
+from pipeline.stages.sample.job import SampleJob, SampleOptions
+
+
+def present_latents(options: SampleOptions, rendering: dict[str, Any]) -> tuple[tuple[int, int], ...]:
+    """(seed, number) of the images that the folder has and keeps.
+
+    Raises UsageError where the run may not write there.
+    """
+    found, out = project.read_project(options.out), project.shown(options.out)
+    if options.add:
+        if found is None:
+            raise UsageError(f"{out}: holds no images to --add to; leave --add out, or name another --out")
+        for key, was, now in project.differences(found.rendering, rendering):
+            raise UsageError(
+                f"{out}: its images were made with {key} = {was!r}, this run has {now!r}; --add "
+                "takes the same settings: leave the flag out"
+            )
+        return found.latents
+    if found is not None and options.overwrite:
+        project.check_replaceable(
+            options.out, found, found.latents, rendering
+        )  # the latents are not known yet
+    elif found is not None:
+        raise UsageError(
+            f"{out}: holds {len(found.latents)} images already; --add more to them, --overwrite "
+            "them, or choose another --out"
+        )
+    return ()
+
+
+def check_replaceable(job: SampleJob, latents: Sequence[tuple[int, int]]) -> None:
+    """Raise UsageError where the project with these ``latents`` would change images that are annotated."""
+    out = job.options.out
+    before = project.read_project(out)
+    if before is not None:
+        project.check_replaceable(out, before, latents, job.rendering)
+
+
+def check_disk(job: SampleJob) -> None:
+    """Raise RunError where the disk cannot hold the pictures: all are written before any is replaced."""
+    num = len(job.present) + job.options.num
+    out = Location.parse(job.options.out)
+    costs.check_disk(out, picture_bytes(job), f"{num} pictures", "make room, or choose another --out")
+
+
+def picture_bytes(job: SampleJob) -> int:
+    """Bytes of the run's pictures, which as PNG are hardly larger than raw."""
+    (first, last), width = job.settings.crop_rows, job.settings.grid[1]
+    return (len(job.present) + job.options.num) * (last - first) * width * 3

@@ -1,0 +1,64 @@
+"""What a run of ``dgan sample`` is asked for, and what it has once its input is read. It writes nothing."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from pipeline.checkpoints.read import LoadedGenerator
+from pipeline.interpreter.pairing import PairedInterpreter
+from pipeline.rendering.renderer import Renderer, RenderSettings
+from pipeline.settings.schema import Config
+
+POOL_FACTOR = 20  # latents to choose from, for each that is chosen
+
+
+@dataclass(frozen=True)
+class SampleOptions:
+    """What is asked for beside the configuration.
+
+    ``uncertain``: the interpreter that the configuration names decides. ``pool`` None: 20 latents for each
+    image. ``add``: ``num`` more images for the project in ``out``.
+    """
+
+    num: int
+    out: Path
+    seed: int = 0
+    diverse: bool = False
+    uncertain: bool = False
+    pool: int | None = None
+    add: bool = False
+    overwrite: bool = False
+
+
+@dataclass(frozen=True)
+class SampleJob:
+    """Everything a run needs, read and checked."""
+
+    loaded: LoadedGenerator
+    config: Config
+    options: SampleOptions
+    settings: RenderSettings
+    average_latent: NDArray[np.float32]
+    rendering: dict[str, Any]
+    """What the pictures follow from, beside their latents."""
+    trained: PairedInterpreter | None
+    """The interpreter whose doubts decide."""
+    present: tuple[tuple[int, int], ...]
+    """(seed, number) of the images that the project has and keeps."""
+
+    @property
+    def pool_size(self) -> int:
+        """Latents to choose from."""
+        options = self.options
+        chooses = options.diverse or options.uncertain
+        return (options.pool or POOL_FACTOR * options.num) if chooses else options.num
+
+    def renderer(self, device: torch.device) -> Renderer:
+        """What renders the job's pictures."""
+        return Renderer(self.loaded.generator, self.settings, self.average_latent, device)

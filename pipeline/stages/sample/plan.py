@@ -1,0 +1,57 @@
+"""What ``dgan sample`` will make and how long that will take, in lines for people.
+
+It renders, and labels, one image to estimate the time; it writes nothing.
+"""
+
+from __future__ import annotations
+
+import time
+
+import torch
+
+from fstore.display import human_bytes, human_duration
+from fstore.location import Location
+from pipeline.stages.sample.checks import picture_bytes
+from pipeline.stages.sample.choice import latent_values, scored_images
+from pipeline.stages.sample.job import SampleJob
+from pipeline.stages.sample.project import shown
+
+
+def plan_lines(job: SampleJob, device: torch.device) -> list[str]:
+    """What the run makes and costs, a line for each subject."""
+    options, settings = job.options, job.settings
+    height, width = settings.crop_rows[1] - settings.crop_rows[0], settings.grid[1]
+    free = Location.parse(options.out).free_bytes()
+    return [
+        f"checkpoint   {job.loaded.path} ({job.loaded.generator.architecture}, "
+        f"{job.loaded.generator.resolution} px)",
+        f"images       {options.num} of {height} x {width}, {choice_in_words(job)}",
+        f"folder       {shown(options.out)}: "
+        + (f"{len(job.present)} images are there already" if job.present else "new")
+        + f", at most {human_bytes(picture_bytes(job))} of pictures",
+        f"disk free    {'unknown' if free is None else human_bytes(free)}",
+        f"device       {device}",
+        f"time         about {human_duration(_seconds(job, device))}",
+    ]
+
+
+def _seconds(job: SampleJob, device: torch.device) -> float:
+    options, renderer = job.options, job.renderer(device)
+    start = time.perf_counter()
+    renderer.render(latent_values([(options.seed, 0)], job.loaded.generator.z_size), "z", [0])
+    seconds = (len(job.present) + options.num) * (time.perf_counter() - start)
+    if job.trained is not None:
+        source = scored_images(job, renderer, job.trained)
+        start = time.perf_counter()
+        source.batch([0], 1).host_arrays()
+        seconds += job.pool_size * (time.perf_counter() - start)
+    return seconds
+
+
+def choice_in_words(job: SampleJob) -> str:
+    """How the images are chosen, as ``the most spread of 800``."""
+    options, pool = job.options, job.pool_size
+    if not options.uncertain:
+        return f"the most spread of {pool}" if options.diverse else f"the first of seed {options.seed}"
+    unsure = f"those of {pool} of which {job.config.synthesize.interpreter} is least sure"
+    return f"the most spread of {unsure}" if options.diverse else unsure

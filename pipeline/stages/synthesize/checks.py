@@ -1,0 +1,40 @@
+"""What ``dgan synthesize`` refuses before it starts, asked by the run and by ``--dry-run`` alike.
+
+Reads what is there and writes nothing.
+"""
+
+from __future__ import annotations
+
+import torch
+
+import fstore
+from fstore.location import Location
+from pipeline.stages import costs
+from pipeline.stages.synthesize.job import SynthesizeJob
+from pipeline.stages.synthesize.memory import SynthesisMemory, plan_memory
+from pipeline.stages.synthesize.precision import expected_precision, with_precision
+
+
+def check(
+    job: SynthesizeJob, device: torch.device, *, overwrite: bool, memory_budget: int | None
+) -> SynthesisMemory:
+    """How the run shares out its memory, once nothing speaks against it.
+
+    ``memory_budget``: bytes of host memory that the process may take, None for as many as are of use.
+
+    Raises:
+        UsageError: the budget is too small. MismatchError: the store was begun with other settings.
+        StoreError: it is longer, something else lies there, or another writer has it open. RunError: the
+            disk cannot hold what is left to write.
+    """
+    memory = plan_memory(job, device, memory_budget)
+    precision, _ = expected_precision(job, device, overwrite=overwrite)
+    meta = with_precision(job, precision).meta  # of a store that is there: its own, or the one asked for
+    config = job.config
+    fstore.check_create_dataset(config.store, meta, num_images=config.num, overwrite=overwrite)
+    location = Location.parse(config.store)
+    left = config.num - (0 if overwrite else costs.committed_images(location))
+    needed = costs.dataset_bytes(job.meta, left)
+    way_out = "make room, or ask for fewer with --num"
+    costs.check_disk(location, needed, f"a dataset of {left} more images", way_out, overwrite=overwrite)
+    return memory

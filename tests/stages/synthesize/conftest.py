@@ -1,0 +1,14 @@
+"""What the tests of this stage share."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from support.synthesis import train_in
+
+
+@pytest.fixture(scope="session")
+def inputs(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with a checkpoint in ``in/`` and an interpreter that was trained on it; not to be changed."""
+    return train_in(tmp_path_factory.mktemp("synthesis"))

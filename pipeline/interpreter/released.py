@@ -20,8 +20,7 @@ from pipeline.interpreter.released_members import ReleasedMembers, read_members
 from pipeline.machine.provenance import created_record
 from pipeline.rendering.latents import array_sha256
 from pipeline.rendering.layer_selection import with_layers
-from pipeline.settings.classes import configured_classes
-from pipeline.settings.palettes import default_palette
+from pipeline.settings.classes import configured_classes, default_palette
 from pipeline.settings.schema import Config
 
 

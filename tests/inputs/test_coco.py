@@ -14,8 +14,8 @@ from hypothesis import strategies as st
 from pycocotools import mask as coco_mask
 
 from pipeline.errors import UsageError
-from pipeline.inputs.annotations.formats.source import image_number
 from pipeline.inputs.annotations.load import Annotations, load_annotations, open_annotations
+from pipeline.inputs.numbers import image_number
 from pipeline.settings.schema import AnnotationsConfig, ClassConfig
 
 SIZE = (8, 12)

@@ -18,11 +18,11 @@ from pipeline.errors import UsageError
 from pipeline.inputs.annotations.classes.label_map import (
     IGNORED,
     LabelMap,
-    SourceLabel,
     map_labels,
     read_label_map,
 )
 from pipeline.inputs.annotations.load import Annotations, load_annotations, open_annotations
+from pipeline.inputs.annotations.source import SourceLabel
 from pipeline.settings.schema import AnnotationsConfig, ClassConfig
 
 GRID = (4, 8)
@@ -217,7 +217,7 @@ def test_a_label_that_two_classes_claim_is_refused(tmp_path: Path) -> None:
         ("rest = 'drop'\n[[classes]]\nname = 'a'", ["rest is 'drop'", "'keep'"]),
         ("merge = 3\n[[classes]]\nname = 'a'", ["unknown key 'merge'"]),
         ("[[classes]\n", ["cannot be read as TOML"]),
-        ("\udcff", ["cannot be read as TOML"]),
+        ("\udcff", ["it is not UTF-8"]),
     ],
 )
 def test_a_wrong_map_is_named_in_one_line(tmp_path: Path, text: str, parts: list[str]) -> None:

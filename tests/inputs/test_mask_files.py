@@ -12,9 +12,9 @@ import pytest
 from PIL import Image
 
 from pipeline.errors import UsageError
-from pipeline.inputs.annotations.formats.class_masks import read_binary
-from pipeline.inputs.annotations.formats.color_masks import TRANSPARENT, read_colors
 from pipeline.inputs.annotations.load import Annotations, load_annotations, open_annotations
+from pipeline.inputs.annotations.raster.png import read_colors, read_inside
+from pipeline.inputs.annotations.source import TRANSPARENT
 from pipeline.inputs.pairing import pair
 from pipeline.settings.schema import AnnotationsConfig, ClassConfig
 
@@ -237,14 +237,14 @@ def test_whatever_is_not_black_is_inside(tmp_path: Path, mode: str) -> None:
         image.point(lambda value: 255 if value else 0).convert(mode) if mode != "P" else image.convert("P")
     )
     image.save(tmp_path / "0_hair.png")
-    np.testing.assert_array_equal(read_binary(tmp_path / "0_hair.png"), HAIR)
+    np.testing.assert_array_equal(read_inside(tmp_path / "0_hair.png"), HAIR)
 
 
 def test_transparent_pixels_are_outside(tmp_path: Path) -> None:
     pixels = np.full((*GRID, 4), 255)
     pixels[..., 3] = 255 * HAIR
     save(tmp_path / "0_hair.png", pixels)
-    np.testing.assert_array_equal(read_binary(tmp_path / "0_hair.png"), HAIR)
+    np.testing.assert_array_equal(read_inside(tmp_path / "0_hair.png"), HAIR)
 
 
 @pytest.mark.parametrize(

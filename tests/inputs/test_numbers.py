@@ -32,6 +32,8 @@ from pipeline.inputs.numbers import image_number
         ("image_3.jpg.json", 3),  # Supervisely
         ("image_3.jpg___fuse.png", 3),  # SuperAnnotate
         ("image_3_512x512.png", 3),
+        ("image_3_mask_512.png", 3),
+        ("image_3_label_2.png", 3),
         ("000003_1024.png", 1024),  # the last: two files of this kind are refused as one image
         ("img-3 (1).png", 3),  # a browser's second download
         ("image (3).png", 3),  # Explorer's numbering of many files

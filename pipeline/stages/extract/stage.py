@@ -21,7 +21,7 @@ from fstore.display import human_bytes, human_duration
 from fstore.location import Location
 from pipeline.checkpoints.read import LoadedGenerator, load_generator
 from pipeline.errors import UsageError
-from pipeline.inputs.annotations.load import Annotations, default_palette
+from pipeline.inputs.annotations.load import Annotations
 from pipeline.inputs.generator import average_latent, generator_record, render_settings
 from pipeline.inputs.pictures.check import check_pictures
 from pipeline.machine.background import BackgroundCalls
@@ -29,6 +29,7 @@ from pipeline.machine.progress import progress
 from pipeline.machine.provenance import created_record
 from pipeline.rendering.layer_selection import with_layers
 from pipeline.rendering.renderer import Renderer, RenderSettings
+from pipeline.settings.classes import default_palette
 from pipeline.settings.schema import Config
 from pipeline.stages import costs
 from pipeline.stages.extract.earlier_store import check_settings, stored_average

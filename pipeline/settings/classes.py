@@ -21,7 +21,6 @@ imports nothing heavy: ``--help`` loads it.
 
 from __future__ import annotations
 
-import difflib
 import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -119,6 +118,8 @@ def parse_class(table: Mapping[str, Any], where: str, more: Sequence[str] = ()) 
 
 def refuse_unknown(table: Mapping[str, Any], known: Sequence[str], what: str) -> None:
     """Raises UsageError for a key that is not ``known``, naming the nearest that is."""
+    import difflib
+
     for name in table:
         if name not in known:
             nearest = difflib.get_close_matches(name, known, n=1, cutoff=0.0)[0]

@@ -118,6 +118,20 @@ def test_pixels_ignored_in_the_masks_stay_ignored(tmp_path: Path, ignore: int, o
     assert loaded.masks[0, 0].tolist() == [0, 1, 1, out, 0, 0, 0, 0] and loaded.ignore == out
 
 
+def test_a_class_named_ignore_is_none(tmp_path: Path) -> None:
+    """In a label map it takes what is to be ignored; in a list of classes its place is an ignored value."""
+    text = '[[classes]]\nname = "rest"\n[[classes]]\nname = "__ignore__"\nfrom = [1]\n'
+    text += '[[classes]]\nname = "part"\nfrom = [2]\n'
+    folder = masks(tmp_path, [0, 1, 2, 2, 1, 1, 0, 0])
+    loaded = load(folder, label_map=write(tmp_path, text))
+    assert loaded.masks[0, 0].tolist() == [0, 255, 1, 1, 255, 255, 0, 0]
+    assert (loaded.names, loaded.ignore) == (("rest", "part"), 255)
+    listed = load(folder, classes=tuple(map(ClassConfig, ("rest", "__ignore__", "part"))))
+    np.testing.assert_array_equal(listed.masks, loaded.masks)
+    assert (listed.names, listed.ignore) == (loaded.names, 255)
+    assert "pixels labelled 1 (__ignore__) are ignored" in listed.notes[0]
+
+
 @pytest.mark.parametrize(
     ("rest", "expected", "names"),
     [

@@ -49,17 +49,17 @@ def find_pictures(
     """The pictures of the images ``numbers``.
 
     Looked for in the folder ``images`` or, if that is None, beside ``annotations`` (a folder or a file), in
-    ``images/`` there, and in ``images/`` beside the folder; and in ``default/`` in each ``images/``. Names
-    that say more than ``NAMES`` count only where no picture is named so alone. Files named in
-    ``taken`` are annotations. ``latents``: latent's number -> image number, where these are paired by
-    position: pictures may have the latents' numbers, as seeds. Raises UsageError, one line, when ``images``
-    is not a folder or holds none.
+    ``images/`` there, and in ``images/`` and VOC's ``JPEGImages/`` beside the folder; and in ``default/`` in
+    each ``images/``. Names that say more than ``NAMES`` count only where no picture is named so alone. Files
+    named in ``taken`` are annotations. ``latents``: latent's number -> image number, where these are paired
+    by position: pictures may have the latents' numbers, as seeds. Raises UsageError, one line, when
+    ``images`` is not a folder or holds none.
     """
     if images is not None and not images.is_dir():
         raise UsageError(f"{images}: not a folder; expected the annotated pictures, {NAMES}")
     base = annotations if annotations.is_dir() else annotations.parent
     inner = [base / "images", base / "images" / "default"]
-    beside = [base.parent / "images", base.parent / "images" / "default"]
+    beside = [base.parent / name for name in ("images", "images/default", "JPEGImages")]
     folders = [base, *inner, *beside] if images is None else [images, images / "default"]
     left: dict[Path, str] = {}
     for folder in folders:

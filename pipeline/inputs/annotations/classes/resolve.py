@@ -122,15 +122,12 @@ def ignore_note(
     if config.ignore is not None:
         return None
     classes = class_list(source, config).classes
+    ends = [value for value, end in zip(tally.values, resolution.targets, strict=True) if end == IGNORED]
+    found = {value: _label(source, value, classes) for value in ends}
     titles = [
-        found.title
-        for value, target in zip(tally.values, resolution.targets, strict=True)
-        if target == IGNORED and (found := _label(source, value, classes)).is_ignored
-    ]
-    titles += [
-        _label(source, value, classes).title if source.format == "color" else f"{value}"
-        for value, target in zip(tally.values, resolution.targets, strict=True)
-        if target == IGNORED and value in source.ignored
+        str(value) if source.format == "masks" and value in source.ignored else label.title
+        for value, label in found.items()
+        if label.is_ignored or value in source.ignored
     ]
     if not titles:
         return None
@@ -160,7 +157,7 @@ def _by_value(
     _check_palettes(tally, known.classes)
     palette = common_palette(tally.shown, num_classes)
     targets = tuple(IGNORED if value in ignored else value for value in tally.values)
-    notes = () if limit else _sparse_note(source, found, num_classes)
+    notes = (*([] if limit else _sparse_note(source, found, num_classes)), *_index_note(tally, known.classes))
     return (
         Resolution(targets, known.classes, notes),
         num_classes,
@@ -248,6 +245,21 @@ def _check_palettes(tally: LabelTally, classes: Sequence[ClassConfig]) -> None:
                 f"colour of class {names[color]!r}; pass --annotation-format color if the colours are meant, "
                 "or mend the palette or the classes' colours"
             )
+
+
+def _index_note(tally: LabelTally, classes: Sequence[ClassConfig]) -> tuple[str, ...]:
+    """A line where palettes look as if an editor had numbered the colours as it liked."""
+    if any(entry.color for entry in classes):
+        return ()
+    for where, palette, labels in tally.shown:
+        shown = {palette[label]: label for label in labels if palette and label < len(palette)}
+        if palette and shown.get("#000000", 0) > 0:
+            return (
+                f"{where}: its palette shows label {shown['#000000']} in black, and label 0, the background, "
+                f"as {palette[0]}; labels are the palette's indices: if the colours are meant, give each "
+                "class its color and pass --annotation-format color",
+            )
+    return ()
 
 
 def _count_classes(source: AnnotationSource, labels: set[int]) -> int:

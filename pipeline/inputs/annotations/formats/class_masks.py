@@ -77,7 +77,7 @@ def find_class_folders(folder: Path) -> Found:
     """
     found: Found = {}
     for inner in sorted(path for path in folder.iterdir() if path.is_dir()):
-        if _folder_number(inner) is not None or not _is_class(inner.name):
+        if _folder_number(inner) is not None or not is_class(inner.name):
             continue
         for file in _pngs(inner):
             number = image_number(file.name)
@@ -114,13 +114,14 @@ def open_binary(folder: Path, overlap: str, class_names: Sequence[str]) -> Annot
         ordered = sorted(ordered, key=lambda name: labels[name].is_ignored)
         return MaskFile(draw.paint(((values[name], insides[name]) for name in ordered), (size[0], size[1])))
 
+    shown = few([name for name in names if not labels[name].is_ignored])
     return AnnotationSource(
         folder,
         "binary",
         {number: _shown(folder, classes) for number, classes in found.items()},
         read,
         (OUTSIDE, *labels.values()),
-        notes=(f"{folder}: its folders are taken as classes: {few(names)}",) if by_class and names else (),
+        notes=(f"{folder}: its folders are taken as classes: {shown}",) if by_class and names else (),
     )
 
 
@@ -145,7 +146,8 @@ def _folder_number(folder: Path) -> int | None:
     return parts.number if set(words) <= PICTURE_WORDS else None
 
 
-def _is_class(name: str) -> bool:
+def is_class(name: str) -> bool:
+    """Whether a folder's name may be a class: no word in it says that it holds whole images or masks."""
     words = {word.casefold() for word in _WORD.findall(name)}
     return not (name.startswith(".") or is_of_layout(name) or words & _NO_CLASSES)
 

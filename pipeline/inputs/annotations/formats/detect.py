@@ -16,10 +16,11 @@ from pipeline.inputs.annotations.formats.class_masks import NAMES as CLASS_NAMES
 from pipeline.inputs.annotations.formats.class_masks import (
     find_binary,
     find_class_folders,
+    is_class,
     open_binary,
 )
 from pipeline.inputs.annotations.formats.coco import is_coco, open_coco
-from pipeline.inputs.annotations.formats.file_names import parse_name
+from pipeline.inputs.annotations.formats.file_names import is_label_studio, parse_name
 from pipeline.inputs.annotations.formats.labelme import is_labelme, open_labelme
 from pipeline.inputs.annotations.formats.mask_files import NAMES as MASK_NAMES
 from pipeline.inputs.annotations.formats.mask_files import (
@@ -33,6 +34,7 @@ from pipeline.inputs.annotations.formats.voc import CLASS_FOLDERS, class_folder,
 from pipeline.inputs.annotations.json_file import read_json
 from pipeline.inputs.annotations.raster.png import has_colors, is_rgb
 from pipeline.inputs.annotations.source import AnnotationSource, few
+from pipeline.inputs.numbers import image_number
 from pipeline.settings.schema import ClassConfig
 
 JSON_FILES = "[!.]*.[jJ][sS][oO][nN]"  # without the hidden files that macOS leaves in archives
@@ -106,28 +108,42 @@ def _open_folder(folder: Path, format: str, overlap: str, classes: Sequence[Clas
 
 
 def _advice(folder: Path) -> str:
-    """What else the files of a folder without annotations may be."""
+    """What else the files of a folder without annotations may be, and what to do with them."""
     paths = sorted(folder.iterdir())
     suffixes = {path.suffix.lower() for path in paths}
+    numbered = any(image_number(path.name) is not None for path in paths)
     hint = unread_hint(unread_masks([path.name for path in paths], ()))
-    for path in sorted(folder.glob(JSON_FILES)):
-        try:
-            program = _program_of(read_json(path, "annotations"))
-        except UsageError:
-            continue
-        if program:
-            return f"; {path.name} is {program}, which is not read: export COCO"
+    program = _program_in(folder)
+    if program:
+        return f"; {program}, which is not read: export COCO"
     if hint:
         return f"; {hint}"
+    if any(is_label_studio(path.name) for path in paths):
+        return "; Label Studio's files are named by its tasks, not by the pictures: export COCO"
     if ".mat" in suffixes:
         return "; MATLAB's .mat is not read: save masks as PNG or .npy"
     if ".xml" in suffixes:
         return '; XML is not read: export COCO, or "Segmentation mask"'
     if suffixes & {".npy", ".npz"}:
         return "; if an array there is of keypoints, pass --task keypoints"
+    if ".png" in suffixes and not numbered:
+        return "; no name has the number of an image"
     if any(is_rgb(path) for path in paths if path.suffix.lower() == ".png"):
         return "; if its PNGs are masks in colours, give the classes their colours"
-    return ""
+    inner = [path.name for path in paths if path.is_dir() and not is_class(path.name) and find_masks(path)[0]]
+    return f"; if the masks are in {few(inner)}, pass that folder" if inner else ""
+
+
+def _program_in(folder: Path) -> str | None:
+    """The first JSON file of a program whose JSON is known and not read, and whose it is."""
+    for path in sorted(folder.glob(JSON_FILES)):
+        try:
+            program = _program_of(read_json(path, "annotations"))
+        except UsageError:
+            continue
+        if program:
+            return f"{path.name} is {program}"
+    return None
 
 
 def _program_of(document: Any) -> str | None:

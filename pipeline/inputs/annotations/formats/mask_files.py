@@ -15,9 +15,16 @@ from numpy.typing import NDArray
 
 from pipeline.errors import UsageError
 from pipeline.inputs.annotations.formats.file_names import MaskName, parse_name
-from pipeline.inputs.annotations.raster.png import has_colors, is_rgb, read_colors, read_labels
+from pipeline.inputs.annotations.raster.png import (
+    depth_and_type,
+    has_colors,
+    is_rgb,
+    read_colors,
+    read_labels,
+)
 from pipeline.inputs.annotations.source import TRANSPARENT, AnnotationSource, MaskFile, few
 from pipeline.inputs.npy import read_npy
+from pipeline.inputs.numbers import image_number
 
 NAMES = "{i}.png, {i}.npy, image_mask{i}.npy or {i}_mask.png"
 _READ = (".png", ".npy")
@@ -143,15 +150,23 @@ def _source(
     hint: str | None,
 ) -> AnnotationSource:
     unread = unread_masks(others, found)
+    bare = [name for name in others if image_number(name) is None and _is_grey(folder / name)]
+    notes = [f"{folder}: {unread_hint(unread)}"] if unread else []
+    if bare and found:
+        notes.append(f"{folder}: not read, as their names have no image's number: {few(bare)}")
     return AnnotationSource(
         folder,
         format,
         {number: path.name for number, path in found.items()},
         read,
         hint=unread_hint(unread) or hint,
-        notes=(f"{folder}: {unread_hint(unread)}",) if unread else (),
+        notes=tuple(notes),
         unread=unread,
     )
+
+
+def _is_grey(path: Path) -> bool:
+    return not path.name.startswith(".") and depth_and_type(path)[0] > 0 and not is_rgb(path)
 
 
 def unread_masks(names: Iterable[str], found: Collection[int]) -> dict[int, str]:
@@ -175,7 +190,7 @@ def unread_hint(unread: Mapping[int, str]) -> str | None:
     if suffixes & {".jpg", ".jpeg"}:
         return f"{shown} cannot be masks: JPEG changes labels; export them as PNG or .npy"
     if not suffixes & set(_READ):
-        return f"{shown} are of no format that is read; export masks as PNG or .npy"
+        return f"not read: {shown}; expected masks as PNG or .npy"
     return (
         f"not read: {shown}; expected all masks as .npy or greyscale PNG, or all as colour PNG with "
         "--annotation-format color"

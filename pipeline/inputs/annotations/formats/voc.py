@@ -59,7 +59,7 @@ def open_listed(folder: Path, format: str) -> AnnotationSource:
     """
     voc = folder.name.lower() in CLASS_FOLDERS
     path = next((p for f in ([folder, folder.parent] if voc else [folder]) if (p := _list_in(f))), None)
-    classes = () if path is None else _with_void(read_classes_file(path))
+    classes = () if path is None else _renamed(read_classes_file(path))
     if format == "voc":
         known = {VOID_COLOR, *(entry.color for entry in classes if entry.color)}
         files = [folder / name for name in open_color(folder).files.values()]
@@ -70,7 +70,8 @@ def open_listed(folder: Path, format: str) -> AnnotationSource:
     elif format == "color" and not _has_background(classes):
         classes = (ClassConfig("background", "#000000"), *classes)
     if classes and path is not None:
-        note = f"{folder}: its classes are those of {path}: {few([entry.name for entry in classes], 6)}"
+        names = [entry.name for entry in classes if entry.name != IGNORE_NAME]
+        note = f"{folder}: its classes are those of {path}: {few(names, 6)}"
         source = replace(source, classes=classes, classes_from=path, notes=(*source.notes, note))
     return _of_voc(source, folder) if voc else source
 
@@ -79,14 +80,16 @@ def _list_in(folder: Path) -> Path | None:
     return next((folder / name for name in LISTS if (folder / name).is_file()), None)
 
 
-def _with_void(classes: Sequence[ClassConfig]) -> tuple[ClassConfig, ...]:
-    """VOC's label of no class under the name that says so."""
-    return tuple(
-        replace(entry, name=IGNORE_NAME)
-        if entry.color == VOID_COLOR and entry.name.casefold() in _VOID_NAMES
-        else entry
-        for entry in classes
-    )
+def _renamed(classes: Sequence[ClassConfig]) -> tuple[ClassConfig, ...]:
+    """The background, and VOC's label of no class, under the names that every format has for them."""
+
+    def name(entry: ClassConfig) -> str:
+        if entry.name.casefold() in BACKGROUND_NAMES:
+            return BACKGROUND_NAMES[0]
+        void = entry.color == VOID_COLOR and entry.name.casefold() in _VOID_NAMES
+        return IGNORE_NAME if void else entry.name
+
+    return tuple(replace(entry, name=name(entry)) for entry in classes)
 
 
 def _has_background(classes: Sequence[ClassConfig]) -> bool:

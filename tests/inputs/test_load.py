@@ -508,7 +508,7 @@ def test_transparency_is_background_told_or_refused(tmp_path: Path, mode: str) -
     np.testing.assert_array_equal(loaded.masks[0], labels_of(0))
     clear = int((labels_of(0) == 0).sum())
     assert loaded.notes == (
-        f"{tmp_path}: {clear} pixels of 0.png are transparent: they are taken as label 0",
+        f"{tmp_path}: {clear} pixels of 0.png are transparent: they are taken as background",
     )
     save(255 * (labels_of(0) > 1))
     assert f"{(labels_of(0) == 1).sum()} of 64 pixels are transparent and not 0" in message_of(tmp_path)

@@ -76,6 +76,7 @@ def test_transparent_pixels_are_class_zero(tmp_path: Path) -> None:
     assert (read_colors(tmp_path / "0.png")[0] == TRANSPARENT).all()
     loaded = load(tmp_path, classes=CLASSES)
     assert not loaded.masks[0, 0].any()
+    assert loaded.notes == (f"{tmp_path}: 8 pixels of 0.png are transparent: they are taken as background",)
     np.testing.assert_array_equal(loaded.masks[0, 1:], LABELS[1:])
 
 
@@ -178,6 +179,14 @@ def test_a_png_that_declares_more_pixels_than_anyone_annotates_is_not_allocated(
     assert "0.png: cannot be read as PNG" in message_of(tmp_path, classes=CLASSES)
     Image.new("1", (8193, 8192)).save(tmp_path / "0.png")
     assert "0.png: is 8192 x 8193; expected at most 67108864 pixels" in message_of(tmp_path)
+
+
+def test_grey_stored_as_rgb_is_labels_unless_every_grey_is_a_classs_colour(tmp_path: Path) -> None:
+    save(tmp_path / "0.png", np.dstack([LABELS] * 3))
+    np.testing.assert_array_equal(load(tmp_path, classes=CLASSES).masks[0], LABELS)
+    save(tmp_path / "0.png", np.dstack([100 * LABELS] * 3))
+    classes = (ClassConfig("a", "#000000"), ClassConfig("b", "#c8c8c8"), ClassConfig("c", "#646464"))
+    np.testing.assert_array_equal(load(tmp_path, classes=classes).masks[0], np.array([0, 2, 1])[LABELS])
 
 
 # --- one PNG for each class ---

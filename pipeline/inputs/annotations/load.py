@@ -163,5 +163,5 @@ def _transparent(source: AnnotationSource, tally: LabelTally) -> tuple[str, ...]
     return (
         f"{source.location}: {count} pixels of {name}"
         + (f", and pixels of {more} more," if more else "")
-        + " are transparent: they are taken as label 0",
+        + " are transparent: they are taken as background",
     )

@@ -67,7 +67,7 @@ class MaskFile:
     """What one image's annotation holds.
 
     labels: (h, w), whole numbers of any dtype. palette: "#rrggbb" of labels 0, 1, ..., or None. transparent:
-    how many pixels are transparent and were read as label 0.
+    how many pixels are transparent, which is background.
     """
 
     labels: NDArray[Any]

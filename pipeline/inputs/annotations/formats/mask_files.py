@@ -112,7 +112,12 @@ def open_masks(folder: Path) -> AnnotationSource:
 def open_color(folder: Path) -> AnnotationSource:
     """The masks of colours in ``folder``."""
     found, others = find_color_masks(folder, grey=True)
-    return _source(folder, "color", found, others, lambda number: MaskFile(read_colors(found[number])), None)
+
+    def read(number: int) -> MaskFile:
+        values = read_colors(found[number])
+        return MaskFile(values, transparent=int((values == TRANSPARENT).sum()))
+
+    return _source(folder, "color", found, others, read, None)
 
 
 def are_colors(paths: Collection[Path], known: Collection[str], *, palettes: bool) -> bool:

@@ -259,6 +259,32 @@ def test_a_palette_in_another_order_than_the_classes_is_refused(tmp_path: Path) 
     assert "shows label 2 in black" in note and "--annotation-format color" in note
 
 
+def test_a_palette_in_another_order_than_the_list_beside_it_is_refused(tmp_path: Path) -> None:
+    order = np.array([2, 0, 3, 1], np.uint8)
+    (tmp_path / "labelmap.txt").write_text(LABELMAP)
+    for i, mask in enumerate(LABELS):
+        save(tmp_path / f"{i}.png", palette(order[mask], COLORS[np.argsort(order)]))
+    assert "its palette shows label 0 ('background') as #800000" in message_of(tmp_path)
+    np.testing.assert_array_equal(load(tmp_path, format="color").masks, LABELS)
+
+
+def test_a_voc_layout_one_folder_down_is_pointed_out(tmp_path: Path) -> None:
+    save(tmp_path / "task_1" / "SegmentationClass" / "0.png", LABELS[0])
+    assert "if the masks are in task_1, pass that folder" in message_of(tmp_path)
+
+
+def test_folders_of_masks_that_are_no_classes_are_told(tmp_path: Path) -> None:
+    for i, mask in enumerate(LABELS):
+        save(tmp_path / "hair" / f"{i}.png", 255 * (mask == 1))
+        save(tmp_path / "nose" / f"{i}.png", 255 * (mask == 3))
+        save(tmp_path / "masks" / f"{i}.png", mask)
+        save(tmp_path / "images" / f"{i}.png", PICTURE)
+    assert load(tmp_path).notes == (
+        f"{tmp_path}: its folders are taken as classes: hair, nose",
+        f"{tmp_path}: folders of masks that are no classes are not read: masks",
+    )
+
+
 @pytest.mark.parametrize("suffix", [".mat", ".tif", ".psd", ".gif"])
 def test_masks_of_other_formats_are_named(tmp_path: Path, suffix: str) -> None:
     for i, mask in enumerate(LABELS):

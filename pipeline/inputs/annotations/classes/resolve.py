@@ -88,6 +88,8 @@ def resolve(
     }
     resolution = _by_rule(source, list(used.values()), known, config)
     common_palette(tally.shown, MAX_LABEL + 1)  # refuses palettes that number their colours differently
+    if source.format == "masks" and config.label_map is None:
+        _check_palettes(tally, source.classes or configured_classes(config)[0])
     targets = dict(zip(used, resolution.targets, strict=True))
     ordered = tuple(targets.get(value, IGNORED) for value in tally.values)
     num_classes = len(resolution.classes)

@@ -15,7 +15,7 @@ from pipeline.errors import UsageError
 from pipeline.inputs.annotations.formats.file_names import MASK_WORDS, is_label_studio, parse_name
 from pipeline.inputs.annotations.formats.voc import is_of_layout
 from pipeline.inputs.annotations.raster import shapes as draw
-from pipeline.inputs.annotations.raster.png import read_inside
+from pipeline.inputs.annotations.raster.png import is_rgb, read_inside
 from pipeline.inputs.annotations.source import (
     OUTSIDE,
     AnnotationSource,
@@ -115,13 +115,17 @@ def open_binary(folder: Path, overlap: str, class_names: Sequence[str]) -> Annot
         return MaskFile(draw.paint(((values[name], insides[name]) for name in ordered), (size[0], size[1])))
 
     shown = few([name for name in names if not labels[name].is_ignored])
+    notes = [f"{folder}: its folders are taken as classes: {shown}"] if by_class and names else []
+    aside = [path.name for path in sorted(folder.iterdir()) if notes and _is_left_aside(path)]
+    if aside:
+        notes.append(f"{folder}: folders of masks that are no classes are not read: {few(aside)}")
     return AnnotationSource(
         folder,
         "binary",
         {number: _shown(folder, classes) for number, classes in found.items()},
         read,
         (OUTSIDE, *labels.values()),
-        notes=(f"{folder}: its folders are taken as classes: {shown}",) if by_class and names else (),
+        notes=tuple(notes),
     )
 
 
@@ -150,6 +154,12 @@ def is_class(name: str) -> bool:
     """Whether a folder's name may be a class: no word in it says that it holds whole images or masks."""
     words = {word.casefold() for word in _WORD.findall(name)}
     return not (name.startswith(".") or is_of_layout(name) or words & _NO_CLASSES)
+
+
+def _is_left_aside(folder: Path) -> bool:
+    """Whether a folder that is no class by its name holds PNGs of one channel, as masks are."""
+    files = _pngs(folder) if folder.is_dir() and not is_class(folder.name) else []
+    return any(image_number(file.name) is not None and not is_rgb(file) for file in files)
 
 
 def _shown(folder: Path, classes: dict[str, Path]) -> str:

@@ -130,8 +130,12 @@ def _advice(folder: Path) -> str:
         return "; no name has the number of an image"
     if any(is_rgb(path) for path in paths if path.suffix.lower() == ".png"):
         return "; if its PNGs are masks in colours, give the classes their colours"
-    inner = [path.name for path in paths if path.is_dir() and not is_class(path.name) and find_masks(path)[0]]
+    inner = [path.name for path in paths if path.is_dir() and _holds_masks(path)]
     return f"; if the masks are in {few(inner)}, pass that folder" if inner else ""
+
+
+def _holds_masks(folder: Path) -> bool:
+    return class_folder(folder) is not None or (not is_class(folder.name) and bool(find_masks(folder)[0]))
 
 
 def _program_in(folder: Path) -> str | None:

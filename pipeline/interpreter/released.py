@@ -33,8 +33,7 @@ from pipeline.machine.provenance import created_record
 from pipeline.models.interpreter import InterpreterEnsemble
 from pipeline.rendering.latents import array_sha256
 from pipeline.rendering.layer_selection import with_layers
-from pipeline.settings.classes import configured_classes
-from pipeline.settings.palettes import default_palette
+from pipeline.settings.classes import IGNORE_NAME, configured_classes, default_palette
 from pipeline.settings.schema import Config
 
 MAX_MEMBERS = 1000
@@ -135,7 +134,8 @@ def released_settings(interpreter: Interpreter) -> dict[str, Any]:
 def _classes(members: ReleasedMembers, config: Config) -> tuple[tuple[ClassInfo, ...], list[str]]:
     """A class for each output, with the configured name where there is one; a note where numbers differ."""
     num_outputs = members.ensemble.num_classes
-    named, where = configured_classes(config.annotations)
+    listed, where = configured_classes(config.annotations)
+    named = [entry for entry in listed if entry.name.casefold() != IGNORE_NAME]
     names = [entry.name for entry in named] or ["background"]
     names += [f"class_{i}" for i in range(len(names), num_outputs)]
     colors = [entry.color for entry in named] + [None] * num_outputs

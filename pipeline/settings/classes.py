@@ -1,21 +1,27 @@
-"""The classes that a run is given: the ``[[annotations.classes]]`` tables, or a TOML file of ``[[classes]]``.
+"""The classes that a run is given, and every way in which a file lists classes.
 
-Does not know annotations. A file of classes is
+A class's place in a list is its label. A list is
 
-    [[classes]]
-    name = "background"         # the first class: what lies outside every shape
-    color = "#000000"           # optional
+- ``[[annotations.classes]]`` of a configuration, or ``[[classes]]`` of a TOML file:
 
-    [[classes]]
-    name = "door"
+      [[classes]]
+      name = "background"         # the first class: what lies outside every shape
+      color = "#000000"           # optional
 
-and a class's place in the list is its label.
+      [[classes]]
+      name = "door"
+
+- ``labelmap.txt``, as CVAT and Datumaro write it: a line ``name:r,g,b:parts:actions`` for each class;
+- ``class_names.txt``, as labelme2voc writes it: a name on each line;
+- ``_classes.csv``, as Roboflow writes it: ``value, name`` on each line, after a title.
+
+A class named ``__ignore__`` is none: pixels with its label count nowhere. Knows nothing of annotations, and
+imports nothing heavy: ``--help`` loads it.
 """
 
 from __future__ import annotations
 
-import difflib
-import tomllib
+import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -25,6 +31,12 @@ from pipeline.settings.schema import AnnotationsConfig, ClassConfig
 from pipeline.settings.values import COLOR, NAME
 
 MAX_FILE_BYTES = 2**24
+MAX_CLASSES = 65536
+BACKGROUND_NAMES = ("background", "_background_", "__background__")
+IGNORE_NAME = "__ignore__"
+LISTS = ("labelmap.txt", "class_names.txt", "_classes.csv")
+_LABELMAP_LINE = re.compile(r"([^:]+):\s*([0-9]{1,3})\s*,\s*([0-9]{1,3})\s*,\s*([0-9]{1,3})\s*(?::.*)?")
+_CSV_LINE = re.compile(r"([0-9]{1,5})\s*,\s*(.+)")
 
 
 def configured_classes(config: AnnotationsConfig) -> tuple[tuple[ClassConfig, ...], str]:
@@ -47,41 +59,48 @@ def configured_classes(config: AnnotationsConfig) -> tuple[tuple[ClassConfig, ..
 
 
 def read_classes_file(path: Path) -> tuple[ClassConfig, ...]:
-    """The ``[[classes]]`` of a TOML file. Raises UsageError, one line, naming file and table."""
+    """The classes that a file lists, of any kind above, told by its suffix and its lines.
+
+    Raises UsageError, one line, naming the file and the table or line that is wrong.
+    """
+    suffix = path.suffix.lower()
+    if suffix == ".txt":
+        return _read_names(path)
+    if suffix == ".csv":
+        return _read_csv(path)
     document = read_toml(path, "a list of classes")
     refuse_unknown(document, ("classes",), f"{path}: unknown key")
-    return tuple(parse_class(table, f"{path}: {where}") for where, table in class_tables(document, path))
+    return tuple(parse_class(table, where) for where, table in class_tables(document.get("classes"), path))
 
 
 def read_toml(path: Path, what: str) -> dict[str, Any]:
     """A TOML file's tables. Raises UsageError, one line, naming the file."""
+    import tomllib
+
     try:
-        if path.stat().st_size > MAX_FILE_BYTES:
-            raise UsageError(
-                f"{path}: is {path.stat().st_size} bytes; expected {what}, at most {MAX_FILE_BYTES}"
-            )
-        text = path.read_bytes().decode("utf-8-sig")
-        return tomllib.loads(text.replace("\r\n", "\n"))
-    except (OSError, ValueError, RecursionError) as error:
-        reason = getattr(error, "strerror", None) or str(error).splitlines()[0]
+        return tomllib.loads(_read_text(path, what).replace("\r\n", "\n"))
+    except (ValueError, RecursionError) as error:
+        reason = str(error).splitlines()[0]
         raise UsageError(f"{path}: cannot be read as TOML ({reason}); expected {what}") from error
 
 
-def class_tables(document: Mapping[str, Any], path: Path) -> list[tuple[str, dict[str, Any]]]:
-    """(name for messages, table) of each ``[[classes]]``, whose names are there and differ."""
-    tables = document.get("classes")
+def class_tables(tables: Any, source: Path | str, header: str = "[[classes]]") -> list[tuple[str, Any]]:
+    """(name for messages, table) of each table ``header``, whose names differ, whatever their case.
+
+    Raises UsageError, one line beginning with ``source``.
+    """
     if not isinstance(tables, list) or not tables or not all(isinstance(table, dict) for table in tables):
-        raise UsageError(f"{path}: has no tables [[classes]]; expected one for each class, with a name")
+        raise UsageError(f"{source}: has no tables {header}; expected one for each class, with a name")
     seen: dict[str, int] = {}
     for number, table in enumerate(tables):
         key = str(table.get("name")).casefold()
         if key in seen:
             raise UsageError(
-                f"{path}: [[classes]] number {number} is named {short(table.get('name'))} as number "
+                f"{source}: {header} number {number} is named {short(table.get('name'))} as number "
                 f"{seen[key]} is; rename one"
             )
         seen[key] = number
-    return [(f"[[classes]] number {number}", table) for number, table in enumerate(tables)]
+    return [(f"{source}: {header} number {number}", table) for number, table in enumerate(tables)]
 
 
 def parse_class(table: Mapping[str, Any], where: str, more: Sequence[str] = ()) -> ClassConfig:
@@ -100,7 +119,83 @@ def parse_class(table: Mapping[str, Any], where: str, more: Sequence[str] = ()) 
 
 def refuse_unknown(table: Mapping[str, Any], known: Sequence[str], what: str) -> None:
     """Raises UsageError for a key that is not ``known``, naming the nearest that is."""
+    import difflib
+
     for name in table:
         if name not in known:
             nearest = difflib.get_close_matches(name, known, n=1, cutoff=0.0)[0]
             raise UsageError(f"{what} {short(name)}; the nearest known one is {nearest!r}")
+
+
+def default_palette(num_classes: int) -> list[str]:
+    """``num_classes`` colours "#rrggbb": black for background, then each as far from those before as can be.
+
+    The colours of fewer classes are the first of those of more. Far means distant in RGB, on a lattice of 216
+    colours; past these, colours are merely scattered.
+    """
+    levels = range(0, 256, 51)
+    lattice = [(r, g, b) for r in levels for g in levels for b in levels]
+    chosen = [0]
+    nearest = [3 * 255**2 + 1] * len(lattice)  # squared distance of each colour to the chosen ones
+    while len(chosen) < min(num_classes, len(lattice)):
+        last = lattice[chosen[-1]]
+        nearest = [
+            min(old, sum((a - b) ** 2 for a, b in zip(color, last, strict=True)))
+            for old, color in zip(nearest, lattice, strict=True)
+        ]
+        chosen.append(max(range(len(lattice)), key=nearest.__getitem__))
+    colors = ["#{:02x}{:02x}{:02x}".format(*lattice[place]) for place in chosen]
+    colors += [f"#{place * 0x9E3779 % 0xFFFFFF:06x}" for place in range(len(lattice), num_classes)]
+    return colors[:num_classes]
+
+
+def _read_text(path: Path, what: str) -> str:
+    try:
+        if path.stat().st_size > MAX_FILE_BYTES:
+            raise UsageError(
+                f"{path}: is {path.stat().st_size} bytes; expected {what}, at most {MAX_FILE_BYTES}"
+            )
+        return path.read_bytes().decode("utf-8-sig")
+    except (OSError, UnicodeDecodeError) as error:
+        reason = getattr(error, "strerror", None) or "it is not UTF-8"
+        raise UsageError(f"{path}: cannot be read ({reason}); expected {what}") from error
+
+
+def _read_names(path: Path) -> tuple[ClassConfig, ...]:
+    """A labelmap of names and colours, or names alone. ``__ignore__`` in the first line has no place, as in
+    labelme's lists, where it is number -1.
+    """
+    lines = [line.strip() for line in _read_text(path, "a list of classes").splitlines()]
+    lines = [line for line in lines if line and not line.startswith("#")]
+    matches = [_LABELMAP_LINE.fullmatch(line) for line in lines]
+    tables: list[dict[str, str]]
+    if any(matches):
+        tables = [_labelmap_table(match, line, path) for match, line in zip(matches, lines, strict=True)]
+    else:
+        tables = [{"name": name} for name in lines[bool(lines) and lines[0] == IGNORE_NAME :]]
+    return _of_tables(tables, path)
+
+
+def _labelmap_table(match: re.Match[str] | None, line: str, path: Path) -> dict[str, str]:
+    channels = [int(value) for value in match.groups()[1:]] if match else [256]
+    if match is None or max(channels) > 255:
+        raise UsageError(f"{path}: has a line {short(line)}; expected name:r,g,b:parts:actions")
+    return {"name": match[1].strip(), "color": "#{:02x}{:02x}{:02x}".format(*channels)}
+
+
+def _read_csv(path: Path) -> tuple[ClassConfig, ...]:
+    lines = [line.strip() for line in _read_text(path, "a list of classes").splitlines() if line.strip()]
+    rows = [_CSV_LINE.fullmatch(line) for line in lines[1:]]
+    values = [int(row[1]) for row in rows if row]
+    if not rows or values != list(range(len(rows))):
+        raise UsageError(
+            f"{path}: is no list of classes; expected a title, and lines 'value, name' from value 0 on, in "
+            "order"
+        )
+    return _of_tables([{"name": row[2].strip()} for row in rows if row], path)
+
+
+def _of_tables(tables: list[dict[str, str]], path: Path) -> tuple[ClassConfig, ...]:
+    if len(tables) > MAX_CLASSES:
+        raise UsageError(f"{path}: lists {len(tables)} classes; expected at most {MAX_CLASSES}")
+    return tuple(parse_class(table, where) for where, table in class_tables(tables, path, "class"))

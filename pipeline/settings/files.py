@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from pipeline.errors import UsageError, short
+from pipeline.settings.classes import class_tables, parse_class
 from pipeline.settings.schema import SECTIONS, ClassConfig, Config, declaration, flags_of
 from pipeline.settings.values import Keep, is_url
 
@@ -148,23 +149,10 @@ def _parse_section(kind: type, table: Any, source: str, header: str, folder: Pat
 
 
 def _parse_classes(tables: Any, source: str) -> tuple[ClassConfig, ...]:
-    if not isinstance(tables, list):
-        raise UsageError(
-            f"{source}: annotations.classes is {short(tables)}; expected tables [[annotations.classes]]"
-        )
-    header = "[[annotations.classes]] number {}"
-    parsed = [
-        _parse_section(ClassConfig, table, source, header.format(i), None) for i, table in enumerate(tables)
-    ]
-    names = [entry.name for entry in parsed]
-    for i, name in enumerate(names):
-        if not name:
-            raise UsageError(f'{source}: {header.format(i)} has no name; expected name = "..."')
-        if name in names[:i]:
-            raise UsageError(
-                f"{source}: {header.format(i)} is named {name!r} as number {names.index(name)} is; rename one"
-            )
-    return tuple(parsed)
+    if tables == []:
+        return ()
+    found = class_tables(tables, source, "[[annotations.classes]]")
+    return tuple(parse_class(table, where) for where, table in found)
 
 
 def _refuse_unknown(table: Mapping[str, Any], known: list[str], source: str, what: str) -> None:

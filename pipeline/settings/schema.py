@@ -43,7 +43,7 @@ SMALL_CLASSES = ("background", "ignore")
 PRECISIONS = ("auto", "float32", "bfloat16")
 UPSAMPLE_MODES = ("bilinear", "nearest")
 IMAGE_ZERO = ("auto", "latent", "mean", "skip")
-ANNOTATION_FORMATS = ("auto", "masks", "color", "binary", "labelme", "coco")
+ANNOTATION_FORMATS = ("auto", "masks", "color", "binary", "voc", "labelme", "coco")
 OVERLAPS = ("later", "earlier")
 TASKS = ("segmentation", "keypoints")
 

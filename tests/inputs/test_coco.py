@@ -14,8 +14,8 @@ from hypothesis import strategies as st
 from pycocotools import mask as coco_mask
 
 from pipeline.errors import UsageError
-from pipeline.inputs.annotations.formats.source import image_number
 from pipeline.inputs.annotations.load import Annotations, load_annotations, open_annotations
+from pipeline.inputs.numbers import image_number
 from pipeline.settings.schema import AnnotationsConfig, ClassConfig
 
 SIZE = (8, 12)
@@ -305,3 +305,12 @@ def test_labelme_and_coco_in_one_folder_are_ambiguous(tmp_path: Path) -> None:
         "labelme (0.json)" in message and "coco (coco.json)" in message and "--annotation-format" in message
     )
     assert load(tmp_path, format="coco").names == ("background", "door", "wheel")
+
+
+def test_the_category_ignore_is_no_class(tmp_path: Path) -> None:
+    document = cvat()
+    document["categories"][0]["name"] = "__ignore__"
+    loaded = load(save(tmp_path, document))
+    assert (loaded.names, loaded.ignore) == (("background", "wheel"), 255)
+    assert loaded.masks[0, 0, 3:].tolist() == [255] * 5 + [0, 0] + [255, 255]
+    assert "pixels labelled 1 (__ignore__) are ignored" in loaded.notes[-1]

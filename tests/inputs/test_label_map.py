@@ -18,11 +18,11 @@ from pipeline.errors import UsageError
 from pipeline.inputs.annotations.classes.label_map import (
     IGNORED,
     LabelMap,
-    SourceLabel,
     map_labels,
     read_label_map,
 )
 from pipeline.inputs.annotations.load import Annotations, load_annotations, open_annotations
+from pipeline.inputs.annotations.source import SourceLabel
 from pipeline.settings.schema import AnnotationsConfig, ClassConfig
 
 GRID = (4, 8)
@@ -116,6 +116,20 @@ def test_pixels_ignored_in_the_masks_stay_ignored(tmp_path: Path, ignore: int, o
     folder = masks(tmp_path, [0, 3, 3, ignore, 0, 0, 0, 0])
     loaded = load(folder, label_map=car(tmp_path), ignore=ignore)
     assert loaded.masks[0, 0].tolist() == [0, 1, 1, out, 0, 0, 0, 0] and loaded.ignore == out
+
+
+def test_a_class_named_ignore_is_none(tmp_path: Path) -> None:
+    """In a label map it takes what is to be ignored; in a list of classes its place is an ignored value."""
+    text = '[[classes]]\nname = "rest"\n[[classes]]\nname = "__ignore__"\nfrom = [1]\n'
+    text += '[[classes]]\nname = "part"\nfrom = [2]\n'
+    folder = masks(tmp_path, [0, 1, 2, 2, 1, 1, 0, 0])
+    loaded = load(folder, label_map=write(tmp_path, text))
+    assert loaded.masks[0, 0].tolist() == [0, 255, 1, 1, 255, 255, 0, 0]
+    assert (loaded.names, loaded.ignore) == (("rest", "part"), 255)
+    listed = load(folder, classes=tuple(map(ClassConfig, ("rest", "__ignore__", "part"))))
+    np.testing.assert_array_equal(listed.masks, loaded.masks)
+    assert (listed.names, listed.ignore) == (loaded.names, 255)
+    assert "pixels labelled 1 (__ignore__) are ignored" in listed.notes[0]
 
 
 @pytest.mark.parametrize(
@@ -217,7 +231,7 @@ def test_a_label_that_two_classes_claim_is_refused(tmp_path: Path) -> None:
         ("rest = 'drop'\n[[classes]]\nname = 'a'", ["rest is 'drop'", "'keep'"]),
         ("merge = 3\n[[classes]]\nname = 'a'", ["unknown key 'merge'"]),
         ("[[classes]\n", ["cannot be read as TOML"]),
-        ("\udcff", ["cannot be read as TOML"]),
+        ("\udcff", ["it is not UTF-8"]),
     ],
 )
 def test_a_wrong_map_is_named_in_one_line(tmp_path: Path, text: str, parts: list[str]) -> None:

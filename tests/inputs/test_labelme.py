@@ -140,6 +140,43 @@ def test_what_is_called_background_is_class_zero(tmp_path: Path, name: str) -> N
     assert loaded.names == ("background", "a") and loaded.masks[0, 0].tolist() == [0, 0, 1, 1, 1, 1] + [0] * 6
 
 
+@pytest.mark.parametrize("kind", ["oriented_rectangle", "rotation", "quadrilateral"])
+def test_turned_rectangles_are_their_four_corners(tmp_path: Path, kind: str) -> None:
+    corners = [[6, 0.4], [9.6, 4], [6, 7.6], [2.4, 4]]
+    save(tmp_path, 0, shape("nose", corners, kind))
+    rows, columns = np.indices(SIZE) + 0.5
+    inside = np.abs(columns - 6) + np.abs(rows - 4) < 3.6  # of a pixel's centre, in the diamond's metric
+    np.testing.assert_array_equal(load(tmp_path).masks[0], inside)
+
+
+def test_shapes_of_unknown_kinds_are_refused_by_name(tmp_path: Path) -> None:
+    save(tmp_path, 0, box("hair", 0, 0, 6, 8), shape("nose", POLYGON, "cuboid"))
+    message = message_of(tmp_path)
+    assert "image_0.json: shape 1 ('nose'): shape_type is 'cuboid', 3 points" in message
+    assert "save it as a polygon" in message
+
+
+def test_ignored_areas_are_none_of_the_classes(tmp_path: Path) -> None:
+    shapes = (box("hair", 0, 0, 6, 8), box("__ignore__", 0, 4, 12, 8), box("_background_", 0, 0, 2, 2))
+    save(tmp_path, 0, *shapes)
+    expected = np.zeros(SIZE, np.uint8)
+    expected[:, :6], expected[4:], expected[:2, :2] = 1, 255, 0
+    for classes in ((), (ClassConfig("background"), ClassConfig("hair"))):
+        loaded = load(tmp_path, classes=classes)
+        np.testing.assert_array_equal(loaded.masks[0], expected)
+        assert (loaded.names, loaded.ignore) == (("background", "hair"), 255)
+        assert loaded.notes == (
+            f"{tmp_path}: pixels labelled '__ignore__' are ignored: they count in no loss and no score, and "
+            "are stored as label 255",
+        )
+    assert load(tmp_path, ignore=100).notes == () and load(tmp_path, ignore=100).masks[0, 7, 0] == 100
+    path = tmp_path / "map.toml"
+    path.write_text('[[classes]]\nname = "rest"\n[[classes]]\nname = "head"\nfrom = ["hair"]\n')
+    np.testing.assert_array_equal(load(tmp_path, label_map=path).masks[0], expected)
+    path.write_text(path.read_text().replace('["hair"]', '["hair", "__ignore__"]'))  # wanted after all
+    np.testing.assert_array_equal(load(tmp_path, label_map=path).masks[0], np.minimum(expected, 1))
+
+
 def test_configured_classes_are_found_by_name_whatever_the_case(tmp_path: Path) -> None:
     save(tmp_path, 0, box("Räder", 0, 0, 6, 8), box("door", 6, 0, 12, 8))
     classes = (

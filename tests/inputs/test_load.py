@@ -16,16 +16,11 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from pipeline.errors import UsageError
-from pipeline.inputs.annotations.formats.mask_files import MaskFile
-from pipeline.inputs.annotations.load import (
-    Annotations,
-    AnnotationSource,
-    default_palette,
-    load_annotations,
-    open_annotations,
-    resize_nearest,
-)
+from pipeline.inputs.annotations.load import Annotations, load_annotations, open_annotations
+from pipeline.inputs.annotations.raster.fitting import resize_nearest
+from pipeline.inputs.annotations.source import AnnotationSource, MaskFile
 from pipeline.rendering.latents import array_sha256
+from pipeline.settings.classes import default_palette
 from pipeline.settings.schema import AnnotationsConfig
 
 GRID = (8, 8)
@@ -109,20 +104,25 @@ def test_a_palette_png_of_any_depth_gives_its_indices(tmp_path: Path, bits: int)
     assert loaded.palette is not None and loaded.palette[:2] == ("#00070e", "#151c23")
 
 
-def grey_png(mask: np.ndarray[Any, Any], bits: int) -> bytes:
-    """A greyscale PNG of 1, 2, 4, 8 or 16 bits a pixel: Pillow itself writes no 2 and no 4."""
+def png(shape: tuple[int, int], bits: int, color_type: int, rows: bytes) -> bytes:
+    """A PNG of ``rows``, each a zero byte (no filter) and its pixels."""
 
     def chunk(name: bytes, body: bytes) -> bytes:
         return struct.pack(">I", len(body)) + name + body + struct.pack(">I", zlib.crc32(name + body))
 
+    header = struct.pack(">IIBBBBB", shape[1], shape[0], bits, color_type, 0, 0, 0)
+    chunks = chunk(b"IHDR", header) + chunk(b"IDAT", zlib.compress(rows)) + chunk(b"IEND", b"")
+    return b"\x89PNG\r\n\x1a\n" + chunks
+
+
+def grey_png(mask: np.ndarray[Any, Any], bits: int) -> bytes:
+    """A greyscale PNG of 1, 2, 4, 8 or 16 bits a pixel: Pillow itself writes no 2 and no 4."""
     rows = b""
     for row in mask.tolist():
         digits = "".join(f"{value:0{bits}b}" for value in row)
         digits += "0" * (-len(digits) % 8)
         rows += b"\0" + bytes(int(digits[i : i + 8], 2) for i in range(0, len(digits), 8))
-    header = struct.pack(">IIBBBBB", mask.shape[1], mask.shape[0], bits, 0, 0, 0, 0)
-    chunks = chunk(b"IHDR", header) + chunk(b"IDAT", zlib.compress(rows)) + chunk(b"IEND", b"")
-    return b"\x89PNG\r\n\x1a\n" + chunks
+    return png(mask.shape, bits, 0, rows)
 
 
 @pytest.mark.parametrize("bits", [1, 2, 4, 8, 16])
@@ -332,19 +332,19 @@ def test_no_annotations_given_is_told_with_the_way_out() -> None:
 
 
 def test_a_folder_without_annotations_shows_what_it_holds_and_what_is_expected(tmp_path: Path) -> None:
-    assert "it is empty; expected masks image_mask{i}.npy" in message_of(tmp_path)
-    np.save(tmp_path / "0.npy", labels_of(0))  # not a name of the released format
-    assert "no annotations are found; in it are 0.npy" in message_of(tmp_path)
+    assert "it is empty; expected masks {i}.png" in message_of(tmp_path)
+    np.save(tmp_path / "points.npy", labels_of(0))
+    assert "no annotations are found; in it are points.npy" in message_of(tmp_path)
 
 
 def test_the_numbers_are_those_of_the_files_whatever_is_missing(tmp_path: Path) -> None:
     for i in (7, 2, 30):
         np.save(tmp_path / f"image_mask{i}.npy", np.full(GRID, i))
-    np.save(tmp_path / "4.npy", labels_of(0))
+    np.save(tmp_path / "latents_image_2.npy", labels_of(0))
     config = AnnotationsConfig(folder=tmp_path, min_pixels=0)
     source = open_annotations(config)
     assert source.numbers == (2, 7, 30)
-    assert source.hint == "names not read as masks: 4.npy"
+    assert source.hint == "names not read as masks: latents_image_2.npy"
     chosen = load_annotations(source, [30, 2], grid=GRID, config=config)
     assert chosen.masks[:, 0, 0].tolist() == [30, 2]
 
@@ -438,10 +438,29 @@ def test_a_wrong_mask_is_named_in_one_line(
         assert part in message
 
 
-def test_masks_of_0_and_255_are_asked_about_with_every_way_out(tmp_path: Path) -> None:
-    message = message_of(save_npy(tmp_path, np.uint8(255 * (labels_of(0) > 1))))
+@pytest.mark.parametrize("num_classes", [None, 2])
+def test_masks_of_0_and_255_alone_hold_one_class(tmp_path: Path, num_classes: int | None) -> None:
+    inside = labels_of(0) > 1
+    folder = save_npy(tmp_path, np.uint8(255 * inside), np.zeros(GRID, np.uint8))
+    loaded = load(folder, 2, num_classes=num_classes)
+    np.testing.assert_array_equal(loaded.masks, [inside, 0 * inside])
+    assert (loaded.num_classes, loaded.ignore) == (2, None)
+    assert loaded.notes == (f"{tmp_path}: the masks hold 0 and 255 alone: 255 is taken as class 1",)
+    assert load(folder, 2, num_classes=256).masks.max() == 255
+
+
+def test_a_255_among_other_labels_is_asked_about_with_every_way_out(tmp_path: Path) -> None:
+    mask = labels_of(0)
+    message = message_of(save_npy(tmp_path, np.where(mask > 2, 255, mask)))
     for part in ["--ignore 255", "--label-map with from = [255]", "--num-classes 256"]:
         assert part in message
+    folder = save_npy(tmp_path, np.uint8(255 * (mask > 1)), np.uint8(mask > 1))
+    assert "label 255 in image_mask0.npy is out of range" in message_of(folder, 2, num_classes=2)
+
+
+def test_labels_far_apart_are_noted(tmp_path: Path) -> None:
+    (note,) = load(save_npy(tmp_path, 80 * labels_of(0))).notes  # grey levels, or a few of many classes
+    assert "hold the labels 0, 80, 160, 240, which makes 241 classes" in note
 
 
 @pytest.mark.parametrize("suffix", [".npy", ".npz"])
@@ -461,12 +480,74 @@ def test_pickled_objects_are_not_loaded(tmp_path: Path) -> None:
     assert "Python objects" in message_of(tmp_path)
 
 
-@pytest.mark.parametrize("mode", ["RGB", "RGBA", "LA"])
+@pytest.mark.parametrize("mode", ["RGB", "RGBA"])
 def test_a_colour_png_is_refused_with_the_way_out(tmp_path: Path, mode: str) -> None:
+    save_picture(tmp_path / "0.png")
+    Image.open(tmp_path / "0.png").convert(mode).save(tmp_path / "0.png")
+    assert "pixels are colours" in message_of(tmp_path) and "8-bit greyscale" in message_of(tmp_path)
+    message = message_of(tmp_path, format="masks")
+    assert f"mode is {mode}, colours" in message and "--annotation-format color" in message
+
+
+@pytest.mark.parametrize("mode", ["LA", "RGB", "RGBA"])
+def test_grey_is_read_however_it_is_stored(tmp_path: Path, mode: str) -> None:
     Image.fromarray(labels_of(0)).convert(mode).save(tmp_path / "0.png")
-    message = message_of(tmp_path)
-    assert "0.png" in message and "colours" in message and "8-bit greyscale" in message
-    assert f"mode is {mode}, colours" in message_of(tmp_path, format="masks")
+    loaded = load(tmp_path)
+    np.testing.assert_array_equal(loaded.masks[0], labels_of(0))
+    assert loaded.notes == ()
+
+
+@pytest.mark.parametrize("mode", ["LA", "RGBA"])
+def test_transparency_is_background_told_or_refused(tmp_path: Path, mode: str) -> None:
+    def save(alpha: np.ndarray[Any, Any]) -> None:
+        channels = [labels_of(0)] * (len(mode) - 1) if mode == "LA" else [labels_of(0)] * 3
+        Image.fromarray(np.dstack([*channels, alpha.astype(np.uint8)]), mode).save(tmp_path / "0.png")
+
+    save(255 * (labels_of(0) > 0))
+    loaded = load(tmp_path)
+    np.testing.assert_array_equal(loaded.masks[0], labels_of(0))
+    clear = int((labels_of(0) == 0).sum())
+    assert loaded.notes == (
+        f"{tmp_path}: {clear} pixels of 0.png are transparent: they are taken as background",
+    )
+    save(255 * (labels_of(0) > 1))
+    assert f"{(labels_of(0) == 1).sum()} of 64 pixels are transparent and not 0" in message_of(tmp_path)
+    save(np.full(GRID, 128))
+    assert "64 of 64 pixels are partly transparent" in message_of(tmp_path)
+
+
+def test_a_transparent_palette_entry_is_a_label_as_any_other(tmp_path: Path) -> None:
+    image = Image.fromarray(labels_of(0)).convert("P")
+    image.putdata(labels_of(0).ravel().tolist())
+    image.putpalette([0, 0, 0, 255, 0, 0, 0, 255, 0, 0, 0, 255])
+    image.save(tmp_path / "0.png", transparency=0)
+    np.testing.assert_array_equal(load(tmp_path).masks[0], labels_of(0))
+
+
+def test_colours_of_16_bits_are_no_labels(tmp_path: Path) -> None:
+    rows = b"".join(b"\0" + row.astype(">u2").repeat(3).tobytes() for row in labels_of(0))
+    (tmp_path / "0.png").write_bytes(png(GRID, 16, 2, rows))  # Pillow reads the high bytes: all zero
+    assert "RGB channels of 16 bits" in message_of(tmp_path)
+
+
+@pytest.mark.parametrize("turn", range(1, 9))
+def test_a_mask_is_turned_as_its_exif_says(tmp_path: Path, turn: int) -> None:
+    mask = labels_of(0)
+    # EXIF 2.32, section 4.6.4: where the stored row 0 and column 0 are shown.
+    stored = {
+        1: mask,
+        2: mask[:, ::-1],
+        3: mask[::-1, ::-1],
+        4: mask[::-1],
+        5: mask.T,
+        6: np.rot90(mask, 1),
+        7: mask[::-1, ::-1].T,
+        8: np.rot90(mask, -1),
+    }[turn]
+    exif = Image.Exif()
+    exif[0x0112] = turn
+    Image.fromarray(np.ascontiguousarray(stored)).save(tmp_path / "0.png", exif=exif)
+    np.testing.assert_array_equal(load(tmp_path).masks[0], mask)
 
 
 def test_a_file_that_is_no_png_is_refused(tmp_path: Path) -> None:

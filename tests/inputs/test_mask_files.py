@@ -12,9 +12,9 @@ import pytest
 from PIL import Image
 
 from pipeline.errors import UsageError
-from pipeline.inputs.annotations.formats.class_masks import read_binary
-from pipeline.inputs.annotations.formats.color_masks import TRANSPARENT, read_colors
 from pipeline.inputs.annotations.load import Annotations, load_annotations, open_annotations
+from pipeline.inputs.annotations.raster.png import read_colors, read_inside
+from pipeline.inputs.annotations.source import TRANSPARENT
 from pipeline.inputs.pairing import pair
 from pipeline.settings.schema import AnnotationsConfig, ClassConfig
 
@@ -76,6 +76,7 @@ def test_transparent_pixels_are_class_zero(tmp_path: Path) -> None:
     assert (read_colors(tmp_path / "0.png")[0] == TRANSPARENT).all()
     loaded = load(tmp_path, classes=CLASSES)
     assert not loaded.masks[0, 0].any()
+    assert loaded.notes == (f"{tmp_path}: 8 pixels of 0.png are transparent: they are taken as background",)
     np.testing.assert_array_equal(loaded.masks[0, 1:], LABELS[1:])
 
 
@@ -180,6 +181,14 @@ def test_a_png_that_declares_more_pixels_than_anyone_annotates_is_not_allocated(
     assert "0.png: is 8192 x 8193; expected at most 67108864 pixels" in message_of(tmp_path)
 
 
+def test_grey_stored_as_rgb_is_labels_unless_every_grey_is_a_classs_colour(tmp_path: Path) -> None:
+    save(tmp_path / "0.png", np.dstack([LABELS] * 3))
+    np.testing.assert_array_equal(load(tmp_path, classes=CLASSES).masks[0], LABELS)
+    save(tmp_path / "0.png", np.dstack([100 * LABELS] * 3))
+    classes = (ClassConfig("a", "#000000"), ClassConfig("b", "#c8c8c8"), ClassConfig("c", "#646464"))
+    np.testing.assert_array_equal(load(tmp_path, classes=classes).masks[0], np.array([0, 2, 1])[LABELS])
+
+
 # --- one PNG for each class ---
 
 HAIR, SKIN = LABELS == 1, LABELS == 2
@@ -237,14 +246,14 @@ def test_whatever_is_not_black_is_inside(tmp_path: Path, mode: str) -> None:
         image.point(lambda value: 255 if value else 0).convert(mode) if mode != "P" else image.convert("P")
     )
     image.save(tmp_path / "0_hair.png")
-    np.testing.assert_array_equal(read_binary(tmp_path / "0_hair.png"), HAIR)
+    np.testing.assert_array_equal(read_inside(tmp_path / "0_hair.png"), HAIR)
 
 
 def test_transparent_pixels_are_outside(tmp_path: Path) -> None:
     pixels = np.full((*GRID, 4), 255)
     pixels[..., 3] = 255 * HAIR
     save(tmp_path / "0_hair.png", pixels)
-    np.testing.assert_array_equal(read_binary(tmp_path / "0_hair.png"), HAIR)
+    np.testing.assert_array_equal(read_inside(tmp_path / "0_hair.png"), HAIR)
 
 
 @pytest.mark.parametrize(

@@ -22,7 +22,7 @@ from pipeline.cli import main
 from pipeline.errors import UsageError
 from pipeline.inputs.pictures import check as render_check
 from pipeline.inputs.pictures.check import check_pictures, difference, view_of
-from pipeline.inputs.pictures.find import find_pictures, reduced
+from pipeline.inputs.pictures.find import find_pictures, picture_size, reduced
 from pipeline.rendering.latents import LatentSet
 from pipeline.rendering.renderer import RenderSettings, computed_average_latent
 
@@ -108,6 +108,28 @@ def test_the_right_pictures_pass(loaded, average, tmp_path, crop_rows, suffix, s
     (said,) = check(loaded, average, save(tmp_path, pictures, suffix, scale, **options), settings)
     assert said.startswith(f"{NUM} of {NUM} annotated pictures are what the latents render")
     assert "--truncation" not in said and "--noise" not in said
+
+
+@pytest.mark.parametrize(
+    ("turn", "store"),  # how a picture is stored that EXIF 2.32, section 4.6.4, says how to show
+    [
+        (3, Image.Transpose.ROTATE_180),
+        (5, Image.Transpose.TRANSPOSE),
+        (6, Image.Transpose.ROTATE_90),
+        (8, Image.Transpose.ROTATE_270),
+    ],
+)
+@pytest.mark.parametrize("suffix", [".png", ".jpg"])
+def test_pictures_are_turned_as_their_exif_says(loaded, average, tmp_path, suffix, turn, store) -> None:
+    settings = replace(DEMO, crop_rows=(8, 56))  # not square: the size is turned too
+    pictures = rendered(loaded.generator, settings, average, embedded.annotated_latents(NUM))
+    exif = Image.Exif()
+    exif[0x0112] = turn
+    stored = [np.asarray(Image.fromarray(picture).transpose(store)) for picture in pictures]
+    paths = save(tmp_path, stored, suffix, exif=exif)
+    assert picture_size(paths[0]) == (48, 64)
+    (said,) = check(loaded, average, paths, settings)
+    assert said.startswith(f"{NUM} of {NUM} annotated pictures are what the latents render")
 
 
 def test_uncropped_pictures_pass_where_rows_are_cropped(loaded, average, tmp_path) -> None:

@@ -47,6 +47,8 @@ FLOORS = (
     ("verify",),
     ("__init__",),  # inside functions only: `import fstore` loads none of them
 )
+# The floors of pipeline/inputs/annotations/, lowest first; a folder's modules may import one another.
+ANNOTATION_FLOORS = (("json_file", "source"), ("raster",), ("classes", "formats"), ("keypoints", "load"))
 LIBRARIES = {
     "fstore": {"numpy", "zarr", "numcodecs", "dask", "torch", "google_crc32c", "fsspec"},
     "fstore.format": {"numpy"},  # pure
@@ -137,6 +139,20 @@ def test_the_store_imports_nothing_of_the_pipeline_and_points_one_way(module: st
     used = [name for name in imports(module) if name.split(".")[0] in PACKAGES]
     assert [name for name in used if name == "fstore" or not within(name, "fstore")] == []
     assert [name for name in used if floor_of(name) >= floor_of(module)] == []
+
+
+ANNOTATIONS = "pipeline.inputs.annotations"
+
+
+@pytest.mark.parametrize("module", [m for m in of(ANNOTATIONS) if m != ANNOTATIONS])
+def test_the_annotations_folders_point_one_way(module: str) -> None:
+    def place(name: str) -> tuple[int, str]:
+        part = name.removeprefix(f"{ANNOTATIONS}.").split(".")[0]
+        return next(floor for floor, parts in enumerate(ANNOTATION_FLOORS) if part in parts), part
+
+    floor, own = place(module)
+    used = [place(name) for name in imports(module) if within(name, ANNOTATIONS)]
+    assert [part for other, part in used if other >= floor and part != own] == []
 
 
 @pytest.mark.parametrize("room", LIBRARIES)

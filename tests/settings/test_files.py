@@ -174,9 +174,9 @@ def test_importing_the_configuration_loads_no_heavy_library() -> None:
         ("[generator]\ncheckpoint = ''\n", ["checkpoint is ''", "path"]),
         ("[latents]\nspace = 'Z'\n", ["space is 'Z'", '"w+"']),
         ("[annotations]\nignore = 65536\n", ["ignore is 65536", "from 0 to 65535"]),
-        ("[annotations]\nclasses = ['a']\n", ["number 0 is 'a'", "table"]),
-        ("[annotations]\nclasses = 'a'\n", ["classes is 'a'", "[[annotations.classes]]"]),
-        ("[[annotations.classes]]\ncolor = '#000000'\n", ["number 0", "no name"]),
+        ("[annotations]\nclasses = ['a']\n", ["no tables [[annotations.classes]]"]),
+        ("[annotations]\nclasses = 'a'\n", ["no tables [[annotations.classes]]"]),
+        ("[[annotations.classes]]\ncolor = '#000000'\n", ["number 0", 'expected name = "..."']),
         ("[[annotations.classes]]\nname = 'a'\ncolour = 'b'\n", ["'colour'", "'color'"]),
         ("[[annotations.classes]]\nname = 'a'\ncolor = 'red'\n", ["color is 'red'", "#rrggbb"]),
         (

@@ -18,8 +18,8 @@ from pipeline.inputs.annotations.load import load_annotations, open_annotations
 from pipeline.models.generator import Generator
 from pipeline.models.stylegan1 import StyleGAN1
 from pipeline.models.stylegan2 import StyleGAN2, StyleGAN2Plan
+from pipeline.settings.classes import default_palette
 from pipeline.settings.files import load_config
-from pipeline.settings.palettes import default_palette
 from pipeline.settings.schema import Config
 
 CONFIGS = REPOSITORY / "configs"

@@ -6,7 +6,7 @@ Knows label ranges and classes. Does not know latents, generators or stores, nor
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -15,28 +15,21 @@ from numpy.typing import NDArray
 
 from pipeline.errors import UsageError
 from pipeline.inputs.annotations.classes.label_map import IGNORED
-from pipeline.inputs.annotations.classes.label_tally import LabelTally, check_range
-from pipeline.inputs.annotations.classes.resolve import MAX_LABEL, ignore_label, resolve
-from pipeline.inputs.annotations.formats.detect import EXPECTED, open_source
-from pipeline.inputs.annotations.formats.source import AnnotationSource
-from pipeline.inputs.annotations.raster.fitting import (
-    BACKGROUND,
-    drop_small_classes,
-    fit_to_grid,
-    resize_nearest,
+from pipeline.inputs.annotations.classes.resolve import (
+    MAX_LABEL,
+    WHITE,
+    ignore_label,
+    ignore_note,
+    ignored_values,
+    resolve,
+    value_limit,
 )
+from pipeline.inputs.annotations.classes.tally import LabelTally, check_range
+from pipeline.inputs.annotations.formats.detect import EXPECTED, open_source
+from pipeline.inputs.annotations.raster.fitting import BACKGROUND, drop_small_classes, fit_to_grid
+from pipeline.inputs.annotations.source import AnnotationSource
 from pipeline.settings.classes import configured_classes
-from pipeline.settings.palettes import default_palette
 from pipeline.settings.schema import AnnotationsConfig
-
-__all__ = [
-    "AnnotationSource",
-    "Annotations",
-    "default_palette",
-    "load_annotations",
-    "open_annotations",
-    "resize_nearest",
-]
 
 MAX_COLORS = 65536
 
@@ -72,7 +65,7 @@ def open_annotations(config: AnnotationsConfig) -> AnnotationSource:
             f"expected {EXPECTED}"
         )
     classes, _ = configured_classes(config)
-    return open_source(config.folder, config.format, config.overlap, [entry.name for entry in classes])
+    return open_source(config.folder, config.format, config.overlap, classes)
 
 
 def load_annotations(
@@ -86,10 +79,11 @@ def load_annotations(
     """Masks of the images ``numbers``, in that order, fitted to rows ``crop_rows`` [a, b) of ``grid`` (h, w).
 
     The classes are those of ``config.label_map``, else the configured ones, else those that the files name,
-    else as many as the greatest label asks for, ``ignore`` aside. A class with fewer than
-    ``config.min_pixels`` pixels in an image, counted after resizing and cropping, becomes background there
-    (``small_classes="background"``, the rule of the released DatasetGAN code) or ignored (``"ignore"``; label
-    255 then, or 65535 over 255 classes, if ``ignore`` is None). Raises UsageError, one line, naming the file,
+    else as many as the greatest label asks for, ``ignore`` aside; masks of 0 and 255 alone have two. A class
+    with fewer than ``config.min_pixels`` pixels in an image, counted after resizing and cropping, becomes
+    background there (``small_classes="background"``, the rule of the released DatasetGAN code) or ignored
+    (``"ignore"``; label 255 then, or 65535 over 255 classes, if ``ignore`` is None). Labels ``__ignore__``
+    are ignored likewise. Raises UsageError, one line, naming the file,
     for masks that are unreadable, wrongly shaped or out of range, and listing labels that are no class.
     """
     rows = crop_rows or (0, grid[0])
@@ -110,7 +104,8 @@ def load_annotations(
         drop_small_classes(mask, config.min_pixels, ignore, small)
         masks[place] = mask
     names = tuple(entry.name for entry in resolution.classes) or None
-    notes = (*source.notes, *resolution.notes)
+    ignored = None if ignore is None else ignore_note(source, tally, config, resolution, ignore)
+    notes = (*source.notes, *resolution.notes, *([ignored] if ignored else []), *_transparent(source, tally))
     return Annotations(masks, num_classes, colors, ignore, names, notes)
 
 
@@ -124,21 +119,49 @@ def _read(
     """(N, H, W): for each pixel which of the values met it has, and the tally of them."""
     tally = LabelTally()
     fitted = np.empty((len(numbers), rows[1] - rows[0], grid[1]), np.uint16)  # MAX_COLORS values
-    numeric = source.format == "masks"
-    classes, origin = configured_classes(config) if numeric and config.label_map is None else ((), "")
-    limit = len(classes) or (config.num_classes if config.label_map is None else None) or MAX_LABEL + 1
-    way_out = f"add the class to {origin}" if classes else "set num_classes"
+    ignored, check = ignored_values(source, config), _range_check(source, config)
     for index, number in enumerate(numbers):
         where = source.where(number)
         found = source.read(number)
-        if numeric:
-            check_range(where, found.labels, limit, config.ignore, way_out)
+        check(where, found.labels)
         places = tally.add(source.files[number], found.labels)
         if len(tally.values) > MAX_COLORS:
             raise UsageError(
                 f"{where}: the masks hold over {MAX_COLORS} colours; expected one a class: is it a picture?"
             )
         used = np.unique(found.labels).astype(np.int64).tolist() if found.palette is not None else []
-        tally.shown.append((where, found.palette, [label for label in used if label != config.ignore]))
+        tally.shown.append((where, found.palette, [label for label in used if label not in ignored]))
+        if found.transparent:
+            tally.transparent[source.files[number]] = found.transparent
         fitted[index] = fit_to_grid(where, places, grid, rows)
     return fitted, tally
+
+
+def _range_check(source: AnnotationSource, config: AnnotationsConfig) -> Callable[[str, NDArray[Any]], None]:
+    """What refuses the values of a mask that are out of range; a black and white mask may be of two
+    classes.
+    """
+    if source.format != "masks":
+        return lambda where, labels: None
+    limit, ignored = value_limit(source, config), ignored_values(source, config)
+    classes, origin = configured_classes(config)
+    listed = source.classes_from or (origin if classes else None)
+    way_out = f"add the class to {listed}" if listed else "set num_classes"
+
+    def check(where: str, labels: NDArray[Any]) -> None:
+        if limit != 2 or not set(np.unique(labels).tolist()) <= {BACKGROUND, WHITE}:
+            check_range(where, labels, limit or MAX_LABEL + 1, ignored, way_out)
+
+    return check
+
+
+def _transparent(source: AnnotationSource, tally: LabelTally) -> tuple[str, ...]:
+    if not tally.transparent:
+        return ()
+    name, count = next(iter(tally.transparent.items()))
+    more = len(tally.transparent) - 1
+    return (
+        f"{source.location}: {count} pixels of {name}"
+        + (f", and pixels of {more} more," if more else "")
+        + " are transparent: they are taken as background",
+    )

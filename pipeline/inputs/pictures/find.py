@@ -15,13 +15,15 @@ import numpy as np
 from PIL import Image
 
 from pipeline.errors import UsageError
-from pipeline.inputs.annotations.formats.source import few, image_number
+from pipeline.inputs.annotations.source import few
+from pipeline.inputs.numbers import OTHER_WORDS, PICTURE_WORDS, image_number, split_name, stem_of
+from pipeline.inputs.orientation import upright, upright_size
 
 NAMES = "image_{i}.png, image{i}.jpg or {i}.jpg"
 MAX_PIXELS = 2**26
 MAX_LOOKED_INTO = 256  # files of other names, for a note
 _SUFFIXES = (".png", ".jpg", ".jpeg", ".webp", ".bmp")
-_NAME = re.compile(r"(?:latents_image_|image_?|img_?|seed_?|sample_?)?([0-9]{1,9})", re.IGNORECASE)
+_PLAIN_WORDS = PICTURE_WORDS | (OTHER_WORDS & {"latent", "latents"})
 _GREY_NAME = re.compile(r"image_[0-9]{1,9}\.jpe?g", re.IGNORECASE)  # greyscale PNGs are masks, JPEGs are not
 _MASK_WORDS = re.compile(r"mask|label|segm|annot|overlay|[0-9]_[^0-9]+\Z", re.IGNORECASE)  # 0_hair: a class's
 _COLOR_MODES = ("RGB", "RGBA", "RGBX")  # a mask has one channel, or is among the annotations' files
@@ -47,17 +49,17 @@ def find_pictures(
     """The pictures of the images ``numbers``.
 
     Looked for in the folder ``images`` or, if that is None, beside ``annotations`` (a folder or a file), in
-    ``images/`` there, and in ``images/`` beside the folder; and in ``default/`` in each ``images/``. The
-    number is the last integer of the stem, but only where no name is one of ``NAMES`` alone. Files named in
-    ``taken`` are annotations. ``latents``: latent's number -> image number, where these are paired by
-    position: pictures may have the latents' numbers, as seeds. Raises UsageError, one line, when ``images``
-    is not a folder or holds none.
+    ``images/`` there, and in ``images/`` and VOC's ``JPEGImages/`` beside the folder; and in ``default/`` in
+    each ``images/``. Names that say more than ``NAMES`` count only where no picture is named so alone. Files
+    named in ``taken`` are annotations. ``latents``: latent's number -> image number, where these are paired
+    by position: pictures may have the latents' numbers, as seeds. Raises UsageError, one line, when
+    ``images`` is not a folder or holds none.
     """
     if images is not None and not images.is_dir():
         raise UsageError(f"{images}: not a folder; expected the annotated pictures, {NAMES}")
     base = annotations if annotations.is_dir() else annotations.parent
     inner = [base / "images", base / "images" / "default"]
-    beside = [base.parent / "images", base.parent / "images" / "default"]
+    beside = [base.parent / name for name in ("images", "images/default", "JPEGImages")]
     folders = [base, *inner, *beside] if images is None else [images, images / "default"]
     left: dict[Path, str] = {}
     for folder in folders:
@@ -106,7 +108,7 @@ def _numbered(files: Sequence[Path], images: Mapping[int, int]) -> dict[int, Pat
         number = _number(path)
         image = None if number is None else images.get(number)
         if image is not None and _is_picture(path):
-            kind = plain if _NAME.fullmatch(path.stem) else loose
+            kind = plain if _is_plain(path) else loose
             kind.setdefault(image, []).append(path)
     found = {number: _lossless(paths) for number, paths in plain.items()}
     if not found:
@@ -115,10 +117,16 @@ def _numbered(files: Sequence[Path], images: Mapping[int, int]) -> dict[int, Pat
 
 
 def _number(path: Path) -> int | None:
-    match = _NAME.fullmatch(path.stem)
-    if match:
-        return int(match[1])
-    return None if _MASK_WORDS.search(path.stem) else image_number(path.name)
+    return None if _MASK_WORDS.search(stem_of(path.name)) else image_number(path.name)
+
+
+def _is_plain(path: Path) -> bool:
+    """Whether a name is a number alone, or after a word for pictures: it is no other file's."""
+    parts = split_name(path.name)
+    if parts is None or parts.after or stem_of(path.name) != path.stem:
+        return False
+    words = [word.casefold() for word in re.findall(r"[^\W\d_]+", parts.before)]
+    return set(words) <= _PLAIN_WORDS and _MASK_WORDS.search(path.stem) is None
 
 
 def _lossless(paths: Sequence[Path]) -> Path:
@@ -138,7 +146,7 @@ def _left(
     have = {path.stem for path in found.values()}
     left = {}
     for path in list(files)[:MAX_LOOKED_INTO]:
-        plain = _NAME.fullmatch(path.stem) is not None
+        plain = _is_plain(path)
         if path.stem in have or (plain and _number(path) not in wanted) or _MASK_WORDS.search(path.stem):
             continue
         mode = _mode(path)
@@ -174,18 +182,21 @@ def _mode(path: Path) -> str | None:
 
 
 def picture_size(path: Path) -> tuple[int, int]:
-    """(height, width) as the header has it. Raises UsageError, one line, naming the file."""
+    """(height, width) as the picture is shown, from its header. Raises UsageError, one line, naming the
+    file.
+    """
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
             with Image.open(path) as image:
-                return image.height, image.width
+                return upright_size(image)
     except Exception as error:
         raise UsageError(_unreadable(path)) from error
 
 
 def read_reduced(path: Path, size: tuple[int, int]) -> np.ndarray:
-    """A picture averaged over boxes to ``size`` (h, w): (h, w, 3) float32 grey levels, 0 to 255.
+    """A picture as it is shown, averaged over boxes to ``size`` (h, w): (h, w, 3) float32 grey levels, 0 to
+    255.
 
     Raises UsageError, one line, naming the file.
     """
@@ -193,7 +204,7 @@ def read_reduced(path: Path, size: tuple[int, int]) -> np.ndarray:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
             with Image.open(path) as image:
-                return reduced(np.asarray(image.convert("RGB")), size)
+                return reduced(np.asarray(upright(image).convert("RGB")), size)
     except Exception as error:
         raise UsageError(_unreadable(path)) from error
 

@@ -17,7 +17,7 @@ from fstore import format as fmt
 from fstore.location import Location
 from pipeline.checkpoints.read import LoadedGenerator, load_generator
 from pipeline.errors import UsageError
-from pipeline.inputs.annotations.load import Annotations, default_palette
+from pipeline.inputs.annotations.load import Annotations
 from pipeline.inputs.generator import generator_record, render_settings
 from pipeline.inputs.pictures.check import check_pictures
 from pipeline.machine.background import BackgroundCalls
@@ -26,6 +26,7 @@ from pipeline.machine.progress import progress
 from pipeline.machine.provenance import created_record
 from pipeline.rendering.layer_selection import with_layers
 from pipeline.rendering.renderer import Renderer, RenderSettings
+from pipeline.settings.classes import default_palette
 from pipeline.settings.schema import Config
 from pipeline.stages import costs
 from pipeline.stages.extract.average_latent import run_average

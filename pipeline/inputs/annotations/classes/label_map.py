@@ -15,8 +15,9 @@
 A text is a label's name (a LabelMe label, a COCO category, a class file, a colour "#rrggbb", or the
 configured class of a mask's value), in whatever case; an integer is a mask's value or a COCO category's id. A
 label of a class's own name (or, in colour masks, of its colour) need not stand in ``from``; nor need the
-label that means background, which is class 0. ``rest = "keep"`` appends the labels not mentioned as classes
-of their own. The map acts on pixels after overlapping shapes have been settled: a dropped shape hides what
+label that means background, which is class 0, nor ``__ignore__``, whose pixels count nowhere; a class of that
+name takes the labels that are to be ignored. ``rest = "keep"`` appends the labels not mentioned as classes of
+their own. The map acts on pixels after overlapping shapes have been settled: a dropped shape hides what
 lies beneath it.
 
 Knows labels, not files of annotations nor pixels.
@@ -31,44 +32,12 @@ from pathlib import Path
 from typing import Any
 
 from pipeline.errors import UsageError, short
-from pipeline.settings.classes import class_tables, parse_class, read_toml, refuse_unknown
+from pipeline.inputs.annotations.source import Key, SourceLabel
+from pipeline.settings.classes import IGNORE_NAME, class_tables, parse_class, read_toml, refuse_unknown
 from pipeline.settings.schema import ClassConfig
 
-IGNORED = -1
-BACKGROUND_NAMES = ("background", "_background_", "__background__")
+IGNORED = -1  # in place of a class
 _ELSEWHERE = ("background", "ignore")
-Key = str | int  # of a label: its name, without case, or its number
-
-
-@dataclass(frozen=True)
-class SourceLabel:
-    """A label as the annotations have it.
-
-    number: a mask's value, a COCO category's id, or None. names: what it is called, the title first.
-    outside: whether it stands for the pixels that nothing was drawn on.
-    """
-
-    number: int | None
-    names: tuple[str, ...]
-    outside: bool = False
-
-    @property
-    def title(self) -> str:
-        """The label in a message."""
-        if self.number is not None:
-            return f"{self.number} ({self.names[0]})"
-        return repr(self.names[0]) + (f" ({self.names[1]})" if len(self.names) > 1 else "")
-
-    @property
-    def is_background(self) -> bool:
-        """Whether it means background by itself, of whatever class list."""
-        return self.outside or any(name.casefold() in BACKGROUND_NAMES for name in self.names)
-
-    def has(self, key: Key) -> bool:
-        """Whether ``key`` names it."""
-        if isinstance(key, int):
-            return key == self.number or (self.number is None and str(key) in self.names)
-        return key in (name.casefold() for name in self.names)
 
 
 @dataclass(frozen=True)
@@ -88,9 +57,9 @@ def read_label_map(path: Path) -> LabelMap:
     document = read_toml(path, "a label map")
     refuse_unknown(document, ("classes", "drop", "drop_to", "rest"), f"{path}: unknown key")
     classes, sources = [], []
-    for where, table in class_tables(document, path):
-        classes.append(parse_class(table, f"{path}: {where}", more=("from",)))
-        sources.append(_keys(table.get("from", []), f"{path}: {where}: from"))
+    for where, table in class_tables(document.get("classes"), path):
+        classes.append(parse_class(table, where, more=("from",)))
+        sources.append(_keys(table.get("from", []), f"{where}: from"))
     drop = _keys(document.get("drop", []), f"{path}: drop")
     _refuse_repeats(path, [(c.name, keys) for c, keys in zip(classes, sources, strict=True)], drop)
     return LabelMap(
@@ -121,7 +90,20 @@ def map_labels(
         elif target is None and label_map.rest is not None:
             target = IGNORED if label_map.rest == "ignore" else 0
         targets.append(target)
-    return targets, tuple(classes)
+    return without_ignored(targets, classes)
+
+
+def without_ignored(
+    targets: Sequence[int | None], classes: Sequence[ClassConfig]
+) -> tuple[list[int | None], tuple[ClassConfig, ...]]:
+    """The same without the class ``__ignore__``: IGNORED in its place, and the classes after it moved up."""
+    kept = [place for place, entry in enumerate(classes) if entry.name.casefold() != IGNORE_NAME]
+    moved: dict[int | None, int | None] = {place: new for new, place in enumerate(kept)}
+    ends = {None: None, IGNORED: IGNORED}
+    return (
+        [(ends | moved).get(target, IGNORED) for target in targets],
+        tuple(classes[place] for place in kept),
+    )
 
 
 def nearest_name(name: str, known: Sequence[str]) -> str | None:
@@ -148,6 +130,8 @@ def _target(label_map: LabelMap, label: SourceLabel) -> int | None:
     for index, entry in enumerate(label_map.classes):
         if label.has(entry.name.casefold()) or (entry.color is not None and label.has(entry.color)):
             return index
+    if label.is_ignored:
+        return IGNORED
     return 0 if label.is_background else None
 
 

@@ -1,85 +1,88 @@
-"""One PNG for each class of each image: ``{i}/{class}.png``, ``{class}/{i}.png``, ``{i}_{class}.png``,
-``image_mask{i}_{class}.png``.
+"""One PNG for each class of each image: ``{i}_{class}.png``, ``{i}/{class}.png`` or ``{class}/{i}.png``.
 
-That is how CelebAMask-HQ (``00000_hair.png``) and many editors export. A pixel whose value is not zero
-belongs to the file's class; where two do, the later class wins, in the order of the configured classes, else
-of names.
+That is how CelebAMask-HQ (``00000_hair.png``) and many editors export. Such a file is black where its class
+is not and has one value where it is; a file with several values is refused. Where two classes have a pixel,
+the later wins, in the order of the configured classes, else of names; ``__ignore__`` wins over all.
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
-from typing import Any
-
-import numpy as np
-from numpy.typing import NDArray
 
 from pipeline.errors import UsageError
-from pipeline.inputs.annotations.classes.label_map import SourceLabel
-from pipeline.inputs.annotations.formats.mask_files import MaskFile, load_png
-from pipeline.inputs.annotations.formats.source import (
+from pipeline.inputs.annotations.formats.file_names import MASK_WORDS, is_label_studio, parse_name
+from pipeline.inputs.annotations.formats.voc import is_of_layout
+from pipeline.inputs.annotations.raster import shapes as draw
+from pipeline.inputs.annotations.raster.png import is_rgb, read_inside
+from pipeline.inputs.annotations.source import (
     OUTSIDE,
     AnnotationSource,
+    MaskFile,
+    SourceLabel,
     few,
-    image_number,
     label_text,
 )
-from pipeline.inputs.annotations.raster import shapes as draw
+from pipeline.inputs.numbers import PICTURE_WORDS, image_number, split_name, stem_of
 
-NAMES = "{i}/{class}.png, {class}/{i}.png, {i}_{class}.png or image_mask{i}_{class}.png"
-_FLAT = re.compile(r"(?:image_mask)?([0-9]{1,9})_(.+)\.png", re.IGNORECASE)
-# Folders that hold whole images or whole masks, as data sets have them.
-NO_CLASSES = (
-    *("images", "image", "img", "imgs", "pictures", "photos", "default", "raw", "rgb", "data", "gt"),
-    *("masks", "mask", "labels", "label", "annotations", "annotation", "segmentation", "segmentations"),
-    *("train", "training", "val", "valid", "validation", "test"),
+NAMES = "{i}_{class}.png, {i}/{class}.png or {class}/{i}.png"
+# Words in the names of folders that hold whole images or whole masks, as data sets have them.
+_NO_CLASSES = (
+    MASK_WORDS
+    | PICTURE_WORDS
+    | frozenset(
+        {
+            *("pictures", "photos", "default", "raw", "rgb", "data", "ann", "jpegimages", "imagesets"),
+            *("train", "training", "val", "valid", "validation", "test", "overlay", "overlays"),
+        }
+    )
 )
-_FOLDER = re.compile(r"[0-9]{1,9}")
+_WORD = re.compile(r"[^\W_]+")
+
+Found = dict[int, dict[str, Path]]
+"""Image number -> class name -> file."""
 
 
-def find_binary(folder: Path) -> dict[int, dict[str, Path]]:
-    """Image number -> class name -> file. Raises UsageError for two files of one class of one image."""
-    found: dict[int, dict[str, Path]] = {}
+def find_binary(folder: Path) -> Found:
+    """The files ``{i}_{class}.png`` in ``folder``, and ``{class}.png`` and ``{i}_{class}.png`` in its folders
+    of one image.
+
+    Raises UsageError, one line, for two files of one class of one image, and for Label Studio's names.
+    """
+    found: Found = {}
     for path in sorted(folder.iterdir()):
-        if path.is_dir():
-            inner = sorted(path.glob("[!.]*.[pP][nN][gG]")) if _FOLDER.fullmatch(path.name) else []
-        else:
-            inner = [path]
-        for file in inner:
-            flat = _FLAT.fullmatch(file.name)
-            if flat is None and not path.is_dir():
+        number = _folder_number(path) if path.is_dir() else None
+        for file in _pngs(path) if number is not None else [path]:
+            if file.suffix.lower() != ".png" or file.name.startswith("."):
                 continue
-            number, name = (int(flat[1]), flat[2]) if flat else (int(path.name), file.stem)
-            name = label_text(name, f"{file}: its class")
-            classes = found.setdefault(number, {})
-            if name in classes:
-                raise UsageError(f"{file}: {classes[name]} is class {name!r} of image {number} too; keep one")
-            classes[name] = file
+            if is_label_studio(file.name):
+                raise UsageError(
+                    f"{file}: is of Label Studio, which numbers tasks and not pictures; export COCO, or "
+                    "rename the files to {i}_{class}.png"
+                )
+            name = parse_name(file)
+            if name is not None and name.label is not None:
+                _add(found, name.number, name.label, file)
+            elif number is not None:
+                _add(found, number, stem_of(file.name), file)
     return found
 
 
-def find_class_folders(folder: Path) -> dict[int, dict[str, Path]]:
-    """The same of ``{class}/{i}.png``: the folder is the class, the last integer of the stem the image.
+def find_class_folders(folder: Path) -> Found:
+    """The same of ``{class}/{i}.png``: the folder's name is the class.
 
     Folders whose names say that they hold something else are left alone. Raises UsageError for two files of
     one class of one image.
     """
-    found: dict[int, dict[str, Path]] = {}
+    found: Found = {}
     for inner in sorted(path for path in folder.iterdir() if path.is_dir()):
-        if _FOLDER.fullmatch(inner.name) or inner.name.startswith(".") or inner.name.lower() in NO_CLASSES:
+        if _folder_number(inner) is not None or not is_class(inner.name):
             continue
-        files = sorted(inner.glob("[!.]*.[pP][nN][gG]"))
-        for file in files:
+        for file in _pngs(inner):
             number = image_number(file.name)
-            if number is None:
-                continue
-            name = label_text(inner.name, f"{inner}: its class")
-            classes = found.setdefault(number, {})
-            if name in classes:
-                raise UsageError(f"{file}: {classes[name]} is class {name!r} of image {number} too; keep one")
-            classes[name] = file
+            if number is not None:
+                _add(found, number, inner.name, file)
     return found
 
 
@@ -94,11 +97,12 @@ def open_binary(folder: Path, overlap: str, class_names: Sequence[str]) -> Annot
         {name for classes in found.values() for name in classes},
         key=lambda name: (rank.get(name.casefold(), len(rank)), name),
     )
+    labels = {name: SourceLabel(None, (name,)) for name in names}
     values = {name: value for value, name in enumerate(names, start=1)}
 
     def read(number: int) -> MaskFile:
         classes = [(name, found[number][name]) for name in names if name in found[number]]
-        insides = {name: read_binary(path) for name, path in classes}
+        insides = {name: read_inside(path) for name, path in classes}
         size = insides[classes[0][0]].shape
         for name, path in classes:
             if insides[name].shape != size:
@@ -107,38 +111,55 @@ def open_binary(folder: Path, overlap: str, class_names: Sequence[str]) -> Annot
                     "expected one size for the classes of an image"
                 )
         ordered = draw.in_order([name for name, _ in classes], overlap)
-        return MaskFile(
-            draw.paint(((values[name], insides[name]) for name in ordered), (size[0], size[1])), None
-        )
+        ordered = sorted(ordered, key=lambda name: labels[name].is_ignored)
+        return MaskFile(draw.paint(((values[name], insides[name]) for name in ordered), (size[0], size[1])))
 
+    shown = few([name for name in names if not labels[name].is_ignored])
+    notes = [f"{folder}: its folders are taken as classes: {shown}"] if by_class and names else []
+    aside = [path.name for path in sorted(folder.iterdir()) if notes and _is_left_aside(path)]
+    if aside:
+        notes.append(f"{folder}: folders of masks that are no classes are not read: {few(aside)}")
     return AnnotationSource(
         folder,
         "binary",
         {number: _shown(folder, classes) for number, classes in found.items()},
         read,
-        (OUTSIDE, *(SourceLabel(None, (name,)) for name in names)),
-        notes=(f"{folder}: its folders are taken as classes: {few(names)}",) if by_class and names else (),
+        (OUTSIDE, *labels.values()),
+        notes=tuple(notes),
     )
 
 
-def read_binary(path: Path) -> NDArray[np.bool_]:
-    """(h, w) of one PNG: where its value, or any of its equal colour channels, is not zero and not
-    transparent.
+def _add(found: Found, number: int, label: str, file: Path) -> None:
+    label = label_text(label, f"{file}: its class")
+    classes = found.setdefault(number, {})
+    if label in classes:
+        raise UsageError(f"{file}: {classes[label]} is class {label!r} of image {number} too; keep one")
+    classes[label] = file
 
-    Raises UsageError, one line, for damage, and for colours: such a file is a picture.
-    """
-    image = load_png(path, "the mask of one class")
-    pixels: NDArray[Any] = np.array(image)  # [h, w] or [h, w, channels]
-    if pixels.ndim == 2:
-        return np.asarray(pixels != 0, np.bool_)
-    alpha = image.mode in ("LA", "RGBA")
-    colors = pixels[..., :-1] if alpha else pixels
-    if (colors != colors[..., :1]).any():
-        raise UsageError(
-            f"{path}: has colours; expected the mask of one class, black outside and white inside"
-        )
-    inside = colors[..., 0] != 0
-    return np.asarray(inside & (pixels[..., -1] != 0) if alpha else inside, np.bool_)
+
+def _pngs(folder: Path) -> Iterable[Path]:
+    return sorted(folder.glob("[!.]*.[pP][nN][gG]"))
+
+
+def _folder_number(folder: Path) -> int | None:
+    """The image that a folder is of by its name: ``3``, ``image_3``, ``seed0003``; None for others."""
+    parts = split_name(folder.name)
+    if parts is None or parts.after:
+        return None
+    words = [word.casefold() for word in _WORD.findall(parts.before)]
+    return parts.number if set(words) <= PICTURE_WORDS else None
+
+
+def is_class(name: str) -> bool:
+    """Whether a folder's name may be a class: no word in it says that it holds whole images or masks."""
+    words = {word.casefold() for word in _WORD.findall(name)}
+    return not (name.startswith(".") or is_of_layout(name) or words & _NO_CLASSES)
+
+
+def _is_left_aside(folder: Path) -> bool:
+    """Whether a folder that is no class by its name holds PNGs of one channel, as masks are."""
+    files = _pngs(folder) if folder.is_dir() and not is_class(folder.name) else []
+    return any(image_number(file.name) is not None and not is_rgb(file) for file in files)
 
 
 def _shown(folder: Path, classes: dict[str, Path]) -> str:

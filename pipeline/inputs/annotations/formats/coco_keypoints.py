@@ -16,9 +16,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pipeline.errors import UsageError
-from pipeline.inputs.annotations.formats.coco_tables import CocoFile, read_coco
-from pipeline.inputs.annotations.formats.json_file import describe
-from pipeline.inputs.annotations.formats.source import check_size
+from pipeline.inputs.annotations.formats.coco import CocoFile, read_coco
+from pipeline.inputs.annotations.json_file import describe
+from pipeline.inputs.annotations.source import check_size
 
 MAX_KEYPOINTS = 4096
 WHAT = "COCO keypoints"
@@ -30,7 +30,7 @@ CocoKeypoints = tuple[tuple[int, ...], NDArray[np.float64], NDArray[np.int64], t
 def read_coco_keypoints(path: Path) -> CocoKeypoints:
     """The numbers of the annotated images, ascending, their points, sizes and the points' names.
 
-    An image's number is the last one in its ``file_name``; visibility 0 is not labelled, 1 (hidden) and 2
+    An image's number is that in its ``file_name``; visibility 0 is not labelled, 1 (hidden) and 2
     (visible) are. Raises UsageError, one line, naming the file and what is wrong in it.
     """
     file = read_coco(path, WHAT)

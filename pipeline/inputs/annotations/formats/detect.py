@@ -7,33 +7,48 @@ folder ``annotations`` inside is looked at: CVAT's COCO archive has its file the
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 from pipeline.errors import UsageError
-from pipeline.inputs.annotations.formats.class_masks import NAMES as BINARY_NAMES
-from pipeline.inputs.annotations.formats.class_masks import find_binary, find_class_folders, open_binary
-from pipeline.inputs.annotations.formats.coco import open_coco
-from pipeline.inputs.annotations.formats.coco_tables import is_coco
-from pipeline.inputs.annotations.formats.color_masks import open_color
-from pipeline.inputs.annotations.formats.json_file import read_json
+from pipeline.inputs.annotations.formats.class_masks import NAMES as CLASS_NAMES
+from pipeline.inputs.annotations.formats.class_masks import (
+    find_binary,
+    find_class_folders,
+    is_class,
+    open_binary,
+)
+from pipeline.inputs.annotations.formats.coco import is_coco, open_coco
+from pipeline.inputs.annotations.formats.file_names import is_label_studio, parse_name
 from pipeline.inputs.annotations.formats.labelme import is_labelme, open_labelme
 from pipeline.inputs.annotations.formats.mask_files import NAMES as MASK_NAMES
 from pipeline.inputs.annotations.formats.mask_files import (
+    are_colors,
     find_color_masks,
     find_masks,
-    read_mask,
     unread_hint,
     unread_masks,
 )
-from pipeline.inputs.annotations.formats.source import AnnotationSource, few
+from pipeline.inputs.annotations.formats.voc import CLASS_FOLDERS, class_folder, open_listed
+from pipeline.inputs.annotations.json_file import read_json
+from pipeline.inputs.annotations.raster.png import has_colors, is_rgb
+from pipeline.inputs.annotations.source import AnnotationSource, few
+from pipeline.inputs.numbers import image_number
+from pipeline.settings.schema import ClassConfig
 
 JSON_FILES = "[!.]*.[jJ][sS][oO][nN]"  # without the hidden files that macOS leaves in archives
-EXPECTED = f"masks {MASK_NAMES}, LabelMe or COCO .json, or one PNG a class, {BINARY_NAMES}"
+EXPECTED = (
+    f"masks {MASK_NAMES}, LabelMe or COCO .json, a folder with SegmentationClass/, or one PNG a class, "
+    f"{CLASS_NAMES}"
+)
 
 
-def open_source(location: Path, format: str, overlap: str, class_names: Sequence[str]) -> AnnotationSource:
+def open_source(
+    location: Path, format: str, overlap: str, classes: Sequence[ClassConfig]
+) -> AnnotationSource:
     """Open ``location``, of ``format`` or of what is detected for "auto"; ``overlap`` is "later" or
-    "earlier".
+    "earlier", ``classes`` are the configured ones.
 
     Raises UsageError, one line, where nothing is there, where it is ambiguous and where a file is broken.
     """
@@ -42,7 +57,7 @@ def open_source(location: Path, format: str, overlap: str, class_names: Sequence
             return _open_file(location, format, overlap)
         if not location.is_dir():
             raise UsageError(f"{location}: does not exist; expected a folder of {EXPECTED}")
-        return _open_folder(location, format, overlap, class_names)
+        return _open_folder(location, format, overlap, classes)
     except OSError as error:
         where = error.filename or location
         raise UsageError(
@@ -59,82 +74,133 @@ def _open_file(path: Path, format: str, overlap: str) -> AnnotationSource:
         )
     if format not in ("auto", "coco"):
         raise UsageError(f"{path}: is a file; expected a folder for annotation format {format!r}")
-    if is_labelme(read_json(path, "annotations")):
+    document = read_json(path, "annotations")
+    if is_labelme(document):
         raise UsageError(f"{path}: is a LabelMe file of one image; pass the folder that holds them")
+    program = _program_of(document)
+    if program:
+        raise UsageError(f"{path}: is {program}, which is not read; export COCO")
     return open_coco(path, overlap)
 
 
-def _open_folder(folder: Path, format: str, overlap: str, class_names: Sequence[str]) -> AnnotationSource:
+def _open_folder(folder: Path, format: str, overlap: str, classes: Sequence[ClassConfig]) -> AnnotationSource:
     if format == "auto":
         inner = folder / "annotations"
-        found = _formats(folder)
+        found = _formats(folder, classes)
         if not found and inner.is_dir():
-            folder, found = inner, _formats(inner)
+            folder, found = inner, _formats(inner, classes)
         if len(found) > 1:
             said = ", ".join(f"{name} ({example})" for name, example in found.items())
             raise UsageError(
                 f"{folder}: holds annotations of several formats: {said}; say which with --annotation-format"
             )
         format = next(iter(found), "")
-    source = _open_as(folder, format, overlap, class_names) if format else None
+    source = _open_as(folder, format, overlap, classes) if format else None
     if source is None or not source.files:
         names = [path.name for path in sorted(folder.iterdir())]
         there = f"; in it are {few(names)}" if names else "; it is empty"
-        classes = _class_names(folder)
-        alone = f"; if {classes[0]} is a class, pass --annotation-format binary" if len(classes) == 1 else ""
+        named = _class_names(folder)
+        alone = f"; if {named[0]} is a class, pass --annotation-format binary" if len(named) == 1 else ""
         raise UsageError(
-            f"{folder}: no annotations are found{there}; expected {EXPECTED}{_advice(names)}{alone}"
+            f"{folder}: no annotations are found{there}; expected {EXPECTED}{_advice(folder)}{alone}"
         )
     return source
 
 
-def _advice(names: Sequence[str]) -> str:
-    """What else the files of a folder without annotations may be."""
-    hint = unread_hint(unread_masks(names, ()))
+def _advice(folder: Path) -> str:
+    """What else the files of a folder without annotations may be, and what to do with them."""
+    paths = sorted(folder.iterdir())
+    suffixes = {path.suffix.lower() for path in paths}
+    numbered = any(image_number(path.name) is not None for path in paths)
+    hint = unread_hint(unread_masks([path.name for path in paths], ()))
+    program = _program_in(folder)
+    if program:
+        return f"; {program}, which is not read: export COCO"
     if hint:
         return f"; {hint}"
-    if any(Path(name).suffix.lower() in (".npy", ".npz") for name in names):
+    if any(is_label_studio(path.name) for path in paths):
+        return "; Label Studio's files are named by its tasks, not by the pictures: export COCO"
+    if ".mat" in suffixes:
+        return "; MATLAB's .mat is not read: save masks as PNG or .npy"
+    if ".xml" in suffixes:
+        return '; XML is not read: export COCO, or "Segmentation mask"'
+    if suffixes & {".npy", ".npz"}:
         return "; if an array there is of keypoints, pass --task keypoints"
-    return ""
+    if ".png" in suffixes and not numbered:
+        return "; no name has the number of an image"
+    if any(is_rgb(path) for path in paths if path.suffix.lower() == ".png"):
+        return "; if its PNGs are masks in colours, give the classes their colours"
+    inner = [path.name for path in paths if path.is_dir() and _holds_masks(path)]
+    return f"; if the masks are in {few(inner)}, pass that folder" if inner else ""
 
 
-def _open_as(folder: Path, format: str, overlap: str, class_names: Sequence[str]) -> AnnotationSource:
+def _holds_masks(folder: Path) -> bool:
+    return class_folder(folder) is not None or (not is_class(folder.name) and bool(find_masks(folder)[0]))
+
+
+def _program_in(folder: Path) -> str | None:
+    """The first JSON file of a program whose JSON is known and not read, and whose it is."""
+    for path in sorted(folder.glob(JSON_FILES)):
+        try:
+            program = _program_of(read_json(path, "annotations"))
+        except UsageError:
+            continue
+        if program:
+            return f"{path.name} is {program}"
+    return None
+
+
+def _program_of(document: Any) -> str | None:
+    """Whose JSON a document is, of programs whose JSON is known and not read."""
+    first = document[0] if isinstance(document, list) and document else document
+    if not isinstance(first, dict):
+        return None
+    keys = set(first)
+    marks = {
+        "Supervisely's JSON": {"objects", "size"},
+        "Label Studio's JSON": {"annotations", "data"},
+        "Label Studio's short JSON": {"image", "annotator"},
+        "Labelbox's JSON": {"data_row"},
+        "CreateML's JSON": {"image", "annotations"},
+        "V7's JSON": {"item", "annotations"},
+        "GeoJSON": {"type", "features"},
+    }
+    values = [value for value in first.values() if isinstance(value, dict)]
+    if "_via_img_metadata" in keys or (values and all({"filename", "regions"} <= set(v) for v in values)):
+        return "the JSON of the VGG Image Annotator"
+    return next((name for name, mark in marks.items() if mark <= keys), None)
+
+
+def _open_as(folder: Path, format: str, overlap: str, classes: Sequence[ClassConfig]) -> AnnotationSource:
     if format == "labelme":
         return open_labelme(folder, overlap)
     if format == "coco":
         return open_coco(_coco_file(folder), overlap)
     if format == "binary":
-        return open_binary(folder, overlap, class_names)
-    return open_color(folder) if format == "color" else _open_masks(folder)
+        return open_binary(folder, overlap, [entry.name for entry in classes])
+    inner = class_folder(folder) or folder
+    source = open_listed(inner, format)
+    beside = [path.name for files in find_binary(inner).values() for path in files.values()]
+    note = f"{inner}: not read as masks: {few(sorted(beside))}"
+    return replace(source, notes=(*source.notes, note)) if beside else source
 
 
-def _open_masks(folder: Path) -> AnnotationSource:
-    found, others = find_masks(folder)
-    unread = unread_masks(others, found)
-    near = [name for name in others if name.lower().endswith((".npy", ".png"))]
-    hints = [f"names not read as masks: {few(near)}" if near and not unread else None, unread_hint(unread)]
-    return AnnotationSource(
-        folder,
-        "masks",
-        {number: path.name for number, path in found.items()},
-        lambda number: read_mask(found[number]),
-        hint=next((hint for hint in hints if hint), None),
-        notes=(f"{folder}: {unread_hint(unread)}",) if unread else (),
-        unread=unread,
-    )
-
-
-def _formats(folder: Path) -> dict[str, str]:
-    """Format -> an example, of what ``folder`` holds. Colour PNGs count only where nothing else is there."""
+def _formats(folder: Path, classes: Sequence[ClassConfig]) -> dict[str, str]:
+    """Format -> an example, of what ``folder`` holds. RGB counts only where nothing else is there."""
+    if folder.name.lower() in CLASS_FOLDERS:
+        return {"voc": folder.name}
     found: dict[str, str] = {}
+    known = {entry.color for entry in classes if entry.color}
     colors, _ = find_color_masks(folder)
+    colored = are_colors(colors.values(), known, palettes=False)
     masks, _ = find_masks(folder)
-    label_masks = {number: path for number, path in masks.items() if path != colors.get(number)}
+    label_masks = {number: path for number, path in masks.items() if not is_rgb(path)}
     if label_masks:
         found["masks"] = label_masks[min(label_masks)].name
     binary = find_binary(folder)
-    if binary:
-        found["binary"] = next(iter(binary[min(binary)].values())).name
+    files = [path for named in binary.values() for path in named.values()]
+    if files and not (label_masks and all(has_colors(path) for path in files)):  # overlays beside masks
+        found["binary"] = files[0].name
     broken: UsageError | None = None
     for path in sorted(folder.glob(JSON_FILES)):
         try:
@@ -146,13 +212,19 @@ def _formats(folder: Path) -> dict[str, str]:
             found.setdefault("labelme", path.name)
         elif is_coco(document):
             found.setdefault("coco", path.name)
+    voc = class_folder(folder)
+    if voc is not None:
+        found["voc"] = voc.name
     if not found and broken is not None:
         raise broken
-    if not found and colors:
+    if not found and masks and not colored:  # stored as RGB whose red, green and blue are equal
+        return {"masks": masks[min(masks)].name}
+    pictures = all((name := parse_name(path)) and name.says_picture for path in colors.values())
+    if not found and colors and (len(known) > 1 or not pictures):
         return {"color": colors[min(colors)].name}
-    classes = [] if found else _class_names(folder)
-    if len(classes) > 1:  # one may be a folder of anything
-        found["binary"] = f"folders {few(classes)}"
+    named = [] if found else _class_names(folder)
+    if len(named) > 1:  # one may be a folder of anything
+        found["binary"] = f"folders {few(named)}"
     return found
 
 

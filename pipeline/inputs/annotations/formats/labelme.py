@@ -1,10 +1,10 @@
-"""LabelMe files: a folder of JSON, one file an image.
+"""LabelMe files, and those of editors that write the same: a folder of JSON, one file an image.
 
 A file has ``shapes``, each a ``label``, a ``shape_type`` and ``points`` [[x, y], ...], and ``imageHeight``
-and ``imageWidth``. The image's number is the last integer of the file's name, else of ``imagePath``.
-Polygons, rectangles (two corners), circles (centre, point on the rim) and masks (a base64 PNG within a box)
-are areas; lines and points have none and are left out, and counted. ``group_id``, ``flags`` and ``imageData``
-mean nothing here.
+and ``imageWidth``, of the image as it is shown. The image's number is that of the file's name, else of
+``imagePath``. Polygons, turned rectangles (four corners), rectangles (two corners), circles (centre, point on
+the rim) and masks (a base64 PNG within a box) are areas; lines and points have none and are left out, and
+counted. Other shapes are refused. ``group_id``, ``flags`` and ``imageData`` mean nothing here.
 """
 
 from __future__ import annotations
@@ -21,21 +21,24 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pipeline.errors import UsageError
-from pipeline.inputs.annotations.classes.label_map import SourceLabel
-from pipeline.inputs.annotations.formats.json_file import objects, read_json
-from pipeline.inputs.annotations.formats.mask_files import MaskFile, load_png
-from pipeline.inputs.annotations.formats.source import (
+from pipeline.inputs.annotations.json_file import objects, read_json
+from pipeline.inputs.annotations.raster import shapes as draw
+from pipeline.inputs.annotations.raster.png import load_png
+from pipeline.inputs.annotations.source import (
     OUTSIDE,
     AnnotationSource,
+    MaskFile,
+    SourceLabel,
     check_size,
     few,
-    image_number,
     label_text,
 )
-from pipeline.inputs.annotations.raster import shapes as draw
+from pipeline.inputs.numbers import image_number
 
 WHAT = "a LabelMe file"
-_AREAS = ("polygon", "rectangle", "circle", "mask")
+_POLYGONS = ("polygon", "oriented_rectangle", "rotation", "rotated_rectangle", "quadrilateral", "quad")
+_CORNERS = dict.fromkeys(_POLYGONS, 3) | {"rectangle": 2, "circle": 2, "mask": 2}  # points at least
+_WITHOUT_AREA = ("point", "points", "line", "linestrip")
 
 
 @dataclass(frozen=True)
@@ -85,9 +88,7 @@ def open_labelme(folder: Path, overlap: str) -> AnnotationSource:
     def read(number: int) -> MaskFile:
         file = files[number]
         ordered = draw.in_order(file.shapes, overlap)
-        return MaskFile(
-            draw.paint(((values[s.label], _inside(s, file.size)) for s in ordered), file.size), None
-        )
+        return MaskFile(draw.paint(((values[s.label], _inside(s, file.size)) for s in ordered), file.size))
 
     return AnnotationSource(
         folder,
@@ -120,17 +121,22 @@ def _parse(path: Path, document: dict[str, Any]) -> _File:
         label = label_text(entry.get("label"), f"{where}: label")
         kind = str(entry.get("shape_type") or "polygon")  # older files have no other shapes
         points = draw.points_of(entry.get("points"), size, f"{where} ({label!r:.40}): points")
-        if kind not in _AREAS or (kind == "polygon" and len(points) < 3):
-            left_out.append(f"{kind}s" if kind in ("line", "point", "linestrip") else f"shapes {kind!r:.20}")
+        if kind in _WITHOUT_AREA or (kind == "polygon" and len(points) < 3):
+            left_out.append(f"{kind.removesuffix('s')}s" if kind != "polygon" else "shapes 'polygon'")
             continue
-        if len(points) < (3 if kind == "polygon" else 2):
-            raise UsageError(f"{where}: a {kind} of {len(points)} points; expected 2 or more")
+        if kind not in _CORNERS:
+            raise UsageError(
+                f"{where} ({label!r:.40}): shape_type is {kind!r:.40}, {len(points)} points; expected one of "
+                f"{', '.join(_CORNERS)}: save it as a polygon"
+            )
+        if len(points) < _CORNERS[kind]:
+            raise UsageError(f"{where}: a {kind} of {len(points)} points; expected {_CORNERS[kind]} or more")
         kept.append(_Shape(label, kind, points, entry.get("mask"), f"{where} ({label!r:.40})"))
     return _File(size, tuple(kept), tuple(left_out))
 
 
 def _inside(shape: _Shape, size: tuple[int, int]) -> NDArray[np.bool_]:
-    if shape.kind == "polygon":
+    if shape.kind in _POLYGONS:
         return draw.polygon(shape.points, size)
     if shape.kind == "rectangle":
         return draw.rectangle(shape.points, size)

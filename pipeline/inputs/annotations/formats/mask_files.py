@@ -1,158 +1,236 @@
-"""Mask files: which file is the mask of which image, and the label array that one file holds.
+"""Whole masks, one file an image: which file is the mask of which image, and the labels that it holds.
 
-Knows file names and the two formats, ``.npy`` and PNG. Does not know the classes, nor the feature grid.
+A mask is a ``.npy``, or a PNG of labels or of colours. Which of several files of one image is its mask, and
+which the picture, follows from names and from whether there are colours. Does not know classes.
 """
 
 from __future__ import annotations
 
-import re
-import warnings
-from collections.abc import Collection, Iterable, Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image
 
 from pipeline.errors import UsageError
+from pipeline.inputs.annotations.formats.file_names import MaskName, parse_name
+from pipeline.inputs.annotations.raster.png import (
+    depth_and_type,
+    has_colors,
+    is_rgb,
+    read_colors,
+    read_labels,
+)
+from pipeline.inputs.annotations.source import TRANSPARENT, AnnotationSource, MaskFile, few
 from pipeline.inputs.npy import read_npy
+from pipeline.inputs.numbers import image_number
 
-MAX_PIXELS = 2**26  # of one annotated image, 8192 x 8192: no more is allocated on a file's word
-NAMES = "image_mask{i}.npy, {i}.png or image_mask{i}.png"
-_MASK_NAME = re.compile(r"image_mask([0-9]{1,9})\.(?:npy|png)|([0-9]{1,9})\.png", re.IGNORECASE)
-_PICTURE_NAME = re.compile(r"image_([0-9]{1,9})\.png", re.IGNORECASE)
-_SAID_MASK = re.compile(r"image_mask([0-9]{1,9})\.[a-z0-9]+", re.IGNORECASE)
-_ONE_CHANNEL = ("1", "L", "P", "I;16", "I;16B", "I")  # Pillow's modes of one unsigned value a pixel
+NAMES = "{i}.png, {i}.npy, image_mask{i}.npy or {i}_mask.png"
+_READ = (".png", ".npy")
+_NEVER_PICTURES = (".mat", ".npz", ".tif", ".tiff", ".gif", ".psd", ".xcf", ".kra", ".exr", ".pgm", ".h5")
+_PICTURES = (".jpg", ".jpeg", ".bmp", ".webp")
 
 
-@dataclass(frozen=True)
-class MaskFile:
-    """labels: (h, w), whole numbers of any dtype. palette: "#rrggbb" of labels 0, 1, ..., or None."""
-
-    labels: NDArray[Any]
-    palette: tuple[str, ...] | None
+def whole_files(folder: Path) -> tuple[dict[int, list[MaskName]], list[Path]]:
+    """Image number -> the files in ``folder`` that may be its mask or its picture; and all other files."""
+    found: dict[int, list[MaskName]] = {}
+    others: list[Path] = []
+    for path in sorted(folder.iterdir()):
+        name = parse_name(path) if path.suffix.lower() in _READ else None
+        if name is None or name.label is not None:
+            others.append(path)
+        else:
+            found.setdefault(name.number, []).append(name)
+    return found, others
 
 
 def find_masks(folder: Path) -> tuple[dict[int, Path], list[str]]:
-    """Image number -> its mask in ``folder``, and the names that were left alone.
+    """Image number -> its mask of labels in ``folder``, and the names that were left alone.
 
-    A colour PNG beside a mask of the same image is that image's picture; where any is, one without a mask is
-    the picture of an image that is not annotated. Where no file has a mask's name, single-channel
-    ``image_{i}.png`` are taken. Raises UsageError, one line, for two masks of one image.
+    RGB beside a mask of the same image is that image's picture, and so is what is named as one; where any is,
+    RGB without a mask is the picture of an image that is not annotated. Raises UsageError, one line, for two
+    masks of one image.
     """
-    named, others = _by_number(folder, _MASK_NAME)
-    if not named:
-        named, others = _by_number(folder, _PICTURE_NAME)
-        colored = [p for paths in named.values() for p in paths if _is_color_png(p)]
-        named = {i: [p for p in paths if p not in colored] for i, paths in named.items()}
-        others += [path.name for path in colored]
-    colors = {i: [p for p in paths if _is_color_png(p)] for i, paths in named.items()}
-    pictures = any(0 < len(colors[i]) < len(paths) for i, paths in named.items())
+    named, rest = whole_files(folder)
+    plain = {number: _without_colors(files) for number, files in named.items()}
+    masks = {number: [name for name in files if not _may_be_picture(name)] for number, files in plain.items()}
+    if not any(masks.values()):
+        masks = plain
+    pictures = any(0 < len(masks[number]) < len(files) for number, files in named.items())
     found: dict[int, Path] = {}
-    for number, paths in named.items():
-        masks = [path for path in paths if path not in colors[number]]
-        if not masks and not pictures:
-            masks = _named_mask(colors[number])
-        others += [path.name for path in paths if path not in masks]
-        if masks:
-            found[number] = _only(masks, number)
+    others = [path.name for path in rest]
+    for number, files in named.items():
+        taken = masks[number]
+        if not taken and not pictures:  # colours under a mask's name: reading it says so
+            best = max(_rank(name) for name in files)
+            taken = [name for name in files if _rank(name) == best > 0]
+        others += [name.path.name for name in files if name not in taken]
+        if taken:
+            found[number] = _only(taken, number)
     return found, sorted(others)
 
 
 def find_color_masks(folder: Path, *, grey: bool = False) -> tuple[dict[int, Path], list[str]]:
-    """Image number -> the colour PNG with the name of a mask, and the names that were left alone.
+    """Image number -> the RGB PNG that may be its mask of colours, and the names that were left alone.
 
-    ``image_mask{i}.png`` goes before ``{i}.png``, which where both are there is that image's picture, and
-    alone the picture of an image that is not annotated. ``grey``: PNGs of one channel are taken too, as an
-    editor saves a mask that is all background.
+    Of several files of an image that one is taken that says mask, else that which does not say picture; where
+    that tells any image's mask from its picture, names that say no more than the pictures' are left alone.
+    ``grey``: PNGs of one channel are taken too, as an editor saves a mask that is all background.
     """
-    named, others = _by_number(folder, _MASK_NAME)
+    named, rest = whole_files(folder)
+    masks = {
+        number: [name for name in files if name.is_png and (grey or is_rgb(name.path))]
+        for number, files in named.items()
+    }
+    ranks = {number: {_rank(name) for name in files} for number, files in masks.items()}
+    least = min((max(found) for found in ranks.values() if len(found) > 1), default=0)
     found: dict[int, Path] = {}
-    masks = {i: [p for p in paths if _is_color_png(p) or (grey and _is_png(p))] for i, paths in named.items()}
-    pictures = any(0 < len(_named_mask(paths)) < len(paths) for paths in masks.values())
-    for number, paths in masks.items():
-        wanted = _named_mask(paths)
-        if pictures:
-            wanted = [path for path in wanted if path.name.lower().startswith("image_mask")]
-        others += [path.name for path in named[number] if path not in wanted]
-        if wanted:
-            found[number] = _only(wanted, number)
+    others = [path.name for path in rest]
+    for number, files in masks.items():
+        best = max(ranks[number], default=0)
+        taken = [name for name in files if _rank(name) == best >= least]
+        others += [name.path.name for name in named[number] if name not in taken]
+        if taken:
+            found[number] = _only(taken, number)
     return found, sorted(others)
 
 
-def unread_masks(names: Iterable[str], found: Collection[int]) -> dict[int, str]:
-    """Image number -> the name of a file that says to be its mask and was not taken, of images not in
-    ``found``.
+def _rank(name: MaskName) -> int:
+    """How plainly a name is a mask's: 0 of a picture, 2 of a mask."""
+    return 2 if name.says_mask else 0 if name.says_picture else 1
+
+
+def open_masks(folder: Path) -> AnnotationSource:
+    """The masks of labels in ``folder``."""
+    found, others = find_masks(folder)
+    near = [name for name in others if name.lower().endswith(_READ)]
+    hint = f"names not read as masks: {few(near)}" if near else None
+    return _source(folder, "masks", found, others, lambda number: read_mask(found[number]), hint)
+
+
+def open_color(folder: Path) -> AnnotationSource:
+    """The masks of colours in ``folder``."""
+    found, others = find_color_masks(folder, grey=True)
+
+    def read(number: int) -> MaskFile:
+        values = read_colors(found[number])
+        return MaskFile(values, transparent=int((values == TRANSPARENT).sum()))
+
+    return _source(folder, "color", found, others, read, None)
+
+
+def are_colors(paths: Collection[Path], known: Collection[str], *, palettes: bool) -> bool:
+    """Whether PNGs are masks of colours, given the classes' colours ``known``; else they are of labels.
+
+    RGB is, unless red, green and blue are equal in all of them and some grey is no class's. ``palettes``: so
+    is a palette that shows every label in use in a class's colour.
     """
-    matches = [(name, _SAID_MASK.fullmatch(name)) for name in names]
-    numbered = {int(match[1]): name for name, match in matches if match}
-    return {number: name for number, name in sorted(numbered.items()) if number not in found}
+    rgb = [path for path in paths if is_rgb(path)]
+    if any(has_colors(path) for path in rgb):
+        return True
+    if rgb:
+        return len(known) > 1 and set().union(*(_colors_in(path) for path in rgb)) <= set(known)
+    shown = [_colors_shown(path) for path in paths if palettes and path.suffix.lower() == ".png"]
+    return any(colors and colors <= set(known) for colors in shown) and len(known) > 1
+
+
+def _colors_in(path: Path) -> set[str]:
+    return {f"#{value:06x}" for value in np.unique(read_colors(path)).tolist() if value != TRANSPARENT}
+
+
+def _colors_shown(path: Path) -> set[str]:
+    """The colours in which a palette shows the labels in use, label 0 aside; none without a palette."""
+    mask = read_labels(path)
+    palette = mask.palette or ()
+    return {palette[label] for label in np.unique(mask.labels).tolist() if 0 < label < len(palette)}
+
+
+def _source(
+    folder: Path,
+    format: str,
+    found: Mapping[int, Path],
+    others: Sequence[str],
+    read: Callable[[int], MaskFile],
+    hint: str | None,
+) -> AnnotationSource:
+    unread = unread_masks(others, found)
+    bare = [name for name in others if image_number(name) is None and _is_grey(folder / name)]
+    notes = [f"{folder}: {unread_hint(unread)}"] if unread else []
+    if bare and found:
+        notes.append(f"{folder}: not read, as their names have no image's number: {few(bare)}")
+    return AnnotationSource(
+        folder,
+        format,
+        {number: path.name for number, path in found.items()},
+        read,
+        hint=unread_hint(unread) or hint,
+        notes=tuple(notes),
+        unread=unread,
+    )
+
+
+def _is_grey(path: Path) -> bool:
+    return not path.name.startswith(".") and depth_and_type(path)[0] > 0 and not is_rgb(path)
+
+
+def unread_masks(names: Iterable[str], found: Collection[int]) -> dict[int, str]:
+    """Image number -> a file that is or says to be its mask and was not taken, of images not in ``found``."""
+    unread: dict[int, str] = {}
+    for text in sorted(names):
+        name, suffix = parse_name(Path(text)), Path(text).suffix.lower()
+        if name is None or name.number in found:
+            continue
+        known = suffix in (*_READ, *_PICTURES) and name.says_mask and name.label is None
+        if known or suffix in _NEVER_PICTURES:
+            unread[name.number] = text
+    return dict(sorted(unread.items()))
 
 
 def unread_hint(unread: Mapping[int, str]) -> str | None:
     """Half a sentence on masks that were not taken, with what to do; None where there are none."""
     if not unread:
         return None
-    names = list(unread.values())
-    shown = ", ".join(names[:4]) + (f" and {len(names) - 4} more" if len(names) > 4 else "")
-    if any(name.lower().endswith((".jpg", ".jpeg")) for name in names):
+    shown, suffixes = few(list(unread.values())), {Path(name).suffix.lower() for name in unread.values()}
+    if suffixes & {".jpg", ".jpeg"}:
         return f"{shown} cannot be masks: JPEG changes labels; export them as PNG or .npy"
+    if not suffixes & set(_READ):
+        return f"not read: {shown}; expected masks as PNG or .npy"
     return (
         f"not read: {shown}; expected all masks as .npy or greyscale PNG, or all as colour PNG with "
         "--annotation-format color"
     )
 
 
-def _named_mask(paths: list[Path]) -> list[Path]:
-    """Those called ``image_mask{i}.png``, if any is: ``{i}.png`` beside it is the picture."""
-    return [path for path in paths if path.name.lower().startswith("image_mask")] or paths
+def _without_colors(files: Sequence[MaskName]) -> list[MaskName]:
+    """Of the files of one image those without colours; RGB beside others that does not say mask has some."""
+
+    def colored(name: MaskName) -> bool:
+        return is_rgb(name.path) if len(files) > 1 and not name.says_mask else has_colors(name.path)
+
+    return [name for name in files if not colored(name)]
 
 
-def _by_number(folder: Path, pattern: re.Pattern[str]) -> tuple[dict[int, list[Path]], list[str]]:
-    """Image number -> the files of a matching name, and the names of all others."""
-    named: dict[int, list[Path]] = {}
-    others: list[str] = []
-    for path in sorted(folder.iterdir()):
-        match = pattern.fullmatch(path.name)
-        if match is None:
-            others.append(path.name)
-        else:
-            named.setdefault(int(match[match.lastindex or 1]), []).append(path)
-    return named, others
+def _may_be_picture(name: MaskName) -> bool:
+    return name.is_png and name.says_picture
 
 
-def _only(paths: list[Path], number: int) -> Path:
-    if len(paths) > 1:
+def _only(names: Sequence[MaskName], number: int) -> Path:
+    if len(names) > 1:
         raise UsageError(
-            f"{paths[1]}: {paths[0].name} in the same folder is a mask of image {number} too; keep one"
+            f"{names[1].path}: {names[0].path.name} in the same folder is a mask of image {number} too; keep "
+            "one"
         )
-    return paths[0]
-
-
-def _is_png(path: Path) -> bool:
-    return path.suffix.lower() == ".png"
-
-
-def _is_color_png(path: Path) -> bool:
-    """Whether the PNG's header says colours; False for a file that is none, which reading it will tell."""
-    try:
-        with path.open("rb") as file:
-            header = file.read(26)
-    except OSError:
-        return False
-    # IHDR, PNG specification section 11.2.2: colour type 2 is RGB, 6 is RGBA.
-    return header[:8] == b"\x89PNG\r\n\x1a\n" and header[25:26] in (b"\x02", b"\x06")
+    return names[0].path
 
 
 def read_mask(path: Path) -> MaskFile:
     """Read one mask. Raises UsageError, one line, naming the file, if it is not (h, w) whole numbers.
 
     A ``.npy`` holds integers, booleans or floats that are whole, with singleton dimensions allowed; a PNG is
-    palette or single-channel, of any bit depth.
+    as ``read_labels`` says.
     """
-    mask = _read_png(path) if path.suffix.lower() == ".png" else MaskFile(_read_array(path), None)
+    mask = read_labels(path) if path.suffix.lower() == ".png" else MaskFile(_read_array(path))
     if mask.labels.ndim != 2 or mask.labels.size == 0:
         raise UsageError(
             f"{path}: the mask has shape {mask.labels.shape}; expected (height, width), a label a pixel"
@@ -177,51 +255,3 @@ def _read_array(path: Path) -> NDArray[Any]:
                 f"{path}: the mask holds {array[where]} at {where}; expected whole numbers as labels"
             )
     return array
-
-
-def _read_png(path: Path) -> MaskFile:
-    image = load_png(path, "a mask of 8-bit labels")
-    if image.mode not in _ONE_CHANNEL:
-        raise UsageError(
-            f"{path}: the PNG's mode is {image.mode}, colours; expected labels: save it as 8-bit greyscale "
-            "(L) whose values are the labels, as palette (P) whose indices are, or as .npy; or give the "
-            "classes their colours, and --annotation-format color"
-        )
-    palette = _palette(image) if image.mode == "P" else None
-    return MaskFile(np.array(image) // _grey_scale(path), palette)
-
-
-def load_png(file: Path | BinaryIO, what: str, where: str | None = None) -> Image.Image:
-    """A whole PNG with its pixels; ``what`` and ``where`` (the path) are for messages.
-
-    Raises UsageError, one line, for damage, for another format and for over MAX_PIXELS.
-    """
-    where = where or str(file)
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore", Image.DecompressionBombWarning)  # MAX_PIXELS is less
-            with Image.open(file, formats=["PNG"]) as image:
-                if image.width * image.height > MAX_PIXELS:
-                    raise UsageError(
-                        f"{where}: is {image.height} x {image.width}; expected at most {MAX_PIXELS} pixels"
-                    )
-                image.verify()  # every chunk's checksum; reading pixels alone lets some damage pass
-            with Image.open(file, formats=["PNG"]) as image:
-                image.load()
-                return image
-    except UsageError:
-        raise
-    except Exception as error:  # Pillow raises OSError, SyntaxError, ValueError, zlib and struct errors
-        raise UsageError(f"{where}: cannot be read as PNG, or is truncated; expected {what}") from error
-
-
-def _grey_scale(path: Path) -> int:
-    """What Pillow multiplied the values by: it stretches greyscale of 2 and 4 bits to 0..255, no palette."""
-    with path.open("rb") as file:
-        depth, color_type = file.read(26)[24:26]  # IHDR, PNG specification section 11.2.2
-    return 255 // (2**depth - 1) if color_type == 0 and depth in (2, 4) else 1
-
-
-def _palette(image: Image.Image) -> tuple[str, ...]:
-    flat = image.getpalette("RGB") or []
-    return tuple("#{:02x}{:02x}{:02x}".format(*flat[i : i + 3]) for i in range(0, len(flat) - 2, 3))

@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 from pycocotools import mask as coco_mask
 
 from pipeline.errors import UsageError
-from pipeline.inputs.annotations.formats.json_file import describe
+from pipeline.inputs.annotations.json_file import describe
 
 Size = tuple[int, int]
 # Characters of a compressed code: 48 to 79 end a number, 80 to 111 go on with it. Six go far beyond 2^26;

@@ -1,5 +1,5 @@
 """Which class each label of the annotations is: by a label map, by the classes' names or colours, or by
-itself.
+itself. Labels named ``__ignore__`` are none.
 
 Pure: it knows labels and how many pixels each has, not files of annotations nor masks.
 """
@@ -13,11 +13,11 @@ from pipeline.errors import UsageError
 from pipeline.inputs.annotations.classes.label_map import (
     IGNORED,
     LabelMap,
-    SourceLabel,
     map_labels,
     nearest_name,
+    without_ignored,
 )
-from pipeline.inputs.annotations.formats.source import few
+from pipeline.inputs.annotations.source import SourceLabel, few
 from pipeline.settings.schema import ClassConfig
 
 MAX_LISTED = 6
@@ -61,25 +61,28 @@ def by_label_map(location: str, used: Sequence[UsedLabel], label_map: LabelMap) 
 def by_name(
     location: str, used: Sequence[UsedLabel], classes: Sequence[ClassConfig], origin: str
 ) -> Resolution:
-    """Classes by name, without case; what means background and is no class by name is class 0.
+    """Classes by name without case, else by colour; what means background and is no class is class 0.
 
     Raises UsageError listing the labels that are no class; ``origin`` says where the classes stand.
     """
-    index = {entry.name.casefold(): place for place, entry in enumerate(classes)}
+    index = {entry.color: place for place, entry in enumerate(classes) if entry.color}
+    index |= {entry.name.casefold(): place for place, entry in enumerate(classes)}
     found = [_class_of(entry.label, index) for entry in used]
     unknown = [entry for entry, target in zip(used, found, strict=True) if target is None]
     if unknown:
+        colors = any(entry.label.names[0].startswith("#") for entry in unknown)
         raise UsageError(
             f"{location}: labels that are not among the classes ({origin}): "
             f"{_listed(unknown, [entry.name for entry in classes])}; add them there, or map them with "
-            "--label-map"
+            "--label-map" + (", or save the masks without smoothed edges" if colors else "")
         )
     drawn = any(t == 0 and not e.label.is_background for e, t in zip(used, found, strict=True))
+    targets, kept = without_ignored(found, classes)
     note = (
-        f"{location}: class 0, {classes[0].name!r}, is drawn, and is also what lies outside every shape; if "
+        f"{location}: class 0, {kept[0].name!r}, is drawn, and is also what lies outside every shape; if "
         "that is not meant, put a class named background first"
     )
-    return Resolution(tuple(t or 0 for t in found), tuple(classes), (note,) if drawn else ())
+    return Resolution(tuple(t or 0 for t in targets), kept, (note,) if drawn else ())
 
 
 def by_color(
@@ -109,7 +112,8 @@ def by_color(
             f"{location}: colours that are no class's ({origin}): {_listed_colors(unknown, names)}; add them "
             "there, map them with --label-map, or save the masks without smoothed edges"
         )
-    return Resolution(tuple(t or 0 for t in found), tuple(classes))
+    targets, kept = without_ignored(found, classes)
+    return Resolution(tuple(t or 0 for t in targets), kept)
 
 
 def by_format(
@@ -122,22 +126,32 @@ def by_format(
     """
     names = {"background": "background"}
     for label in labels:
-        if not label.is_background:
+        if not label.is_background and not label.is_ignored:
             names.setdefault(label.names[0].casefold(), label.names[0])
-    if num_classes is not None and num_classes < len(names):
-        raise UsageError(
-            f"{location}: has {len(names)} classes, {few(list(names.values()), 8)}, but num_classes is "
-            f"{num_classes}; leave it out, or merge classes with --label-map"
-        )
-    more = [f"class_{i}" for i in range(len(names), num_classes or 0)]
-    classes = [ClassConfig(name, None) for name in (*names.values(), *more)]
+    classes = padded([ClassConfig(name, None) for name in names.values()], num_classes, location)
     return by_name(location, used, classes, "the files' own")
+
+
+def padded(classes: Sequence[ClassConfig], num_classes: int | None, location: str) -> tuple[ClassConfig, ...]:
+    """The classes that files name, and as many unnamed ones as make them ``num_classes``.
+
+    Raises UsageError where ``num_classes`` is less than there are.
+    """
+    if num_classes is not None and num_classes < len(classes):
+        raise UsageError(
+            f"{location}: has {len(classes)} classes, {few([entry.name for entry in classes], 8)}, but "
+            f"num_classes is {num_classes}; leave it out, or merge classes with --label-map"
+        )
+    more = [f"class_{i}" for i in range(len(classes), num_classes or 0)]
+    return (*classes, *(ClassConfig(name, None) for name in more))
 
 
 def _class_of(label: SourceLabel, index: dict[str, int]) -> int | None:
     for name in () if label.outside else label.names:
         if name.casefold() in index:
             return index[name.casefold()]
+    if label.is_ignored:
+        return IGNORED
     return 0 if label.is_background else None
 
 

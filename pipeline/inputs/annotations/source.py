@@ -1,23 +1,78 @@
 """What every reader of annotations hands over: which images are annotated, and the labels that one holds.
 
-Knows no file format, and no classes: a label is what the files call it.
+Knows no file format, and no classes of a run: a label is what the files call it.
 """
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
+
+from numpy.typing import NDArray
 
 from pipeline.errors import UsageError
-from pipeline.inputs.annotations.classes.label_map import SourceLabel
-from pipeline.inputs.annotations.formats.mask_files import MAX_PIXELS, MaskFile
+from pipeline.settings.classes import BACKGROUND_NAMES, IGNORE_NAME
+from pipeline.settings.schema import ClassConfig
 
+MAX_PIXELS = 2**26  # of one annotated image, 8192 x 8192: no more is allocated on a file's word
 MAX_LABEL_LENGTH = 200
+TRANSPARENT = 1 << 24  # in colour masks, the value of a pixel without any opacity: nothing is drawn there
+Key = str | int
+"""What a label map calls a label: its name, in lower case, or its number."""
+
+
+@dataclass(frozen=True)
+class SourceLabel:
+    """A label as the annotations have it.
+
+    number: a mask's value, a COCO category's id, or None. names: what it is called, the title first.
+    outside: whether it stands for the pixels that nothing was drawn on.
+    """
+
+    number: int | None
+    names: tuple[str, ...]
+    outside: bool = False
+
+    @property
+    def title(self) -> str:
+        """The label in a message."""
+        if self.number is not None:
+            return f"{self.number} ({self.names[0]})"
+        return repr(self.names[0]) + (f" ({self.names[1]})" if len(self.names) > 1 else "")
+
+    @property
+    def is_background(self) -> bool:
+        """Whether its name means background, whatever the classes are."""
+        return self.outside or any(name.casefold() in BACKGROUND_NAMES for name in self.names)
+
+    @property
+    def is_ignored(self) -> bool:
+        """Whether its name says that its pixels count nowhere, whatever the classes are."""
+        return any(name.casefold() == IGNORE_NAME for name in self.names)
+
+    def has(self, key: Key) -> bool:
+        """Whether ``key`` names it."""
+        if isinstance(key, int):
+            return key == self.number or (self.number is None and str(key) in self.names)
+        return key in (name.casefold() for name in self.names)
+
+
 OUTSIDE = SourceLabel(None, ("background",), outside=True)
-_ROBOFLOW = re.compile(r"_(?:png|jpe?g|bmp|webp)\.rf\.[^/]*", re.IGNORECASE)  # its suffix, a hash
-_SUFFIX = re.compile(r"\.(?:png|jpe?g|bmp|webp|tiff?|json|npy)\Z", re.IGNORECASE)
+
+
+@dataclass(frozen=True)
+class MaskFile:
+    """What one image's annotation holds.
+
+    labels: (h, w), whole numbers of any dtype. palette: "#rrggbb" of labels 0, 1, ..., or None. transparent:
+    how many pixels are transparent, which is background.
+    """
+
+    labels: NDArray[Any]
+    palette: tuple[str, ...] | None = None
+    transparent: int = 0
 
 
 @dataclass(frozen=True)
@@ -26,9 +81,12 @@ class AnnotationSource:
 
     location: the folder or file. format: "masks", "color", "binary", "labelme" or "coco".
     files: image number -> the file, or the entry of a COCO file, that annotates it, for messages.
-    read: image number -> (h, w) values and, of a palette PNG, its colours. Raises UsageError.
+    read: image number -> what its annotation holds. Raises UsageError.
     labels: what values 0, 1, ... mean; None where a value is a label's number ("masks") or a colour
-    0xRRGGBB ("color"; ``color_masks.TRANSPARENT`` where nothing is drawn).
+    0xRRGGBB ("color"; TRANSPARENT where nothing is drawn).
+    classes, classes_from: the classes, in the order of the values, as a file beside the masks lists them, and
+    that file; () and None where there is none.
+    ignored: values that count nowhere by the rules of the format, unless a class has them.
     hint: half a sentence on what was there and not taken, for a message about missing annotations; or None.
     notes: sentences for the user, such as how many shapes have no area and were left out.
     unread: image number -> a file by whose name it is annotated, and which was not read.
@@ -42,6 +100,9 @@ class AnnotationSource:
     hint: str | None = None
     notes: tuple[str, ...] = ()
     unread: Mapping[int, str] = field(default_factory=dict)
+    classes: tuple[ClassConfig, ...] = ()
+    classes_from: Path | None = None
+    ignored: frozenset[int] = frozenset()
 
     @property
     def numbers(self) -> tuple[int, ...]:
@@ -55,17 +116,6 @@ class AnnotationSource:
             if self.format == "coco"
             else str(self.location / self.files[number])
         )
-
-
-def image_number(name: str) -> int | None:
-    """The image that a file name means: the last integer of its stem, whatever folders stand before it.
-
-    ``images/abcd1234-image_3.png`` -> 3; a Roboflow suffix (``image_3_png.rf.<hash>.jpg``) is no part of the
-    stem. None where there is no integer of at most nine digits.
-    """
-    stem = _SUFFIX.sub("", _ROBOFLOW.sub("", re.split(r"[/\\]", name)[-1]))
-    runs = re.findall(r"[0-9]+", stem)
-    return int(runs[-1]) if runs and len(runs[-1]) <= 9 else None
 
 
 def check_size(height: object, width: object, where: str) -> tuple[int, int]:

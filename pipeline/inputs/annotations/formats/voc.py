@@ -1,0 +1,113 @@
+"""The layout of Pascal VOC, as CVAT ("Segmentation mask"), Datumaro and labelme2voc export it.
+
+    labelmap.txt or class_names.txt     the classes
+    SegmentationClass/                  the masks, PNG of colours or of indices, or .npy
+    SegmentationClassPNG/, SegmentationClassNpy/    the same of labelme2voc, where it is not above
+    SegmentationObject/, ImageSets/, JPEGImages/, *Visualization/    not read
+
+Colours are those of labelmap.txt, and indices are places in the list; what VOC leaves without a label, colour
+(224, 224, 192), index 255 or -1, counts nowhere. Does not know what the classes of a run are.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+
+from pipeline.inputs.annotations.formats.mask_files import (
+    are_colors,
+    find_masks,
+    open_color,
+    open_masks,
+    read_mask,
+)
+from pipeline.inputs.annotations.source import AnnotationSource, MaskFile, few
+from pipeline.settings.classes import BACKGROUND_NAMES, IGNORE_NAME, LISTS, read_classes_file
+from pipeline.settings.schema import ClassConfig
+
+CLASS_FOLDERS = ("segmentationclass", "segmentationclasspng", "segmentationclassnpy")
+VOID = 255
+VOID_COLOR = "#e0e0c0"
+_VOID_NAMES = ("ignored", "void")
+
+
+def class_folder(folder: Path) -> Path | None:
+    """The folder of the masks in a VOC layout, or ``folder`` if it is that; None for no VOC layout."""
+    if folder.name.lower() in CLASS_FOLDERS:
+        return folder
+    inner = {path.name.lower(): path for path in sorted(folder.iterdir()) if path.is_dir()}
+    there = [inner[name] for name in CLASS_FOLDERS if name in inner]
+    return next((path for path in there if find_masks(path)[0] or open_color(path).files), None) or (
+        there[0] if there else None
+    )
+
+
+def is_of_layout(name: str) -> bool:
+    """Whether a folder's name is one of the layout's, which is no class."""
+    lower = name.lower()
+    return lower.startswith(("segmentationclass", "segmentationobject")) or lower.endswith("visualization")
+
+
+def open_listed(folder: Path, format: str) -> AnnotationSource:
+    """The whole masks in ``folder`` with the classes that a file beside them lists, if one does.
+
+    In a VOC layout that file may lie beside the folder, and what it leaves without a label is ignored.
+    format: "masks", "color" or, where the files and the list are to say which, "voc".
+    """
+    voc = folder.name.lower() in CLASS_FOLDERS
+    path = next((p for f in ([folder, folder.parent] if voc else [folder]) if (p := _list_in(f))), None)
+    classes = () if path is None else _renamed(read_classes_file(path))
+    if format == "voc":
+        known = {VOID_COLOR, *(entry.color for entry in classes if entry.color)}
+        files = [folder / name for name in open_color(folder).files.values()]
+        format = "color" if are_colors(files, known, palettes=True) else "masks"
+    source = open_color(folder) if format == "color" else open_masks(folder)
+    if format == "color" and not any(entry.color for entry in classes):
+        classes = ()
+    elif format == "color" and not _has_background(classes):
+        classes = (ClassConfig("background", "#000000"), *classes)
+    if classes and path is not None:
+        names = [entry.name for entry in classes if entry.name != IGNORE_NAME]
+        note = f"{folder}: its classes are those of {path}: {few(names, 6)}"
+        source = replace(source, classes=classes, classes_from=path, notes=(*source.notes, note))
+    return _of_voc(source, folder) if voc else source
+
+
+def _list_in(folder: Path) -> Path | None:
+    return next((folder / name for name in LISTS if (folder / name).is_file()), None)
+
+
+def _renamed(classes: Sequence[ClassConfig]) -> tuple[ClassConfig, ...]:
+    """The background, and VOC's label of no class, under the names that every format has for them."""
+
+    def name(entry: ClassConfig) -> str:
+        if entry.name.casefold() in BACKGROUND_NAMES:
+            return BACKGROUND_NAMES[0]
+        void = entry.color == VOID_COLOR and entry.name.casefold() in _VOID_NAMES
+        return IGNORE_NAME if void else entry.name
+
+    return tuple(replace(entry, name=name(entry)) for entry in classes)
+
+
+def _has_background(classes: Sequence[ClassConfig]) -> bool:
+    return any(e.name.casefold() in BACKGROUND_NAMES or e.color == "#000000" for e in classes)
+
+
+def _of_voc(source: AnnotationSource, folder: Path) -> AnnotationSource:
+    def read(number: int) -> MaskFile:
+        mask = read_mask(folder / source.files[number])
+        if mask.labels.dtype.kind == "u":
+            return mask
+        return replace(mask, labels=np.where(mask.labels == -1, VOID, mask.labels))
+
+    objects = folder.parent / "SegmentationObject"
+    note = f"{objects}: not read: it tells instances apart, and {folder.name} has the classes"
+    return replace(
+        source,
+        read=source.read if source.format == "color" else read,
+        ignored=frozenset((int(VOID_COLOR[1:], 16) if source.format == "color" else VOID,)),
+        notes=(*source.notes, note) if objects.is_dir() else source.notes,
+    )

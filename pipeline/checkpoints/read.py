@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import islice
 from pathlib import Path
 from typing import Any
@@ -62,6 +62,8 @@ class LoadedGenerator:
     """(D,) float32 in W where the file has one."""
     format: str = ""
     """Short name of the file's format, for people."""
+    class_label: int | None = None
+    """The class that a conditional generator renders."""
 
 
 def load_generator(path: str | Path, class_label: int | None = None) -> LoadedGenerator:
@@ -70,9 +72,7 @@ def load_generator(path: str | Path, class_label: int | None = None) -> LoadedGe
     Raises UsageError as `read_generator`, and where a conditional generator is given no label or one out of
     range, or an unconditional one any.
     """
-    loaded = read_generator(path)
-    choose_class(loaded, class_label)
-    return loaded
+    return with_class(read_generator(path), class_label)
 
 
 def read_generator(path: str | Path) -> LoadedGenerator:
@@ -118,8 +118,8 @@ def _recognise(content: Any) -> FoundNetwork | None:
     return None
 
 
-def choose_class(loaded: LoadedGenerator, class_label: int | None) -> None:
-    """Condition a generator on a class. Raises UsageError where label and generator do not fit."""
+def with_class(loaded: LoadedGenerator, class_label: int | None) -> LoadedGenerator:
+    """The generator conditioned on a class. Raises UsageError where label and generator do not fit."""
     generator, classes = loaded.generator, loaded.generator.class_labels
     if classes == 0:
         if class_label is not None:
@@ -127,7 +127,7 @@ def choose_class(loaded: LoadedGenerator, class_label: int | None) -> None:
                 f"checkpoint {loaded.path}: the generator is not conditional, but --class-label "
                 f"{class_label} is given; leave it out"
             )
-        return
+        return loaded
     if class_label is None or not 0 <= class_label < classes:
         found = "none is given" if class_label is None else f"{class_label} is given"
         raise UsageError(
@@ -136,6 +136,7 @@ def choose_class(loaded: LoadedGenerator, class_label: int | None) -> None:
         )
     assert isinstance(generator, StyleGAN2)  # the only network with classes
     generator.class_label = class_label
+    return replace(loaded, class_label=class_label)
 
 
 def describe(content: Any) -> str:

@@ -76,10 +76,14 @@ def average_latent(
 
 
 def generator_record(
-    config: Config, loaded: LoadedGenerator, settings: RenderSettings, *, latent_space: str, average: str
+    loaded: LoadedGenerator, settings: RenderSettings, *, latent_space: str, average: str, render_batch: int
 ) -> dict[str, Any]:
-    """What a store says of the generator: enough to render the same again."""
-    record = {
+    """What a store, an interpreter or a project says of its generator: enough to render the same again.
+
+    ``average`` names the origin of the average latent, as `average_latent` returns it. ``class_label`` is
+    there where the generator is conditional.
+    """
+    record: dict[str, Any] = {
         "architecture": loaded.generator.architecture,
         "checkpoint": loaded.path.name,
         "sha256": loaded.sha256,
@@ -89,8 +93,8 @@ def generator_record(
         "average_latent": average,
         "noise": settings.noise,
         "noise_seed": settings.noise_seed,
-        "render_batch": config.features.render_batch,
+        "render_batch": render_batch,
         "precision": "float32",
     }
-    label = config.generator.class_label
-    return record if label is None else {**record, "class_label": label}
+    chosen = {"class_label": loaded.class_label}
+    return record | {name: value for name, value in chosen.items() if value is not None}

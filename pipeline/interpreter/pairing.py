@@ -14,8 +14,9 @@ from typing import Any
 import numpy as np
 
 from fstore.format import build_layers
-from pipeline.checkpoints.read import LoadedGenerator, load_generator
+from pipeline.checkpoints.read import LoadedGenerator
 from pipeline.errors import UsageError
+from pipeline.inputs.checkpoint_choice import load_chosen
 from pipeline.interpreter.files import Interpreter, load_interpreter
 from pipeline.interpreter.released import load_released, released_settings
 from pipeline.interpreter.released_members import is_released
@@ -43,57 +44,22 @@ def load_trained(config: Config, *, force: bool | None = None) -> Trained:
     Raises UsageError, one line, where either cannot be used, or the checkpoint is another one than the
     interpreter was trained on and ``force`` is not set (None: nor can be). A release's members say of none.
     """
-    folder, label = config.synthesize.interpreter, config.generator.class_label
+    folder = config.synthesize.interpreter
     if is_released(folder):
-        loaded = load_generator(_given_checkpoint(config), label)
-        loaded, interpreter, notes = load_released(folder, loaded, config)
+        loaded, interpreter, notes = load_released(folder, load_chosen(config, {}), config)
         average = _average_latent(folder, loaded, interpreter)
         return Trained(loaded, interpreter, average, notes, released_settings(interpreter))
     interpreter = load_interpreter(folder)
     record = interpreter.info.generator
-    path = _checkpoint_path(config, interpreter)
-    loaded = load_generator(path, record.get("class_label") if label is None else label)
+    loaded = load_chosen(config, record)
     if loaded.sha256 != record.get("sha256") and not force:
         raise UsageError(
-            f"{path}: sha256 is {loaded.sha256[:12]}..., the interpreter {folder} was trained on "
+            f"{loaded.path}: sha256 is {loaded.sha256[:12]}..., the interpreter {folder} was trained on "
             f"{record.get('checkpoint')} with {str(record.get('sha256'))[:12]}...; pass that checkpoint"
             + ("" if force is None else ", or --force to label with this one all the same")
         )
     loaded = _with_layers_of(interpreter, loaded)
-    if label is not None:  # what is rendered is what a dataset records
-        info = replace(interpreter.info, generator={**record, "class_label": label})
-        interpreter = replace(interpreter, info=info)
     return Trained(loaded, interpreter, _average_latent(folder, loaded, interpreter))
-
-
-def _given_checkpoint(config: Config) -> Path:
-    if config.generator.checkpoint is None:
-        raise UsageError(
-            f"no checkpoint is given, and {config.synthesize.interpreter}, a release's, does not say on "
-            "which it was trained; pass --checkpoint FILE, or --config with its experiment"
-        )
-    return config.generator.checkpoint
-
-
-def _checkpoint_path(config: Config, interpreter: Interpreter) -> Path:
-    """The checkpoint that is given; else the demo's, where the interpreter is the demo's; else one of the
-    recorded name here.
-    """
-    from pipeline import embedded
-    from pipeline.checkpoints.read import file_sha256
-
-    if config.generator.checkpoint is not None:
-        return config.generator.checkpoint
-    record = interpreter.info.generator
-    if record.get("sha256") == file_sha256(embedded.checkpoint_path()):
-        return embedded.checkpoint_path()
-    here = Path(str(record.get("checkpoint", ""))).name
-    if here and Path(here).is_file():
-        return Path(here)
-    raise UsageError(
-        f"no checkpoint is given and {here!r}, which the interpreter was trained on, is not in this folder; "
-        "pass --checkpoint FILE"
-    )
 
 
 def _with_layers_of(interpreter: Interpreter, loaded: LoadedGenerator) -> LoadedGenerator:

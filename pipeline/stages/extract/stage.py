@@ -10,7 +10,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import closing
 from dataclasses import dataclass, replace
-from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -19,9 +19,9 @@ import fstore
 from fstore import format as fmt
 from fstore.display import human_bytes, human_duration
 from fstore.location import Location
-from pipeline.checkpoints.read import LoadedGenerator, load_generator
-from pipeline.errors import UsageError
+from pipeline.checkpoints.read import LoadedGenerator
 from pipeline.inputs.annotations.load import Annotations, default_palette
+from pipeline.inputs.checkpoint_choice import load_chosen
 from pipeline.inputs.generator import average_latent, generator_record, render_settings
 from pipeline.inputs.pictures.check import check_pictures
 from pipeline.machine.background import BackgroundCalls
@@ -67,29 +67,17 @@ def prepare(config: Config, *, overwrite: bool = False) -> ExtractJob:
     The average latent of a store that is gone on with, and not overwritten, is the one that it holds;
     StoreError where it is damaged.
     """
-    checkpoint = config.generator.checkpoint or _demo_checkpoint(config)
-    loaded = with_layers(load_generator(checkpoint, config.generator.class_label), config.features.layers)
+    loaded = with_layers(load_chosen(config), config.features.layers)
     settings = render_settings(config, loaded)
     average, origin = average_latent(config, loaded, settings)
     features = config.features
     if not overwrite:
-        record = generator_record(config, loaded, settings, latent_space="", average=origin)
+        record = _generator_record(config, loaded, settings, "", origin)
         stored = stored_average(Location.parse(features.store), record)
         average = average if stored is None else stored
     inputs = read_inputs(config, loaded, settings, average)
     meta = _meta(config, loaded, inputs, settings, origin)
     return ExtractJob(loaded, inputs, average, settings, meta, features.store, features.render_batch)
-
-
-def _demo_checkpoint(config: Config) -> Path:
-    from pipeline import embedded
-
-    if not config.demo:
-        raise UsageError(
-            "no checkpoint is given; pass --checkpoint FILE, or set [generator] checkpoint in the "
-            "configuration"
-        )
-    return embedded.checkpoint_path()
 
 
 def _meta(
@@ -101,9 +89,6 @@ def _meta(
 ) -> fmt.FeatureMeta:
     generator = loaded.generator
     native = [(layer.name, layer.resolution, layer.channels) for layer in generator.layers]
-    record = generator_record(
-        config, loaded, settings, latent_space=inputs.latents.space, average=average_origin
-    )
     return fmt.FeatureMeta(
         layout=config.features.layout,
         grid=settings.grid,
@@ -112,11 +97,18 @@ def _meta(
         classes=_classes(inputs.annotations),
         ignore=inputs.annotations.ignore,
         upsample=config.features.upsample,
-        generator=record,
+        generator=_generator_record(config, loaded, settings, inputs.latents.space, average_origin),
         inputs=inputs.record,
         created=created_record(),
         keypoints=_keypoints(inputs),
     )
+
+
+def _generator_record(
+    config: Config, loaded: LoadedGenerator, settings: RenderSettings, latent_space: str, average: str
+) -> dict[str, Any]:
+    batch = config.features.render_batch
+    return generator_record(loaded, settings, latent_space=latent_space, average=average, render_batch=batch)
 
 
 def _keypoints(inputs: ExtractInputs) -> fmt.KeypointInfo | None:

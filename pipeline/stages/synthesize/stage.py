@@ -22,6 +22,7 @@ from fstore import format as fmt
 from fstore.display import human_bytes, human_duration
 from fstore.location import Location
 from pipeline.errors import RunError, UsageError
+from pipeline.inputs.generator import generator_record
 from pipeline.interpreter.description import InterpreterInfo
 from pipeline.interpreter.pairing import Trained, load_trained
 from pipeline.labelling.labelled_images import SAMPLED_SPACE, LabelledBatch, LabelledImages
@@ -54,7 +55,7 @@ def prepare(config: Config, *, force: bool = False, task: str | None = None) -> 
     loaded, interpreter, info = trained.loaded, trained.interpreter, trained.interpreter.info
     _check_task(config, info, task)
     settings = RenderSettings.from_record(info.generator, info.grid, info.crop_rows)
-    meta = _meta(config.synthesize, trained)
+    meta = _meta(config.synthesize, trained, settings)
     average = trained.average_latent
     return SynthesizeJob(loaded, interpreter, average, settings, meta, config.synthesize, trained.notes)
 
@@ -69,15 +70,8 @@ def _check_task(config: Config, info: InterpreterInfo, task: str | None) -> None
         )
 
 
-def _meta(config: SynthesizeConfig, trained: Trained) -> fmt.DatasetMeta:
+def _meta(config: SynthesizeConfig, trained: Trained, settings: RenderSettings) -> fmt.DatasetMeta:
     loaded, interpreter, info = trained.loaded, trained.interpreter, trained.interpreter.info
-    generator = {
-        **info.generator,
-        "checkpoint": loaded.path.name,
-        "sha256": loaded.sha256,
-        "latent_space": SAMPLED_SPACE,
-        "render_batch": config.render_batch,
-    }
     return fmt.DatasetMeta(
         shape=(info.crop_rows[1] - info.crop_rows[0], info.grid[1]),
         classes=info.classes,
@@ -91,7 +85,13 @@ def _meta(config: SynthesizeConfig, trained: Trained) -> fmt.DatasetMeta:
             "members": info.members,
             **trained.settings,
         },
-        generator=generator,
+        generator=generator_record(
+            loaded,
+            settings,
+            latent_space=SAMPLED_SPACE,
+            average=str(info.generator.get("average_latent", "unknown")),
+            render_batch=config.render_batch,
+        ),
         created=created_record(),
         keypoints=info.keypoints,
     )

@@ -7,7 +7,7 @@ from pathlib import Path
 import click
 
 from pipeline.commands.errors import report_errors
-from pipeline.commands.options import DEBUG, echo_lines
+from pipeline.commands.options import DEBUG, KEY, echo_lines
 from pipeline.errors import RunError
 
 
@@ -67,11 +67,12 @@ def verify(store: str) -> None:
 
 @click.command("inspect-checkpoint")
 @click.argument("file", type=click.Path(path_type=Path))
+@KEY
 @DEBUG
 @report_errors
-def inspect_checkpoint(file: Path) -> None:
+def inspect_checkpoint(file: Path, key: str | None) -> None:
     """Show what a generator's file is: format, sizes, average latent, and its feature layers."""
     from pipeline.checkpoints.read import read_generator
     from pipeline.checkpoints.summary import summary_lines
 
-    echo_lines(summary_lines(read_generator(file)))
+    echo_lines(summary_lines(read_generator(file, key)))

@@ -59,6 +59,9 @@ MEMORY_BUDGET = click.option(
 CHECKPOINT = click.option(
     "--checkpoint", type=click.Path(path_type=Path), help="Generator; `dgan inspect-checkpoint` says which."
 )
+KEY = click.option(
+    "--key", help="Which of several generators in the checkpoint.  [default: the averaged one]"
+)
 CLASS_LABEL = click.option("--class-label", type=int, help="Class of a conditional generator.")
 AVERAGE_LATENT = click.option(
     "--average-latent",
@@ -85,7 +88,7 @@ RENDER_BATCH = click.option("--render-batch", type=int, help="Images a forward p
 def rendering_options(command: Function) -> Function:
     """What the pictures depend on, beside the latents."""
     options = (RESOLUTION, CROP_ROWS, TRUNCATION, TRUNCATION_LAYERS, NOISE, NOISE_SEED, RENDER_BATCH)
-    for option in reversed((CHECKPOINT, CLASS_LABEL, AVERAGE_LATENT, *options)):
+    for option in reversed((CHECKPOINT, KEY, CLASS_LABEL, AVERAGE_LATENT, *options)):
         command = option(command)
     return command
 

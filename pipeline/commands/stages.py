@@ -9,6 +9,7 @@ import click
 
 from pipeline.commands.errors import report_errors
 from pipeline.commands.options import (
+    KEY,
     echo_lines,
     load_run_config,
     note,
@@ -78,7 +79,7 @@ def extract_features(
 
     config = load_run_config(config_file, flags["checkpoint"])
     generator = ("checkpoint", "average_latent", "truncation", "truncation_layers", "noise", "noise_seed")
-    config = with_overrides(config, "generator", **take(flags, (*generator, "class_label")))
+    config = with_overrides(config, "generator", **take(flags, (*generator, "class_label", "key")))
     renamed = {"file": flags.pop("latents"), "space": flags.pop("latent_space")}
     config = with_overrides(
         config, "latents", **renamed, **take(flags, ("seeds", "image_zero", "annotated_only"))
@@ -166,6 +167,7 @@ def train(
 @click.option(
     "--checkpoint", type=click.Path(path_type=Path), help="The generator that the interpreter was trained on."
 )
+@KEY
 @click.option("--num", type=int, help="Images in all; a larger number continues a dataset.  [default: 1000]")
 @click.option("--keep", help="Fraction of least uncertain images to keep.  [default: 0.9]")
 @click.option("--seed", type=int, help="[default: 0]")
@@ -195,7 +197,7 @@ def synthesize(
     from pipeline.settings.files import with_overrides
 
     config = load_run_config(config_file, flags["checkpoint"])
-    config = with_overrides(config, "generator", **take(flags, ("checkpoint", "class_label")))
+    config = with_overrides(config, "generator", **take(flags, ("checkpoint", "class_label", "key")))
     task = flags.pop("task")
     config = with_overrides(config, "synthesize", **flags)
     target = target_device(device, threads)

@@ -24,7 +24,8 @@ def load_chosen(config: Config, record: Mapping[str, Any] | None = None) -> Load
     said = record or {}
     settings = config.generator
     label = said.get("class_label") if settings.class_label is None else settings.class_label
-    return load_generator(chosen_checkpoint(config, record), label)
+    key = said.get("key") if settings.key is None else settings.key
+    return load_generator(chosen_checkpoint(config, record), label, key)
 
 
 def chosen_checkpoint(config: Config, record: Mapping[str, Any] | None = None) -> Path:

@@ -81,7 +81,8 @@ def generator_record(
     """What a store, an interpreter or a project says of its generator: enough to render the same again.
 
     ``average`` names the origin of the average latent, as `average_latent` returns it. ``class_label`` is
-    there where the generator is conditional.
+    there where the generator is conditional, ``key`` where the file holds several and the key changes which
+    is meant.
     """
     record: dict[str, Any] = {
         "architecture": loaded.generator.architecture,
@@ -96,5 +97,5 @@ def generator_record(
         "render_batch": render_batch,
         "precision": "float32",
     }
-    chosen = {"class_label": loaded.class_label}
+    chosen = {"class_label": loaded.class_label, "key": loaded.key}
     return record | {name: value for name, value in chosen.items() if value is not None}

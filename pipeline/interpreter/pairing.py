@@ -52,6 +52,12 @@ def load_trained(config: Config, *, force: bool | None = None) -> Trained:
     interpreter = load_interpreter(folder)
     record = interpreter.info.generator
     loaded = load_chosen(config, record)
+    if loaded.sha256 == record.get("sha256") and loaded.key != record.get("key") and not force:
+        raise UsageError(
+            f"{loaded.path}: --key {config.generator.key} is another of its generators than the interpreter "
+            f"{folder} was trained on; leave --key out"
+            + ("" if force is None else ", or pass --force to label with this one all the same")
+        )
     if loaded.sha256 != record.get("sha256") and not force:
         raise UsageError(
             f"{loaded.path}: sha256 is {loaded.sha256[:12]}..., the interpreter {folder} was trained on "

@@ -58,6 +58,7 @@ class GeneratorConfig:
     noise: str = key("const", choice(*NOISE_MODES))
     noise_seed: int = key(0, ANY_SEED)
     class_label: int | None = key(None, integer(0))  # of a conditional generator, which needs one
+    key: str | None = key(None, NAME)  # which of several generators in the checkpoint; None: the averaged one
 
 
 @dataclass(frozen=True)

@@ -162,10 +162,10 @@ def test_a_file_that_is_no_whole_generator_is_named(tmp_path: Path, content: Any
 def test_a_network_that_cannot_be_built_is_one_line(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, error: Exception, words: str
 ) -> None:
-    def load(_: Any) -> None:
+    def recognise(*_: Any) -> None:
         raise error
 
-    monkeypatch.setattr(checkpoints, "LOADERS", (load,))
+    monkeypatch.setattr(checkpoints, "recognise", recognise)
     assert words in refusal(saved(tmp_path, state()))
 
 

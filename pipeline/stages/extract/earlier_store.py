@@ -15,7 +15,7 @@ import fstore
 from fstore import format as fmt
 from fstore.location import Location, get_attribute
 
-_AVERAGE_FOLLOWS_FROM = ("sha256", "class_label", "average_latent")
+_AVERAGE_FOLLOWS_FROM = ("sha256", "key", "class_label", "average_latent")
 
 
 def stored_average(location: Location, record: Mapping[str, Any]) -> np.ndarray | None:

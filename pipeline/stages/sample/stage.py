@@ -49,7 +49,7 @@ def as_trained(config: Config) -> Config:
         return config
     info = load_interpreter(config.synthesize.interpreter).info
     settings = RenderSettings.from_record(info.generator, info.grid, info.crop_rows)
-    label = info.generator.get("class_label")
+    label, key = info.generator.get("class_label"), info.generator.get("key")
     demo = config.demo and is_demos(info.generator)
     annotations = AnnotationsConfig() if config.demo and not demo else config.annotations
     keypoints = info.keypoints
@@ -68,6 +68,7 @@ def as_trained(config: Config) -> Config:
             noise=settings.noise,
             noise_seed=settings.noise_seed,
             class_label=label if isinstance(label, int) else None,
+            key=key if isinstance(key, str) else None,
         ),
         features=replace(
             config.features, resolution=info.grid[0], crop_rows=info.crop_rows, upsample=info.upsample

@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from pipeline.errors import UsageError
-from pipeline.inputs.npy import read_npy
+from pipeline.inputs.arrays import read_array
 
 MAX_PIXELS = 2**26  # of one annotated image, 8192 x 8192: no more is allocated on a file's word
 NAMES = "image_mask{i}.npy, {i}.png or image_mask{i}.png"
@@ -161,7 +161,7 @@ def read_mask(path: Path) -> MaskFile:
 
 
 def _read_array(path: Path) -> NDArray[Any]:
-    array = read_npy(path, "a mask")
+    array = read_array(path, "a mask").values
     if array.dtype.kind not in "iubf":
         raise UsageError(f"{path}: the mask's dtype is {array.dtype}; expected whole numbers, such as uint8")
     array = array.astype(np.uint8) if array.dtype.kind == "b" else array

@@ -24,8 +24,8 @@ from pipeline.checkpoints.loaders.choice import is_under, preferred, shown_paths
 from pipeline.checkpoints.loaders.network import FoundNetwork, checked_average
 from pipeline.checkpoints.loaders.other_networks import other_network
 from pipeline.checkpoints.loaders.records import class_name, fields, text_of
-from pipeline.checkpoints.loaders.search import Candidate, Layout, candidates
-from pipeline.checkpoints.loaders.tables import tables_of
+from pipeline.checkpoints.loaders.search import Candidate, Layout, candidates, has_mapping
+from pipeline.checkpoints.loaders.tables import Table, tables_of
 from pipeline.checkpoints.loaders.tensorflow import TFGenerator, generator_of, is_network, networks_of
 
 LAYOUTS: tuple[Layout, ...] = (stylegan1_port.LAYOUT, rosinality.LAYOUT, nvidia.LAYOUT)
@@ -60,13 +60,22 @@ def recognise(content: Any, key: str | None = None) -> tuple[FoundNetwork, str |
     if not found and fault is not None:
         raise ValueError(fault)
     if not found:
-        kind = other_network(tables)
-        what = describe(content) if kind is None else f"{kind}, which is not supported"
-        raise NotFound(f"found {what}; expected {SUPPORTED}")
+        raise NotFound(f"found {_no_generator(content, tables)}; expected {SUPPORTED}")
     meant = _meant(found, key)
     alone = _meant_alone(found)
     network = _built(meant, with_average=alone is not None or _has_its_own_average(meant))
     return network, None if alone is meant else _names(found)[found.index(meant)]
+
+
+def _no_generator(content: Any, tables: Sequence[Table]) -> str:
+    """What a file holds in whose tables no generator was found."""
+    kind = other_network(tables)
+    if kind is not None:
+        return f"{kind}, which is not supported"
+    if any(has_mapping(layout, tables) for layout in LAYOUTS):
+        marks = " or ".join(repr(layout.synthesis_mark) for layout in LAYOUTS)
+        return f"a mapping network, and no tensor that a synthesis network has ({marks})"
+    return describe(content)
 
 
 def _names(found: Sequence[Candidate]) -> list[str]:

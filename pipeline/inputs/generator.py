@@ -62,6 +62,8 @@ def average_latent(
 ) -> tuple[np.ndarray, str]:
     """The average latent, (D,) or (L, D) float32, and how a record names its origin: the file that the
     configuration names, else the checkpoint, else the mean of seeded samples.
+
+    Raises UsageError where one of the first two has fewer rows than truncation moves.
     """
     if config.generator.average_latent is not None:
         average = load_average_latent(
@@ -71,8 +73,18 @@ def average_latent(
         )
         return (average[0] if len(average) == 1 else average), f"sha256 {array_sha256(average)}"
     if loaded.average_latent is not None:
+        _check_rows(loaded, settings.truncation_layers)
         return loaded.average_latent, "checkpoint"
     return computed_average_latent(loaded.generator), f"mean of {NUM_AVERAGE_SAMPLES} seeded samples"
+
+
+def _check_rows(loaded: LoadedGenerator, truncation_layers: int) -> None:
+    average = loaded.average_latent
+    if average is not None and average.ndim == 2 and len(average) < truncation_layers:
+        raise UsageError(
+            f"{loaded.path}: its average latent has {len(average)} rows, truncation moves "
+            f"{truncation_layers}; pass --average-latent FILE, or a smaller --truncation-layers"
+        )
 
 
 def generator_record(

@@ -24,6 +24,7 @@ from pipeline.checkpoints.loaders.choice import is_averaged, is_under, preferred
         (["generator", "generator_smooth"], 1),
         (["G", "Gs"], 1),
         (["state_dict.generator", "callbacks.EMACallback.ema_state_dict.generator"], 1),
+        (["state_dict.G", "callbacks.EMA{'decay': 0.999}.ema_state_dict.G"], 1),
         (["", "ema"], 1),
         (["model", "ema_0.9999"], 1),
         (["faces.g", "faces.g_ema"], 1),

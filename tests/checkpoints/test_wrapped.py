@@ -381,6 +381,11 @@ def test_an_average_latent_that_does_not_fit_is_named(tmp_path: Path, average: T
     assert "key 'latent_avg' has shape" in message and "(8,) or (layers, 8)" in message
 
 
+def test_an_average_latent_of_none_is_none(tmp_path: Path) -> None:
+    content = {"g_ema": STATES["rosinality"], "latent_avg": None}
+    assert load_generator(saved(tmp_path, content)).average_latent is None
+
+
 def test_the_average_nearest_to_the_generator_is_its_own(tmp_path: Path) -> None:
     content = {"g_ema": {**STATES["rosinality"], "latent_avg": AVERAGE}, "latent_avg": AVERAGE + 1}
     np.testing.assert_array_equal(load_generator(saved(tmp_path, content)).average_latent, AVERAGE.numpy())

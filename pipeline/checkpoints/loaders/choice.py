@@ -19,7 +19,7 @@ _PLAIN = frozenset(
     {
         *("g", "net", "netg", "gen", "generator", "network", "model", "module", "online", "orig", "mod"),
         *("params", "param", "state", "dict", "weights", "checkpoint", "ckpt", "callback", "callbacks"),
-        "synthesis",
+        *("decay", "synthesis"),
     }
 )
 """Words that do not say which of several generators it is."""
@@ -68,6 +68,6 @@ def _words(path: str) -> list[str]:
 def _identity(path: str) -> frozenset[str]:
     """The words of a path that say which generator it is; a number after ``ema`` says only how it decays."""
     words = _words(path)
-    last = max((place for place, word in enumerate(words) if word in _AVERAGED), default=len(words))
-    kept = [word for place, word in enumerate(words) if not (word.isdigit() and place > last)]
+    first = next((place for place, word in enumerate(words) if word in _AVERAGED), len(words))
+    kept = [word for place, word in enumerate(words) if not (word.isdigit() and place > first)]
     return frozenset(kept) - _AVERAGED - _PLAIN

@@ -32,7 +32,6 @@ _KINDS: tuple[tuple[str, tuple[str, ...]], ...] = (
         "a discriminator",
         (r"final_conv\.0\.", r"final_linear\.0\.", r"b4\.fc\.weight", r"b\d+\.fromrgb\.", r"discriminator\."),
     ),
-    ("a mapping network alone", (r"mapping\.fc0\.weight", r"dense0\.weight", r"style\.1\.weight")),
 )
 """What it is, and how the names of its tensors begin, after any prefix. The first that fits counts."""
 

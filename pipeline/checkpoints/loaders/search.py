@@ -110,6 +110,11 @@ def candidates(tables: Sequence[Table], layouts: Iterable[Layout]) -> list[Candi
     return [each for layout in layouts for each in _of_layout(layout, tables)]
 
 
+def has_mapping(layout: Layout, tables: Sequence[Table]) -> bool:
+    """Whether there is a mapping network of this layout, with a generator or without."""
+    return bool(_parts(tables, layout.mapping_mark))
+
+
 def _of_layout(layout: Layout, tables: Sequence[Table]) -> Iterator[Candidate]:
     found = _parts(tables, layout.synthesis_mark)
     if len(found) > MAX_GENERATORS:
@@ -195,7 +200,7 @@ def _average(tables: Sequence[Table], paths: Iterable[str]) -> tuple[str, Any] |
     """Name and value of the average latent at the first of the paths that has one."""
     for name in (joined(path, average) for path in paths for average in AVERAGE_NAMES):
         for table in tables:
-            if name in table.values:
+            if table.values.get(name) is not None:
                 return name, table.values[name]
     return None
 

@@ -20,11 +20,11 @@ from pipeline.checkpoints.loaders import (
     tensorflow_stylegan1,
     tensorflow_stylegan2,
 )
-from pipeline.checkpoints.loaders.choice import is_under, preferred, shown_paths
+from pipeline.checkpoints.loaders.choice import is_averaged, is_under, preferred, shown_paths
 from pipeline.checkpoints.loaders.network import FoundNetwork, checked_average
 from pipeline.checkpoints.loaders.other_networks import other_network
 from pipeline.checkpoints.loaders.records import class_name, fields, text_of
-from pipeline.checkpoints.loaders.search import Candidate, Layout, candidates, has_mapping
+from pipeline.checkpoints.loaders.search import Candidate, Layout, candidates, mapping_paths
 from pipeline.checkpoints.loaders.tables import Table, tables_of
 from pipeline.checkpoints.loaders.tensorflow import TFGenerator, generator_of, is_network, networks_of
 
@@ -55,16 +55,35 @@ def recognise(content: Any, key: str | None = None) -> tuple[FoundNetwork, str |
     networks = networks_of(content)
     if networks:
         return _of_tensorflow(networks, key, content)
-    tables, fault = tables_of(content)
+    tables, faults = tables_of(content)
     found = candidates(tables, LAYOUTS)
-    if not found and fault is not None:
-        raise ValueError(fault)
+    if not found and faults:
+        raise ValueError(next(iter(faults.values())))
     if not found:
         raise NotFound(f"found {_no_generator(content, tables)}; expected {SUPPORTED}")
     meant = _meant(found, key)
     alone = _meant_alone(found)
+    if key is None and not is_averaged(meant.path):
+        _refuse_damaged_average(tables, faults)
     network = _built(meant, with_average=alone is not None or _has_its_own_average(meant))
     return network, None if alone is meant else _names(found)[found.index(meant)]
+
+
+def _refuse_damaged_average(tables: Sequence[Table], faults: Mapping[str, str]) -> None:
+    """ValueError where the generator beside is averaged, and is none only because it is damaged.
+
+    The one that was not averaged must not stand in for it unasked.
+    """
+    for path, fault in faults.items():
+        if is_averaged(path):
+            raise ValueError(f"the averaged network under {text_of(path)} cannot be read: {fault}")
+    for layout in LAYOUTS:
+        for path in mapping_paths(layout, tables):
+            if is_averaged(path):
+                raise ValueError(
+                    f"the averaged network under {text_of(path)} has a mapping network and no tensor "
+                    f"{layout.synthesis_mark!r}"
+                )
 
 
 def _no_generator(content: Any, tables: Sequence[Table]) -> str:
@@ -72,7 +91,7 @@ def _no_generator(content: Any, tables: Sequence[Table]) -> str:
     kind = other_network(tables)
     if kind is not None:
         return f"{kind}, which is not supported"
-    if any(has_mapping(layout, tables) for layout in LAYOUTS):
+    if any(mapping_paths(layout, tables) for layout in LAYOUTS):
         marks = " or ".join(repr(layout.synthesis_mark) for layout in LAYOUTS)
         return f"a mapping network, and no tensor that a synthesis network has ({marks})"
     return describe(content)

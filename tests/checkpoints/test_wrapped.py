@@ -277,6 +277,28 @@ def test_a_mapping_network_that_belongs_to_no_one_is_not_guessed(tmp_path: Path)
     assert "mapping networks under 'mapping_0' and 'mapping_1'" in refusal(saved(tmp_path, parts))
 
 
+@pytest.mark.parametrize("form", STATES)
+def test_an_averaged_generator_that_is_damaged_is_not_replaced_unasked(tmp_path: Path, form: str) -> None:
+    marks = ("b4.const", "blocks.4x4.const", "conv1.conv.modulation.weight")
+    state = STATES[form]
+    damaged = {name: tensor for name, tensor in state.items() if not name.endswith(marks)}
+    path = saved(tmp_path, {"g": state, "g_ema": damaged})
+    message = refusal(path)
+    assert "the averaged network under 'g_ema" in message and "has a mapping network and no tensor" in message
+    assert_is(load_generator(path, key="g"), state, tmp_path)
+
+
+def test_an_averaged_generator_that_is_too_deep_is_not_replaced_unasked(tmp_path: Path) -> None:
+    deep: torch.nn.Module = torch.nn.Linear(1, 1)
+    for _ in range(12):
+        deep = torch.nn.Sequential(deep)
+    path = saved(tmp_path, {"g": STATES["ada"], "g_ema": deep})
+    assert "the averaged network under 'g_ema' cannot be read: the network has modules in more" in refusal(
+        path
+    )
+    assert_is(load_generator(saved(tmp_path, {"g": STATES["ada"], "encoder": deep})), STATES["ada"], tmp_path)
+
+
 # --- what is left out ---
 
 

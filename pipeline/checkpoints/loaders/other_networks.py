@@ -30,7 +30,7 @@ _KINDS: tuple[tuple[str, tuple[str, ...]], ...] = (
     ("an encoder of images", (r"input_layer\.0\.weight", r"styles\.\d+\.convs\.0\.")),
     (
         "a discriminator",
-        (r"final_conv\.0\.", r"final_linear\.0\.", r"b4\.fc\.weight", r"b\d+\.fromrgb\.", r"discriminator\."),
+        (r"final_conv\.0\.", r"final_linear\.0\.", r"b4\.fc\.weight", r"b\d+\.fromrgb\."),
     ),
 )
 """What it is, and how the names of its tensors begin, after any prefix. The first that fits counts."""

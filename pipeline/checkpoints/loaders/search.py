@@ -110,9 +110,9 @@ def candidates(tables: Sequence[Table], layouts: Iterable[Layout]) -> list[Candi
     return [each for layout in layouts for each in _of_layout(layout, tables)]
 
 
-def has_mapping(layout: Layout, tables: Sequence[Table]) -> bool:
-    """Whether there is a mapping network of this layout, with a generator or without."""
-    return bool(_parts(tables, layout.mapping_mark))
+def mapping_paths(layout: Layout, tables: Sequence[Table]) -> list[str]:
+    """Where mapping networks of this layout stand, with a synthesis network or without."""
+    return [part.path for part in _parts(tables, layout.mapping_mark)]
 
 
 def _of_layout(layout: Layout, tables: Sequence[Table]) -> Iterator[Candidate]:

@@ -31,14 +31,16 @@ class Table:
     modules: Mapping[str, Module] = field(default_factory=dict)
 
 
-def tables_of(content: Any) -> tuple[list[Table], str | None]:
-    """The tables in a file's content, outermost first; and the first fault that hid one, or None.
+def tables_of(content: Any) -> tuple[list[Table], dict[str, str]]:
+    """The tables in a file's content, outermost first; and by its path the fault of each that was passed
+    over.
 
     What is too large or too deep for a generator is passed over, for example a data set's labels, or a
     network that training needed besides.
     """
-    budget, fault = Budget(), None
+    budget = Budget()
     tables: list[Table] = []
+    faults: dict[str, str] = {}
     queue: list[tuple[str, Any]] = [("", content)]
     levels = {"": 0}
     while queue and len(tables) < MAX_TABLES:
@@ -46,14 +48,14 @@ def tables_of(content: Any) -> tuple[list[Table], str | None]:
         try:
             table, children = _opened(path, value, budget)
         except ValueError as error:
-            fault = fault or str(error)
+            faults[path] = str(error)
             continue
         tables.append(table)
         level = levels[path] + 1
         if level <= MAX_LEVELS:
             queue += children
             levels |= {child: level for child, _ in children}
-    return tables, fault
+    return tables, faults
 
 
 def _opened(path: str, value: Any, budget: Budget) -> tuple[Table, list[tuple[str, Any]]]:

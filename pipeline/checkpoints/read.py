@@ -1,8 +1,8 @@
 """Reads generator checkpoint files: hash, content, and the generator that is recognised in it.
 
 A file's format is told from its content, never from its name, and nothing that it carries is executed (see
-`pipeline.checkpoints.containers.content`). Every fault of a file is a `UsageError` of one line. It knows
-nothing of latents, truncation or stages.
+`pipeline.checkpoints.containers.checkpoint_file`). Every fault of a file is a `UsageError` of one line. It
+knows nothing of latents, truncation or stages.
 """
 
 from __future__ import annotations
@@ -14,8 +14,8 @@ from typing import Any
 
 import numpy as np
 
-from pipeline.checkpoints.containers.content import read_checkpoint
-from pipeline.checkpoints.containers.pickles import BadPickle
+from pipeline.checkpoints.containers.checkpoint_file import read_checkpoint
+from pipeline.checkpoints.containers.inert_values import BadPickle
 from pipeline.checkpoints.loaders.records import text_of
 from pipeline.checkpoints.recognise import SUPPORTED, NotFound, recognise
 from pipeline.errors import UsageError

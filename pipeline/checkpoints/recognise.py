@@ -12,7 +12,7 @@ from dataclasses import replace
 from itertools import islice
 from typing import Any
 
-from pipeline.checkpoints.containers.pickles import Record
+from pipeline.checkpoints.containers.inert_values import Record
 from pipeline.checkpoints.loaders import (
     nvidia,
     rosinality,

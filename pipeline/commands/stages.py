@@ -25,7 +25,7 @@ from pipeline.commands.options import (
 @click.option(
     "--latents",
     type=click.Path(path_type=Path),
-    help="(N, D) of Z or W, or (N, L, D) of W+: .npy, .npz, .pt, or a folder of latents_image_{i}.npy.",
+    help="(N, D) of Z or W, (N, L, D) of W+, or a dict of pictures' names: .npy, .npz, .pt, or a folder.",
 )
 @click.option("--seeds", help="Instead of --latents: Z of RandomState(seed), as 0-15 or 3,7,20-29.")
 @click.option("--latent-space", help="z, w or w+; default by the shape: Z, or W+ of three axes.")

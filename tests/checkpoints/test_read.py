@@ -12,7 +12,7 @@ import pytest
 import torch
 
 from pipeline.checkpoints import read as checkpoints
-from pipeline.checkpoints.containers import content
+from pipeline.checkpoints.containers import checkpoint_file
 from pipeline.checkpoints.read import load_generator
 from pipeline.errors import UsageError
 from pipeline.models.stylegan1 import StyleGAN1
@@ -175,5 +175,5 @@ def test_memory_that_runs_out_while_a_file_is_read_is_one_line(
     def read(*_: Any, **__: Any) -> None:
         raise MemoryError
 
-    monkeypatch.setattr(content, "read_torch_zip", read)
+    monkeypatch.setattr(checkpoint_file, "read_torch_zip", read)
     assert "reading it needs more memory than there is" in refusal(saved(tmp_path, state()))

@@ -20,9 +20,9 @@ from hypothesis import strategies as st
 from support.places import FIXTURES
 from torch import Tensor
 
-from pipeline.checkpoints.containers.content import read_checkpoint
+from pipeline.checkpoints.containers.checkpoint_file import read_checkpoint
+from pipeline.checkpoints.containers.inert_values import BadPickle, Record, StoredTensor
 from pipeline.checkpoints.containers.torch_files import load_from_bytes
-from pipeline.checkpoints.containers.values import BadPickle, Record, StoredTensor
 from pipeline.errors import UsageError
 
 DTYPES = [torch.float32, torch.float64, torch.float16, torch.bfloat16, torch.int64, torch.int32, torch.uint8]

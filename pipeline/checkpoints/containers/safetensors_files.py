@@ -14,7 +14,7 @@ from typing import Any
 
 import torch
 
-from pipeline.checkpoints.containers.values import BadPickle, Storage, StoredTensor, num_elements_of
+from pipeline.checkpoints.containers.inert_values import BadPickle, Storage, StoredTensor, num_elements_of
 
 MAX_HEADER_BYTES = 1 << 24
 """A hundred thousand tensors' names; a generator's header has some ten thousand bytes."""

@@ -16,10 +16,10 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any, BinaryIO
 
-from pipeline.checkpoints.containers.arrays import storage_dtype
+from pipeline.checkpoints.containers.inert_values import BadPickle, OtherArchive, Storage
 from pipeline.checkpoints.containers.limits import Allowance
 from pipeline.checkpoints.containers.pickles import read_first_pickle
-from pipeline.checkpoints.containers.values import BadPickle, OtherArchive, Storage
+from pipeline.checkpoints.containers.rebuilt_arrays import storage_dtype
 
 LEGACY_MAGIC = 0x1950A86A20F9469CFC6C
 _LEGACY_PROTOCOL = 1001

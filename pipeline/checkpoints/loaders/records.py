@@ -1,7 +1,7 @@
 """Reads the plain containers and inert records of a file: entries, modules, and what to call a value.
 
-Contents come from `pipeline.checkpoints.containers.content`; nothing in them is to be believed. It knows no
-architecture. Every fault is a ValueError.
+Contents come from `pipeline.checkpoints.containers.checkpoint_file`; nothing in them is to be believed. It
+knows no architecture. Every fault is a ValueError.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 from torch import Tensor
 
-from pipeline.checkpoints.containers.pickles import Record, StoredTensor
+from pipeline.checkpoints.containers.inert_values import Record, StoredTensor
 from pipeline.checkpoints.loaders.budget import Budget
 from pipeline.errors import cut, short
 

@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 from torch import Tensor
 
-from pipeline.checkpoints.containers.pickles import StoredTensor
+from pipeline.checkpoints.containers.inert_values import StoredTensor
 from pipeline.checkpoints.loaders.choice import is_averaged, without_wrappers
 from pipeline.checkpoints.loaders.network import FoundNetwork
 from pipeline.checkpoints.loaders.records import Module, joined, text_of

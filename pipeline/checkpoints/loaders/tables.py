@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from itertools import islice
 from typing import Any
 
-from pipeline.checkpoints.containers.pickles import Record
+from pipeline.checkpoints.containers.inert_values import Record
 from pipeline.checkpoints.loaders.budget import Budget
 from pipeline.checkpoints.loaders.choice import without_wrappers
 from pipeline.checkpoints.loaders.records import Module, as_module, fields, joined, named, tensors_of, walk

@@ -14,7 +14,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from pipeline.checkpoints.containers.pickles import StoredTensor
+from pipeline.checkpoints.containers.inert_values import StoredTensor
 from pipeline.checkpoints.loaders.budget import Budget
 from pipeline.checkpoints.loaders.records import kind_of, text_of
 from pipeline.models.tensors import fits, sides_text

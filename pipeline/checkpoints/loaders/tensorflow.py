@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 from torch import Tensor
 
-from pipeline.checkpoints.containers.pickles import Record
+from pipeline.checkpoints.containers.inert_values import Record
 from pipeline.checkpoints.loaders.budget import Budget
 from pipeline.checkpoints.loaders.records import fields, named, text_of
 from pipeline.checkpoints.loaders.tensor_table import MAX_TENSORS, TensorTable

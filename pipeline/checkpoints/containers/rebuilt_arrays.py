@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from pipeline.checkpoints.containers.values import (
+from pipeline.checkpoints.containers.inert_values import (
     BadPickle,
     Global,
     Record,

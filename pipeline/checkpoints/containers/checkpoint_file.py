@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
+from pipeline.checkpoints.containers.inert_values import BadPickle, OtherArchive, UnsafePickle
 from pipeline.checkpoints.containers.limits import Allowance
 from pipeline.checkpoints.containers.pickles import read_first_pickle
 from pipeline.checkpoints.containers.safetensors_files import is_safetensors, read_safetensors
@@ -20,7 +21,6 @@ from pipeline.checkpoints.containers.torch_files import (
     read_torch_legacy,
     read_torch_zip,
 )
-from pipeline.checkpoints.containers.values import BadPickle, OtherArchive, UnsafePickle
 from pipeline.errors import UsageError
 
 Kind = Literal["torch-zip", "torch-legacy", "pickle", "safetensors"]

@@ -19,18 +19,18 @@ def latents_shape(
     The shape is (N, D), of space "z", "w" or None, which is either of these; or (N, L, D), of space "w+".
     `space` is what is known, None for nothing; `min_rows` is the least L that the generator takes, 2 or more.
 
-    =====================  =========  =======================================
-    `shape`                `space`    result
-    =====================  =========  =======================================
-    (D,), (1, D, 1, ...)   z, w, None  (1, D)
-    (M, D), (M, 1, D)      z, w, None  (M, D)
-    (M, D), (M, 1, D)      w+          (1, M, D), if M can count rows
-    (1, M, D)              z, w        (M, D)
-    (1, M, D)              w+, None    (1, M, D), if M can count rows
-    (N, L, D), (N, 1, L, D)  w+, None  (N, L, D)
-    =====================  =========  =======================================
+    =======================  ==========  ==================================
+    `shape`                  `space`     result
+    =======================  ==========  ==================================
+    (D,), (1, D), (1, 1, D)  z, w, None  (1, D)
+    (M, D), (M, 1, D)        z, w, None  (M, D)
+    (M, D), (M, 1, D)        w+          (1, M, D), if M can count rows
+    (1, M, D)                z, w        (M, D)
+    (1, M, D)                w+, None    (1, M, D), if M can count rows
+    (N, L, D), (N, 1, L, D)  w+, None    (N, L, D), if L >= `min_rows`
+    =======================  ==========  ==================================
 
-    M can count rows if it is from `min_rows` to 18, or `min_rows` itself. Raises ValueError, whose text says
+    M can count rows if `min_rows` <= M <= the larger of 18 and `min_rows`. Raises ValueError, whose text says
     why, where a shape has no meaning or several.
     """
     *leading, latent_size = shape

@@ -15,8 +15,8 @@ MAX_BLOCKS = 11
 
 
 def initial_weight(*shape: int, std: float = 1.0) -> Tensor:
-    """Normal values. None on the meta device, where a network is only shaped: to draw or to multiply there
-    imports a second's worth of torch.
+    """Normal values of standard deviation `std`. On the meta device a tensor without values: a network has
+    only its shape there, and drawing would import parts of torch that take a second to load.
     """
     is_meta = torch.get_default_device().type == "meta"
     return torch.empty(shape) if is_meta else torch.randn(shape) * std

@@ -114,7 +114,8 @@ def _root(entries: dict[str, zipfile.ZipInfo]) -> str:
 def _stored(file: BinaryIO, entry: zipfile.ZipInfo, most_bytes: int) -> bytes:
     """An entry's bytes, once it is known not to grow: ``torch.save`` never compresses.
 
-    They are found by the directory that was read once; a new `ZipFile` would read it for every tensor.
+    The archive's directory is read once and says where they are; a new `ZipFile` would read it for each
+    tensor.
     """
     if entry.compress_type != zipfile.ZIP_STORED or entry.compress_size != entry.file_size:
         raise BadPickle("its entries are compressed, expected them stored as torch.save writes them")

@@ -1,49 +1,27 @@
-"""Reads generator checkpoint files: hash, content, and the network that some loader recognises in it.
+"""Reads generator checkpoint files: hash, content, and the generator that is recognised in it.
 
 A file's format is told from its content, never from its name, and nothing that it carries is executed (see
-`pipeline.checkpoints.containers.content`). Every fault of a file is a `UsageError` of one
-line. It knows nothing of latents, truncation or stages.
+`pipeline.checkpoints.containers.checkpoint_file`). Every fault of a file is a `UsageError` of one line. It
+knows nothing of latents, truncation or stages.
 """
 
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable
-from dataclasses import dataclass
-from itertools import islice
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from pipeline.checkpoints.containers.content import read_checkpoint
-from pipeline.checkpoints.containers.pickles import BadPickle, Record
-from pipeline.checkpoints.loaders import (
-    nvidia,
-    rosinality,
-    stylegan1_port,
-    tensorflow_stylegan1,
-    tensorflow_stylegan2,
-)
-from pipeline.checkpoints.loaders.tensorflow import is_network
-from pipeline.checkpoints.loaders.untrusted import FoundNetwork, class_name, fields, text_of
+from pipeline.checkpoints.containers.checkpoint_file import read_checkpoint
+from pipeline.checkpoints.containers.inert_values import BadPickle
+from pipeline.checkpoints.loaders.records import text_of
+from pipeline.checkpoints.recognise import SUPPORTED, NotFound, recognise
 from pipeline.errors import UsageError, count
 from pipeline.models.generator import Generator
 from pipeline.models.stylegan2 import StyleGAN2
-
-LOADERS: tuple[Callable[[Any], FoundNetwork | None], ...] = (
-    stylegan1_port.load,
-    rosinality.load,
-    nvidia.load,
-    tensorflow_stylegan1.load,
-    tensorflow_stylegan2.load,
-)
-"""Each gives the network where the content is of its format, else None. No content is of two formats."""
-
-SUPPORTED = (
-    "a StyleGAN1 generator (*.for_g_all.pt, or NVIDIA's TensorFlow pickle) or a StyleGAN2 generator "
-    "(rosinality's .pt, a StyleGAN2-ADA pickle or state dict, or NVIDIA's TensorFlow pickle)"
-)
+from pipeline.models.tensors import UnsupportedNetwork
 
 MAX_REASON = 300
 """Characters of an error about a file's content: names in a file may be of any length."""
@@ -59,49 +37,55 @@ class LoadedGenerator:
     sha256: str
     """Hexadecimal digest of the whole file."""
     average_latent: np.ndarray | None = None
-    """(D,) float32 in W where the file has one."""
+    """(D,) or (L, D) float32 in W where the file has one."""
     format: str = ""
     """Short name of the file's format, for people."""
+    class_label: int | None = None
+    """The class that a conditional generator renders."""
+    key: str | None = None
+    """Which of the file's generators it is, where the file alone does not say that it is this one."""
 
 
-def load_generator(path: str | Path, class_label: int | None = None) -> LoadedGenerator:
+def load_generator(
+    path: str | Path, class_label: int | None = None, key: str | None = None
+) -> LoadedGenerator:
     """The generator in the checkpoint file `path`, conditioned on `class_label` where it is conditional.
 
-    Raises UsageError as `read_generator`, and where a conditional generator is given no label or one out of
-    range, or an unconditional one any.
+    Raises UsageError as `read_generator` does, and where a conditional generator is given no label or one out
+    of range, or an unconditional one any.
     """
-    loaded = read_generator(path)
-    choose_class(loaded, class_label)
-    return loaded
+    return with_class(read_generator(path, key), class_label)
 
 
-def read_generator(path: str | Path) -> LoadedGenerator:
+def read_generator(path: str | Path, key: str | None = None) -> LoadedGenerator:
     """The generator in the checkpoint file `path`; a conditional one without a class yet.
 
+    Of several generators `key` names one by the key that it stands under, or by a part of the path of keys.
+
     Raises UsageError when the file is missing, a folder, truncated, no checkpoint, not of a supported
-    network, asks to execute something, needs more memory than there is, or has a weight that is missing,
-    wrongly shaped or not finite.
+    network, asks to execute something, needs more memory than there is, has a weight that is missing, wrongly
+    shaped or not finite, or holds several generators and it is not clear which is meant.
     """
     path = Path(path)
     sha256 = file_sha256(path)
     content = read_checkpoint(path).content
     try:
-        found = _recognise(content)
+        found, used_key = recognise(content, key)
     except (MemoryError, RuntimeError) as error:  # torch's allocators raise the latter
         raise UsageError(
             f"checkpoint {path}: its network cannot be built ({_first_line(error)}); "
             "free some memory, or pass another checkpoint"
         ) from error
+    except (NotFound, UnsupportedNetwork) as error:
+        raise UsageError(f"checkpoint {path}: {error}") from error
     except (ValueError, BadPickle) as error:
         reason = str(error)[:MAX_REASON]
         raise UsageError(
             f"checkpoint {path}: {reason}; expected {SUPPORTED}, whole and unmodified"
         ) from error
-    if found is None:
-        raise UsageError(f"checkpoint {path}: found {describe(content)}; expected {SUPPORTED}")
     network: Any = found.generator
     network.eval().requires_grad_(False)
-    return LoadedGenerator(found.generator, path, sha256, found.average_latent, found.format)
+    return LoadedGenerator(found.generator, path, sha256, found.average_latent, found.format, key=used_key)
 
 
 def _first_line(error: Exception) -> str:
@@ -110,16 +94,8 @@ def _first_line(error: Exception) -> str:
     return text_of((str(error).splitlines() or [""])[0])
 
 
-def _recognise(content: Any) -> FoundNetwork | None:
-    for load in LOADERS:
-        found = load(content)
-        if found is not None:
-            return found
-    return None
-
-
-def choose_class(loaded: LoadedGenerator, class_label: int | None) -> None:
-    """Condition a generator on a class. Raises UsageError where label and generator do not fit."""
+def with_class(loaded: LoadedGenerator, class_label: int | None) -> LoadedGenerator:
+    """The generator conditioned on a class. Raises UsageError where label and generator do not fit."""
     generator, classes = loaded.generator, loaded.generator.class_labels
     if classes == 0:
         if class_label is not None:
@@ -127,7 +103,7 @@ def choose_class(loaded: LoadedGenerator, class_label: int | None) -> None:
                 f"checkpoint {loaded.path}: the generator is not conditional, but --class-label "
                 f"{class_label} is given; leave it out"
             )
-        return
+        return loaded
     if class_label is None or not 0 <= class_label < classes:
         found = "none is given" if class_label is None else f"{class_label} is given"
         raise UsageError(
@@ -137,26 +113,7 @@ def choose_class(loaded: LoadedGenerator, class_label: int | None) -> None:
         )
     assert isinstance(generator, StyleGAN2)  # the only network with classes
     generator.class_label = class_label
-
-
-def describe(content: Any) -> str:
-    """What a file holds that is no supported generator, in a few words."""
-    items = [content] if isinstance(content, Record) else content
-    if isinstance(items, (list, tuple)) and items and all(is_network(item) for item in items[:4]):
-        names = ", ".join(text_of(item.get("name")) for item in items[:4])
-        return f"the TensorFlow network{'s' * (len(items) > 1)} {names}"
-    if isinstance(content, Record):
-        return f"an object of class {class_name(content)!r}"
-    entries = fields(content)
-    if entries:
-        names = ", ".join(_entry(key, value) for key, value in islice(entries.items(), 3))
-        return f"a dict with the keys {names} ({len(entries)} in all)"
-    return f"a {type(content).__name__}"
-
-
-def _entry(key: Any, value: Any) -> str:
-    shown = text_of(key)
-    return f"{shown} (of class {class_name(value)!r})" if isinstance(value, Record) else shown
+    return replace(loaded, class_label=class_label)
 
 
 def file_sha256(path: Path) -> str:

@@ -24,6 +24,7 @@ def summary_lines(loaded: LoadedGenerator) -> list[str]:
         "latent size": f"{generator.z_size} in Z, {generator.latent_size} in W",
         "W+ rows": _rows_text(generator),
         "classes": _classes_text(generator.class_labels),
+        "image": _image_text(generator),
         "average latent": _average_text(loaded.average_latent),
         "constant noise": _noise_text(generator),
         "sha256": loaded.sha256,
@@ -40,6 +41,10 @@ def summary_lines(loaded: LoadedGenerator) -> list[str]:
     return lines
 
 
+def _image_text(generator: Generator) -> str:
+    return "RGB" if generator.image_channels == 3 else "grey, repeated to RGB; features are as they are"
+
+
 def _rows_text(generator: Generator) -> str:
     if generator.num_w_layers == generator.min_w_layers:
         return str(generator.num_w_layers)
@@ -53,7 +58,8 @@ def _classes_text(num: int) -> str:
 def _average_text(average: np.ndarray | None) -> str:
     if average is None:
         return "not in the file; the mean of 8,000 samples is used unless --average-latent names one"
-    return f"in the file, norm {float(np.linalg.norm(average.astype(np.float64))):.3f}"
+    where = "in the file" if average.ndim == 1 else f"in the file, {len(average)} rows that differ"
+    return f"{where}, norm {float(np.linalg.norm(average.astype(np.float64))):.3f}"
 
 
 def _noise_text(generator: Generator) -> str:

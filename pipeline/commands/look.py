@@ -6,9 +6,18 @@ from pathlib import Path
 
 import click
 
-from pipeline.commands.options import DEBUG, argument, check_store, echo_lines, echo_wrapped, option
+from pipeline.commands.options import (
+    DEBUG,
+    argument,
+    check_store,
+    echo_lines,
+    echo_wrapped,
+    option,
+    setting_options,
+)
 from pipeline.commands.program import Command
 from pipeline.errors import RunError, count
+from pipeline.settings.schema import INSPECT
 from pipeline.settings.values import KEEP, PATH, STORE, Keep
 
 
@@ -86,15 +95,16 @@ def _may_be_interpreter(store: str) -> bool:
 
 
 @click.command(
-    "inspect-checkpoint",
+    INSPECT,
     cls=Command,
     examples=("dgan inspect-checkpoint network.pkl", "dgan inspect-checkpoint stylegan2.pt"),
 )
 @argument("file", PATH)
+@setting_options(INSPECT)
 @DEBUG
-def inspect_checkpoint(file: Path) -> None:
+def inspect_checkpoint(file: Path, generator__key: str | None) -> None:
     """Show what a generator's file is: format, sizes, average latent, and its feature layers."""
     from pipeline.checkpoints.read import read_generator
     from pipeline.checkpoints.summary import summary_lines
 
-    echo_lines(summary_lines(read_generator(file)))
+    echo_lines(summary_lines(read_generator(file, generator__key)))

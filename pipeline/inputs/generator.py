@@ -63,6 +63,8 @@ def average_latent(
 ) -> tuple[np.ndarray, str]:
     """The average latent, (D,) or (L, D) float32, and how a record names its origin: the file that the
     configuration names, else the checkpoint, else the mean of seeded samples.
+
+    Raises UsageError where one of the first two has fewer rows than truncation moves.
     """
     if config.generator.average_latent is not None:
         average = load_average_latent(
@@ -72,15 +74,30 @@ def average_latent(
         )
         return (average[0] if len(average) == 1 else average), f"sha256 {array_sha256(average)}"
     if loaded.average_latent is not None:
+        _check_rows(loaded, settings.truncation_layers)
         return loaded.average_latent, "checkpoint"
     return computed_average_latent(loaded.generator), f"mean of {NUM_AVERAGE_SAMPLES} seeded samples"
 
 
+def _check_rows(loaded: LoadedGenerator, truncation_layers: int) -> None:
+    average = loaded.average_latent
+    if average is not None and average.ndim == 2 and len(average) < truncation_layers:
+        raise UsageError(
+            f"{loaded.path}: its average latent has {len(average)} rows, truncation moves "
+            f"{truncation_layers}; pass --average-latent FILE, or a smaller --truncation-layers"
+        )
+
+
 def generator_record(
-    config: Config, loaded: LoadedGenerator, settings: RenderSettings, *, latent_space: str, average: str
+    loaded: LoadedGenerator, settings: RenderSettings, *, latent_space: str, average: str, render_batch: int
 ) -> dict[str, Any]:
-    """What a store says of the generator: enough to render the same again."""
-    record = {
+    """What a store, an interpreter or a project says of its generator: enough to render the same again.
+
+    ``average`` names the origin of the average latent, as `average_latent` returns it. ``class_label`` is
+    there where the generator is conditional, ``key`` where the file holds several and the key changes which
+    is meant.
+    """
+    record: dict[str, Any] = {
         "architecture": loaded.generator.architecture,
         "checkpoint": loaded.path.name,
         "sha256": loaded.sha256,
@@ -90,8 +107,8 @@ def generator_record(
         "average_latent": average,
         "noise": settings.noise,
         "noise_seed": settings.noise_seed,
-        "render_batch": config.features.render_batch,
+        "render_batch": render_batch,
         "precision": "float32",
     }
-    label = config.generator.class_label
-    return record if label is None else {**record, "class_label": label}
+    chosen = {"class_label": loaded.class_label, "key": loaded.key}
+    return record | {name: value for name, value in chosen.items() if value is not None}

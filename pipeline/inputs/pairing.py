@@ -150,7 +150,8 @@ def _fault(
     unread: Collection[int],
 ) -> str:
     """What is wrong with the annotations' numbers, what was expected, and the way out."""
-    missing = [number for number in images if number not in found]
+    annotated = set(found)
+    missing = [number for number in images if number not in annotated]
     surplus = [number for number in found if number not in images]
     expected = f"expected {_range(list(images))}" if images else "expected none"
     if reading != "latent":

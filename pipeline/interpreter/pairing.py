@@ -14,8 +14,9 @@ from typing import Any
 import numpy as np
 
 from fstore.format import build_layers
-from pipeline.checkpoints.read import LoadedGenerator, load_generator
+from pipeline.checkpoints.read import LoadedGenerator
 from pipeline.errors import UsageError
+from pipeline.inputs.checkpoint_choice import load_chosen
 from pipeline.interpreter.files import Interpreter, load_interpreter
 from pipeline.interpreter.folder import DESCRIPTION, check_place
 from pipeline.interpreter.released import is_released, load_released, released_settings
@@ -46,28 +47,29 @@ def load_paired(config: Config, *, force: bool | None = None) -> PairedInterpret
     checkpoint. ``force`` takes another checkpoint all the same; None says that the command has no --force. A
     release's members do not say which checkpoint they were trained on.
     """
-    folder, label = config.synthesize.interpreter, config.generator.class_label
+    folder = config.synthesize.interpreter
     check_place(folder)
     if is_released(folder):
-        loaded = load_generator(_given_checkpoint(config), label)
-        loaded, interpreter, notes = load_released(folder, loaded, config)
+        loaded, interpreter, notes = load_released(folder, load_chosen(config, {}), config)
         average = _average_latent(folder, loaded, interpreter)
         return PairedInterpreter(loaded, interpreter, average, notes, released_settings(interpreter))
     interpreter = load_interpreter(folder)
     _check_rendering(folder, interpreter)
     recorded = interpreter.info.generator
-    path = _checkpoint_path(config, interpreter)
-    loaded = load_generator(path, recorded.get("class_label") if label is None else label)
+    loaded = load_chosen(config, recorded)
+    if loaded.sha256 == recorded.get("sha256") and loaded.key != recorded.get("key") and not force:
+        raise UsageError(
+            f"{loaded.path}: --key {config.generator.key} is another of its generators than the interpreter "
+            f"{folder} was trained on; leave --key out"
+            + ("" if force is None else ", or pass --force to label with this one all the same")
+        )
     if loaded.sha256 != recorded.get("sha256") and not force:
         raise UsageError(
-            f"{path}: sha256 is {loaded.sha256[:12]}..., the interpreter {folder} was trained on "
+            f"{loaded.path}: sha256 is {loaded.sha256[:12]}..., the interpreter {folder} was trained on "
             f"{recorded.get('checkpoint')} with {str(recorded.get('sha256'))[:12]}...; pass that checkpoint"
             + ("" if force is None else ", or --force to label with this one all the same")
         )
     loaded = _with_layers_of(interpreter, loaded)
-    if label is not None:  # what is rendered is what a dataset records
-        info = replace(interpreter.info, generator={**recorded, "class_label": label})
-        interpreter = replace(interpreter, info=info)
     return PairedInterpreter(loaded, interpreter, _average_latent(folder, loaded, interpreter))
 
 
@@ -78,36 +80,6 @@ def _check_rendering(folder: Path, interpreter: Interpreter) -> None:
         RenderSettings.from_record(info.generator, info.grid, info.crop_rows)
     except UsageError as error:
         raise UsageError(f"{folder / DESCRIPTION}: {error}") from None
-
-
-def _given_checkpoint(config: Config) -> Path:
-    if config.generator.checkpoint is None:
-        raise UsageError(
-            f"no checkpoint is given, and {config.synthesize.interpreter}, a release's, does not say on "
-            "which it was trained; pass --checkpoint FILE, or --config with its experiment"
-        )
-    return config.generator.checkpoint
-
-
-def _checkpoint_path(config: Config, interpreter: Interpreter) -> Path:
-    """The checkpoint that is given; else the demo's, where the interpreter is the demo's; else a file of the
-    recorded name in the current folder.
-    """
-    from pipeline import embedded
-    from pipeline.checkpoints.read import file_sha256
-
-    if config.generator.checkpoint is not None:
-        return config.generator.checkpoint
-    recorded = interpreter.info.generator
-    if recorded.get("sha256") == file_sha256(embedded.checkpoint_path()):
-        return embedded.checkpoint_path()
-    here = Path(str(recorded.get("checkpoint", ""))).name
-    if here and Path(here).is_file():
-        return Path(here)
-    raise UsageError(
-        f"no checkpoint is given and {here!r}, which the interpreter was trained on, is not in this folder; "
-        "pass --checkpoint FILE"
-    )
 
 
 def _with_layers_of(interpreter: Interpreter, loaded: LoadedGenerator) -> LoadedGenerator:

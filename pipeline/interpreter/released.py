@@ -98,7 +98,9 @@ def load_released(
         grid=settings.grid,
         crop_rows=settings.crop_rows,
         upsample=config.features.upsample,
-        generator=generator_record(config, loaded, settings, latent_space="z", average=origin),
+        generator=generator_record(
+            loaded, settings, latent_space="z", average=origin, render_batch=config.features.render_batch
+        ),
         store={},
         training={"source": "released members"},
         seeds=(),

@@ -26,7 +26,7 @@ class FoldedEnsemble:
     """
 
     def __init__(self, ensemble: InterpreterEnsemble, dtype: torch.dtype) -> None:
-        """Raises ValueError for an ensemble in training mode, whose statistics still move, or not finite."""
+        """Raises ValueError for an ensemble in training mode, or one with a tensor that is not finite."""
         if ensemble.training:
             raise ValueError("the ensemble is in training mode, expected evaluation mode; call .eval() first")
         for name, tensor in ensemble.state_dict().items():
@@ -43,11 +43,11 @@ class FoldedEnsemble:
         self._third = _fold(ensemble, "norm2", ensemble.weight3, ensemble.bias3)
 
     def first_layer(self, parts: Sequence[slice]) -> Tensor:
-        """The first layer's weights of these channels, all members stacked: [E * h1, sum of the parts]."""
+        """The first layer's weights for the channels in `parts`, of all members: [E * h1, channels]."""
         return torch.cat([self.weight1[:, :, part] for part in parts], dim=2).flatten(0, 1).to(self.dtype)
 
     def heads(self, fine: Sequence[slice]) -> list[Head]:
-        """For each member, what is left to do where all but these channels have been through its first layer.
+        """Each member's layers that are left once all channels but `fine` have been through its first layer.
 
         On a CPU, float32 products go through oneDNN, which on processors not of Intel's make is twice as fast
         as the BLAS that torch takes otherwise; it is as exact.
@@ -75,11 +75,12 @@ class Head:
 
     @staticmethod
     def prepare(fine: Tensor) -> Tensor:
-        """Features [P, c] as ``logits`` takes them, for any number of members."""
+        """Features [P, c] in the form that ``logits`` takes; the same for every member."""
         return fine
 
     def logits(self, coarse: Tensor | None, fine: Tensor | None) -> Tensor:
-        """[P, K] float32, of what the first layer gives for the coarse channels and the fine features.
+        """Logits [P, K] float32 from what the first layer gave for the coarse channels, and the fine
+        features.
 
         ``coarse`` [P, h1], which is overwritten, holds the bias already. Either may be None.
         """

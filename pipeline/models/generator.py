@@ -29,7 +29,8 @@ class Rendered:
     """What one call of `Generator.synthesis` computed for a batch of B latents."""
 
     images: Tensor
-    """[B, 3, R, R] float32, nominally within [-1, 1] (not clipped)."""
+    """[B, 3, R, R] float32, nominally within [-1, 1] (not clipped); of a grey generator three equal channels.
+    """
     features: list[Tensor]
     """One [B, c, h, w] float32 map a layer, in the order of `Generator.layers`."""
 
@@ -46,6 +47,10 @@ class Generator(Protocol):
         """Side of the square image, in pixels."""
 
     @property
+    def image_channels(self) -> int:
+        """Channels of the network's own image: 3, or 1 of a grey one, which `synthesis` repeats to 3."""
+
+    @property
     def latent_size(self) -> int:
         """D: entries of one W latent, and of a row of W+."""
 
@@ -55,7 +60,7 @@ class Generator(Protocol):
 
     @property
     def class_labels(self) -> int:
-        """Number of classes of a conditional generator, which carries the one that was chosen; 0 without."""
+        """Number of classes of a conditional generator, which keeps the chosen one; 0 of any other."""
 
     @property
     def num_w_layers(self) -> int:

@@ -123,7 +123,7 @@ class InterpreterEnsemble(nn.Module):
         """Logits [E, P, K] from the first layer's outputs [E, h1, P], before their ReLU.
 
         Those are ``weight1 @ features + bias1``. That layer is linear, so it may be applied to native feature
-        maps before they are resized; whoever does that enters here.
+        maps before they are resized; `head` is then what is left to compute.
         """
         hidden = self._normalise(hidden.relu(), "norm1")  # [E, h1, P]
         hidden = torch.baddbmm(self.bias2[:, :, None], self.weight2, hidden)  # [E, h2, P]

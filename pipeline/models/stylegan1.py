@@ -19,9 +19,12 @@ from torch.nn import functional as F
 from pipeline.models.generator import FeatureLayer, Rendered
 from pipeline.models.tensors import (
     MAX_BLOCKS,
+    as_rgb,
     check_latents,
+    check_square_start,
     check_synthesis_inputs,
     check_tensor,
+    image_channels,
     initial_weight,
 )
 
@@ -199,11 +202,11 @@ class Mapping8(nn.Module):
 
 
 class Synthesis(nn.Module):
-    """The blocks from 4x4 up and the 1x1 convolution to RGB."""
+    """The blocks from 4x4 up and the 1x1 convolution to the image's channels."""
 
-    def __init__(self, widths: Sequence[int], latent_size: int) -> None:
+    def __init__(self, widths: Sequence[int], latent_size: int, image_channels: int) -> None:
         super().__init__()
-        self.torgb = ScaledConv(widths[-1], 3, 1, gain=1.0)
+        self.torgb = ScaledConv(widths[-1], image_channels, 1, gain=1.0)
         self.blocks = nn.ModuleDict({"4x4": FirstBlock(widths[0], latent_size)})
         for index, (num_in, channels) in enumerate(pairwise(widths)):
             side = 8 * 2**index
@@ -213,15 +216,17 @@ class Synthesis(nn.Module):
 class StyleGAN1(nn.Module):
     """The network behind the `Generator` protocol; a module since its parameters bear the checkpoint's names.
 
-    `widths`: channels of the 4x4, 8x8, ... block; the last one's side is the image's.
+    `widths`: channels of the 4x4, 8x8, ... block; the last one's side is the image's. `image_channels`: 3, or
+    1 of a grey network.
     """
 
     architecture = "stylegan1"
 
-    def __init__(self, widths: Sequence[int], latent_size: int) -> None:
+    def __init__(self, widths: Sequence[int], latent_size: int, image_channels: int = 3) -> None:
         super().__init__()
         self.g_mapping = Mapping8(latent_size)
-        self.g_synthesis = Synthesis(widths, latent_size)
+        self.g_synthesis = Synthesis(widths, latent_size, image_channels)
+        self.image_channels = image_channels
         self.latent_size = latent_size
         self.z_size = latent_size
         self.class_labels = 0
@@ -244,11 +249,14 @@ class StyleGAN1(nn.Module):
         """The network whose names and shapes `state` has (``g_mapping.*``, ``g_synthesis.*``), in float32.
 
         ``intermediate.kernel`` entries (the blur) may be absent. Raises ValueError naming the first key that
-        is missing, unknown or wrongly shaped.
+        is missing, unknown or wrongly shaped, UnsupportedNetwork for images that are neither RGB nor grey, or
+        not square.
         """
         widths, latent_size = infer_sizes(state)
+        check_tensor(state, "g_synthesis.torgb.weight", (None, None, 1, 1))
+        channels = image_channels(state["g_synthesis.torgb.weight"].shape[0])
         with torch.device("meta"):
-            network = cls(widths, latent_size)
+            network = cls(widths, latent_size, channels)
         expected = network.state_dict()
         tensors = {key: value.float() for key, value in state.items()}
         for key, value in expected.items():
@@ -275,7 +283,7 @@ class StyleGAN1(nn.Module):
             rows = slice(2 * index, 2 * index + 2)
             x, second = block(x, w_plus[:, rows], noise[rows])
             features += [x, second]
-        return Rendered(self.g_synthesis.torgb(x), features)
+        return Rendered(as_rgb(self.g_synthesis.torgb(x)), features)
 
 
 def binomial_kernel() -> Tensor:
@@ -286,7 +294,8 @@ def binomial_kernel() -> Tensor:
 def infer_sizes(state: Mapping[str, Tensor]) -> tuple[list[int], int]:
     """Channels of every block, 4x4 first, and the latent size. ValueError for a key that should be there."""
     check_tensor(state, "g_mapping.dense0.weight", (None, None))
-    check_tensor(state, "g_synthesis.blocks.4x4.const", (1, None, 4, 4))
+    check_tensor(state, "g_synthesis.blocks.4x4.const", (1, None, None, None))
+    check_square_start(state["g_synthesis.blocks.4x4.const"].shape)
     sides = sorted(
         {int(match[1]) for key in state if (match := _BLOCK_KEY.match(key)) and match[1] == match[2]}
     )

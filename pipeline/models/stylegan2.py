@@ -19,9 +19,12 @@ from torch.nn import functional as F
 from pipeline.models.generator import FeatureLayer, Rendered
 from pipeline.models.tensors import (
     MAX_BLOCKS,
+    as_rgb,
     check_latents,
+    check_square_start,
     check_synthesis_inputs,
     check_tensor,
+    image_channels,
     initial_weight,
 )
 
@@ -36,7 +39,7 @@ MAX_MAPPING_LAYERS = 64
 
 @dataclass(frozen=True)
 class StyleGAN2Plan:
-    """What a StyleGAN2 is beside its weights. All but the last five follow from the tensors' shapes."""
+    """What a StyleGAN2 is beside its weights. All but the last three follow from the tensors' shapes."""
 
     widths: tuple[int, ...]
     """Channels of the 4x4, 8x8, ... block; the last one's side is the image's."""
@@ -50,6 +53,7 @@ class StyleGAN2Plan:
     """Entries of a class's embedding, which is appended to Z."""
     filter_taps: int = 4
     noise: bool = True
+    image_channels: int = 3
     normalize_jointly: bool = False
     """Z and embedding are normalised as one vector, not each for itself."""
     architecture: str = "skip"
@@ -137,18 +141,19 @@ class ModulatedConv(nn.Module):
 
 
 class ToRGB(nn.Module):
-    """A modulated 1x1 convolution to RGB without demodulation; weight [3, in, 1, 1]."""
+    """A modulated 1x1 convolution to the image's c channels without demodulation; weight [c, in, 1, 1]."""
 
     def __init__(self, num_in: int, plan: StyleGAN2Plan) -> None:
         super().__init__()
-        self.weight = nn.Parameter(initial_weight(3, num_in, 1, 1, std=1 / math.sqrt(num_in)))
-        self.bias = nn.Parameter(torch.zeros(3))
+        std = 1 / math.sqrt(num_in)
+        self.weight = nn.Parameter(initial_weight(plan.image_channels, num_in, 1, 1, std=std))
+        self.bias = nn.Parameter(torch.zeros(plan.image_channels))
         self.style = Dense(plan.latent_size, num_in)
         self.style.bias = nn.Parameter(torch.ones(num_in))
         self.conv_clamp = plan.conv_clamp
 
     def forward(self, x: Tensor, w: Tensor) -> Tensor:
-        weight = self.weight.flatten(1) * self.style(w)[:, None]  # [B, 3, in]
+        weight = self.weight.flatten(1) * self.style(w)[:, None]  # [B, c, in]
         rgb = torch.baddbmm(self.bias[:, None], weight, x.flatten(2)).unflatten(2, x.shape[2:])
         return rgb if self.conv_clamp is None else rgb.clamp_(-self.conv_clamp, self.conv_clamp)
 
@@ -220,7 +225,7 @@ class SynthesisNetwork(nn.Module):
             if rgb is not None:
                 image = rgb if image is None else image + rgb
         assert image is not None  # the last block has a to_rgb
-        return Rendered(image, features)
+        return Rendered(as_rgb(image), features)
 
 
 class StyleGAN2(nn.Module):
@@ -238,6 +243,7 @@ class StyleGAN2(nn.Module):
         self.synthesis_network = SynthesisNetwork(plan)
         self.plan = plan
         self.z_size, self.latent_size = plan.z_size, plan.latent_size
+        self.image_channels = plan.image_channels
         self.class_labels = plan.class_labels
         self.class_label: int | None = None
         """The class that `mapping` is conditioned on; to be chosen where `class_labels` is not 0."""
@@ -252,7 +258,8 @@ class StyleGAN2(nn.Module):
         """The network whose canonical names and shapes `state` has, in float32.
 
         Sizes come from the shapes; the rest of `plan` says what shapes do not. Raises ValueError naming the
-        first key that is missing, unknown or wrongly shaped.
+        first key that is missing, unknown or wrongly shaped; UnsupportedNetwork for images that are neither
+        RGB nor grey, or not square.
         """
         plan = infer_plan(state, plan)
         with torch.device("meta"):
@@ -320,8 +327,12 @@ def upscaled(x: Tensor, kernel: Tensor) -> Tensor:
 
 
 def infer_plan(state: Mapping[str, Tensor], plan: StyleGAN2Plan | None = None) -> StyleGAN2Plan:
-    """`plan` with the sizes that canonical tensors have. ValueError for a key that should be there."""
-    check_tensor(state, "synthesis_network.const", (None, 4, 4))
+    """`plan` with the sizes that canonical tensors have.
+
+    Raises ValueError for a key that should be there, UnsupportedNetwork as `StyleGAN2.from_state`.
+    """
+    check_tensor(state, "synthesis_network.const", (None, None, None))
+    check_square_start(state["synthesis_network.const"].shape)
     check_tensor(state, "synthesis_network.resample_filter", (None, None))
     widths: list[int] = []
     while f"synthesis_network.blocks.{len(widths)}.conv1.weight" in state and len(widths) <= MAX_BLOCKS:
@@ -331,6 +342,8 @@ def infer_plan(state: Mapping[str, Tensor], plan: StyleGAN2Plan | None = None) -
     if not 1 <= len(widths) <= MAX_BLOCKS:
         raise ValueError(f"got {len(widths)} blocks or more, expected 1 to {MAX_BLOCKS}")
     check_tensor(state, "synthesis_network.blocks.0.conv1.style.weight", (None, None))
+    to_rgb = f"synthesis_network.blocks.{len(widths) - 1}.to_rgb.weight"
+    check_tensor(state, to_rgb, (None, None, 1, 1))
     mapping: list[Tensor] = []
     while f"mapping_network.layers.{len(mapping)}.weight" in state and len(mapping) <= MAX_MAPPING_LAYERS:
         key = f"mapping_network.layers.{len(mapping)}.weight"
@@ -357,6 +370,7 @@ def infer_plan(state: Mapping[str, Tensor], plan: StyleGAN2Plan | None = None) -
         label_width=label_width,
         filter_taps=taps,
         noise="synthesis_network.blocks.0.conv1.noise_strength" in state,
+        image_channels=image_channels(state[to_rgb].shape[0]),
     )
     _check_mapping(sizes)
     if plan is None:

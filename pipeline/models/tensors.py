@@ -1,4 +1,4 @@
-"""What the networks share: checks of shapes at their boundary, and initial values.
+"""What the networks share: checks of shapes at their boundary, initial values, and the channels of images.
 
 It knows no architecture and no file. Every fault is a ValueError that says what was found and what expected.
 """
@@ -15,8 +15,8 @@ MAX_BLOCKS = 11
 
 
 def initial_weight(*shape: int, std: float = 1.0) -> Tensor:
-    """Normal values. None on the meta device, where a network is only shaped: to draw or to multiply there
-    imports a second's worth of torch.
+    """Normal values of standard deviation `std`. On the meta device a tensor without values: a network has
+    only its shape there, and drawing would import parts of torch that take a second to load.
     """
     is_meta = torch.get_default_device().type == "meta"
     return torch.empty(shape) if is_meta else torch.randn(shape) * std
@@ -58,3 +58,36 @@ def fits(found: tuple[int, ...], shape: tuple[int | None, ...]) -> bool:
 def sides_text(shape: tuple[int | None, ...]) -> str:
     """A shape's sides as text, without its parentheses."""
     return ", ".join("any" if side is None else str(side) for side in shape)
+
+
+class UnsupportedNetwork(ValueError):
+    """A network that is whole, and of a kind that this project does not compute; the message says which."""
+
+
+def image_channels(count: int) -> int:
+    """`count`, the channels of a generator's image: 3, or 1 of a grey one. UnsupportedNetwork for others."""
+    if count in (1, 3):
+        return count
+    known = {2: " (grey and alpha)", 4: " (RGB and alpha)", 12: " (wavelets of RGB, as in SWAGAN)"}
+    raise UnsupportedNetwork(
+        f"its images have {count} channels{known.get(count, '')}; only RGB (3) and grey (1) are supported"
+    )
+
+
+def check_square_start(shape: Sequence[int]) -> None:
+    """UnsupportedNetwork unless the constant [..., height, width] that images grow from is of 4 x 4."""
+    height, width = shape[-2:]
+    if height != width:
+        raise UnsupportedNetwork(
+            f"its images are rectangular: they grow from {height} x {width}; only square generators, which "
+            "grow from 4 x 4, are supported"
+        )
+    if height != 4:
+        raise UnsupportedNetwork(
+            f"its images grow from {height} x {width}; only generators that grow from 4 x 4 are supported"
+        )
+
+
+def as_rgb(image: Tensor) -> Tensor:
+    """[B, 3, R, R] of an image [B, 1|3, R, R]: a grey one is repeated."""
+    return image if image.shape[1] == 3 else image.repeat(1, 3, 1, 1)

@@ -48,6 +48,7 @@ OVERLAPS = ("later", "earlier")
 TASKS = ("segmentation", "keypoints")
 
 EXTRACT, TRAIN, SYNTHESIZE, SAMPLE = "extract-features", "train", "synthesize", "sample"
+INSPECT = "inspect-checkpoint"
 
 POSITIVE_NUMBER = number("a number > 0", lambda value: value > 0)
 PART = number("a number from 0 to 1", lambda part: 0 <= part <= 1)
@@ -84,6 +85,13 @@ class GeneratorConfig:
     checkpoint: Path | None = setting(
         None, PATH, "The generator's file; `dgan inspect-checkpoint` shows what it holds.", also=(SYNTHESIZE,)
     )
+    key: str | None = setting(
+        None,
+        NAME,
+        "Which of several generators in the checkpoint.",
+        unset="the averaged one",
+        also=(SYNTHESIZE, INSPECT),
+    )
     class_label: int | None = setting(
         None,
         integer(0),
@@ -106,7 +114,7 @@ class LatentsConfig:
     file: Path | None = setting(
         None,
         PATH,
-        "(N, D) of Z or W, or (N, L, D) of W+: .npy, .npz, .pt, or a folder of latents_image_{i}.npy.",
+        "(N, D) of Z or W, (N, L, D) of W+, or a dict of pictures' names: .npy, .npz, .pt, or a folder.",
         flags="--latents",
     )
     space: str | None = setting(

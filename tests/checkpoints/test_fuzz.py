@@ -351,7 +351,7 @@ ATTACKS: dict[str, tuple[bytes, str]] = {
         "many more tensors and modules",
     ),
     "one tensor of many names": (
-        array(4, 4) + put(0) + mapping({f"g_mapping.x{i}": get(0) for i in range(2001)}),
+        array(4, 4) + put(0) + mapping(SG1 | {f"g_mapping.x{i}": get(0) for i in range(2001)}),
         "many more tensors and modules",
     ),
     "many mapping layers": (array(4, 4) + put(0) + mapping(STYLES), "got 69 mapping layers"),

@@ -19,15 +19,9 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
+from pipeline.checkpoints.containers.inert_values import BadPickle, Global, Record, StoredTensor, UnsafePickle
 from pipeline.checkpoints.containers.limits import MAX_OPERATIONS, checked_key
-from pipeline.checkpoints.containers.pickles import (
-    BadPickle,
-    Global,
-    Record,
-    StoredTensor,
-    UnsafePickle,
-    read_first_pickle,
-)
+from pipeline.checkpoints.containers.pickles import read_first_pickle
 from pipeline.checkpoints.containers.torch_files import load_from_bytes
 
 

@@ -12,7 +12,7 @@ import pytest
 import torch
 
 from pipeline.checkpoints import read as checkpoints
-from pipeline.checkpoints.containers import content
+from pipeline.checkpoints.containers import checkpoint_file
 from pipeline.checkpoints.read import load_generator
 from pipeline.errors import UsageError
 from pipeline.models.stylegan1 import StyleGAN1
@@ -162,10 +162,10 @@ def test_a_file_that_is_no_whole_generator_is_named(tmp_path: Path, content: Any
 def test_a_network_that_cannot_be_built_is_one_line(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, error: Exception, words: str
 ) -> None:
-    def load(_: Any) -> None:
+    def recognise(*_: Any) -> None:
         raise error
 
-    monkeypatch.setattr(checkpoints, "LOADERS", (load,))
+    monkeypatch.setattr(checkpoints, "recognise", recognise)
     assert words in refusal(saved(tmp_path, state()))
 
 
@@ -175,5 +175,5 @@ def test_memory_that_runs_out_while_a_file_is_read_is_one_line(
     def read(*_: Any, **__: Any) -> None:
         raise MemoryError
 
-    monkeypatch.setattr(content, "read_torch_zip", read)
+    monkeypatch.setattr(checkpoint_file, "read_torch_zip", read)
     assert "reading it needs more memory than there is" in refusal(saved(tmp_path, state()))

@@ -21,21 +21,22 @@ def test_a_conditional_generator_is_described_without_a_label(tmp_path: Path) ->
     tensors = random_tensors(sizes)
     path = write_ada(tmp_path / "g.pkl", tensors, sizes)
     lines = summary_lines(read_generator(path))
-    facts = dict(line.split(":", 1) for line in lines[:11])
+    facts = dict(line.split(":", 1) for line in lines[:12])
     assert {name: value.strip() for name, value in facts.items()} == {
         "file": str(path),
-        "format": "StyleGAN2-ADA pickle (G_ema)",
+        "format": "StyleGAN2-ADA pickle, G_ema",
         "architecture": "stylegan2",
         "resolution": "8 x 8 pixels",
         "latent size": "7 in Z, 8 in W",
         "W+ rows": "4",
         "classes": "3, choose one with --class-label 0 to 2",
+        "image": "RGB",
         "average latent": f"in the file, norm {float(tensors['mapping.w_avg'].norm()):.3f}",
         "constant noise": "in the file",
         "sha256": hashlib.sha256(path.read_bytes()).hexdigest(),
         "feature width": "22 channels in 4 layers",
     }
-    assert [line.split() for line in lines[11:]] == [
+    assert [line.split() for line in lines[12:]] == [
         ["0", "b4_const", "4", "x", "4", "6", "channels"],
         ["1", "b4_conv1", "4", "x", "4", "6", "channels"],
         ["2", "b8_conv0", "8", "x", "8", "5", "channels"],

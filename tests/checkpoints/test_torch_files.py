@@ -20,9 +20,9 @@ from hypothesis import strategies as st
 from support.places import FIXTURES
 from torch import Tensor
 
-from pipeline.checkpoints.containers.content import read_checkpoint
+from pipeline.checkpoints.containers.checkpoint_file import read_checkpoint
+from pipeline.checkpoints.containers.inert_values import BadPickle, Record, StoredTensor
 from pipeline.checkpoints.containers.torch_files import load_from_bytes
-from pipeline.checkpoints.containers.values import BadPickle, Record, StoredTensor
 from pipeline.errors import UsageError
 
 DTYPES = [torch.float32, torch.float64, torch.float16, torch.bfloat16, torch.int64, torch.int32, torch.uint8]
@@ -348,14 +348,18 @@ def npz() -> bytes:
         (b"\n\n<!DOCTYPE html><html><body>Quota exceeded</body></html>", "a web page"),  # a refused download
         (b"\xef\xbb\xbf<html>", "a web page"),
         (b"version https://git-lfs.github.com/spec/v1\noid sha256:00\n", "Git LFS pointer"),
-        (struct.pack("<Q", 64) + b'{"__metadata__":{}}' + bytes(80), "safetensors"),
+        (
+            struct.pack("<Q", 64) + b'{"__metadata__":{}}' + bytes(80),
+            "safetensors header is truncated or damaged",
+        ),
+        (struct.pack("<Q", 1 << 30) + b'{"a":' + bytes(80), "safetensors header has 1073741824 bytes"),
         (b"\x08\x07\x12\x07pytorch\x1a\x051.9.0" + bytes(50), "ONNX"),
         (b"\x1f\x8b\x08" + bytes(50), "gzip"),
         (bytes(257) + b"ustar\x0000" + bytes(300), "tar archive"),
-        (b'{"experiment": "face_34"}', "neither a PyTorch file nor a pickle"),
+        (b'{"experiment": "face_34"}', "no PyTorch file, pickle or safetensors file"),
         (b"\x93NUMPY\x01\x00" + bytes(50), "NumPy array"),
         (npz(), "NumPy archive"),
-        (bytes(range(256)) * 4, "neither a PyTorch file nor a pickle"),
+        (bytes(range(256)) * 4, "no PyTorch file, pickle or safetensors file"),
         (b"PK\x03\x04" + bytes(100), "zip archive is truncated or damaged"),
         (b"\x80\x04" + bytes(100), "pickle is truncated or damaged"),
     ],

@@ -45,6 +45,13 @@ def message_of(path: Path, call: Any, *arguments: Any, **sizes: int) -> str:
         ((3, 4, 8), None, "w+"),
         ((3, 9, 8), "w+", "w+"),  # more layers than needed: the released files always have 18
         ((1, 8), None, "z"),
+        ((3, 1, 8), None, "z"),
+        ((3, 1, 8), "w", "w"),
+        ((1, 3, 8), "w", "w"),
+        ((3, 1, 5, 8), None, "w+"),
+        ((1, 18, 8), None, "w+"),
+        ((18, 8), "w+", "w+"),
+        ((8,), None, "z"),
     ],
 )
 def test_the_space_follows_from_the_shape(
@@ -52,9 +59,9 @@ def test_the_space_follows_from_the_shape(
 ) -> None:
     values = np.random.default_rng(0).normal(size=shape)
     latents = load_latents(saved(tmp_path, values), asked, **SIZES)
-    assert latents.space == space and len(latents) == shape[0]
+    assert latents.space == space and latents.values.ndim == (3 if space == "w+" else 2)
     assert latents.values.dtype == np.float32 and latents.values.flags.c_contiguous
-    np.testing.assert_array_equal(latents.values, values.astype(np.float32))
+    np.testing.assert_array_equal(latents.values.ravel(), values.astype(np.float32).ravel())
 
 
 @pytest.mark.parametrize("dtype", ["<f2", "<f4", "<f8", ">f4", ">f8"])
@@ -64,7 +71,9 @@ def test_every_float_dtype_is_read_by_value(tmp_path: Path, dtype: str) -> None:
     np.testing.assert_array_equal(latents.values, np.arange(16, dtype=np.float32).reshape(2, 8))
 
 
-@pytest.mark.parametrize("shape", [(8,), (1, 8), (4, 8), (18, 8)])
+@pytest.mark.parametrize(
+    "shape", [(8,), (1, 8), (1, 1, 8), (4, 8), (18, 8), (1, 18, 8), (18, 1, 8), (1, 18, 1, 8)]
+)
 def test_average_latents_of_every_form_have_rows(tmp_path: Path, shape: tuple[int, ...]) -> None:
     values = np.arange(np.prod(shape), dtype=np.float64).reshape(shape)
     average = load_average_latent(saved(tmp_path, values), **AVERAGE_SIZES)
@@ -89,11 +98,13 @@ def test_the_released_files_are_read() -> None:
     [
         (np.zeros((3, 7)), None, ["(3, 7)", "(N, 8)", "latent size is 8"]),
         (np.zeros((3, 8, 4)), None, ["(3, 8, 4)", "latent size is 8"]),  # axes swapped
-        (np.zeros(8), None, ["(8,)", "(N, 8)"]),
-        (np.zeros((1, 1, 4, 8)), None, ["(1, 1, 4, 8)"]),
+        (np.zeros((2, 2, 4, 8)), None, ["(2, 2, 4, 8)", "too many axes"]),
+        (np.zeros((1, 3, 8)), None, ["(1, 3, 8)", "3 latents, or one of 3 rows", "pass --latent-space"]),
+        (np.zeros((1, 19, 8)), None, ["(1, 19, 8)", "pass --latent-space"]),  # no generator has 19 rows
+        (np.zeros((1, 4, 1, 8)), None, ["pass --latent-space"]),
         (np.zeros(()), None, ["()"]),
         (np.zeros((3, 3, 8)), None, ["3 layers", "at least 4"]),
-        (np.zeros((3, 8)), "w+", ["(3, 8)", "(N, L, 8)", "'w+'"]),
+        (np.zeros((3, 8)), "w+", ["(3, 8)", "(N, L, 8)", "3 layers; the checkpoint needs at least 4"]),
         (np.zeros((3, 4, 8)), "z", ["(3, 4, 8)", "(N, 8)", "'z'"]),
         (np.zeros((3, 4, 8)), "w", ["(3, 4, 8)", "'w'"]),
         (np.zeros((0, 8)), None, ["(0, 8)", "at least one"]),
@@ -118,10 +129,10 @@ def test_the_row_of_a_value_that_is_not_finite_is_named(tmp_path: Path, value: f
     message = message_of(saved(tmp_path, values), load_latents, None, **SIZES)
     assert "row 3" in message and "more" not in message
     values[4] = value
-    assert "1 rows more" in message_of(saved(tmp_path, values), load_latents, None, **SIZES)
+    assert "(and 1 row more)" in message_of(saved(tmp_path, values), load_latents, None, **SIZES)
 
 
-@pytest.mark.parametrize("shape", [(3, 8), (7,), (4, 7), (1, 4, 8), (0, 8)])
+@pytest.mark.parametrize("shape", [(3, 8), (7,), (4, 7), (2, 4, 8), (0, 8), (1, 3, 8)])
 def test_a_wrong_average_latent_is_named(tmp_path: Path, shape: tuple[int, ...]) -> None:
     message = message_of(saved(tmp_path, np.zeros(shape)), load_average_latent, **AVERAGE_SIZES)
     assert str(shape) in message and "(8,)" in message and "L >= 4" in message

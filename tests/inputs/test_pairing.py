@@ -149,3 +149,11 @@ def test_any_numbers_give_a_pairing_or_one_line(
     assert max_images is None or all(number < max_images for number in pairing.annotations)
     if not annotated_only and max_images is None:
         assert sorted(used) == list(range(len(latents)))
+
+
+def test_many_numbers_are_compared_in_one_pass() -> None:
+    """Each number against each other would be 10 billion steps."""
+    numbers = range(100_000)
+    assert pair(list(numbers), list(numbers)).annotations == tuple(numbers)
+    with pytest.raises(UsageError, match="50000 of 100000 annotations are missing"):
+        pair(list(numbers)[::2], list(numbers))

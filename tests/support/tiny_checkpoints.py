@@ -17,6 +17,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from safetensors.torch import save
 from torch import Tensor
 
 from pipeline.models.stylegan1 import StyleGAN1
@@ -42,6 +43,7 @@ def formats() -> dict[str, Format]:
         "StyleGAN1 legacy": Format(port_state, legacy_saved),
         "rosinality zip": Format(rosinality_training, torch_saved),
         "rosinality legacy": Format(rosinality_training, legacy_saved),
+        "safetensors": Format(lambda: rosinality_training()["g_ema"], safetensors_saved),
         "persistent modules": Format(nvidia_snapshot, lambda content: pickled(content, 4)),
         "persistent modules, protocol 2": Format(nvidia_snapshot, lambda content: pickled(content, 2)),
         "StyleGAN1 TensorFlow": Format(
@@ -61,6 +63,12 @@ def tiny_checkpoints() -> dict[str, bytes]:
 
 def port_state() -> dict[str, Tensor]:
     return dict(StyleGAN1((WIDTH, WIDTH), LATENT).state_dict())
+
+
+def safetensors_saved(content: dict[Any, Any]) -> bytes:
+    """A safetensors file of the tensors in a dict; the library writes nothing else."""
+    tensors = {str(name): value for name, value in content.items() if isinstance(value, Tensor)}
+    return save({name: tensor.contiguous().clone() for name, tensor in tensors.items()})
 
 
 def torch_saved(content: Any) -> bytes:

@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from pipeline.checkpoints.containers.values import BadPickle, Global, Record, StoredTensor
+from pipeline.checkpoints.containers.inert_values import BadPickle, Global, Record, StoredTensor
 
 MAX_OPERATIONS = 1_000_000
 MAX_ARGUMENTS = 64

@@ -1,9 +1,9 @@
 """Reads a pickle as data: a stack machine of this project over `pickletools.genops`, which only parses.
 
-What names may mean is `policy`; what they become, `values`; what reading may cost, `limits`. Python's own
-unpicklers are not used: they import and call what a pickle names, and the one in C allocates gigabytes for
-one forged index. Nothing here walks what it has read, so that deep or self-containing content costs nothing.
-This module does not know files.
+What names may mean is in `allowed_names`, what they become in `inert_values`, what reading may cost in
+`limits`. Python's own unpicklers are not used: they import and call what a pickle names, and the one in C
+allocates gigabytes for one forged index. Nothing here walks what it has read, so that deep or self-containing
+content costs nothing. This module does not know files.
 """
 
 from __future__ import annotations
@@ -15,27 +15,14 @@ from typing import Any
 
 import numpy as np
 
-from pipeline.checkpoints.containers.arrays import fill_array
-from pipeline.checkpoints.containers.limits import Allowance, bounded_integer, checked_key
-from pipeline.checkpoints.containers.policy import Load, call, instantiate, resolve
-from pipeline.checkpoints.containers.values import (
+from pipeline.checkpoints.containers.allowed_names import Load, call, instantiate, resolve
+from pipeline.checkpoints.containers.inert_values import (
     BadPickle,
-    Global,
     Record,
-    Storage,
-    StoredTensor,
     UnsafePickle,
 )
-
-__all__ = [
-    "BadPickle",
-    "Global",
-    "Record",
-    "Storage",
-    "StoredTensor",
-    "UnsafePickle",
-    "read_first_pickle",
-]
+from pipeline.checkpoints.containers.limits import Allowance, bounded_integer, checked_key
+from pipeline.checkpoints.containers.rebuilt_arrays import fill_array
 
 _IGNORED = frozenset({"PROTO", "FRAME"})
 _CONSTANTS = {"NONE": None, "NEWTRUE": True, "NEWFALSE": False, "EMPTY_TUPLE": ()}

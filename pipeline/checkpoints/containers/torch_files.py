@@ -16,10 +16,10 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any, BinaryIO
 
-from pipeline.checkpoints.containers.arrays import storage_dtype
+from pipeline.checkpoints.containers.inert_values import BadPickle, OtherArchive, Storage
 from pipeline.checkpoints.containers.limits import Allowance
 from pipeline.checkpoints.containers.pickles import read_first_pickle
-from pipeline.checkpoints.containers.values import BadPickle, OtherArchive, Storage
+from pipeline.checkpoints.containers.rebuilt_arrays import storage_dtype
 
 LEGACY_MAGIC = 0x1950A86A20F9469CFC6C
 _LEGACY_PROTOCOL = 1001
@@ -114,7 +114,8 @@ def _root(entries: dict[str, zipfile.ZipInfo]) -> str:
 def _stored(file: BinaryIO, entry: zipfile.ZipInfo, most_bytes: int) -> bytes:
     """An entry's bytes, once it is known not to grow: ``torch.save`` never compresses.
 
-    They are found by the directory that was read once; a new `ZipFile` would read it for every tensor.
+    The archive's directory is read once and says where they are; a new `ZipFile` would read it for each
+    tensor.
     """
     if entry.compress_type != zipfile.ZIP_STORED or entry.compress_size != entry.file_size:
         raise BadPickle("its entries are compressed, expected them stored as torch.save writes them")

@@ -1,6 +1,8 @@
-"""StyleGAN2 as stylegan2-ada-pytorch and stylegan3 pickle it: a dict ``G``, ``D``, ``G_ema`` of "persistent"
-modules, which carry their own source code. That is never looked at: the network follows from the names of its
-tensors and from the numbers beside them. A plain state dict of such a network is read too.
+"""StyleGAN2 as stylegan2-ada-pytorch and stylegan3 name its tensors: in pickles of "persistent" modules, a
+dict ``G``, ``D``, ``G_ema``, and in plain state dicts.
+
+Persistent modules carry their own source code, which is never looked at: the network follows from the names
+of its tensors and from the numbers beside them.
 
 Dense layers state their run-time gains. Modulated convolutions have none: they are demodulated as stored. A
 state dict states nothing: gains are then those of the equalised learning rate, and outputs are not clamped.
@@ -17,50 +19,37 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from pipeline.checkpoints.loaders.network import FoundNetwork
+from pipeline.checkpoints.loaders.records import Module, text_of
+from pipeline.checkpoints.loaders.search import Candidate, Layout
 from pipeline.checkpoints.loaders.stylegan2_variants import architecture_of, checked_clamp, upscaling_filter
-from pipeline.checkpoints.loaders.untrusted import (
-    Budget,
-    FoundNetwork,
-    Module,
-    TensorTable,
-    as_module,
-    candidates,
-    fields,
-    real_number,
-    shown_key,
-    state_dict,
-    tensors_of,
-    text_of,
-    walk,
-)
-from pipeline.models.stylegan2 import ARCHITECTURES, MAX_MAPPING_LAYERS, StyleGAN2, infer_plan
-from pipeline.models.tensors import MAX_BLOCKS
+from pipeline.checkpoints.loaders.tensor_table import TensorTable, real_number
+from pipeline.models.stylegan2 import ARCHITECTURES, MAX_MAPPING_LAYERS, StyleGAN2, default_filter, infer_plan
+from pipeline.models.tensors import MAX_BLOCKS, UnsupportedNetwork, check_square_start, image_channels
 
 FORMAT = "StyleGAN2-ADA pickle"
 STATE_DICT_FORMAT = "StyleGAN2-ADA state dict, conv_clamp unknown (none is applied)"
 MAPPING_LR_MULTIPLIER = 0.01
-_NETWORKS = ("G_ema", "G")
-_MARKS = {"mapping.fc0.weight", "synthesis.b4.const"}
 _STYLEGAN3_LAYER = re.compile(r"synthesis\.L\d+_")
 
 
-def load(content: Any) -> FoundNetwork | None:
-    """The network, or None where `content` is of another format. ValueError where it is damaged, or of a
-    network that is not supported. ``G_ema`` is taken before ``G``.
-    """
-    budget = Budget()
-    for key, value in candidates(content, _NETWORKS):
-        module = as_module(value)
-        place = f" ({shown_key(key, _NETWORKS)})" if key else ""
-        if module is None:
-            state = state_dict(value, budget)
-            if state.keys() >= _MARKS:
-                network, average = build(Source({}, TensorTable(state)))
-                return FoundNetwork(network, STATE_DICT_FORMAT + place, average)
-        elif {"mapping", "synthesis"} <= fields(module.attributes["_modules"]).keys():
-            network, average = build(_source(module))
-            return FoundNetwork(network, FORMAT + place, average)
-    return None
+def build(found: Candidate) -> FoundNetwork:
+    """The network. Raises ValueError where it is damaged, UnsupportedNetwork where it is of another kind."""
+    if any(_STYLEGAN3_LAYER.match(name) for name in (*found.values, *found.modules)):
+        raise UnsupportedNetwork("it has the layers of StyleGAN3, which is not supported")
+    source = Source(found.modules, found.table())
+    network = _network(source)
+    found.check_all_taken(source.table)
+    return FoundNetwork(network, found.labelled(FORMAT if found.modules else STATE_DICT_FORMAT))
+
+
+LAYOUT = Layout(
+    synthesis_mark="b4.const",
+    mapping_mark="fc0.weight",
+    synthesis_prefix="synthesis.",
+    mapping_prefix="mapping.",
+    build=build,
+)
 
 
 @dataclass(frozen=True)
@@ -76,44 +65,33 @@ class Source:
         return default if module is None else module.attributes.get(name, default)
 
 
-def _source(module: Module) -> Source:
-    budget = Budget()
-    modules = walk(module, budget)
-    if any(_STYLEGAN3_LAYER.match(path) for path in modules):
-        raise ValueError("this is a StyleGAN3 network, which is not supported")
-    return Source(modules, TensorTable(tensors_of(modules, budget)))
-
-
-def build(source: Source) -> tuple[StyleGAN2, Any]:
-    """The network and its average latent (D,) or None."""
+def _network(source: Source) -> StyleGAN2:
     state, sides = canonical_state(source)
     architecture = _architecture(source, sides)
     plan = replace(infer_plan(state), architecture=architecture, conv_clamp=_conv_clamp(source))
     network = StyleGAN2.from_state(state, plan)
-    if plan.noise:
+    names = [f"{path}.noise_const" for path in _convolutions(sides)]
+    if plan.noise and any(name in source.table for name in names):
         network.stored_noise = tuple(
-            source.table.take(f"{path}.noise_const", shape)[None, None]
-            for path, shape in zip(_convolutions(sides), network.noise_shapes, strict=True)
+            source.table.take(name, shape)[None, None]
+            for name, shape in zip(names, network.noise_shapes, strict=True)
         )
-    average = None
-    if "mapping.w_avg" in source.table:
-        average = source.table.take("mapping.w_avg", (network.latent_size,)).numpy()
-    source.table.check_all_taken(lambda name: False)
-    return network, average
+    return network
 
 
 def canonical_state(source: Source) -> tuple[dict[str, Tensor], list[int]]:
     """Tensors under the names and in the scales of `StyleGAN2`, and the sides of the blocks."""
     table, synthesis = source.table, "synthesis_network"
     state = _mapping(source)
-    state[f"{synthesis}.const"] = table.take("synthesis.b4.const", (None, 4, 4))
+    state[f"{synthesis}.const"] = table.take("synthesis.b4.const", (None, None, None))
+    check_square_start(state[f"{synthesis}.const"].shape)
     num = 1 + table.count(f"synthesis.b{4 * 2**i}.conv1.weight" for i in range(1, MAX_BLOCKS))
     sides = [4 * 2**index for index in range(num)]
     for index, side in enumerate(sides):
         block, target = f"synthesis.b{side}", f"{synthesis}.blocks.{index}"
         for name in ("conv1",) if index == 0 else ("conv0", "conv1"):
             state |= _convolution(source, f"{block}.{name}", f"{target}.{name}")
-        if f"{block}.torgb.weight" in table:
+        if f"{block}.torgb.weight" in table or side == sides[-1]:  # the last one always has it
             state |= _to_rgb(source, f"{block}.torgb", f"{target}.to_rgb")
         if f"{block}.skip.weight" in table:
             weight = table.take(f"{block}.skip.weight", (None, None, 1, 1))
@@ -144,10 +122,11 @@ def _convolution(source: Source, path: str, target: str) -> dict[str, Tensor]:
 
 
 def _to_rgb(source: Source, path: str, target: str) -> dict[str, Tensor]:
-    weight = source.table.take(f"{path}.weight", (3, None, 1, 1))
+    weight = source.table.take(f"{path}.weight", (None, None, 1, 1))
+    channels = image_channels(len(weight))
     return {
         f"{target}.weight": weight * _gain(source, path, weight),
-        f"{target}.bias": source.table.take(f"{path}.bias", (3,)),
+        f"{target}.bias": source.table.take(f"{path}.bias", (channels,)),
         **_dense(source, f"{path}.affine", f"{target}.style", "linear"),
     }
 
@@ -207,11 +186,11 @@ def _convolutions(sides: list[int]) -> list[str]:
 
 
 def _filter(table: TensorTable) -> Tensor:
-    """The one filter [k, k] of every layer, stored with the sum 1 (and as [k] where it is long), times 4."""
-    names = [name for name in table if name.endswith(".resample_filter")]
-    found = [table.take(name) for name in names]
-    if not found or any(not torch.equal(taps, found[0]) for taps in found):
-        raise ValueError(
-            "the layers have no resample_filter or different ones, expected one filter throughout"
-        )
-    return upscaling_filter(found[0])
+    """The one filter [k, k] of every layer, stored with the sum 1 (and as [k] where it is long), times 4.
+
+    It is the usual one where the file has none, as in an average of the parameters without the buffers.
+    """
+    found = [table.take(name) for name in table if name.endswith(".resample_filter")]
+    if any(not torch.equal(taps, found[0]) for taps in found):
+        raise ValueError("the layers have different resample_filter, expected one filter throughout")
+    return upscaling_filter(found[0]) if found else default_filter()

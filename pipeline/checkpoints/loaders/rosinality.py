@@ -1,4 +1,4 @@
-"""StyleGAN2 as rosinality/stylegan2-pytorch saves it: ``{"g_ema": state dict, "latent_avg": (D,)}``.
+"""StyleGAN2 as rosinality/stylegan2-pytorch names its tensors, and with it pSp, e4e, ReStyle and many others.
 
 Weights are stored unscaled; the equalised learning rate multiplies a convolution by ``1 / sqrt(fan_in)``
 before it is demodulated, and a mapping layer by 0.01 besides. The resampling filters contain the factor 4.
@@ -8,71 +8,43 @@ from __future__ import annotations
 
 import math
 import re
-from typing import Any
 
-import numpy as np
 import torch
 from torch import Tensor
 
+from pipeline.checkpoints.loaders.network import FoundNetwork
+from pipeline.checkpoints.loaders.search import Candidate, Layout
 from pipeline.checkpoints.loaders.stylegan2_variants import MAX_TAPS
-from pipeline.checkpoints.loaders.untrusted import (
-    Budget,
-    FoundNetwork,
-    TensorTable,
-    candidates,
-    fields,
-    shown_key,
-    state_dict,
-)
+from pipeline.checkpoints.loaders.tensor_table import TensorTable
 from pipeline.models.stylegan2 import MAX_MAPPING_LAYERS, StyleGAN2, default_filter
-from pipeline.models.tensors import MAX_BLOCKS
+from pipeline.models.tensors import MAX_BLOCKS, UnsupportedNetwork, check_square_start, image_channels
 
 FORMAT = "StyleGAN2 state dict (rosinality)"
 MAPPING_LR_MULTIPLIER = 0.01
-_NETWORKS = ("g_ema", "params_ema", "g", "params", "state_dict")
-_MARK = "conv1.conv.modulation.weight"
 _FILTER = re.compile(r"(convs\.\d+\.conv\.blur|to_rgbs\.\d+\.upsample)\.kernel")
 
 
-def load(content: Any) -> FoundNetwork | None:
-    """The network, or None where `content` is of another format. ValueError where it is damaged.
-
-    The averaged network ``g_ema`` is taken before any other; a bare state dict is one too.
-    """
-    budget = Budget()
-    for key, value in candidates(content, _NETWORKS):
-        state = state_dict(value, budget)
-        if _MARK in state and "input.input" in state:
-            table = TensorTable(state)
-            network = StyleGAN2.from_state(canonical_state(table))
-            network.stored_noise = stored_noise(table, len(network.noise_shapes))
-            table.check_all_taken(lambda name: False)
-            average = _average_latent(content, network.latent_size) if key else None
-            shown = f"{FORMAT}, {shown_key(key, _NETWORKS)}" if key else FORMAT
-            return FoundNetwork(network, shown, average)
-    return None
+def build(found: Candidate) -> FoundNetwork:
+    """The network. Raises ValueError where it is damaged, UnsupportedNetwork where it is of another kind."""
+    table = found.table()
+    network = StyleGAN2.from_state(canonical_state(table))
+    network.stored_noise = stored_noise(table, len(network.noise_shapes))
+    found.check_all_taken(table)
+    return FoundNetwork(network, found.labelled(FORMAT))
 
 
-def _average_latent(content: Any, latent_size: int) -> np.ndarray | None:
-    """(D,) float32 from ``latent_avg``, which is (D,) or (1, D); None in files saved without."""
-    value = fields(content).get("latent_avg")
-    if value is None:
-        return None
-    average = TensorTable({"latent_avg": value}).take("latent_avg").reshape(-1)
-    if len(average) != latent_size:
-        raise ValueError(f"key 'latent_avg' has {len(average)} entries, expected {latent_size}")
-    return np.asarray(average.numpy())
+LAYOUT = Layout(
+    synthesis_mark="conv1.conv.modulation.weight",
+    mapping_mark="style.1.weight",
+    mapping_names="style.",
+    build=build,
+)
 
 
 def canonical_state(table: TensorTable) -> dict[str, Tensor]:
     """Tensors under the names and in the scales of `StyleGAN2`."""
     synthesis = "synthesis_network"
-    state = {f"{synthesis}.const": table.take("input.input", (1, None, 4, 4))[0]}
-    indices = [int(match[1]) for name in table if (match := re.fullmatch(r"style\.(\d{1,3})\.weight", name))]
-    if len(indices) > MAX_MAPPING_LAYERS:
-        raise ValueError(f"got {len(indices)} mapping layers, expected at most {MAX_MAPPING_LAYERS}")
-    for layer, index in enumerate(sorted(indices)):  # style.0 normalises and has no tensor
-        state |= _dense(table, f"style.{index}", f"mapping_network.layers.{layer}", MAPPING_LR_MULTIPLIER)
+    state = {f"{synthesis}.const": _constant(table)} | _mapping(table)
     state |= _convolution(table, "conv1", f"{synthesis}.blocks.0.conv1")
     state |= _to_rgb(table, "to_rgb1", f"{synthesis}.blocks.0.to_rgb")
     for block in range(1, 1 + table.count(f"to_rgbs.{i}.conv.weight" for i in range(MAX_BLOCKS - 1))):
@@ -81,6 +53,30 @@ def canonical_state(table: TensorTable) -> dict[str, Tensor]:
         state |= _convolution(table, f"convs.{2 * block - 1}", f"{prefix}.conv1")
         state |= _to_rgb(table, f"to_rgbs.{block - 1}", f"{prefix}.to_rgb")
     return state | {f"{synthesis}.resample_filter": _filter(table)}
+
+
+def _constant(table: TensorTable) -> Tensor:
+    """The learned constant [C, 4, 4] that the image grows from."""
+    if "input.input" not in table:
+        raise UnsupportedNetwork(
+            "it has StyleGAN2's layers but no learned constant ('input.input') that they begin with, as "
+            "networks have that render a volume or encode an image first; it is not supported"
+        )
+    constant = table.take("input.input", (1, None, None, None))
+    check_square_start(constant.shape)
+    return constant[0]
+
+
+def _mapping(table: TensorTable) -> dict[str, Tensor]:
+    """``style.1``, ``style.2``, ...; ``style.0`` normalises Z and has no tensor."""
+    found = [name for name in table if re.fullmatch(r"style\.\d{1,3}\.weight", name)]
+    if len(found) > MAX_MAPPING_LAYERS:
+        raise ValueError(f"got {len(found)} mapping layers, expected at most {MAX_MAPPING_LAYERS}")
+    state: dict[str, Tensor] = {}
+    for layer in range(len(found)):  # one that is missing between others is named by `take`
+        target = f"mapping_network.layers.{layer}"
+        state |= _dense(table, f"style.{layer + 1}", target, MAPPING_LR_MULTIPLIER)
+    return state
 
 
 def stored_noise(table: TensorTable, num: int) -> tuple[Tensor, ...] | None:
@@ -102,10 +98,11 @@ def _convolution(table: TensorTable, source: str, target: str) -> dict[str, Tens
 
 
 def _to_rgb(table: TensorTable, source: str, target: str) -> dict[str, Tensor]:
-    weight = table.take(f"{source}.conv.weight", (1, 3, None, 1, 1))[0]
+    weight = table.take(f"{source}.conv.weight", (1, None, None, 1, 1))[0]  # [3 or 1, in, 1, 1]
+    channels = image_channels(len(weight))
     return {
         f"{target}.weight": weight / math.sqrt(weight[0].numel()),
-        f"{target}.bias": table.take(f"{source}.bias", (1, 3, 1, 1)).reshape(3),
+        f"{target}.bias": table.take(f"{source}.bias", (1, channels, 1, 1)).reshape(channels),
         **_dense(table, f"{source}.conv.modulation", f"{target}.style", 1.0),
     }
 

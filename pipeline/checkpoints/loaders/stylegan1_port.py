@@ -4,26 +4,26 @@
 
 from __future__ import annotations
 
-from typing import Any
-
-from pipeline.checkpoints.loaders.untrusted import Budget, FoundNetwork, TensorTable, candidates, state_dict
+from pipeline.checkpoints.loaders.network import FoundNetwork
+from pipeline.checkpoints.loaders.search import Candidate, Layout
 from pipeline.models.stylegan1 import StyleGAN1
 
 FORMAT = "StyleGAN1 state dict (for_g_all)"
-_PREFIXES = ("g_mapping.", "g_synthesis.")
 
 
-def load(content: Any) -> FoundNetwork | None:
-    """The network, or None where `content` is of another format. ValueError where it is damaged.
+def build(found: Candidate) -> FoundNetwork:
+    """The network. Raises ValueError where it is damaged, UnsupportedNetwork where it is of another kind."""
+    table = found.table()
+    names = [name for name in table if name.startswith(("g_mapping.", "g_synthesis."))]
+    return FoundNetwork(
+        StyleGAN1.from_state_dict({name: table.take(name) for name in names}), found.labelled(FORMAT)
+    )
 
-    A state dict one level down (``{"g_all": ...}``) or with ``module.`` before its keys is accepted.
-    """
-    budget = Budget()
-    for _, value in candidates(content, ("g_all",)):
-        state = state_dict(value, budget)
-        if any(key.startswith(_PREFIXES) for key in state):
-            table = TensorTable(state)
-            taken = {key: table.take(key) for key in table if key.startswith(_PREFIXES)}
-            table.check_all_taken(lambda name: False)
-            return FoundNetwork(StyleGAN1.from_state_dict(taken), FORMAT)
-    return None
+
+LAYOUT = Layout(
+    synthesis_mark="blocks.4x4.const",
+    mapping_mark="dense0.weight",
+    synthesis_prefix="g_synthesis.",
+    mapping_prefix="g_mapping.",
+    build=build,
+)

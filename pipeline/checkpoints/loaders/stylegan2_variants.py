@@ -9,7 +9,8 @@ from typing import Any
 
 from torch import Tensor
 
-from pipeline.checkpoints.loaders.untrusted import real_number, text_of
+from pipeline.checkpoints.loaders.records import text_of
+from pipeline.checkpoints.loaders.tensor_table import real_number
 
 MAX_TAPS = 64
 

@@ -16,10 +16,13 @@ from typing import Any
 import numpy as np
 from torch import Tensor
 
-from pipeline.checkpoints.containers.pickles import Record
-from pipeline.checkpoints.loaders.untrusted import MAX_TENSORS, Budget, TensorTable, fields, named, text_of
+from pipeline.checkpoints.containers.inert_values import Record
+from pipeline.checkpoints.loaders.budget import Budget
+from pipeline.checkpoints.loaders.records import fields, named, text_of
+from pipeline.checkpoints.loaders.tensor_table import MAX_TENSORS, TensorTable
 
 NETWORK_MODULE = "tflib.network"
+MAX_NETWORKS = 16
 _COMPONENTS = ("mapping", "synthesis")
 _OF_GROWING = re.compile(r"(synthesis/)?lod|synthesis/ToRGB_lod\d+/.*")
 _MAPPING = re.compile(r"Dense\d+/|LabelConcat/|LabelEmbed/")
@@ -64,6 +67,12 @@ class TFGenerator:
                 f"(its lod is {lod:.3g}, expected 0); use a later snapshot"
             )
 
+    def average_latent(self, latent_size: int) -> np.ndarray | None:
+        """The average latent in W, (D,) float32; None where the file has none."""
+        if "dlatent_avg" not in self.table:
+            return None
+        return np.asarray(self.take("dlatent_avg", (latent_size,)).numpy())
+
     def check_all_taken(self) -> None:
         """ValueError naming the first variable that was not taken, those of progressive growing aside."""
         self.table.check_all_taken(lambda name: _OF_GROWING.fullmatch(name) is not None)
@@ -80,16 +89,23 @@ class TFGenerator:
                 raise ValueError(f"it was built with {name} = {text_of(found)}, supported is {wanted}")
 
 
-def find_generator(content: Any) -> TFGenerator | None:
-    """The averaged generator Gs of a triple (G, D, Gs), or a network that stands alone; None where `content`
-    has no such network.
+def networks_of(content: Any) -> dict[str, Record]:
+    """The TensorFlow networks of a file by name, the one that renders last; empty where there is none.
+
+    In a triple (G, D, Gs) that is Gs, the average over training steps. A network may stand alone.
     """
     networks = [content] if isinstance(content, Record) else content
-    if not isinstance(networks, (list, tuple)) or not networks or len(networks) > 16:
-        return None
+    if not isinstance(networks, (list, tuple)) or not 0 < len(networks) <= MAX_NETWORKS:
+        return {}
     if not all(is_network(network) for network in networks):
-        return None
-    record = networks[-1]
+        return {}
+    if len(networks) == 3:
+        return dict(zip(("G", "D", "Gs"), networks, strict=True))
+    return {text_of(network.get("name")).strip("'"): network for network in networks}
+
+
+def generator_of(record: Record, name: str) -> TFGenerator:
+    """The variables and arguments of one network, which may be no generator. Raises ValueError."""
     variables: dict[str, Any] = {}
     arguments: dict[str, Any] = {}
     budget = Budget(entries=MAX_TENSORS)
@@ -98,8 +114,7 @@ def find_generator(content: Any) -> TFGenerator | None:
     for name in _COMPONENTS:
         if is_network(components.get(name)):
             _collect(components[name], f"{name}/", variables, arguments, budget)
-    shown = "Gs" if len(networks) == 3 else text_of(record.get("name")).strip("'")
-    return TFGenerator(TensorTable(variables), arguments, shown)
+    return TFGenerator(TensorTable(variables), arguments, name)
 
 
 def is_network(value: Any) -> bool:

@@ -11,8 +11,8 @@ from typing import Any
 
 from torch import Tensor
 
-from pipeline.checkpoints.loaders.tensorflow import TFGenerator, find_generator
-from pipeline.checkpoints.loaders.untrusted import FoundNetwork
+from pipeline.checkpoints.loaders.network import FoundNetwork
+from pipeline.checkpoints.loaders.tensorflow import TFGenerator
 from pipeline.models.stylegan1 import NUM_MAPPING_LAYERS, StyleGAN1
 from pipeline.models.tensors import MAX_BLOCKS
 
@@ -37,18 +37,17 @@ _FIXED: dict[str, tuple[Any, ...]] = {
 """Arguments that change the computation, and the values that the network computes."""
 
 
-def load(content: Any) -> FoundNetwork | None:
-    """The network, or None where `content` is of another format. ValueError where it is damaged."""
-    source = find_generator(content)
-    if source is None or _MARK not in source.table:
+def load(source: TFGenerator) -> FoundNetwork | None:
+    """The network, or None where `source` is of another one. Raises ValueError where it is damaged,
+    UnsupportedNetwork where it is of a kind that is not supported.
+    """
+    if _MARK not in source.table:
         return None
     source.require(_FIXED)
     network = StyleGAN1.from_state_dict(port_state(source))
     source.check_fully_grown(network.resolution)
     network.stored_noise = _stored_noise(source, network.noise_shapes)
-    average = None
-    if "dlatent_avg" in source.table:
-        average = source.take("dlatent_avg", (network.latent_size,)).numpy()
+    average = source.average_latent(network.latent_size)
     source.check_all_taken()
     return FoundNetwork(network, f"{FORMAT} ({source.name})", average)
 
@@ -59,7 +58,7 @@ def port_state(source: TFGenerator) -> dict[str, Tensor]:
     for index in range(NUM_MAPPING_LAYERS):
         state |= _dense(source, f"mapping/Dense{index}", f"g_mapping.dense{index}")
     target = "g_synthesis.blocks.4x4"
-    state[f"{target}.const"] = source.take("synthesis/4x4/Const/const", (1, None, 4, 4))
+    state[f"{target}.const"] = source.take("synthesis/4x4/Const/const", (1, None, None, None))
     state[f"{target}.bias"] = source.take("synthesis/4x4/Const/bias", (None,))
     state |= _epilogue(source, "synthesis/4x4/Const", f"{target}.epi1")
     state |= _convolution(source, "synthesis/4x4/Conv", f"{target}.conv", 3)

@@ -15,14 +15,16 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from pipeline.checkpoints.loaders.network import FoundNetwork
+from pipeline.checkpoints.loaders.records import text_of
 from pipeline.checkpoints.loaders.stylegan2_variants import (
     MAX_TAPS,
     architecture_of,
     checked_clamp,
     upscaling_filter,
 )
-from pipeline.checkpoints.loaders.tensorflow import TFGenerator, find_generator
-from pipeline.checkpoints.loaders.untrusted import FoundNetwork, real_number, text_of
+from pipeline.checkpoints.loaders.tensor_table import real_number
+from pipeline.checkpoints.loaders.tensorflow import TFGenerator
 from pipeline.models.stylegan2 import (
     ARCHITECTURES,
     MAX_MAPPING_LAYERS,
@@ -30,7 +32,7 @@ from pipeline.models.stylegan2 import (
     default_filter,
     infer_plan,
 )
-from pipeline.models.tensors import MAX_BLOCKS
+from pipeline.models.tensors import MAX_BLOCKS, check_square_start, image_channels
 
 FORMAT = "StyleGAN2 TensorFlow pickle"
 MAPPING_LR_MULTIPLIER = 0.01
@@ -44,10 +46,11 @@ _FIXED: dict[str, tuple[Any, ...]] = {
 """Arguments that change the computation, and the values that the network computes."""
 
 
-def load(content: Any) -> FoundNetwork | None:
-    """The network, or None where `content` is of another format. ValueError where it is damaged."""
-    source = find_generator(content)
-    if source is None or _MARK not in source.table:
+def load(source: TFGenerator) -> FoundNetwork | None:
+    """The network, or None where `source` is of another one. Raises ValueError where it is damaged,
+    UnsupportedNetwork where it is of a kind that is not supported.
+    """
+    if _MARK not in source.table:
         return None
     source.require(_FIXED)
     state, sides = canonical_state(source)
@@ -64,9 +67,7 @@ def load(content: Any) -> FoundNetwork | None:
             source.take(f"synthesis/noise{index}", (1, 1, *shape))
             for index, shape in enumerate(network.noise_shapes)
         )
-    average = None
-    if "dlatent_avg" in source.table:
-        average = source.take("dlatent_avg", (network.latent_size,)).numpy()
+    average = source.average_latent(network.latent_size)
     source.check_all_taken()
     return FoundNetwork(network, f"{FORMAT} ({source.name})", average)
 
@@ -75,7 +76,9 @@ def canonical_state(source: TFGenerator) -> tuple[dict[str, Tensor], list[int]]:
     """Tensors under the names and in the scales of `StyleGAN2`, and the sides of the blocks."""
     target = "synthesis_network"
     state = _mapping(source)
-    state[f"{target}.const"] = source.take("synthesis/4x4/Const/const", (1, None, 4, 4))[0]
+    constant = source.take("synthesis/4x4/Const/const", (1, None, None, None))
+    check_square_start(constant.shape)
+    state[f"{target}.const"] = constant[0]
     state |= _convolution(source, "synthesis/4x4/Conv", f"{target}.blocks.0.conv1", up=False)
     sides = [4 * 2**index for index in range(MAX_BLOCKS)]
     sides = sides[: 1 + source.table.count(f"synthesis/{side}x{side}/Conv1/weight" for side in sides[1:])]
@@ -126,9 +129,10 @@ def _convolution(source: TFGenerator, name: str, target: str, *, up: bool) -> di
 
 
 def _to_rgb(source: TFGenerator, name: str, target: str) -> dict[str, Tensor]:
+    weight = source.kernel(f"{name}/weight", 1)
     return {
-        f"{target}.weight": _scaled(source.kernel(f"{name}/weight", 1)),
-        f"{target}.bias": source.take(f"{name}/bias", (3,)),
+        f"{target}.weight": _scaled(weight),
+        f"{target}.bias": source.take(f"{name}/bias", (image_channels(len(weight)),)),
         **_style(source, name, target),
     }
 

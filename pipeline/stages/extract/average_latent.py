@@ -17,7 +17,7 @@ from pipeline.inputs.generator import average_latent, generator_record
 from pipeline.rendering.renderer import RenderSettings
 from pipeline.settings.schema import Config
 
-_AVERAGE_FOLLOWS_FROM = ("sha256", "class_label", "average_latent")
+_AVERAGE_FOLLOWS_FROM = ("sha256", "key", "class_label", "average_latent")
 
 
 def run_average(
@@ -32,7 +32,8 @@ def run_average(
     average, origin = average_latent(config, loaded, settings)
     if overwrite:
         return average, origin
-    record = generator_record(config, loaded, settings, latent_space="", average=origin)
+    batch = config.features.render_batch
+    record = generator_record(loaded, settings, latent_space="", average=origin, render_batch=batch)
     stored = _stored_average(Location.parse(config.features.store), record)
     return (average if stored is None else stored), origin
 

@@ -8,16 +8,15 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from contextlib import closing
-from pathlib import Path
 
 import torch
 
 import fstore
 from fstore import format as fmt
 from fstore.location import Location
-from pipeline.checkpoints.read import LoadedGenerator, load_generator
-from pipeline.errors import UsageError
+from pipeline.checkpoints.read import LoadedGenerator
 from pipeline.inputs.annotations.load import Annotations
+from pipeline.inputs.checkpoint_choice import load_chosen
 from pipeline.inputs.generator import generator_record, render_settings
 from pipeline.inputs.pictures.check import check_pictures
 from pipeline.machine.background import BackgroundCalls
@@ -42,25 +41,13 @@ def prepare(config: Config, *, overwrite: bool = False) -> ExtractJob:
     ``overwrite``: nothing is taken over from a store that is there already. Raises UsageError, one line, for
     whatever does not fit, and StoreError where the store that the run would go on with is damaged.
     """
-    checkpoint = config.generator.checkpoint or _demo_checkpoint(config)
-    loaded = with_layers(load_generator(checkpoint, config.generator.class_label), config.features.layers)
+    loaded = with_layers(load_chosen(config), config.features.layers)
     settings = render_settings(config, loaded)
     average, origin = run_average(config, loaded, settings, overwrite=overwrite)
     inputs = read_inputs(config, loaded, settings, average)
     meta = _meta(config, loaded, inputs, settings, origin)
     features = config.features
     return ExtractJob(loaded, inputs, average, settings, meta, features.store, features.render_batch)
-
-
-def _demo_checkpoint(config: Config) -> Path:
-    from pipeline import embedded
-
-    if not config.demo:
-        raise UsageError(
-            "no checkpoint is given; pass --checkpoint FILE, or set [generator] checkpoint in the "
-            "configuration"
-        )
-    return embedded.checkpoint_path()
 
 
 def _meta(
@@ -73,7 +60,11 @@ def _meta(
     generator = loaded.generator
     native = [(layer.name, layer.resolution, layer.channels) for layer in generator.layers]
     record = generator_record(
-        config, loaded, settings, latent_space=inputs.latents.space, average=average_origin
+        loaded,
+        settings,
+        latent_space=inputs.latents.space,
+        average=average_origin,
+        render_batch=config.features.render_batch,
     )
     return fmt.FeatureMeta(
         layout=config.features.layout,

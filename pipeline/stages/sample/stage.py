@@ -18,9 +18,8 @@ import torch
 from numpy.typing import NDArray
 from PIL import Image
 
-from pipeline.checkpoints.read import file_sha256, load_generator
-from pipeline.embedded import checkpoint_path as demo_checkpoint
 from pipeline.errors import UsageError
+from pipeline.inputs.checkpoint_choice import is_demos, load_chosen
 from pipeline.inputs.generator import average_latent, generator_record, render_settings
 from pipeline.interpreter.files import load_interpreter
 from pipeline.interpreter.pairing import PairedInterpreter, load_paired
@@ -52,8 +51,8 @@ def as_trained(config: Config) -> Config:
         return config
     info = load_interpreter(config.synthesize.interpreter).info
     settings = RenderSettings.from_record(info.generator, info.grid, info.crop_rows)
-    label = info.generator.get("class_label")
-    demo = config.demo and info.generator.get("sha256") == file_sha256(demo_checkpoint())
+    label, key = info.generator.get("class_label"), info.generator.get("key")
+    demo = config.demo and is_demos(info.generator)
     annotations = AnnotationsConfig() if config.demo and not demo else config.annotations
     keypoints = info.keypoints
     classes = () if keypoints else tuple(ClassConfig(c.name, c.color) for c in info.classes)
@@ -71,6 +70,7 @@ def as_trained(config: Config) -> Config:
             noise=settings.noise,
             noise_seed=settings.noise_seed,
             class_label=label if isinstance(label, int) else None,
+            key=key if isinstance(key, str) else None,
         ),
         features=replace(
             config.features, resolution=info.grid[0], crop_rows=info.crop_rows, upsample=info.upsample
@@ -84,8 +84,7 @@ def prepare(config: Config, options: SampleOptions) -> SampleJob:
     Raises UsageError, one line, for any that does not fit, and where files are in the way.
     """
     trained = load_paired(config) if options.uncertain else None
-    label = config.generator.class_label
-    loaded = load_generator(_checkpoint(config), class_label=label) if trained is None else trained.loaded
+    loaded = load_chosen(config) if trained is None else trained.loaded
     if trained is not None and config.generator.checkpoint is None and not config.demo:
         config = replace(config, generator=replace(config.generator, checkpoint=loaded.path))
     if isinstance(loaded.generator, SelectedLayers):  # the interpreter has learnt these alone
@@ -99,7 +98,9 @@ def prepare(config: Config, options: SampleOptions) -> SampleJob:
         average, origin = trained.average_latent, "the interpreter's"
     else:
         average, origin = average_latent(config, loaded, settings)
-    record = generator_record(config, loaded, settings, latent_space="z", average=origin)
+    record = generator_record(
+        loaded, settings, latent_space="z", average=origin, render_batch=config.features.render_batch
+    )
     rendering = {
         **{key: value for key, value in record.items() if key not in ("checkpoint", "average_latent")},
         "average_latent_sha256": array_sha256(average.reshape(-1, average.shape[-1])),  # not where it is from
@@ -111,17 +112,6 @@ def prepare(config: Config, options: SampleOptions) -> SampleJob:
     if job.pool_size < options.num:
         raise UsageError(f"--pool is {options.pool}; expected at least --num, {options.num}")
     return job
-
-
-def _checkpoint(config: Config) -> Path:
-    if config.generator.checkpoint is not None:
-        return config.generator.checkpoint
-    if not config.demo:
-        raise UsageError(
-            "no checkpoint is given; pass --checkpoint FILE, or set [generator] checkpoint in the "
-            "configuration"
-        )
-    return demo_checkpoint()
 
 
 def _check_shape(settings: RenderSettings, trained: PairedInterpreter, config: Config) -> None:

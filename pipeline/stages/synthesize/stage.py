@@ -19,6 +19,7 @@ import torch
 import fstore
 from fstore import format as fmt
 from pipeline.errors import RunError, UsageError
+from pipeline.inputs.generator import generator_record
 from pipeline.interpreter.description import InterpreterInfo
 from pipeline.interpreter.identity import check_unchanged
 from pipeline.interpreter.pairing import PairedInterpreter, load_paired
@@ -47,7 +48,7 @@ def prepare(config: Config, *, force: bool = False, task: str | None = None) -> 
     loaded, interpreter, info = trained.loaded, trained.interpreter, trained.interpreter.info
     _check_task(config, info, task)
     settings = RenderSettings.from_record(info.generator, info.grid, info.crop_rows)
-    meta = _meta(config.synthesize, trained)
+    meta = _meta(config.synthesize, trained, settings)
     average = trained.average_latent
     return SynthesizeJob(loaded, interpreter, average, settings, meta, config.synthesize, trained.notes)
 
@@ -62,15 +63,8 @@ def _check_task(config: Config, info: InterpreterInfo, task: str | None) -> None
         )
 
 
-def _meta(config: SynthesizeConfig, trained: PairedInterpreter) -> fmt.DatasetMeta:
+def _meta(config: SynthesizeConfig, trained: PairedInterpreter, settings: RenderSettings) -> fmt.DatasetMeta:
     loaded, interpreter, info = trained.loaded, trained.interpreter, trained.interpreter.info
-    generator = {
-        **info.generator,
-        "checkpoint": loaded.path.name,
-        "sha256": loaded.sha256,
-        "latent_space": SAMPLED_SPACE,
-        "render_batch": config.render_batch,
-    }
     return fmt.DatasetMeta(
         shape=(info.crop_rows[1] - info.crop_rows[0], info.grid[1]),
         classes=info.classes,
@@ -84,7 +78,13 @@ def _meta(config: SynthesizeConfig, trained: PairedInterpreter) -> fmt.DatasetMe
             "members": info.members,
             **trained.settings,
         },
-        generator=generator,
+        generator=generator_record(
+            loaded,
+            settings,
+            latent_space=SAMPLED_SPACE,
+            average=str(info.generator.get("average_latent", "unknown")),
+            render_batch=config.render_batch,
+        ),
         created=created_record(),
         keypoints=info.keypoints,
     )

@@ -26,8 +26,7 @@ from pipeline.inputs.annotations.formats.coco_keypoints import (
     read_coco_keypoints,
     unique_names,
 )
-from pipeline.inputs.npy import read_npy
-from pipeline.inputs.npz import read_npz
+from pipeline.inputs.arrays import read_array
 
 FORMATS = "a .npy or .npz array (N, K, 2 or 3) or a COCO .json"
 SUFFIXES = (".npy", ".npz", ".json")
@@ -60,7 +59,7 @@ def open_keypoints(path: str | os.PathLike[str]) -> KeypointSource:
     if path.suffix.lower() == ".npz":
         array, names, size = _read_archive(path)
     else:
-        array = np.asarray(read_npy(path, "keypoints"))
+        array = np.asarray(read_array(path, "keypoints").values)
     points = _checked(path, array)
     num_images, num_points = points.shape[:2]
     names = names or tuple(f"keypoint_{k}" for k in range(num_points))
@@ -119,7 +118,7 @@ def _read_archive(path: Path) -> tuple[NDArray[Any], tuple[str, ...] | None, NDA
         others = [name for name in names if name not in ("names", "image_size")]
         return "keypoints" if "keypoints" in names else others[0] if len(others) == 1 else None
 
-    _, array = read_npz(path, "keypoints", choose)
+    array = read_array(path, "keypoints", choose).values
     names = _optional(path, "names", members)
     if names is not None and (names.ndim != 1 or names.dtype.kind != "U" or names.size > MAX_KEYPOINTS):
         raise UsageError(
@@ -136,4 +135,4 @@ def _read_archive(path: Path) -> tuple[NDArray[Any], tuple[str, ...] | None, NDA
 
 
 def _optional(path: Path, name: str, members: Sequence[str]) -> NDArray[Any] | None:
-    return read_npz(path, name, lambda _: name)[1] if name in members else None
+    return read_array(path, name, lambda _: name).values if name in members else None

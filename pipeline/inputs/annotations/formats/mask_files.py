@@ -23,7 +23,7 @@ from pipeline.inputs.annotations.raster.png import (
     read_labels,
 )
 from pipeline.inputs.annotations.source import TRANSPARENT, AnnotationSource, MaskFile, few
-from pipeline.inputs.npy import read_npy
+from pipeline.inputs.arrays import read_array
 from pipeline.inputs.numbers import image_number
 
 NAMES = "{i}.png, {i}.npy, image_mask{i}.npy or {i}_mask.png"
@@ -239,7 +239,7 @@ def read_mask(path: Path) -> MaskFile:
 
 
 def _read_array(path: Path) -> NDArray[Any]:
-    array = read_npy(path, "a mask")
+    array = read_array(path, "a mask").values
     if array.dtype.kind not in "iubf":
         raise UsageError(f"{path}: the mask's dtype is {array.dtype}; expected whole numbers, such as uint8")
     array = array.astype(np.uint8) if array.dtype.kind == "b" else array

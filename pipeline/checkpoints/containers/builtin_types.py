@@ -9,8 +9,8 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
+from pipeline.checkpoints.containers.inert_values import BadPickle
 from pipeline.checkpoints.containers.limits import checked_key
-from pipeline.checkpoints.containers.values import BadPickle
 
 _MAX_DIGITS = 512
 

@@ -20,17 +20,7 @@ import sys
 from collections.abc import Callable
 from typing import Any
 
-from pipeline.checkpoints.containers.arrays import (
-    DTYPES,
-    array_from_buffer,
-    empty_array,
-    rebuild_parameter,
-    rebuild_tensor,
-    rebuild_tensor_v3,
-    scalar,
-)
-from pipeline.checkpoints.containers.limits import MAX_ARGUMENTS, MAX_NAME, Allowance, checked_key
-from pipeline.checkpoints.containers.plain import (
+from pipeline.checkpoints.containers.builtin_types import (
     elements,
     encoded,
     number,
@@ -39,7 +29,17 @@ from pipeline.checkpoints.containers.plain import (
     plain_slice,
     plain_text,
 )
-from pipeline.checkpoints.containers.values import BadPickle, Global, Record, UnsafePickle
+from pipeline.checkpoints.containers.inert_values import BadPickle, Global, Record, UnsafePickle
+from pipeline.checkpoints.containers.limits import MAX_ARGUMENTS, MAX_NAME, Allowance, checked_key
+from pipeline.checkpoints.containers.rebuilt_arrays import (
+    DTYPES,
+    array_from_buffer,
+    empty_array,
+    rebuild_parameter,
+    rebuild_tensor,
+    rebuild_tensor_v3,
+    scalar,
+)
 
 _PYTHON_2 = frozenset({"__builtin__", "commands", "copy_reg", "cPickle", "exceptions", "popen2", "cStringIO"})
 _STANDARD_LIBRARY = frozenset(sys.stdlib_module_names) | _PYTHON_2

@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from pipeline.checkpoints.containers.values import (
+from pipeline.checkpoints.containers.inert_values import (
     BadPickle,
     Global,
     Record,
@@ -93,9 +93,10 @@ def empty_array(array_class: Any, *_: Any) -> np.ndarray:
 
 
 def fill_array(array: np.ndarray, state: Any) -> int:
-    """Gives an empty array its state (version, shape, dtype, column order, bytes); the number of bytes.
+    """Gives an empty array its state (version, shape, dtype, column order, bytes). Returns the number of
+    bytes.
 
-    One of anything but plain numbers is left empty.
+    An array of anything but plain numbers stays empty.
     """
     if not (isinstance(state, tuple) and len(state) == 5):
         raise BadPickle("an array's state is not (version, shape, dtype, order, bytes)")

@@ -11,18 +11,19 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
+from pipeline.checkpoints.containers.inert_values import BadPickle, OtherArchive, UnsafePickle
 from pipeline.checkpoints.containers.limits import Allowance
 from pipeline.checkpoints.containers.pickles import read_first_pickle
+from pipeline.checkpoints.containers.safetensors_files import is_safetensors, read_safetensors
 from pipeline.checkpoints.containers.torch_files import (
     is_legacy_magic,
     load_from_bytes,
     read_torch_legacy,
     read_torch_zip,
 )
-from pipeline.checkpoints.containers.values import BadPickle, OtherArchive, UnsafePickle
 from pipeline.errors import UsageError
 
-Kind = Literal["torch-zip", "torch-legacy", "pickle"]
+Kind = Literal["torch-zip", "torch-legacy", "pickle", "safetensors"]
 
 _SOURCE = "download or copy it again"
 _MAX_REASON = 300  # characters: a shape in a damaged file may have many digits
@@ -82,10 +83,11 @@ def read_checkpoint(path: Path) -> CheckpointContent:
     except OtherArchive as error:
         raise UsageError(f"checkpoint {path}: {error}") from error
     except BadPickle as error:
-        if not head.startswith((b"PK", b"\x80")):  # what torch.save and NVIDIA's exports begin with
+        known = head.startswith((b"PK", b"\x80"))  # what torch.save and NVIDIA's exports begin with
+        if not known and not is_safetensors(head):
             raise UsageError(
-                f"checkpoint {path}: the file is neither a PyTorch file nor a pickle; expected a generator's "
-                f"checkpoint, check the path or {_SOURCE}"
+                f"checkpoint {path}: the file is no PyTorch file, pickle or safetensors file; expected a "
+                f"generator's checkpoint, check the path or {_SOURCE}"
             ) from error
         raise _damaged(path, str(error)) from error
 
@@ -95,6 +97,8 @@ def _read_container(path: Path, head: bytes) -> CheckpointContent:
     if head[:2] == b"PK":
         found = read_torch_zip(lambda: _Bounded(path), num_bytes, fault=lambda text: _damaged(path, text))
         return CheckpointContent("torch-zip", found)
+    if is_safetensors(head):
+        return CheckpointContent("safetensors", read_safetensors(path, head))
     content, allowance = path.read_bytes(), Allowance.of(num_bytes)
     first = read_first_pickle(io.BytesIO(content), load=load_from_bytes, allowance=allowance)
     if is_legacy_magic(first):
@@ -129,9 +133,7 @@ def _refuse_other_kinds(head: bytes, path: Path) -> None:
     text = head.lstrip(b"\xef\xbb\xbf \t\r\n")[:1]
     if text == b"<":
         raise UsageError(f"checkpoint {path}: looks like {_WEB_PAGE[0]}, not a checkpoint; {_WEB_PAGE[1]}")
-    if head[8:10] == b'{"' and int.from_bytes(head[:8], "little") < 1 << 30:
-        found = "a safetensors file; pass the generator in the format that it was released in"
-    elif head[257:262] == b"ustar":
+    if head[257:262] == b"ustar":
         found = "a tar archive; unpack it and name the file in it"
     elif head[:1] == b"\x08" and (b"pytorch" in head[:64] or b"onnx" in head[:64]):
         found = "an ONNX model; pass the checkpoint that it was exported from"

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import click
 
 from pipeline.commands.program import DEBUG_KEY, GroupedOption
-from pipeline.errors import UsageError, without_credentials
+from pipeline.errors import UsageError
 from pipeline.settings.files import DEMO_SOURCE, load_config, with_overrides
 from pipeline.settings.schema import SECTIONS, TASKS, Config, declaration, flag_settings, flags_of
 from pipeline.settings.values import BOOLEAN, BYTES, DEVICE, PATH, THREADS, Rule, choice
@@ -210,8 +210,10 @@ def check_folder(path: Path | str) -> None:
 def check_store(store: str) -> None:
     """Refuse a place of a store that a command cannot use. Raises UsageError."""
     if store.lower().startswith("memory://"):
+        from fstore.urls import shown
+
         raise UsageError(
-            f"{without_credentials(store)}: lies in the memory of one process and ends with it; expected a "
+            f"{shown(store)}: lies in the memory of one process and ends with it; expected a "
             "folder, or a URL that lasts"
         )
     if "://" not in store:

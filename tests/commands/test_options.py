@@ -186,6 +186,7 @@ ANOTHER = {  # a value that is no default, by what stands for it in the help
         "STORE": "s3://b/x.zarr",
         "SEEDS": "3",
         "LAYERS": "0",
+        "TEXT": "dogs",
     },
     **{"A:B": "1:8", "FRACTION": "0.5", "SIZE": "4GB"},
 }

@@ -155,5 +155,5 @@ def test_many_numbers_are_compared_in_one_pass() -> None:
     """Each number against each other would be 10 billion steps."""
     numbers = range(100_000)
     assert pair(list(numbers), list(numbers)).annotations == tuple(numbers)
-    with pytest.raises(UsageError, match="50000 of 100000 annotations are missing"):
+    with pytest.raises(UsageError, match="50000 of 100,000 annotations are missing"):
         pair(list(numbers)[::2], list(numbers))

@@ -25,6 +25,7 @@ def test_another_generator_of_the_same_file_is_refused(
     record = {"sha256": file_sha256(tmp_path / "two.pt"), "checkpoint": "two.pt", "key": "dogs"}
     learnt = SimpleNamespace(info=SimpleNamespace(generator=record))
     monkeypatch.setattr(pairing, "load_interpreter", lambda _: learnt)
+    monkeypatch.setattr(pairing, "_check_rendering", lambda *_: None)
     config = Config(generator=GeneratorConfig(checkpoint=tmp_path / "two.pt", key="cats"))
     with pytest.raises(UsageError, match="--key cats is another of its generators") as caught:
         load_paired(config, force=force)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 
+import pytest
 import yaml
 from support.places import REPOSITORY
 
@@ -19,8 +20,17 @@ def test_the_hooks_before_a_commit_are_the_commands_of_make_lint() -> None:
     assert {hook["language"] for hook in local["hooks"]} == {"system"}
 
 
-def test_files_and_folders_that_contributing_names_are_there() -> None:
-    text = (REPOSITORY / "CONTRIBUTING.md").read_text()
-    named = re.findall(r"`([\w.]+/[\w/]*(?:\.\w+)?)`", text)
-    assert len(named) > 20
+@pytest.mark.parametrize("page", ["CONTRIBUTING.md", "docs/architecture.md"])
+def test_files_and_folders_that_a_page_names_are_there(page: str) -> None:
+    text = (REPOSITORY / page).read_text()
+    named = re.findall(r"`((?:pipeline|fstore|tests|docs|configs)/[\w/]*(?:\.\w+)?)`", text)
+    assert len(named) > 15
     assert [name for name in named if not (REPOSITORY / name).exists()] == []
+
+
+def test_the_trees_of_the_readme_and_the_architecture_have_every_room() -> None:
+    rooms = {path.parent.name for path in (REPOSITORY / "pipeline").glob("*/__init__.py")}
+    readme = (REPOSITORY / "README.md").read_text()
+    architecture = (REPOSITORY / "docs" / "architecture.md").read_text()
+    assert set(re.findall(r"^ {6}(\w+)/ ", readme, re.MULTILINE)) == rooms
+    assert set(re.findall(r"^\| `(\w+)/` ", architecture, re.MULTILINE)) == rooms

@@ -26,7 +26,10 @@ NUMBER_NAMES = frozenset(
     {"seed", "seeds", "index", "indices", "idx", "ids", "number", "numbers", "image_numbers", "image_ids"}
 )
 """What programs call an array of the images' numbers that stands beside one of latents."""
-_NAMES = re.compile(r"(?<!class_)(?<!class)(name|file|path|image|img|picture|key|id)s?\Z", re.IGNORECASE)
+_NAMES = re.compile(
+    r"(?<!class_)(?<!class)(name|file|path|image|img|picture|pic|photo|frame|stem|fn|seed|key|id)s?\Z",
+    re.IGNORECASE,
+)
 """How programs call a list of the images' names that stands beside an array of latents."""
 
 Choose = Callable[[list[str]], str | None]
@@ -70,7 +73,7 @@ def the_only_one(names: list[str]) -> str | None:
 def find_array(content: Any, choose: Choose, *, numbered: bool) -> FoundArray:
     """The array in `content`: a `Leaf`, or a dict or list of such things.
 
-    Of a dict's arrays ``choose`` picks one. With ``numbered``, a dict of equal arrays or of dicts with one
+    Of a dict's arrays, and of what holds arrays in it, ``choose`` picks one. With ``numbered``, a dict of equal arrays or of dicts with one
     each, and a list of pairs (name, array) or of dicts that hold a name, is one array of an entry for each
     image, in the order of the numbers in the names; and names or numbers that stand beside an array say its
     images'. A list of arrays is one array in its own order. Raises ValueError where it is not clear which
@@ -97,10 +100,13 @@ class _Finder:
 
     def _in_dict(self, content: Mapping[Any, Any]) -> FoundArray:
         arrays = {str(key): value for key, value in content.items() if isinstance(value, Leaf)}
-        inner = {str(key): value for key, value in content.items() if _is_container(value)}
-        if inner and not arrays and len(inner) == len(content) and self.numbered:
+        inner = {str(key): value for key, value in content.items() if _holds_arrays(value)}
+        name = self.choose([*arrays, *inner])
+        if name in inner:
+            return self._of_dicts({name: inner[name]})
+        if inner and not arrays and self.numbered:
             return self._of_dicts(inner)
-        name = self.choose(list(arrays))
+        name = name or self.choose(list(arrays))
         if name is not None:
             found = FoundArray(arrays[name].array(), name)
             return self._with_numbers(found, content)
@@ -119,11 +125,22 @@ class _Finder:
         return _by_number(found)
 
     def _in_list(self, content: Sequence[Any]) -> FoundArray:
+        if not self.numbered:
+            return _stacked([self.found(entry) for entry in content])
+        if len(content) == 2 and sum(_are_texts(part) for part in content) == 1:  # latents and their names
+            names, latents = sorted(content, key=lambda part: not _are_texts(part))
+            return self._with_numbers(self.found(latents), {"names": names})
         names = [_name_in(entry) for entry in content]
-        if self.numbered and all(name is not None for name in names):
-            pairs = zip(names, content, strict=True)
-            return _by_number([(str(name), self.found(_without_name(entry))) for name, entry in pairs])
-        return _stacked([self.found(entry) for entry in content])
+        unnamed = [place for place, name in enumerate(names) if name is None]
+        if len(unnamed) == len(names):
+            return _stacked([self.found(entry) for entry in content])
+        if unnamed:
+            raise ValueError(
+                f"entry {unnamed[0]} of its list has no name, and others have one, so it is not clear which "
+                "image it is of"
+            )
+        pairs = zip(names, content, strict=True)
+        return _by_number([(str(name), self.found(_without_name(entry))) for name, entry in pairs])
 
     def _with_numbers(self, found: FoundArray, content: Mapping[Any, Any]) -> FoundArray:
         """The array with the numbers that stand beside it, as names or as integers, if there are as many."""
@@ -197,6 +214,7 @@ def _numbers_of(key: str, value: Any, count: int) -> tuple[int, ...] | None:
         value = value.array().tolist() if wanted and value.shape == (count,) else None
     if not isinstance(value, (list, tuple)) or len(value) != count:
         return None
+    value = [each.decode(errors="replace") if isinstance(each, bytes) else each for each in value]
     if all(isinstance(each, str) for each in value):
         if _NAMES.search(key) is None:
             return None
@@ -210,19 +228,58 @@ def _numbers_of(key: str, value: Any, count: int) -> tuple[int, ...] | None:
 
 
 def _name_in(entry: Any) -> str | None:
-    """The name in a pair (name, array), or the one text of a dict; None where there is none."""
-    texts = list(entry.values()) if isinstance(entry, Mapping) else entry
-    if not isinstance(texts, (list, tuple)) or (not isinstance(entry, Mapping) and len(texts) != 2):
+    """The name or number in a pair with an array, or of the image in a dict; None where there is none.
+
+    Raises ValueError for a dict with several texts of which it is not clear which one names the image.
+    """
+    if isinstance(entry, Mapping):
+        return _name_in_dict(entry)
+    if not isinstance(entry, (list, tuple)) or len(entry) != 2:
         return None
-    names = [each for each in texts if isinstance(each, str)]
+    names = [str(each) for each in entry if isinstance(each, str) or type(each) is int]
     return names[0] if len(names) == 1 else None
+
+
+def _name_in_dict(entry: Mapping[Any, Any]) -> str | None:
+    texts = {str(key): value for key, value in entry.items() if isinstance(value, str)}
+    named = {key: text for key, text in texts.items() if _NAMES.search(key)} or texts
+    numbers = {image_number(text) for text in named.values()} - {None}
+    if len(numbers) > 1:
+        first, second = list(named)[:2]
+        raise ValueError(
+            f"an entry of its list has a text under {short(first)} and one under {short(second)}, and which "
+            "names the image is not clear"
+        )
+    if not numbers:
+        known = [_whole(value) for key, value in entry.items() if str(key).lower() in NUMBER_NAMES]
+        known = [number for number in known if number is not None]
+        if len(known) == 1:
+            return str(known[0])
+    fitting = [text for text in named.values() if image_number(text) in (numbers or {None})]
+    return fitting[0] if fitting else None
+
+
+def _whole(value: Any) -> int | None:
+    """A number of an image, which may be stored as an array of one."""
+    if isinstance(value, Leaf) and value.kind in "iu" and set(value.shape) <= {1}:
+        return int(value.array().reshape(())[()])
+    return value if type(value) is int else None
 
 
 def _without_name(entry: Any) -> Any:
     if isinstance(entry, Mapping):
-        return {key: value for key, value in entry.items() if not isinstance(value, str)}
-    return next(each for each in entry if not isinstance(each, str))
+        known = {key for key in entry if str(key).lower() in NUMBER_NAMES}
+        return {k: value for k, value in entry.items() if not isinstance(value, str) and k not in known}
+    return next(each for each in entry if not isinstance(each, str) and type(each) is not int)
 
 
-def _is_container(value: Any) -> bool:
-    return isinstance(value, (Mapping, list, tuple))
+def _are_texts(value: Any) -> bool:
+    return isinstance(value, (list, tuple)) and bool(value) and all(isinstance(each, str) for each in value)
+
+
+def _holds_arrays(value: Any) -> bool:
+    """Whether a dict or list has an array somewhere in it."""
+    if isinstance(value, Mapping):
+        return any(isinstance(each, Leaf) or _holds_arrays(each) for each in value.values())
+    is_list = isinstance(value, (list, tuple))
+    return is_list and any(isinstance(each, Leaf) or _holds_arrays(each) for each in value)

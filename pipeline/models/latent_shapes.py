@@ -23,6 +23,7 @@ def latents_shape(
     `shape`                  `space`     result
     =======================  ==========  ==================================
     (D,), (1, D), (1, 1, D)  z, w, None  (1, D)
+    (..., D, 1)              any         as (..., D)
     (M, D), (M, 1, D)        z, w, None  (M, D)
     (M, D), (M, 1, D)        w+          (1, M, D), if M can count rows
     (1, M, D)                z, w        (M, D)
@@ -33,7 +34,7 @@ def latents_shape(
     M can count rows if `min_rows` <= M <= the larger of 18 and `min_rows`. Raises ValueError, whose text says
     why, where a shape has no meaning or several.
     """
-    *leading, latent_size = shape
+    *leading, latent_size = _without_columns(shape)
     sides = [side for side in leading if side != 1]
     if 0 in shape:
         raise ValueError("expected at least one latent")
@@ -65,13 +66,19 @@ def _rows(shape: tuple[int, int, int], space: str | None, min_rows: int) -> tupl
 def one_latent_shape(shape: tuple[int, ...]) -> tuple[int, ...]:
     """The shape of an array that holds one latent: (D,), or (L, D) of a row a layer.
 
-    Axes of length 1 are taken away: (1, D), (1, 1, D), (1, L, D) and (L, 1, D) are read as well. Raises
+    Axes of length 1 are taken away: (1, D), (1, 1, D), (1, L, D), (L, 1, D) and (D, 1) are read as well. Raises
     ValueError, whose text says why, where there are several latents or none.
     """
-    *leading, latent_size = shape if shape else (0,)
+    *leading, latent_size = _without_columns(shape) or (0,)
     sides = [side for side in leading if side != 1]
     if 0 in (*sides, latent_size):
         raise ValueError("it is empty")
     if len(sides) > 1:
         raise ValueError("it holds several latents")
     return (*sides, latent_size)
+
+
+def _without_columns(shape: tuple[int, ...]) -> tuple[int, ...]:
+    """The shape without axes of length 1 at its end, which column vectors have; no latent has one entry."""
+    last = max((place for place, side in enumerate(shape) if side != 1), default=len(shape) - 1)
+    return shape[: last + 1]

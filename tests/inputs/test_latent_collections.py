@@ -55,6 +55,22 @@ TORCH: dict[str, Callable[[np.ndarray], Any]] = {
     "seeds beside the latents": lambda v: {
         "latents": torch.stack([row(v, i) for i in SHELL]), "seeds": torch.tensor(SHELL)
     },
+    "pairs with integers": lambda v: [(i, row(v, i)) for i in SHELL],
+    "dicts with two paths": lambda v: [
+        {"path": f"in/{i}.png", "out": f"out/{i}.png", "latent": row(v, i)} for i in SHELL
+    ],
+    "dicts with an index": lambda v: [{"index": i, "latent": row(v, i)} for i in SHELL],
+    "dicts with a text and an index": lambda v: [
+        {"caption": "a face", "idx": torch.tensor(i), "latent": row(v, i)} for i in SHELL
+    ],
+    "latents and names": lambda v: (torch.stack([row(v, i) for i in SHELL]), [f"{i}.png" for i in SHELL]),
+    "names and latents": lambda v: [[f"{i}.png" for i in SHELL], [row(v, i) for i in SHELL]],
+    "a collection beside settings": lambda v: {
+        "latents": {f"{i}.png": row(v, i) for i in SHELL}, "step": 100, "args": {"lr": 0.1}
+    },
+    "a collection beside its mean": lambda v: {
+        "mean_latent": row(v, 0), "latents": {f"{i}.png": row(v, i) for i in SHELL}
+    },
     "a collection below a key": lambda v: {"latents": {f"{i}.png": row(v, i) for i in SHELL}},
 }  # fmt: skip
 NPZ: dict[str, Callable[[np.ndarray], dict[str, np.ndarray]]] = {
@@ -62,6 +78,10 @@ NPZ: dict[str, Callable[[np.ndarray], dict[str, np.ndarray]]] = {
     "paths": lambda v: {f"inputs/{i}.png": v[i][None] for i in SHELL},
     "no names": lambda v: {f"arr_{i}": v[i] for i in SHELL},  # numpy.savez(file, *latents)
     "names beside": lambda v: {"latents": v[SHELL], "names": np.array([f"{i}.png" for i in SHELL])},
+    "names in bytes": lambda v: {
+        "latents": v[SHELL],
+        "files": np.array([f"{i}.png".encode() for i in SHELL]),
+    },
     "numbers beside": lambda v: {"latents": v[SHELL], "index": np.array(SHELL)},
 }
 
@@ -101,6 +121,18 @@ def test_names_without_a_number_or_with_one_number_are_refused(
     torch.save({name: {"latent": row(W, i)} for i, name in enumerate(names)}, tmp_path / "p.pt")
     assert words in message_of(tmp_path / "p.pt")
     torch.save([(name, row(W, i)) for i, name in enumerate(names)], tmp_path / "p.pt")
+    assert words in message_of(tmp_path / "p.pt")
+
+
+@pytest.mark.parametrize(
+    ("entry", "words"),
+    [
+        ({"latent": row(W, 1)}, "entry 1 of its list has no name"),
+        ({"path": "in/1.png", "file": "out/7.png", "latent": row(W, 1)}, "under 'path' and one under 'file'"),
+    ],
+)
+def test_a_list_with_an_entry_of_no_one_name_is_refused(tmp_path: Path, entry: Any, words: str) -> None:
+    torch.save([{"path": "in/0.png", "latent": row(W, 0)}, entry], tmp_path / "p.pt")
     assert words in message_of(tmp_path / "p.pt")
 
 

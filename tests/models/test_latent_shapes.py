@@ -35,6 +35,8 @@ D, MIN = 512, 8
         ((40, 1, 18, D), None, ((40, 18, D), "w+")),
         ((40, 18, 1, D), "w+", ((40, 18, D), "w+")),
         ((1, 40, 18, D), "w+", ((40, 18, D), "w+")),
+        ((40, D, 1), None, ((40, D), None)),
+        ((40, 18, D, 1), None, ((40, 18, D), "w+")),
         ((2, 100, D), None, ((2, 100, D), "w+")),
     ],
 )
@@ -92,7 +94,7 @@ def test_every_meaning_keeps_the_values_their_order_and_what_is_known(
 @pytest.mark.parametrize(
     ("shape", "expected"),
     [((D,), (D,)), ((1, D), (D,)), ((1, 1, D), (D,)), ((18, D), (18, D)), ((1, 18, D), (18, D)),
-     ((18, 1, D), (18, D)), ((1, 1), (1,))],
+     ((18, 1, D), (18, D)), ((1, 1), (1,)), ((D, 1), (D,)), ((1, D, 1, 1), (D,))],
 )  # fmt: skip
 def test_one_latent_is_a_row_or_a_row_for_each_layer(
     shape: tuple[int, ...], expected: tuple[int, ...]

@@ -17,7 +17,7 @@ from torch import Tensor
 from pipeline.checkpoints.containers.inert_values import StoredTensor
 from pipeline.checkpoints.loaders.budget import Budget
 from pipeline.checkpoints.loaders.records import kind_of, text_of
-from pipeline.models.tensors import fits, sides_text
+from pipeline.models.tensors import UnsupportedNetwork, fits, sides_text
 
 MAX_ELEMENTS = 2**26
 """Of one tensor: 16 times the largest of a 1024 px generator."""
@@ -84,10 +84,16 @@ class TensorTable:
         return sum(1 for _ in takewhile(self.__contains__, names))
 
     def check_all_taken(self, ignored: Callable[[str], bool] = lambda name: False) -> None:
-        """ValueError naming the first entry that was neither taken nor is `ignored`."""
+        """UnsupportedNetwork naming the first entry that was neither taken nor is `ignored`: no damage adds
+        one.
+        """
         unknown = sorted(name for name in self._left if not ignored(name))
         if unknown:
-            raise ValueError(f"unknown key {unknown[0]!r} ({len(unknown)} unknown in all)")
+            raise UnsupportedNetwork(
+                f"unknown key {unknown[0]!r} ({len(unknown)} unknown in all): the network has more than a "
+                "generator of this kind, and a changed one is not supported; if it does not use these tensors, "
+                "save it without them"
+            )
 
 
 def tensor_shape(value: Any) -> tuple[int, ...] | None:

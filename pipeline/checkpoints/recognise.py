@@ -26,6 +26,7 @@ from pipeline.checkpoints.loaders.other_networks import other_network
 from pipeline.checkpoints.loaders.records import class_name, fields, text_of
 from pipeline.checkpoints.loaders.search import Candidate, Layout, candidates, mapping_paths
 from pipeline.checkpoints.loaders.tables import Table, tables_of
+from pipeline.checkpoints.loaders.tensor_table import tensor_shape
 from pipeline.checkpoints.loaders.tensorflow import TFGenerator, generator_of, is_network, networks_of
 
 LAYOUTS: tuple[Layout, ...] = (stylegan1_port.LAYOUT, rosinality.LAYOUT, nvidia.LAYOUT)
@@ -173,7 +174,7 @@ def describe(content: Any) -> str:
     if entries:
         names = ", ".join(_entry(key, value) for key, value in islice(entries.items(), 3))
         return f"a dict with the keys {names} ({len(entries)} in all)"
-    return f"a {type(content).__name__}"
+    return "one tensor" if tensor_shape(content) is not None else f"a {type(content).__name__}"
 
 
 def _entry(key: Any, value: Any) -> str:

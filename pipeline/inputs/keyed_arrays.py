@@ -73,11 +73,11 @@ def the_only_one(names: list[str]) -> str | None:
 def find_array(content: Any, choose: Choose, *, numbered: bool) -> FoundArray:
     """The array in `content`: a `Leaf`, or a dict or list of such things.
 
-    Of a dict's arrays, and of what holds arrays in it, ``choose`` picks one. With ``numbered``, a dict of equal arrays or of dicts with one
-    each, and a list of pairs (name, array) or of dicts that hold a name, is one array of an entry for each
-    image, in the order of the numbers in the names; and names or numbers that stand beside an array say its
-    images'. A list of arrays is one array in its own order. Raises ValueError where it is not clear which
-    array is meant, or a name has no number or that of another.
+    Of a dict's arrays, and of what holds arrays in it, ``choose`` picks one. With ``numbered``, a dict of
+    equal arrays or of dicts with one each, and a list of pairs (name, array) or of dicts that hold a name or
+    a number, is one array of an entry for each image, in the order of the numbers; and names or numbers that
+    stand beside an array say its images'. A list of arrays is one array in its own order. Raises ValueError
+    where it is not clear which array is meant, or a name has no number or that of another.
     """
     return _Finder(choose, numbered).found(content)
 

@@ -66,8 +66,8 @@ def _rows(shape: tuple[int, int, int], space: str | None, min_rows: int) -> tupl
 def one_latent_shape(shape: tuple[int, ...]) -> tuple[int, ...]:
     """The shape of an array that holds one latent: (D,), or (L, D) of a row a layer.
 
-    Axes of length 1 are taken away: (1, D), (1, 1, D), (1, L, D), (L, 1, D) and (D, 1) are read as well. Raises
-    ValueError, whose text says why, where there are several latents or none.
+    Axes of length 1 are taken away: (1, D), (1, 1, D), (1, L, D), (L, 1, D) and (D, 1) are read as well.
+    Raises ValueError, whose text says why, where there are several latents or none.
     """
     *leading, latent_size = _without_columns(shape) or (0,)
     sides = [side for side in leading if side != 1]

@@ -13,6 +13,7 @@ A class's place in a list is its label. A list is
 
 - ``labelmap.txt``, as CVAT and Datumaro write it: a line ``name:r,g,b:parts:actions`` for each class;
 - ``class_names.txt``, as labelme2voc writes it: a name on each line;
+- ``labels.txt``, as labelme is given it: the same, and beside masks it counts only with the background first;
 - ``_classes.csv``, as Roboflow writes it: ``value, name`` on each line, after a title.
 
 A class named ``__ignore__`` is none: pixels with its label count nowhere. Knows nothing of annotations, and
@@ -34,7 +35,7 @@ MAX_FILE_BYTES = 2**24
 MAX_CLASSES = 65536
 BACKGROUND_NAMES = ("background", "_background_", "__background__")
 IGNORE_NAME = "__ignore__"
-LISTS = ("labelmap.txt", "class_names.txt", "_classes.csv")
+LISTS = ("labelmap.txt", "class_names.txt", "_classes.csv", "labels.txt")
 _LABELMAP_LINE = re.compile(r"([^:]+):\s*([0-9]{1,3})\s*,\s*([0-9]{1,3})\s*,\s*([0-9]{1,3})\s*(?::.*)?")
 _CSV_LINE = re.compile(r"([0-9]{1,5})\s*,\s*(.+)")
 

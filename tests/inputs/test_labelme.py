@@ -37,6 +37,7 @@ def document(*shapes: Any, **more: Any) -> dict[str, Any]:
 
 def save(folder: Path, number: int, *shapes: Any, **more: Any) -> Path:
     path = folder / f"image_{number}.json"
+    more = {"imagePath": f"image_{number}.png", **more}
     path.write_text(json.dumps(document(*shapes, **more)), encoding="utf-8")
     return path
 
@@ -109,7 +110,7 @@ def test_shapes_without_an_area_are_left_out_and_counted(tmp_path: Path) -> None
     save(tmp_path, 1, shape("a", [[1, 1], [2, 2]]), shape("eye", [[1, 1]], "point"))
     loaded = load(tmp_path)
     assert loaded.names == ("background", "a")
-    assert len(loaded.notes) == 1 and "1 lines, 2 points, 1 shapes 'polygon'" in loaded.notes[0]
+    assert len(loaded.notes) == 2 and "1 lines, 2 points, 1 shapes 'polygon'" in loaded.notes[0]
 
 
 def test_a_mask_shape_is_pasted_at_its_box(tmp_path: Path) -> None:
@@ -236,7 +237,7 @@ POLYGON = [[0, 0], [5, 0], [5, 5]]
         (document(shape("a", [[0, 0], [float("nan"), 1], [3, 3]])), ["shape 0 ('a')", "not finite"]),
         (document(shape("a", "xyz")), ["expected numbers"]),
         (document(shape("a", None)), ["shape 0"]),
-        (document(shape("a", [[1, 1]], "circle")), ["a circle of 1 points"]),
+        (document(shape("a", [[1, 1]], "circle")), ["has 1 point as 'circle'"]),
         (document(shape("a", [[0, 0], [1e12, 0], [3, 3]])), ["far outside"]),
     ],
 )
@@ -270,3 +271,15 @@ def test_a_truncated_or_bent_file_is_refused_or_read_but_never_a_traceback(
 def test_nested_json_without_end_is_refused(tmp_path: Path) -> None:
     (tmp_path / "image_0.json").write_text("[" * 100_000)
     assert "cannot be read as JSON" in message_of(tmp_path)
+
+
+def test_files_without_areas_and_of_another_picture_are_named(tmp_path: Path) -> None:
+    save(tmp_path, 0, box("wheel", 0, 0, 4, 4), imagePath="..\\images\\image_7.png")
+    save(tmp_path, 1, shape("tip", [[1, 1]], "point"))
+    save(tmp_path, 2, box("wheel", 0, 0, 4, 4), imagePath="photo.png")
+    loaded = load(tmp_path)
+    assert loaded.masks[:, 0, 0].tolist() == [1, 0, 1]
+    left_out, empty, other = loaded.notes
+    assert "1 point" in left_out
+    assert "no areas are drawn, and all is background, in image_1.json" in empty
+    assert "imagePath has another one: image_0.json (..\\images\\image_7.png)" in other

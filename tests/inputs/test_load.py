@@ -555,7 +555,7 @@ def test_a_file_that_is_no_png_is_refused(tmp_path: Path) -> None:
         (tmp_path / "0.png").write_bytes(content)
         assert "0.png: cannot be read as PNG" in message_of(tmp_path)
     Image.fromarray(labels_of(0)).save(tmp_path / "0.png", format="JPEG")
-    assert "0.png: cannot be read as PNG" in message_of(tmp_path)
+    assert "0.png: is a file of JPEG, whatever its name says; export it as PNG" in message_of(tmp_path)
     (tmp_path / "0.png").unlink()
     (tmp_path / "0.png").mkdir()
     assert "0.png: cannot be read as PNG" in message_of(tmp_path)

@@ -412,3 +412,48 @@ def test_the_class_ignore_wins_over_all_and_counts_nowhere(tmp_path: Path, name:
     assert "pixels labelled '__ignore__' are ignored" in loaded.notes[-1]
     assert load(tmp_path, overlap=overlap, ignore=7).masks[0, -1, 0] == 7
     assert "--ignore is 1, which is class 'hair'" in message_of(tmp_path, ignore=1)
+
+
+def test_index_255_of_a_voc_palette_that_shows_it_black_is_ignored(tmp_path: Path) -> None:
+    (tmp_path / "labelmap.txt").write_text(LABELMAP)
+    for i, mask in enumerate(LABELS):  # a palette of four colours, filled up with black
+        save(tmp_path / "SegmentationClass" / f"{i}.png", palette(with_last_row(mask, 255)))
+    loaded = load(tmp_path)
+    np.testing.assert_array_equal(loaded.masks == loaded.ignore, VOID_ROWS == 255)
+
+
+@pytest.mark.parametrize(
+    ("listed", "names"),
+    [
+        ("__ignore__\n_background_\nhair\nface\nnose\n", ("background", "hair", "face", "nose")),
+        ("hair\nface\nnose\near\n", None),  # no background: its places are not the masks' values
+    ],
+)
+def test_labelmes_list_beside_masks_counts_if_it_begins_with_the_background(
+    tmp_path: Path, listed: str, names: tuple[str, ...] | None
+) -> None:
+    (tmp_path / "labels.txt").write_text(listed)
+    for i, mask in enumerate(LABELS):
+        save(tmp_path / "SegmentationClass" / f"{i}.png", mask)
+    assert load(tmp_path).names == names
+
+
+@pytest.mark.parametrize("pattern", ["{i}/{c}_mask.png", "image_{i}/{c}.png", "image_{i}_64x64_{c}.png"])
+def test_words_for_masks_and_sizes_are_no_part_of_a_class(tmp_path: Path, pattern: str) -> None:
+    for i in range(NUM):
+        for value, name in enumerate(NAMES[1:], start=1):
+            save(tmp_path / pattern.format(i=i, c=name), np.uint8(255) * (LABELS[i] == value))
+    np.testing.assert_array_equal(load(tmp_path, classes=CLASSES).masks, LABELS)
+
+
+def test_folders_and_files_of_numbers_alone_are_refused(tmp_path: Path) -> None:
+    for name in ("1", "2"):  # classes 1 and 2 of images 0 and 1, or images 1 and 2 with classes 0 and 1
+        for i in range(2):
+            save(tmp_path / name / f"{i}.png", np.uint8(255) * (LABELS[i] == int(name)))
+    assert "its folder and its name are numbers" in message_of(tmp_path)
+
+
+def test_a_mask_of_a_size_in_its_name_is_whole(tmp_path: Path) -> None:
+    for i, mask in enumerate(LABELS):
+        save(tmp_path / f"image_{i}_512x512_mask.png", mask)
+    np.testing.assert_array_equal(load(tmp_path).masks, LABELS)

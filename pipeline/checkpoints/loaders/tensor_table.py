@@ -91,8 +91,8 @@ class TensorTable:
         if unknown:
             raise UnsupportedNetwork(
                 f"unknown key {unknown[0]!r} ({len(unknown)} unknown in all): the network has more than a "
-                "generator of this kind, and a changed one is not supported; if it does not use these tensors, "
-                "save it without them"
+                "generator of this kind, and a changed one is not supported; if it works without them, save "
+                "it so"
             )
 
 

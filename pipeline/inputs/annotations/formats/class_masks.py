@@ -12,7 +12,12 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 from pipeline.errors import UsageError
-from pipeline.inputs.annotations.formats.file_names import MASK_WORDS, is_label_studio, parse_name
+from pipeline.inputs.annotations.formats.file_names import (
+    MASK_WORDS,
+    class_of,
+    is_label_studio,
+    parse_name,
+)
 from pipeline.inputs.annotations.formats.voc import is_of_layout
 from pipeline.inputs.annotations.raster import shapes as draw
 from pipeline.inputs.annotations.raster.png import is_rgb, read_inside
@@ -65,7 +70,8 @@ def find_binary(folder: Path) -> Found:
             if name is not None and name.label is not None:
                 _add(found, name.number, name.label, file)
             elif number is not None:
-                _add(found, number, stem_of(file.name), file)
+                _check_one_number(path, file)
+                _add(found, number, class_of(f"_{stem_of(file.name)}") or stem_of(file.name), file)
     return found
 
 
@@ -84,6 +90,15 @@ def find_class_folders(folder: Path) -> Found:
             if number is not None:
                 _add(found, number, inner.name, file)
     return found
+
+
+def _check_one_number(folder: Path, file: Path) -> None:
+    """Raise UsageError for ``3/1.png``, of which either number may be the image's."""
+    if folder.name.isdigit() and stem_of(file.name).isdigit():
+        raise UsageError(
+            f"{file}: its folder and its name are numbers, and which is the image's is not clear; call it "
+            "{class}/{i}.png or {i}/{class}.png with a letter in the class's name, or image_{i}/{class}.png"
+        )
 
 
 def open_binary(folder: Path, overlap: str, class_names: Sequence[str]) -> AnnotationSource:

@@ -26,6 +26,7 @@ MASK_WORDS = frozenset(
 _LATENT_WORDS = frozenset(("latent", "latents", "dlatent", "dlatents", "w", "ws", "z", "projected"))
 _WORDS = re.compile(r"[^\W\d_]+")
 _SIZE = re.compile(r"[\W_]*[0-9]+(?:x[0-9]+)?[\W_]*", re.IGNORECASE)  # _512x512
+_EXTENT = re.compile(r"[\W_][0-9]+x[0-9]+(?![^\W_])", re.IGNORECASE)  # the same before another word
 _CLASS = re.compile(r"[\W_]?(.*?[^\W\d_].*)", re.DOTALL)  # has a letter
 
 
@@ -68,6 +69,7 @@ def class_of(after: str) -> str | None:
 
     A word for masks around it is no part of it: ``_hair_mask`` is hair.
     """
+    after = _EXTENT.sub("", after)
     if _SIZE.fullmatch(after):
         return None
     match = _CLASS.fullmatch(after)

@@ -20,7 +20,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from pipeline.errors import UsageError
+from pipeline.errors import UsageError, count
 from pipeline.inputs.annotations.json_file import objects, read_json
 from pipeline.inputs.annotations.raster import shapes as draw
 from pipeline.inputs.annotations.raster.png import load_png
@@ -55,6 +55,7 @@ class _File:
     size: tuple[int, int]
     shapes: tuple[_Shape, ...]
     left_out: tuple[str, ...]  # kinds of shapes without an area
+    picture: str  # imagePath
 
 
 def is_labelme(value: Any) -> bool:
@@ -97,7 +98,7 @@ def open_labelme(folder: Path, overlap: str) -> AnnotationSource:
         read,
         (OUTSIDE, *(SourceLabel(None, (name,)) for name in names)),
         f"JSON files that are no LabelMe files: {few(others)}" if others else None,
-        _notes(folder, files),
+        _notes(folder, paths, files),
     )
 
 
@@ -126,13 +127,16 @@ def _parse(path: Path, document: dict[str, Any]) -> _File:
             continue
         if kind not in _CORNERS:
             raise UsageError(
-                f"{where} ({label!r:.40}): shape_type is {kind!r:.40}, {len(points)} points; expected one of "
-                f"{', '.join(_CORNERS)}: save it as a polygon"
+                f"{where} ({label!r:.40}): shape_type is {kind!r:.40}, {count(len(points), 'point')}; "
+                f"expected one of {', '.join(_CORNERS)}: save it as a polygon, or delete it"
             )
         if len(points) < _CORNERS[kind]:
-            raise UsageError(f"{where}: a {kind} of {len(points)} points; expected {_CORNERS[kind]} or more")
+            raise UsageError(
+                f"{where} ({label!r:.40}): has {count(len(points), 'point')} as {kind!r}; expected "
+                f"{_CORNERS[kind]} or more"
+            )
         kept.append(_Shape(label, kind, points, entry.get("mask"), f"{where} ({label!r:.40})"))
-    return _File(size, tuple(kept), tuple(left_out))
+    return _File(size, tuple(kept), tuple(left_out), str(document.get("imagePath") or ""))
 
 
 def _inside(shape: _Shape, size: tuple[int, int]) -> NDArray[np.bool_]:
@@ -167,9 +171,22 @@ def _pasted(shape: _Shape, size: tuple[int, int]) -> NDArray[np.bool_]:
     return inside
 
 
-def _notes(folder: Path, files: dict[int, _File]) -> tuple[str, ...]:
+def _notes(folder: Path, paths: dict[int, Path], files: dict[int, _File]) -> tuple[str, ...]:
+    notes = []
     left_out = Counter(kind for file in files.values() for kind in file.left_out)
-    if not left_out:
-        return ()
-    said = ", ".join(f"{count} {kind}" for kind, count in sorted(left_out.items()))
-    return (f"{folder}: shapes without an area were left out: {said}",)
+    if left_out:
+        said = ", ".join(f"{num} {kind}" for kind, num in sorted(left_out.items()))
+        notes.append(f"{folder}: shapes without an area were left out: {said}")
+    empty = [paths[number].name for number, file in files.items() if not file.shapes]
+    if empty:
+        notes.append(f"{folder}: no areas are drawn, and all is background, in {few(empty)}")
+    others = [
+        f"{paths[number].name} ({file.picture})"
+        for number, file in files.items()
+        if image_number(file.picture) not in (None, number)
+    ]
+    if others:
+        notes.append(
+            f"{folder}: the number in the file's name counts, and imagePath has another one: {few(others)}"
+        )
+    return tuple(notes)

@@ -219,7 +219,7 @@ def _only(names: Sequence[MaskName], number: int) -> Path:
     if len(names) > 1:
         raise UsageError(
             f"{names[1].path}: {names[0].path.name} in the same folder is a mask of image {number} too; keep "
-            "one"
+            "one, or call masks of one class each {i}_{class}.png"
         )
     return names[0].path
 

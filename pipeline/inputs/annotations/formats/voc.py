@@ -6,7 +6,8 @@
     SegmentationObject/, ImageSets/, JPEGImages/, *Visualization/    not read
 
 Colours are those of labelmap.txt, and indices are places in the list; what VOC leaves without a label, colour
-(224, 224, 192), index 255 or -1, counts nowhere. Does not know what the classes of a run are.
+(224, 224, 192), index 255 (also of a palette that shows it black) or -1, counts nowhere. Does not know what
+the classes of a run are.
 """
 
 from __future__ import annotations
@@ -24,6 +25,7 @@ from pipeline.inputs.annotations.formats.mask_files import (
     open_masks,
     read_mask,
 )
+from pipeline.inputs.annotations.raster.png import is_index
 from pipeline.inputs.annotations.source import AnnotationSource, MaskFile, few
 from pipeline.settings.classes import BACKGROUND_NAMES, IGNORE_NAME, LISTS, read_classes_file
 from pipeline.settings.schema import ClassConfig
@@ -77,7 +79,17 @@ def open_listed(folder: Path, format: str) -> AnnotationSource:
 
 
 def _list_in(folder: Path) -> Path | None:
-    return next((folder / name for name in LISTS if (folder / name).is_file()), None)
+    return next((path for name in LISTS if (path := folder / name).is_file() and _is_of_masks(path)), None)
+
+
+def _is_of_masks(path: Path) -> bool:
+    """Whether a list numbers the classes as masks do. ``labels.txt`` may be of anything: only the background
+    in its first place tells.
+    """
+    if path.name != "labels.txt":
+        return True
+    classes = read_classes_file(path)
+    return bool(classes) and classes[0].name.casefold() in BACKGROUND_NAMES
 
 
 def _renamed(classes: Sequence[ClassConfig]) -> tuple[ClassConfig, ...]:
@@ -103,11 +115,16 @@ def _of_voc(source: AnnotationSource, folder: Path) -> AnnotationSource:
             return mask
         return replace(mask, labels=np.where(mask.labels == -1, VOID, mask.labels))
 
+    def read_color(number: int) -> MaskFile:
+        mask, void = source.read(number), is_index(folder / source.files[number], VOID)
+        hidden = void & (mask.labels == 0)  # a palette that shows no colour there, and so black
+        return replace(mask, labels=np.where(hidden, int(VOID_COLOR[1:], 16), mask.labels))
+
     objects = folder.parent / "SegmentationObject"
     note = f"{objects}: not read: it tells instances apart, and {folder.name} has the classes"
     return replace(
         source,
-        read=source.read if source.format == "color" else read,
+        read=read_color if source.format == "color" else read,
         ignored=frozenset((int(VOID_COLOR[1:], 16) if source.format == "color" else VOID,)),
         notes=(*source.notes, note) if objects.is_dir() else source.notes,
     )

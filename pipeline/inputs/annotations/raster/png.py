@@ -44,7 +44,18 @@ def load_png(file: Path | BinaryIO, what: str, where: str | None = None) -> Imag
     except UsageError:
         raise
     except Exception as error:  # Pillow raises OSError, SyntaxError, ValueError, zlib and struct errors
-        raise UsageError(f"{where}: cannot be read as PNG, or is truncated; expected {what}") from error
+        raise UsageError(f"{where}: {_why_no_png(file)}; expected {what}") from error
+
+
+def _why_no_png(file: Path | BinaryIO) -> str:
+    try:
+        with Image.open(file) as image:
+            kind = image.format
+    except Exception:
+        kind = None
+    if kind in (None, "PNG"):
+        return "cannot be read as PNG, or is truncated"
+    return f"is a file of {kind}, whatever its name says; export it as PNG"
 
 
 def depth_and_type(path: Path) -> tuple[int, int]:
@@ -131,6 +142,14 @@ def read_colors(path: Path) -> NDArray[np.int32]:
     pixels: NDArray[Any] = np.array(image.convert("RGBA")).astype(np.int32)  # [h, w, rgba]
     values = pixels[..., 0] << 16 | pixels[..., 1] << 8 | pixels[..., 2]
     return np.where(pixels[..., 3] == 0, TRANSPARENT, values).astype(np.int32)
+
+
+def is_index(path: Path, index: int) -> NDArray[np.bool_]:
+    """(h, w): pixels of that palette index; none in a PNG without a palette."""
+    image = load_png(path, "a mask of colours")
+    return np.asarray(
+        (np.array(image) == index) if image.mode == "P" else np.zeros(image.size[::-1]), np.bool_
+    )
 
 
 def read_inside(path: Path) -> NDArray[np.bool_]:

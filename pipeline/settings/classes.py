@@ -35,7 +35,7 @@ MAX_FILE_BYTES = 2**24
 MAX_CLASSES = 65536
 BACKGROUND_NAMES = ("background", "_background_", "__background__")
 IGNORE_NAME = "__ignore__"
-LISTS = ("labelmap.txt", "class_names.txt", "_classes.csv", "labels.txt")
+LISTS = ("labelmap.txt", "class_names.txt", "_classes.csv")
 _LABELMAP_LINE = re.compile(r"([^:]+):\s*([0-9]{1,3})\s*,\s*([0-9]{1,3})\s*,\s*([0-9]{1,3})\s*(?::.*)?")
 _CSV_LINE = re.compile(r"([0-9]{1,5})\s*,\s*(.+)")
 

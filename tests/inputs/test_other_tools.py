@@ -434,8 +434,10 @@ def test_labelmes_list_beside_masks_counts_if_it_begins_with_the_background(
 ) -> None:
     (tmp_path / "labels.txt").write_text(listed)
     for i, mask in enumerate(LABELS):
-        save(tmp_path / "SegmentationClass" / f"{i}.png", mask)
-    assert load(tmp_path).names == names
+        save(tmp_path / f"{i}.png", mask)
+    loaded = load(tmp_path)
+    assert loaded.names == names
+    assert any("labels.txt: not read" in note for note in loaded.notes) == (names is None)
 
 
 @pytest.mark.parametrize("pattern", ["{i}/{c}_mask.png", "image_{i}/{c}.png", "image_{i}_64x64_{c}.png"])

@@ -33,6 +33,7 @@ from pipeline.settings.schema import ClassConfig
 CLASS_FOLDERS = ("segmentationclass", "segmentationclasspng", "segmentationclassnpy")
 VOID = 255
 VOID_COLOR = "#e0e0c0"
+UNCERTAIN = "labels.txt"
 _VOID_NAMES = ("ignored", "void")
 
 
@@ -60,7 +61,8 @@ def open_listed(folder: Path, format: str) -> AnnotationSource:
     format: "masks", "color" or, where the files and the list are to say which, "voc".
     """
     voc = folder.name.lower() in CLASS_FOLDERS
-    path = next((p for f in ([folder, folder.parent] if voc else [folder]) if (p := _list_in(f))), None)
+    folders = [folder, folder.parent] if voc else [folder]
+    path = next((path for each in folders if (path := _list_in(each))), None)
     classes = () if path is None else _renamed(read_classes_file(path))
     if format == "voc":
         known = {VOID_COLOR, *(entry.color for entry in classes if entry.color)}
@@ -75,18 +77,30 @@ def open_listed(folder: Path, format: str) -> AnnotationSource:
         names = [entry.name for entry in classes if entry.name != IGNORE_NAME]
         note = f"{folder}: its classes are those of {path}: {few(names, 6)}"
         source = replace(source, classes=classes, classes_from=path, notes=(*source.notes, note))
+    if path is None:
+        source = replace(source, notes=(*source.notes, *_unread_lists(folders)))
     return _of_voc(source, folder) if voc else source
 
 
 def _list_in(folder: Path) -> Path | None:
-    return next((path for name in LISTS if (path := folder / name).is_file() and _is_of_masks(path)), None)
+    paths = [folder / name for name in (*LISTS, UNCERTAIN)]
+    return next((path for path in paths if path.is_file() and _is_of_masks(path)), None)
+
+
+def _unread_lists(folders: Sequence[Path]) -> list[str]:
+    return [
+        f"{path}: not read, as its first name is not the background; if it lists the classes by their values, "
+        "pass it as classes_file"
+        for folder in folders
+        if (path := folder / UNCERTAIN).is_file()
+    ]
 
 
 def _is_of_masks(path: Path) -> bool:
-    """Whether a list numbers the classes as masks do. ``labels.txt`` may be of anything: only the background
+    """Whether a list numbers the classes as masks do. ``labels.txt`` may be of any tool: only the background
     in its first place tells.
     """
-    if path.name != "labels.txt":
+    if path.name != UNCERTAIN:
         return True
     classes = read_classes_file(path)
     return bool(classes) and classes[0].name.casefold() in BACKGROUND_NAMES

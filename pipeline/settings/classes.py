@@ -12,7 +12,7 @@ A class's place in a list is its label. A list is
       name = "door"
 
 - ``labelmap.txt``, as CVAT and Datumaro write it: a line ``name:r,g,b:parts:actions`` for each class;
-- ``class_names.txt``, as labelme2voc writes it: a name on each line;
+- ``class_names.txt``, as labelme2voc writes it: a name on each line, or ``value: name``;
 - ``labels.txt``, as labelme is given it: the same, and beside masks it counts only with the background first;
 - ``_classes.csv``, as Roboflow writes it: ``value, name`` on each line, after a title.
 
@@ -37,6 +37,7 @@ BACKGROUND_NAMES = ("background", "_background_", "__background__")
 IGNORE_NAME = "__ignore__"
 LISTS = ("labelmap.txt", "class_names.txt", "_classes.csv")
 _LABELMAP_LINE = re.compile(r"([^:]+):\s*([0-9]{1,3})\s*,\s*([0-9]{1,3})\s*,\s*([0-9]{1,3})\s*(?::.*)?")
+_VALUE_LINE = re.compile(r"([0-9]{1,5})\s*[:=,\s]\s*(\S.*)")
 _CSV_LINE = re.compile(r"([0-9]{1,5})\s*,\s*(.+)")
 
 
@@ -65,7 +66,7 @@ def read_classes_file(path: Path) -> tuple[ClassConfig, ...]:
     Raises UsageError, one line, naming the file and the table or line that is wrong.
     """
     suffix = path.suffix.lower()
-    if suffix == ".txt":
+    if suffix in (".txt", ".names"):
         return _read_names(path)
     if suffix == ".csv":
         return _read_csv(path)
@@ -173,8 +174,16 @@ def _read_names(path: Path) -> tuple[ClassConfig, ...]:
     if any(matches):
         tables = [_labelmap_table(match, line, path) for match, line in zip(matches, lines, strict=True)]
     else:
-        tables = [{"name": name} for name in lines[bool(lines) and lines[0] == IGNORE_NAME :]]
+        names = _without_values(lines[bool(lines) and lines[0] == IGNORE_NAME :])
+        tables = [{"name": name} for name in names]
     return _of_tables(tables, path)
+
+
+def _without_values(lines: list[str]) -> list[str]:
+    """The names alone where each line begins with its value, as in ``0: background``."""
+    matches = [_VALUE_LINE.fullmatch(line) for line in lines]
+    values = [int(match[1]) for match in matches if match]
+    return [match[2] for match in matches if match] if values == list(range(len(lines))) else lines
 
 
 def _labelmap_table(match: re.Match[str] | None, line: str, path: Path) -> dict[str, str]:
@@ -197,6 +206,8 @@ def _read_csv(path: Path) -> tuple[ClassConfig, ...]:
 
 
 def _of_tables(tables: list[dict[str, str]], path: Path) -> tuple[ClassConfig, ...]:
+    if not tables:
+        raise UsageError(f"{path}: lists no class; expected a line for each")
     if len(tables) > MAX_CLASSES:
         raise UsageError(f"{path}: lists {len(tables)} classes; expected at most {MAX_CLASSES}")
     return tuple(parse_class(table, where) for where, table in class_tables(tables, path, "class"))

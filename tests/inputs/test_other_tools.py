@@ -12,6 +12,7 @@ from PIL import Image
 
 from pipeline.errors import UsageError
 from pipeline.inputs.annotations.load import Annotations, load_annotations, open_annotations
+from pipeline.settings.classes import read_classes_file
 from pipeline.settings.schema import AnnotationsConfig, ClassConfig
 
 GRID = (8, 8)
@@ -459,3 +460,23 @@ def test_a_mask_of_a_size_in_its_name_is_whole(tmp_path: Path) -> None:
     for i, mask in enumerate(LABELS):
         save(tmp_path / f"image_{i}_512x512_mask.png", mask)
     np.testing.assert_array_equal(load(tmp_path).masks, LABELS)
+
+
+def test_masks_of_instances_are_not_read_as_classes(tmp_path: Path) -> None:
+    folder = tmp_path / "SegmentationObject"
+    for i, mask in enumerate(LABELS):
+        save(folder / f"{i}.png", mask)
+    assert "tells instances apart" in message_of(folder)
+    assert "pass that folder" not in message_of(tmp_path)
+    np.testing.assert_array_equal(load(folder, format="masks").masks, LABELS)
+
+
+@pytest.mark.parametrize(
+    "text", ["0: background\n1: hair\n2: face\n3: nose\n", "0 background\n1 hair\n2 face\n3 nose\n"]
+)
+def test_a_list_of_values_and_names_gives_the_names(tmp_path: Path, text: str) -> None:
+    (tmp_path / "c.txt").write_text(text)
+    assert tuple(entry.name for entry in read_classes_file(tmp_path / "c.txt")) == NAMES
+    (tmp_path / "c.txt").write_text("")
+    with pytest.raises(UsageError, match="lists no class"):
+        read_classes_file(tmp_path / "c.txt")

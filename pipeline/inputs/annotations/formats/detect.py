@@ -30,7 +30,7 @@ from pipeline.inputs.annotations.formats.mask_files import (
     unread_hint,
     unread_masks,
 )
-from pipeline.inputs.annotations.formats.voc import CLASS_FOLDERS, class_folder, open_listed
+from pipeline.inputs.annotations.formats.voc import CLASS_FOLDERS, class_folder, is_instances, open_listed
 from pipeline.inputs.annotations.json_file import read_json
 from pipeline.inputs.annotations.raster.png import has_colors, is_rgb
 from pipeline.inputs.annotations.source import AnnotationSource, few
@@ -84,6 +84,11 @@ def _open_file(path: Path, format: str, overlap: str) -> AnnotationSource:
 
 
 def _open_folder(folder: Path, format: str, overlap: str, classes: Sequence[ClassConfig]) -> AnnotationSource:
+    if format == "auto" and is_instances(folder.name):
+        raise UsageError(
+            f"{folder}: tells instances apart, and not classes; pass SegmentationClass beside it, or "
+            "--annotation-format masks if its values are classes all the same"
+        )
     if format == "auto":
         inner = folder / "annotations"
         found = _formats(folder, classes)
@@ -135,6 +140,8 @@ def _advice(folder: Path) -> str:
 
 
 def _holds_masks(folder: Path) -> bool:
+    if is_instances(folder.name):
+        return False
     return class_folder(folder) is not None or (not is_class(folder.name) and bool(find_masks(folder)[0]))
 
 

@@ -48,6 +48,11 @@ def class_folder(folder: Path) -> Path | None:
     )
 
 
+def is_instances(name: str) -> bool:
+    """Whether a folder's name is the layout's of masks whose values are instances, and not classes."""
+    return name.lower().startswith("segmentationobject")
+
+
 def is_of_layout(name: str) -> bool:
     """Whether a folder's name is one of the layout's, which is no class."""
     lower = name.lower()
@@ -89,7 +94,7 @@ def _list_in(folder: Path) -> Path | None:
 
 def _unread_lists(folders: Sequence[Path]) -> list[str]:
     return [
-        f"{path}: not read, as its first name is not the background; if it lists the classes by their values, "
+        f"{path}: not read, as its first name is not the background; if it lists the classes by value, "
         "pass it as classes_file"
         for folder in folders
         if (path := folder / UNCERTAIN).is_file()

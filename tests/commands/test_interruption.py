@@ -11,6 +11,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from support.processes import run
 from support.tiny import input_flags, write_checkpoint, write_inputs
 
 import fstore
@@ -116,8 +117,7 @@ def test_a_signal_in_a_stage_leaves_a_store_that_the_same_command_completes(
     process.send_signal(number)
     check_end(process, number)
     assert not list(store.rglob("*.partial"))
-    process = start(words, tmp_path)
-    assert process.communicate(timeout=DEADLINE)[1] is not None and process.returncode == 0
+    run(words, tmp_path)
     assert len(fstore.open(store)) == 12 and fstore.verify_store(store).ok
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from itertools import combinations
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -11,6 +12,7 @@ import torch
 from click.testing import CliRunner
 from hypothesis import given
 from hypothesis import strategies as st
+from support.tiny import LATENT_SIZE
 
 import fstore
 from fstore import plan
@@ -99,18 +101,19 @@ def test_no_number_is_drawn_for_two_purposes() -> None:
         assert not drawn[first] & drawn[second], f"{first} and {second} share numbers"
 
 
-def test_a_dataset_has_no_image_that_sample_offered(tmp_path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_dataset_has_no_image_that_sample_offered(
+    built: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.chdir(tmp_path)
+    files = ["--checkpoint", str(built / "in" / "checkpoint.pt")]
 
     def dgan(*words: str) -> None:
         result = CliRunner().invoke(main, list(words))
         assert result.exit_code == 0, result.output
 
-    dgan("extract-features", "--layout", "pyramid")
-    dgan("train", "--members", "2", "--steps", "2")
-    dgan("synthesize", "--num", "4")
-    dgan("sample", "--num", "4")
+    dgan("synthesize", *files, "--interpreter", str(built / "interpreter"), "--num", "4")
+    dgan("sample", *files, "--num", "4")
     dataset = fstore.open("dataset.zarr")
     offered = np.load("annotate/latents.npy")
-    assert offered.shape == dataset.latents.shape == (4, 64)
+    assert offered.shape == dataset.latents.shape == (4, LATENT_SIZE)
     assert not np.isin(offered, dataset.latents.compute()).any()

@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import os
 import resource
+import shutil
 from contextlib import suppress
 from pathlib import Path
 
@@ -34,15 +35,22 @@ def make_dataset(path: Path, num_images: int = 70, keep: bool = True) -> None:
         fstore.set_kept(path, np.ones(num_images, bool), "1", 0.0)
 
 
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A whole store, which no test changes."""
+    path = tmp_path_factory.mktemp("whole") / "s.zarr"
+    fill(path, make_meta())
+    return path
+
+
 @pytest.mark.parametrize(
     "number", [errno.EMFILE, errno.EACCES, errno.EIO, errno.ENFILE, errno.ESTALE], ids=errno.errorcode.get
 )
 @pytest.mark.parametrize("use", [fstore.open, fstore.verify_store, lambda p: fill(p, make_meta())])
 def test_a_marker_that_cannot_be_read_is_an_error_and_not_a_no(
-    tmp_path: Path, number: int, use, monkeypatch: pytest.MonkeyPatch
+    whole: Path, tmp_path: Path, number: int, use, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    path = tmp_path / "s.zarr"
-    fill(path, make_meta())
+    path = Path(shutil.copytree(whole, tmp_path / "s.zarr"))
     get = LocalStore.get
 
     async def failing(self, key: str, *arguments, **options):

@@ -65,9 +65,10 @@ STORES = {
 }
 
 
-@pytest.fixture(params=STORES)
-def path(request: pytest.FixtureRequest, tmp_path: Path) -> Path:
-    return STORES[request.param](tmp_path / "s.zarr")
+@pytest.fixture(scope="module", params=STORES)
+def path(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A store of every kind, which no test changes."""
+    return STORES[request.param](tmp_path_factory.mktemp("stores") / "s.zarr")
 
 
 def arrays_of(path: Path) -> dict[str, np.ndarray]:

@@ -32,14 +32,27 @@ def write(writer: fstore.FeatureWriter, image: int) -> None:
     writer.write_image(image, make_maps(image), picture, mask, latent)
 
 
-@pytest.mark.parametrize("layout", ["dense", "pyramid"])
+@pytest.fixture(scope="module", params=["dense", "pyramid"])
+def layout(request: pytest.FixtureRequest) -> str:
+    return request.param
+
+
+@pytest.fixture(scope="module")
+def usual(layout: str, tmp_path_factory: pytest.TempPathFactory) -> dict[str, bytes]:
+    """The files of a store of two images that nothing disturbed."""
+    path = tmp_path_factory.mktemp("usual") / "usual.zarr"
+    fill(path, make_meta(layout, **META), num_images=2)
+    return store_bytes(path)
+
+
 @pytest.mark.parametrize("band_buffers", [1, 2, 5])
-def test_the_number_of_buffers_changes_no_byte(tmp_path: Path, layout: str, band_buffers: int) -> None:
-    fill(tmp_path / "usual.zarr", make_meta(layout, **META), num_images=2)
+def test_the_number_of_buffers_changes_no_byte(
+    tmp_path: Path, usual: dict[str, bytes], layout: str, band_buffers: int
+) -> None:
     writer = create(tmp_path / "other.zarr", layout, band_buffers)
     for image in (0, 1):
         write(writer, image)
-    assert store_bytes(tmp_path / "other.zarr") == store_bytes(tmp_path / "usual.zarr")
+    assert store_bytes(tmp_path / "other.zarr") == usual
 
 
 @pytest.mark.parametrize("layout", ["dense", "pyramid"])
@@ -68,13 +81,16 @@ def test_the_marker_is_written_after_every_file_is_forced_to_disk(
     assert writer.pending() == []
 
 
-@pytest.mark.parametrize("layout", ["dense", "pyramid"])
 @pytest.mark.parametrize("band_buffers", [1, 3])
 @pytest.mark.parametrize("failing", [0, 1, 3, 5])
 def test_a_failed_write_is_raised_and_leaves_the_image_pending(
-    tmp_path: Path, layout: str, band_buffers: int, failing: int, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path,
+    usual: dict[str, bytes],
+    layout: str,
+    band_buffers: int,
+    failing: int,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    fill(tmp_path / "usual.zarr", make_meta(layout, **META), num_images=2)
     writer = create(tmp_path / "failed.zarr", layout, band_buffers)
     calls, original, lock = 0, ShardWriter.write, threading.Lock()
 
@@ -93,7 +109,7 @@ def test_a_failed_write_is_raised_and_leaves_the_image_pending(
     assert writer.pending() == [0, 1]
     for image in (0, 1):  # the same writer goes on: no buffer was lost
         write(writer, image)
-    assert store_bytes(tmp_path / "failed.zarr") == store_bytes(tmp_path / "usual.zarr")
+    assert store_bytes(tmp_path / "failed.zarr") == usual
 
 
 def test_a_stopped_writer_commits_nothing(tmp_path: Path) -> None:

@@ -30,6 +30,7 @@ def test_an_error_lets_the_same_process_go_on(
     assert "3 of 3" in stage.synthesize(job, CPU)
 
 
+@pytest.mark.usefixtures("tasks_of_16")
 def test_a_failed_write_ends_the_run_with_its_line_and_the_rerun_is_whole(
     inputs: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -40,10 +41,10 @@ def test_a_failed_write_ends_the_run_with_its_line_and_the_rerun_is_whole(
 
     with monkeypatch.context() as patch:
         patch.setattr(DatasetWriter, "write_task", full)
-        result = synthesize(inputs, store, "--num", "70", code=1)
+        result = synthesize(inputs, store, "--num", "18", code=1)
     assert "the disk is full" in result.stderr
-    synthesize(inputs, store, "--num", "70")
-    assert len(fstore.open(store)) == 70
+    synthesize(inputs, store, "--num", "18")
+    assert len(fstore.open(store)) == 18
 
 
 def test_an_interpreter_that_is_not_finite_is_refused(inputs: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -60,6 +60,9 @@ def test_every_value_is_handed_on_once_and_in_whole_files(
         np.testing.assert_array_equal(found[name], array)
 
 
+OBJECTS = 2**17  # bytes of what threads and zarr hold beside arrays, which does not grow with these
+
+
 class RandomImages:
     """In place of ``LabelledImages``: noise, which hardly compresses."""
 
@@ -101,7 +104,7 @@ def test_filling_a_dataset_takes_what_is_planned_and_no_task_of_heat_maps(
     assert len(fstore.open(tmp_path / "d.zarr")) == num_images
     batches = 4 * dataset_bytes(meta, job.config.render_batch)  # the source's own, and its float32
     planned = task_bytes(meta, num_images, queue_depth) + batches
-    assert peak <= 1.2 * planned  # 1.12 measured on a busy machine, where more of the threads' work overlaps
+    assert peak <= 1.1 * planned + OBJECTS
     assert planned <= 2 * peak
     if keypoints and num_images > fmt.TASK_IMAGES:
         heatmaps = next(s for s in fmt.dataset_arrays(meta, fmt.TASK_IMAGES) if s.name == "heatmaps")

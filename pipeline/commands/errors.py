@@ -52,6 +52,13 @@ def explain(error: Exception) -> tuple[int, str]:
             f"the disk is full ({error.filename or 'while writing'}); make room, then the same command goes "
             "on from where it was",
         )
+    if isinstance(error, OSError) and error.errno == errno.EFBIG:
+        return (
+            1,
+            f"a file would become larger than is allowed ({error.filename or 'while writing'}); raise the "
+            "limit (ulimit -f) or write to another file system, then the same command goes on from where it "
+            "was",
+        )
     if isinstance(error, OSError) and error.strerror:
         return 1, f"{error.filename or type(error).__name__}: {error.strerror}"
     if isinstance(error, MemoryError) or any(words in line.lower() for words in OUT_OF_MEMORY):

@@ -25,6 +25,7 @@ DESCRIPTION = "interpreter.json"
 STATE = "training_state.safetensors"
 PARTIAL = ".partial"
 _OURS = {name + suffix for name in (WEIGHTS, DESCRIPTION, STATE) for suffix in ("", PARTIAL)}
+_OS_ERROR = re.compile(r"\(os error (\d+)\)")  # how safetensors tells what the system refused
 _URL = re.compile(r"([A-Za-z][A-Za-z0-9+.-]+):/")  # a path keeps one of a URL's two slashes
 
 
@@ -88,15 +89,21 @@ def remove_state(folder: Path) -> None:
 
 
 def replace_file(path: Path, write: Callable[[Path], Any]) -> None:
-    """Write under a temporary name, force to disk, rename: there is never half a file under ``path``."""
+    """Write under a temporary name, force to disk, rename: there is never half a file under ``path``.
+
+    Raises OSError that names ``path`` where safetensors could not write, as on a full disk.
+    """
     partial = path.with_name(path.name + PARTIAL)
     try:
         write(partial)
         force_to_disk(partial)
         os.replace(partial, path)
-    except Exception:
+    except Exception as error:
         partial.unlink(missing_ok=True)  # of a full disk, above all
-        raise
+        number = _OS_ERROR.search(str(error))
+        if number is None or isinstance(error, OSError):
+            raise
+        raise OSError(int(number[1]), os.strerror(int(number[1])), os.fspath(path)) from error
     force_to_disk(path.parent)
 
 

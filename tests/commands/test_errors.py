@@ -80,6 +80,11 @@ def test_every_error_of_the_store_is_foreseen(kind: type[Exception]) -> None:
         (UsageError("a"), 2, "a"),
         (RunError("a"), 1, "a"),
         (OSError(errno.ENOSPC, "No space left", "x.zarr"), 1, "the disk is full (x.zarr)"),
+        (
+            OSError(errno.EFBIG, "File too large"),
+            1,
+            "larger than is allowed (while writing); raise the limit",
+        ),
         (PermissionError(errno.EACCES, "Permission denied", "x"), 1, "x: Permission denied"),
         (MemoryError(), 1, "out of memory (host)"),
         (RuntimeError("DefaultCPUAllocator: can't allocate memory: you tried"), 1, "out of memory (Default"),

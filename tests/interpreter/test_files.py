@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import json
+import resource
+import signal
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
@@ -55,6 +59,26 @@ def test_the_folder_holds_two_files_with_documented_names(tmp_path: Path) -> Non
     assert document["classes"][1] == {"id": 1, "name": "skin", "color": "#aabbcc"}
     assert document["generator"]["sha256"] == "ab" * 32
     assert document["epochs"][1] == {"epoch": 1, "steps": 20, "loss": 0.6, "miou": 0.4, "final": False}
+
+
+@pytest.mark.parametrize(
+    "save", [saved, lambda f: save_state(f, TrainingState(TRAINED, {"a": torch.ones(2**15)}))]
+)
+def test_what_the_system_refuses_to_write_is_an_error_of_the_system(
+    tmp_path: Path, save: Callable[[Path], object]
+) -> None:
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    handler = signal.signal(signal.SIGXFSZ, signal.SIG_IGN)  # as Python begins; else the signal ends it
+    resource.setrlimit(resource.RLIMIT_FSIZE, (64, before[1]))
+    try:
+        with pytest.raises(OSError, match="File too large") as caught:
+            save(tmp_path / "interpreter")
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+        signal.signal(signal.SIGXFSZ, handler)
+    assert caught.value.errno == errno.EFBIG
+    assert Path(caught.value.filename).parent == tmp_path / "interpreter"
+    assert not list((tmp_path / "interpreter").iterdir())
 
 
 def test_saving_the_same_twice_gives_the_same_bytes(tmp_path: Path) -> None:

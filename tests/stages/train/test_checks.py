@@ -125,6 +125,19 @@ def test_a_dry_run_refuses_what_the_run_refuses_and_neither_writes(
     assert sorted(config.out.parent.rglob("*")) == (before if "out" not in changes else [])
 
 
+@pytest.mark.parametrize("content", [None, b"{", b'{"zarr_format": 3, "node_type": "array"}'])
+def test_a_dry_run_refuses_masks_that_the_run_could_not_read(
+    store: Path, config: TrainConfig, tmp_path: Path, content: bytes | None
+) -> None:
+    path = shutil.copytree(store, tmp_path / "s.zarr")
+    file = path / "masks" / "zarr.json"
+    file.unlink() if content is None else file.write_bytes(content)
+    kind, line = refused_by(lambda: train(path, config))
+    assert "array 'masks'" in line
+    assert refused_by(lambda: dry_run(path, config)) == (kind, line)
+    assert not config.out.exists()
+
+
 def test_a_dry_run_refuses_a_full_disk_a_locked_folder_and_one_that_may_not_be_written(
     store: Path, config: TrainConfig, monkeypatch: pytest.MonkeyPatch
 ) -> None:

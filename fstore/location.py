@@ -18,6 +18,7 @@ from typing import Any
 
 import zarr
 from zarr.core.sync import sync
+from zarr.errors import ContainsArrayError
 
 from fstore import urls
 from fstore.errors import StoreError, UnreadableError
@@ -134,6 +135,10 @@ class Location:
                 )
             except (FileNotFoundError, NotADirectoryError):
                 return None
+            except ContainsArrayError:
+                raise StoreError(
+                    f"{self}: is one Zarr array, expected a store; pass the folder that dgan wrote"
+                ) from None
 
     def _require_protocol(self) -> None:
         """Refuse a URL that no installed library opens, naming its scheme."""

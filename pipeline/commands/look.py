@@ -44,11 +44,11 @@ def filter_dataset(store: str, keep: Keep) -> None:
 def info(store: str) -> None:
     """Show what a store or an interpreter holds: classes, sizes, how it was made, how far it is."""
     check_store(store)
-    if _may_be_interpreter(store):
+    if folder := _maybe_interpreter(store):
         from pipeline.interpreter.summary import is_interpreter, summary_lines
 
-        if is_interpreter(Path(store)):
-            echo_wrapped(summary_lines(Path(store)))
+        if is_interpreter(folder):
+            echo_wrapped(summary_lines(folder))
             return
     import fstore
 
@@ -63,11 +63,11 @@ def verify(store: str) -> None:
     is wrong.
     """
     check_store(store)
-    if _may_be_interpreter(store):
+    if folder := _maybe_interpreter(store):
         from pipeline.interpreter.summary import is_interpreter, verify_line
 
-        if is_interpreter(Path(store)):
-            click.echo(verify_line(Path(store)))
+        if is_interpreter(folder):
+            click.echo(verify_line(folder))
             return
     import fstore
     from fstore.display import human_bytes
@@ -89,9 +89,14 @@ def verify(store: str) -> None:
     )
 
 
-def _may_be_interpreter(store: str) -> bool:
-    """Whether it is worth loading torch to look: a folder that is no Zarr store."""
-    return Path(store).is_dir() and not (Path(store) / "zarr.json").exists()
+def _maybe_interpreter(store: str) -> Path | None:
+    """The folder, also of a ``file://`` URL, where it is worth loading torch to look: it is no Zarr store."""
+    from fstore.location import Location
+
+    folder = Location.parse(store).folder
+    if folder is None or not folder.is_dir() or (folder / "zarr.json").exists():
+        return None
+    return folder
 
 
 @click.command(

@@ -104,6 +104,12 @@ def test_long_records_are_folded_to_the_terminal(
     assert sum(line.startswith(" " * 13) for line in lines) >= 2
 
 
+def test_an_interpreter_is_found_by_its_url_too(tmp_path: Path) -> None:
+    folder = interpreter(tmp_path / "i")
+    assert done("info", folder.as_uri()) == done("info", folder)
+    assert done("verify", folder.as_uri()) == done("verify", folder)
+
+
 def test_verify_reads_an_interpreter_and_exits_1_where_it_is_damaged(tmp_path: Path) -> None:
     folder = interpreter(tmp_path / "i")
     assert "2 members, all whole" in done("verify", folder)

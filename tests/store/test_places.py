@@ -181,6 +181,13 @@ def test_a_file_is_no_store(tmp_path: Path) -> None:
         fill(tmp_path / "s.zarr", make_meta())
 
 
+def test_an_array_is_no_store_and_not_called_damaged(tmp_path: Path) -> None:
+    fill(tmp_path / "s.zarr", make_meta())
+    for use in (fstore.open, fstore.verify_store):
+        with pytest.raises(StoreError, match="images: is one Zarr array, expected a store"):
+            use(tmp_path / "s.zarr" / "images")
+
+
 def test_a_folder_without_permission_is_not_called_foreign(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -84,7 +84,7 @@ def verify(store: str) -> None:
             "rewrite the store"
         )
     click.echo(
-        f"{store}: {report.checked} of {report.num_images} images committed, all whole "
+        f"{store}: {report.checked:,} of {count(report.num_images, 'image')} committed, all whole "
         f"({human_bytes(report.bytes_read)} read)"
     )
 

@@ -226,3 +226,12 @@ def test_without_a_filter_there_is_no_column_of_kept_images(tmp_path: Path) -> N
     dataset(tmp_path / "d.zarr", np.zeros((2, 8, 8), np.uint8), None)
     text = done("info", tmp_path / "d.zarr")
     assert "kept pixels" not in text and "128 pixels in 2 images" in text
+
+
+@pytest.mark.parametrize(("num", "images"), [(1, "1 image"), (2, "2 images")])
+def test_one_image_is_no_plural(tmp_path: Path, num: int, images: str) -> None:
+    path = tmp_path / "d.zarr"
+    dataset(path, np.zeros((num, 8, 8), np.uint8), None)
+    assert done("filter", path, "--keep", "0.1").startswith(f"{path}: 1 of {images} kept (")
+    fstore.set_kept(path, np.ones(num, bool), "1", 0.0)
+    assert done("verify", path).startswith(f"{path}: {num} of {images} committed, all whole (")

@@ -18,7 +18,7 @@ import torch
 
 import fstore
 from fstore import format as fmt
-from pipeline.errors import RunError, UsageError
+from pipeline.errors import RunError, UsageError, count
 from pipeline.inputs.generator import generator_record
 from pipeline.interpreter.description import InterpreterInfo
 from pipeline.interpreter.identity import check_unchanged
@@ -219,7 +219,7 @@ def set_filter(store: str, keep: Keep) -> str:
             "interpreter computes none: pass the checkpoint that it was trained on, or train it again"
         )
     fstore.set_kept(store, kept, keep.text, threshold)
-    share = f"{int(kept.sum())} of {len(kept)} images kept"
+    share = f"{int(kept.sum()):,} of {count(len(kept), 'image')} kept"
     line = f"{dataset.location}: {share} (keep {keep}, uncertainty at most {threshold:.4g})"
     failed = int((~np.isfinite(uncertainty)).sum())
     return line if not failed else f"{line}; {failed} with values that are not finite are never kept"

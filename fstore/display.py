@@ -4,6 +4,7 @@ small dataset's labels, never the features.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from html import escape
 from typing import Any, Protocol
 
@@ -88,7 +89,7 @@ def facts(store: Shown) -> list[tuple[str, str]]:
     largest = max(store.array_names(), key=lambda name: _array_bytes(store, name))
     lines.append(("codecs", _codec_names(store.array(largest).array.metadata.to_dict()["codecs"])))
     if meta.generator:
-        lines.append(("generator", ", ".join(f"{k} {_short(v)}" for k, v in meta.generator.items())))
+        lines.append(("generator", pairs_text(meta.generator)))
     lines.append(
         (
             "classes",
@@ -238,6 +239,14 @@ def _codec_names(codecs: Any) -> str:
     return " + ".join(names)
 
 
-def _short(value: Any) -> str:
+def pairs_text(values: Mapping[str, Any]) -> str:
+    """The names and values of a record on one line: ``noise const, sha256 5d0f8a2b11ce...``."""
+    return ", ".join(f"{name} {_value_text(value)}" for name, value in values.items())
+
+
+def _value_text(value: Any) -> str:
+    """A value of a record; of a hash only its beginning, of a record in it the pairs in brackets."""
+    if isinstance(value, Mapping):
+        return f"({pairs_text(value)})"
     text = str(value)
-    return text[:12] + "..." if len(text) == 64 else text
+    return f"{text[:12]}..." if len(text) == 64 else text

@@ -27,6 +27,7 @@ from fstore.compare import check_same as check_same
 from fstore.errors import StoreError
 from fstore.meta import LARGEST_AXIS as LARGEST_AXIS
 from fstore.meta import LAYOUTS as LAYOUTS
+from fstore.meta import TASK_IMAGES as TASK_IMAGES
 from fstore.meta import VERSION as VERSION
 from fstore.meta import ClassInfo as ClassInfo
 from fstore.meta import DatasetMeta as DatasetMeta
@@ -39,7 +40,6 @@ from fstore.meta import check_attribute as check_attribute
 TILE = 16  # side of a dense inner chunk and of a cell of class_counts, in pixels
 BAND = 32  # rows of a dense shard, in pixels
 PYRAMID_CHUNK = 64  # largest side of a pyramid's inner chunk, in pixels of the layer
-TASK_IMAGES = 64  # images of a dataset shard: one task writes them
 HEATMAP_IMAGES = 4  # images of a shard of heat maps, which are larger than labels; divides TASK_IMAGES
 KEPT_CHUNK = 65536  # `kept` is rewritten whole: one chunk makes that one atomic write up to this many images
 

@@ -18,6 +18,7 @@ VERSION = 1
 LAYOUTS = ("dense", "pyramid")
 UPSAMPLE_MODES = ("bilinear", "nearest")
 SCORES = ("top10", "mean", "sum")
+TASK_IMAGES = 64  # images of a dataset that are made, written and committed together
 LARGEST_LABEL = 65535  # masks have two bytes at most
 LARGEST_SIDE = 2**20  # of a picture or a map, in pixels: beyond it sizes are taken for damage
 LARGEST_AXIS = 2**24  # of channels and latents

@@ -5,7 +5,6 @@ Pure. JSON has no schema, and a damaged or hand-made file holds anything: what i
 
 from __future__ import annotations
 
-import difflib
 import re
 from collections.abc import Mapping, Sequence
 from decimal import Decimal, InvalidOperation
@@ -57,6 +56,8 @@ def color(name: str, value: Any) -> str:
 def choice(name: str, value: Any, choices: Sequence[str]) -> str:
     """One of ``choices``."""
     if value not in choices:
+        import difflib  # seldom needed, and slow to load
+
         near = difflib.get_close_matches(value[:100], choices, 1) if isinstance(value, str) else []
         raise StoreError(f"{name} is {short(value)}: expected one of {', '.join(near or choices)}")
     return str(value)
@@ -87,7 +88,8 @@ def keep_fraction(value: Any) -> Fraction:
     Raises StoreError unless it is decimal text of a number over 0 and up to 1.
     """
     # Length and exponent are bounded: Fraction(Decimal("1e-999999999")) would not end.
-    written = value if isinstance(value, str) and len(value) <= 64 and "_" not in value else ""
+    is_short = isinstance(value, str) and len(value) <= 64
+    written = value if is_short and value.isascii() and "_" not in value else ""
     try:
         decimal = Decimal(written)
     except InvalidOperation:

@@ -19,10 +19,9 @@ import fstore
 from fstore.display import human_bytes, human_duration
 from pipeline import embedded
 from pipeline.demo.run import PICTURE_COLUMNS, Stopwatch, demo_config, prepare_folder
-from pipeline.interpreter.description import KEYPOINTS
 from pipeline.labelling.heat_maps import pck
 from pipeline.machine.memory import peak_host_bytes
-from pipeline.settings.schema import Config
+from pipeline.settings.schema import KEYPOINTS, Config
 from pipeline.stages.extract import stage as extract
 from pipeline.stages.synthesize import stage as synthesize
 from pipeline.stages.train import stage as train

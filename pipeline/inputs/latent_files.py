@@ -16,6 +16,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from pipeline.checkpoints.loaders.search import AVERAGE_NAMES
 from pipeline.errors import UsageError
 from pipeline.inputs.arrays import read_array
 from pipeline.inputs.keyed_arrays import Choose
@@ -26,7 +27,6 @@ from pipeline.rendering.latents import LatentSet
 SPACE_OF_NAME = {"z": "z", "w": "w", "ws": "w+", "w_plus": "w+", "dlatents": "w+"}
 """What an array's name says of its space."""
 LATENT_NAMES = ("latents", "latent", *SPACE_OF_NAME, "latent_in")
-AVERAGE_NAMES = ("latent_avg", "w_avg", "dlatent_avg", "avg_latent", "average_latent", "mean_latent")
 
 
 def load_latents(

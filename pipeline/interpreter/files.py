@@ -11,14 +11,13 @@ import hashlib
 import os
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
 from safetensors.torch import load, save_file
 from torch import Tensor
 
-from pipeline.errors import UsageError
+from pipeline.errors import UsageError, short
 from pipeline.interpreter.description import InterpreterInfo, settings_differences
 from pipeline.interpreter.description_file import load_description, save_description
 from pipeline.interpreter.folder import (
@@ -115,7 +114,7 @@ def check_same_settings(folder: Path, found: InterpreterInfo, asked: Interpreter
     others = [name for name, *_ in differences[1:4]]
     more = f" (and in {', '.join(others)}{', ...' if len(differences) > 4 else ''})" if others else ""
     raise UsageError(
-        f"{folder}: was trained with {key} = {_short(left)}, this run has {_short(right)}{more}; "
+        f"{folder}: was trained with {key} = {short(left)}, this run has {short(right)}{more}; "
         "use the same settings, another --out, or --overwrite to start anew"
     )
 
@@ -159,8 +158,3 @@ def _average_latent(tensor: Tensor | None) -> np.ndarray | None:
             f"{AVERAGE_LATENT} is {tensor.dtype} {tuple(tensor.shape)}, expected float32 (D,) or (L, D)"
         )
     return np.asarray(tensor.numpy())
-
-
-def _short(value: Any, limit: int = 60) -> str:
-    text = value if isinstance(value, str) else repr(value)
-    return text if len(text) <= limit else f"{text[:limit]}..."

@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 from torch import Tensor
 
-SCORES = ("top10", "mean", "sum")
+from fstore.meta import SCORES
 
 
 def score_images(divergence: Tensor, score: str = "top10") -> Tensor:

@@ -12,15 +12,16 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from fstore.meta import LARGEST_LABEL, UPSAMPLE_MODES
 from pipeline.errors import UsageError, short
-from pipeline.settings.schema import SECTIONS, UPSAMPLE_MODES, Config
+from pipeline.settings.schema import SECTIONS, Config
 from pipeline.settings.values import BOOLEAN, PATH, POSITIVE, Rule, choice, integer
 
 PLACEHOLDER = "FILL_THIS"  # what the released template says in place of a path
 MAX_BYTES = 2**20  # of a file; the released ones have less than 1 kB
 
 _VERSION = Rule('"1" or "2"', lambda value: choice("1", "2").parse(str(value)))
-_CLASSES = integer(1, 65536)
+_CLASSES = integer(1, LARGEST_LABEL + 1)
 
 # A key that stands for one setting: where it goes, and what it accepts.
 _SETTINGS: dict[str, tuple[str, str, Rule]] = {

@@ -179,7 +179,7 @@ def test_a_truncated_training_state_is_named(tmp_path: Path, keep_bytes: int) ->
         (replace(INFO, training={**INFO.training, "seed": 1}), r"with training\.seed = 0, this run has 1"),
         (
             replace(INFO, generator={**INFO.generator, "sha256": "cd"}),
-            r"generator\.sha256 = abab.*, .* has cd",
+            r"generator\.sha256 = 'abab.*, .* has 'cd'",
         ),
         (replace(INFO, ignore=None), r"with ignore = 255, this run has None"),
         (replace(INFO, members=3, widths=(5, 5), channels=8), r"has 3 \(and in widths, channels\); use"),

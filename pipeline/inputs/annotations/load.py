@@ -13,10 +13,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from fstore.meta import LARGEST_LABEL
 from pipeline.errors import UsageError
 from pipeline.inputs.annotations.classes.label_map import IGNORED
 from pipeline.inputs.annotations.classes.resolve import (
-    MAX_LABEL,
     WHITE,
     ignore_label,
     ignore_note,
@@ -150,7 +150,7 @@ def _range_check(source: AnnotationSource, config: AnnotationsConfig) -> Callabl
 
     def check(where: str, labels: NDArray[Any]) -> None:
         if limit != 2 or not set(np.unique(labels).tolist()) <= {BACKGROUND, WHITE}:
-            check_range(where, labels, limit or MAX_LABEL + 1, ignored, way_out)
+            check_range(where, labels, limit or LARGEST_LABEL + 1, ignored, way_out)
 
     return check
 

@@ -22,10 +22,9 @@ from pipeline.inputs.annotations.load import Annotations, load_annotations, open
 from pipeline.inputs.latent_files import load_latents, seed_latents
 from pipeline.inputs.pairing import Pairing, pair
 from pipeline.inputs.pictures.find import Pictures, find_pictures, picture_size
-from pipeline.interpreter.description import KEYPOINTS
 from pipeline.rendering.latents import LatentSet, array_sha256
 from pipeline.rendering.renderer import Renderer, RenderSettings
-from pipeline.settings.schema import AnnotationsConfig, Config
+from pipeline.settings.schema import KEYPOINTS, AnnotationsConfig, Config
 from pipeline.settings.values import parse_seeds
 
 

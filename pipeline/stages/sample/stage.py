@@ -30,7 +30,7 @@ from pipeline.models.selection import SelectedLayers
 from pipeline.rendering.latents import array_sha256
 from pipeline.rendering.renderer import Renderer, RenderSettings
 from pipeline.settings.classes import configured_classes
-from pipeline.settings.schema import AnnotationsConfig, ClassConfig, Config
+from pipeline.settings.schema import KEYPOINTS, AnnotationsConfig, ClassConfig, Config
 from pipeline.stages.sample import project
 from pipeline.stages.sample.checks import check_disk, check_replaceable, present_latents
 from pipeline.stages.sample.choice import chosen_latents, latent_values
@@ -182,7 +182,7 @@ def _summary(job: SampleJob, num_images: int) -> str:
         added = f"{options.num} image{'s' if options.num > 1 else ''} added"
         images = f"{added}, {num_images} in all to annotate"
     classes = f" name the classes in {out / project.CLASSES},"
-    if job.config.annotations.task == "keypoints":
+    if job.config.annotations.task == KEYPOINTS:
         classes = ""
     return (
         f"{project.shown(out)}: {images}, {choice_in_words(job)}; save annotations in "

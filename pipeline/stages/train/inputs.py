@@ -18,8 +18,7 @@ from fstore.errors import StoreError
 from fstore.feature_store import FeatureStore
 from fstore.sampler import SampledStore
 from pipeline.errors import RunError, UsageError
-from pipeline.interpreter.description import KEYPOINTS, SEGMENTATION
-from pipeline.settings.schema import TASKS
+from pipeline.settings.schema import KEYPOINTS, SEGMENTATION, TASKS
 
 FINGERPRINT_IMAGES = 32
 

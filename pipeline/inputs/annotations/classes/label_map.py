@@ -33,8 +33,9 @@ from typing import Any
 
 from pipeline.errors import UsageError, short
 from pipeline.inputs.annotations.source import Key, SourceLabel
-from pipeline.settings.classes import IGNORE_NAME, class_tables, parse_class, read_toml, refuse_unknown
+from pipeline.settings.classes import IGNORE_NAME, class_tables, parse_class
 from pipeline.settings.schema import ClassConfig
+from pipeline.settings.text_files import read_toml, refuse_unknown
 
 IGNORED = -1  # in place of a class
 _ELSEWHERE = ("background", "ignore")

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from pipeline.errors import UsageError
+from pipeline.errors import UsageError, few
 from pipeline.inputs.annotations.classes.label_map import (
     IGNORED,
     LabelMap,
@@ -17,7 +17,7 @@ from pipeline.inputs.annotations.classes.label_map import (
     nearest_name,
     without_ignored,
 )
-from pipeline.inputs.annotations.source import SourceLabel, few
+from pipeline.inputs.annotations.source import SourceLabel
 from pipeline.settings.schema import ClassConfig
 
 MAX_LISTED = 6

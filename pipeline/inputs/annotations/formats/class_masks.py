@@ -11,7 +11,7 @@ import re
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
-from pipeline.errors import UsageError
+from pipeline.errors import UsageError, few
 from pipeline.inputs.annotations.formats.file_names import MASK_WORDS, is_label_studio, parse_name
 from pipeline.inputs.annotations.formats.voc import is_of_layout
 from pipeline.inputs.annotations.raster import shapes as draw
@@ -21,7 +21,6 @@ from pipeline.inputs.annotations.source import (
     AnnotationSource,
     MaskFile,
     SourceLabel,
-    few,
     label_text,
 )
 from pipeline.inputs.numbers import PICTURE_WORDS, image_number, split_name, stem_of

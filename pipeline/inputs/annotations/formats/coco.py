@@ -18,7 +18,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from pipeline.errors import UsageError, count
+from fstore.meta import LARGEST_LABEL
+from pipeline.errors import UsageError, count, few
 from pipeline.inputs.annotations.json_file import describe, objects, read_json
 from pipeline.inputs.annotations.raster import shapes as draw
 from pipeline.inputs.annotations.source import (
@@ -27,7 +28,6 @@ from pipeline.inputs.annotations.source import (
     MaskFile,
     SourceLabel,
     check_size,
-    few,
     label_text,
 )
 from pipeline.inputs.numbers import image_number
@@ -187,8 +187,8 @@ def _check_annotated(path: Path, file: CocoFile) -> None:
 
 def _categories(path: Path, entries: Mapping[int, dict[str, Any]]) -> dict[int, SourceLabel]:
     """Category id -> label, in the order of the ids."""
-    if len(entries) > 65535:
-        raise UsageError(f"{path}: has {len(entries)} categories; expected at most 65535")
+    if len(entries) > LARGEST_LABEL:
+        raise UsageError(f"{path}: has {count(len(entries), 'category')}; expected at most {LARGEST_LABEL}")
     return {
         key: SourceLabel(key, (label_text(entry.get("name"), f"{path}: category {key}: name"),))
         for key, entry in sorted(entries.items())

@@ -11,7 +11,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from pipeline.errors import UsageError
+from pipeline.errors import UsageError, few
 from pipeline.inputs.annotations.formats.class_masks import NAMES as CLASS_NAMES
 from pipeline.inputs.annotations.formats.class_masks import (
     find_binary,
@@ -33,7 +33,7 @@ from pipeline.inputs.annotations.formats.mask_files import (
 from pipeline.inputs.annotations.formats.voc import CLASS_FOLDERS, class_folder, open_listed
 from pipeline.inputs.annotations.json_file import read_json
 from pipeline.inputs.annotations.raster.png import has_colors, is_rgb
-from pipeline.inputs.annotations.source import AnnotationSource, few
+from pipeline.inputs.annotations.source import AnnotationSource
 from pipeline.inputs.numbers import image_number
 from pipeline.settings.schema import ClassConfig
 

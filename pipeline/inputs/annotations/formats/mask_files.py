@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from pipeline.errors import UsageError
+from pipeline.errors import UsageError, few
 from pipeline.inputs.annotations.formats.file_names import MaskName, parse_name
 from pipeline.inputs.annotations.raster.png import (
     depth_and_type,
@@ -22,7 +22,7 @@ from pipeline.inputs.annotations.raster.png import (
     read_colors,
     read_labels,
 )
-from pipeline.inputs.annotations.source import TRANSPARENT, AnnotationSource, MaskFile, few
+from pipeline.inputs.annotations.source import TRANSPARENT, AnnotationSource, MaskFile
 from pipeline.inputs.arrays import read_array
 from pipeline.inputs.numbers import image_number
 

@@ -17,6 +17,7 @@ from pathlib import Path
 
 import numpy as np
 
+from pipeline.errors import few
 from pipeline.inputs.annotations.formats.mask_files import (
     are_colors,
     find_masks,
@@ -24,7 +25,7 @@ from pipeline.inputs.annotations.formats.mask_files import (
     open_masks,
     read_mask,
 )
-from pipeline.inputs.annotations.source import AnnotationSource, MaskFile, few
+from pipeline.inputs.annotations.source import AnnotationSource, MaskFile
 from pipeline.settings.classes import BACKGROUND_NAMES, IGNORE_NAME, LISTS, read_classes_file
 from pipeline.settings.schema import ClassConfig
 

@@ -14,8 +14,8 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from pipeline.errors import UsageError
-from pipeline.inputs.annotations.source import MAX_PIXELS, TRANSPARENT, MaskFile, few
+from pipeline.errors import UsageError, few
+from pipeline.inputs.annotations.source import MAX_PIXELS, TRANSPARENT, MaskFile
 from pipeline.inputs.orientation import upright
 
 _ONE_CHANNEL = ("1", "L", "P", "I;16", "I;16B", "I")  # Pillow's modes of one unsigned value a pixel

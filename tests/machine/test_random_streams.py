@@ -8,13 +8,12 @@ from itertools import combinations
 import numpy as np
 import pytest
 import torch
-from click.testing import CliRunner
 from hypothesis import given
 from hypothesis import strategies as st
+from support.commands import done
 
 import fstore
 from fstore import plan
-from pipeline.cli import main
 from pipeline.embedded import annotated_latents
 from pipeline.machine.random_streams import Purpose, counter_based
 from pipeline.models.interpreter import member_seeds
@@ -102,14 +101,10 @@ def test_no_number_is_drawn_for_two_purposes() -> None:
 def test_a_dataset_has_no_image_that_sample_offered(tmp_path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
 
-    def dgan(*words: str) -> None:
-        result = CliRunner().invoke(main, list(words))
-        assert result.exit_code == 0, result.output
-
-    dgan("extract-features", "--layout", "pyramid")
-    dgan("train", "--members", "2", "--steps", "2")
-    dgan("synthesize", "--num", "4")
-    dgan("sample", "--num", "4")
+    done("extract-features", "--layout", "pyramid")
+    done("train", "--members", "2", "--steps", "2")
+    done("synthesize", "--num", "4")
+    done("sample", "--num", "4")
     dataset = fstore.open("dataset.zarr")
     offered = np.load("annotate/latents.npy")
     assert offered.shape == dataset.latents.shape == (4, 64)

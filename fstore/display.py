@@ -102,8 +102,10 @@ def facts(store: Shown) -> list[tuple[str, str]]:
 def class_rows(
     store: Shown, images: np.ndarray | None = None
 ) -> list[tuple[int, str, str, int | None, int | None]]:
-    """(id, name, colour, pixels, images) of each class, in all committed images or in those that ``images``
-    (n,) bool takes; counts are None where the store has no index of them, and its labels are many or damaged.
+    """(id, name, colour, pixels, images) of each class, counted in all committed images.
+
+    ``images`` (n,) bool: count in these only. The two counts are None where the store has no index of
+    classes and its labels are too many to count, or damaged.
     """
     counts = getattr(store, "class_counts", None)
     if counts is None:
@@ -121,8 +123,9 @@ def class_rows(
 
 
 def class_warnings(store: Shown) -> list[str]:
-    """Lines on the classes that are in no image of a feature store, or in fewer than RARE_IMAGES. None for a
-    dataset.
+    """Lines about the classes that are in no image of a feature store, or in fewer than RARE_IMAGES.
+
+    There are no lines for a dataset.
     """
     if not isinstance(store.meta, fmt.FeatureMeta) or not len(store.image_ids):
         return []
@@ -149,8 +152,9 @@ def describe(store: Shown) -> str:
 
 
 def _kept_table(store: Shown) -> list[str]:
-    """A line for each class of a filtered dataset, with its counts in all images and in the kept ones; none
-    where either is not known.
+    """A line for each class of a filtered dataset: its counts in all images and in the kept ones.
+
+    There are no lines where one of them is not known.
     """
     kept = _kept_images(store)
     rows = [] if kept is None else class_rows(store)

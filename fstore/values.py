@@ -1,6 +1,6 @@
-"""Checks of values that an attribute holds: each returns the value, or raises a StoreError that names it.
+"""Checks of values read from JSON: each returns the value, or raises a StoreError that names it.
 
-Pure. JSON has no schema, and a damaged or hand-made file holds anything: what is read is checked here once.
+Pure. JSON has no schema, and a damaged or hand-made file may hold anything, so every value is checked here.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ _DEPTH = 32  # of objects and lists in one another; Python's recursion ends at a
 
 
 def integer(name: str, value: Any, lowest: int, highest: int) -> int:
-    """An integer from ``lowest`` to ``highest``; true and false are none."""
+    """An integer from ``lowest`` to ``highest``. True and false are not integers here."""
     if isinstance(value, bool) or not isinstance(value, int) or not lowest <= value <= highest:
         raise StoreError(f"{name} is {short(value)}: expected an integer from {lowest} to {highest}")
     return value

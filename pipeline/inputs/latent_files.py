@@ -17,7 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pipeline.checkpoints.loaders.search import AVERAGE_NAMES
-from pipeline.errors import UsageError
+from pipeline.errors import UsageError, count
 from pipeline.inputs.arrays import read_array
 from pipeline.inputs.keyed_arrays import Choose
 from pipeline.inputs.latent_folders import numbered_files
@@ -215,7 +215,7 @@ def _finite_float32(path: Path, array: NDArray[Any], what: str) -> NDArray[np.fl
     bad = np.argwhere(~np.isfinite(values))
     if len(bad):
         rows = len(np.unique(bad[:, 0]))
-        more = f" (and {rows - 1} row{'s' * (rows > 2)} more)" if rows > 1 else ""
+        more = f" (and {count(rows - 1, 'row')} more)" if rows > 1 else ""
         raise UsageError(
             f"{path}: {what}: row {bad[0, 0]} holds {values[tuple(bad[0])]} as float32{more}; "
             "expected finite values; write the file anew"

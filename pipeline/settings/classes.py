@@ -107,6 +107,11 @@ def parse_class(table: Mapping[str, Any], where: str, more: Sequence[str] = ()) 
     return ClassConfig(name, color)
 
 
+def default_names(num_classes: int) -> list[str]:
+    """Names of classes that nobody has named: ``background``, ``class_1``, ``class_2`` and so on."""
+    return ["background", *(f"class_{i}" for i in range(1, num_classes))][:num_classes]
+
+
 def default_palette(num_classes: int) -> list[str]:
     """``num_classes`` colours "#rrggbb": black for background, then each as far from those before as can be.
 
@@ -165,5 +170,5 @@ def _read_csv(path: Path) -> tuple[ClassConfig, ...]:
 
 def _of_tables(tables: list[dict[str, str]], path: Path) -> tuple[ClassConfig, ...]:
     if len(tables) > MAX_CLASSES:
-        raise UsageError(f"{path}: lists {len(tables)} classes; expected at most {MAX_CLASSES}")
+        raise UsageError(f"{path}: lists {count(len(tables), 'class')}; expected at most {MAX_CLASSES}")
     return tuple(parse_class(table, where) for where, table in class_tables(tables, path, "class"))

@@ -12,6 +12,7 @@ import torch
 import fstore
 from fstore.display import human_bytes
 from fstore.location import Location
+from pipeline.errors import count
 from pipeline.stages import costs
 from pipeline.stages.extract.job import ExtractJob
 from pipeline.stages.extract.memory import ExtractMemory, extract_sizes, plan_memory
@@ -48,5 +49,5 @@ def _check_disk(job: ExtractJob, overwrite: bool) -> None:
         pyramid = costs.estimated_store_bytes(replace(job.meta, layout="pyramid"), left)
         way_out = f"--layout pyramid would need about {human_bytes(pyramid)}; or {way_out}"
     needed = costs.estimated_store_bytes(job.meta, left)
-    what = f"extracting {left} images ({job.meta.layout})"
+    what = f"extracting {count(left, 'image')} ({job.meta.layout})"
     costs.check_disk(location, needed, what, way_out, overwrite=overwrite)

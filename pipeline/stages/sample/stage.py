@@ -18,7 +18,7 @@ import torch
 from numpy.typing import NDArray
 from PIL import Image
 
-from pipeline.errors import UsageError
+from pipeline.errors import UsageError, count
 from pipeline.inputs.checkpoint_choice import is_demos, load_chosen
 from pipeline.inputs.generator import average_latent, generator_record, render_settings
 from pipeline.interpreter.files import load_interpreter
@@ -177,10 +177,9 @@ def sample(job: SampleJob, device: torch.device) -> str:
 
 def _summary(job: SampleJob, num_images: int) -> str:
     out, options = job.options.out, job.options
-    images = f"{num_images} image{'s' if num_images > 1 else ''} to annotate"
+    images = f"{count(num_images, 'image')} to annotate"
     if options.add:
-        added = f"{options.num} image{'s' if options.num > 1 else ''} added"
-        images = f"{added}, {num_images} in all to annotate"
+        images = f"{count(options.num, 'image')} added, {num_images} in all to annotate"
     classes = f" name the classes in {out / project.CLASSES},"
     if job.config.annotations.task == KEYPOINTS:
         classes = ""

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from pipeline.errors import UsageError, few
+from pipeline.errors import UsageError, count, few
 from pipeline.inputs.annotations.classes.label_map import (
     IGNORED,
     LabelMap,
@@ -18,6 +18,7 @@ from pipeline.inputs.annotations.classes.label_map import (
     without_ignored,
 )
 from pipeline.inputs.annotations.source import SourceLabel
+from pipeline.settings.classes import default_names
 from pipeline.settings.schema import ClassConfig
 
 MAX_LISTED = 6
@@ -139,10 +140,11 @@ def padded(classes: Sequence[ClassConfig], num_classes: int | None, location: st
     """
     if num_classes is not None and num_classes < len(classes):
         raise UsageError(
-            f"{location}: has {len(classes)} classes, {few([entry.name for entry in classes], 8)}, but "
+            f"{location}: has {count(len(classes), 'class')}, {few([entry.name for entry in classes], 8)}, "
+            "but "
             f"num_classes is {num_classes}; leave it out, or merge classes with --label-map"
         )
-    more = [f"class_{i}" for i in range(len(classes), num_classes or 0)]
+    more = default_names(num_classes or 0)[len(classes) :]
     return (*classes, *(ClassConfig(name, None) for name in more))
 
 

@@ -1,9 +1,9 @@
 """How Ctrl-C, SIGTERM and SIGHUP end the program: one line, exit code 130, 143 or 129, and never a traceback.
 
 After the first signal a running command leaves what it writes whole, as after an error. The second signal
-ends the program at once, and the stores survive this too. This module is loaded before all others, because until
-then a signal has its default effect. So it imports only modules that Python itself has loaded already, and
-not ``typing``.
+ends the program at once, and the stores survive this too. This module is loaded before all others, because
+until then a signal has its default effect. So it imports only modules that Python itself has loaded already,
+and not ``typing``.
 """
 
 from __future__ import annotations

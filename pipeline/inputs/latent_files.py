@@ -1,7 +1,6 @@
-"""Latents and average latents as users have them: ``.npy``, ``.npz``, ``.pt``, a folder of one file an image,
-or seeds.
+"""Reads latents and average latents: ``.npy``, ``.npz``, ``.pt``, a folder with one file an image, or seeds.
 
-Knows the names that other programs give their arrays and files. Does not know generators, nor which
+It knows the names that other programs give their arrays and files. It does not know generators, nor which
 annotation belongs to which latent.
 """
 

@@ -1,8 +1,8 @@
-"""Which latent belongs to which annotation, from their numbers alone.
+"""Says which latent belongs to which annotation, from their numbers alone.
 
-The program that came with DatasetGAN renders image 0 from the average latent and saves the latents of images
-1, 2, ... only: its image i is row i - 1 of its latent file. Other programs' image i is row i. Knows numbers;
-nothing of files, latents' values or generators.
+The program that came with DatasetGAN renders image 0 from the average latent, and saves only the latents of
+images 1, 2, and so on: its image i is row i - 1 of its latent file. For other programs image i is row i. This
+module knows numbers. It does not know files, the values of latents, or generators.
 """
 
 from __future__ import annotations

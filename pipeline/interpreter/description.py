@@ -1,4 +1,4 @@
-"""What an interpreter is, beside its tensors: the settings it was trained with and what each epoch reached.
+"""What an interpreter is apart from its tensors: the settings of its training, and what each epoch reached.
 
 Pure values, to and from JSON. It reads and writes no file, opens no store, and knows no tensors.
 """
@@ -63,12 +63,12 @@ class EpochMetrics:
 
 @dataclass(frozen=True)
 class InterpreterInfo:
-    """Everything but the tensors. Only ``epochs``, ``best_epoch`` and ``created`` come of training.
+    """Everything but the tensors. Only ``epochs``, ``best_epoch`` and ``created`` result from training.
 
     ``generator`` is copied from the feature store: architecture, checkpoint, sha256, truncation and so on.
-    ``store`` and ``training`` hold what else a run must have in common with the one that it repeats or goes
-    on with. ``keypoints``: the names of the peaks that the members have learnt, and the sigma of their heat
-    maps; None where the members have learnt ``classes``.
+    ``store`` and ``training`` hold the other settings that must be equal when a run repeats this one or goes
+    on with it. ``keypoints``: the names of the peaks that the members have learnt, and the sigma of their
+    heat maps; None where the members have learnt ``classes``.
     """
 
     members: int

@@ -1,4 +1,4 @@
-"""Values of a JSON document, each checked where it is read: wrong ones are named by their key.
+"""Checks the values of a JSON document, and names wrong ones by their key.
 
 A check takes a value and the key that it stands under, and returns the value to keep. For a wrong value it
 raises ValueError, or StoreError where `fstore.values` checks it, with one sentence. Checks are put together

@@ -1,4 +1,4 @@
-"""What divergences say of whole images: how uncertain each one is, and which images are kept.
+"""Scores images by their divergence: how uncertain each one is, and which images are kept.
 
 Pure functions of divergences and scores. Nothing here knows of stores, files or generators.
 """

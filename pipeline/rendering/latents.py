@@ -19,7 +19,7 @@ from pipeline.machine.random_streams import Purpose, counter_based
 
 @dataclass(frozen=True)
 class LatentSet:
-    """N latents of one space, each meaningless without the other field.
+    """N latents, and the space that they are in.
 
     values: float32, (N, D) for "z" and "w", (N, L, D) for "w+".
     space: "z", "w" or "w+".

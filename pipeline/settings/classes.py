@@ -15,8 +15,8 @@ A class's place in a list is its label. A list is
 - ``class_names.txt``, as labelme2voc writes it: a name on each line;
 - ``_classes.csv``, as Roboflow writes it: ``value, name`` on each line, after a title.
 
-A class named ``__ignore__`` is none: pixels with its label count nowhere. Knows nothing of annotations, and
-imports nothing heavy: ``--help`` loads it.
+A class named ``__ignore__`` is no class: pixels with its label count nowhere. This module knows no
+annotations. It imports nothing heavy, because ``--help`` loads it.
 """
 
 from __future__ import annotations

@@ -1,7 +1,8 @@
-"""Where a run's settings come from: a TOML file, checked key by key, with command-line flags laid over it.
+"""Reads the settings of a run from a TOML file, checks them key by key, and lays command-line flags over
+them.
 
-Does not know what the settings do, and opens no file but the configuration: a path that it returns may not
-exist. Imports nothing heavy, because every command, ``--help`` included, loads it.
+It does not know what the settings do. It opens only the configuration: a path that it returns may not exist.
+It imports nothing heavy, because every command loads it, also for ``--help``.
 """
 
 from __future__ import annotations

@@ -86,14 +86,14 @@ def parse_experiment(text: str, location: Path) -> Config:
 
     ``number_class`` counts the labels, background too. An empty text, or ``FILL_THIS``, is as good as no key.
     Stores keep their default names, in the working folder; features are a pyramid, as a note says. Noise is
-    constant, where the release draws it anew at every pass. Truncation is the release's, 0.7 on the
-    generator's own default of layers.
+    constant, while the release draws it anew at every pass. Truncation is that of the release: 0.7, on the
+    default number of layers of the generator.
 
     A relative path is looked for beside the file, in the folder above (the released files lie in
-    ``experiments/`` and count from above it) and in the working folder; the first that exists is meant. What
-    is nowhere is the file's, but ``exp_dir`` the working folder's, because it is written to. ``notes`` of the
-    result list the keys that mean nothing here, and those that nobody knows. Raises UsageError, one line,
-    naming file and key.
+    ``experiments/``, and their paths begin above it) and in the working folder; the first that exists is
+    taken. A path that is nowhere is taken relative to the file; ``exp_dir`` is taken relative to the working
+    folder, because it is written to. ``notes`` of the result list the keys that mean nothing here, and those
+    that are not known. Raises UsageError, one line, that names file and key.
     """
     file = _File(_object(text, str(location)), str(location), location.parent)
     sections: dict[str, dict[str, Any]] = {name: {} for name in SECTIONS}

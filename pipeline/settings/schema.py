@@ -56,10 +56,10 @@ PART = number("a number from 0 to 1", lambda part: 0 <= part <= 1)
 class Setting:
     """What the metadata of a field says of the TOML key that the field holds.
 
-    ``help`` is a line for people, that of the flag in ``--help``, and ``unset`` what None stands for there.
-    ``flags`` is what the command line calls the key: "" for ``--its-name``, and ``--no-its-name`` beside it
-    of a boolean.
-    Commands ``also`` have the flag beside those of the whole section; a key ``in_file`` is no flag.
+    ``help`` is the line of the flag in ``--help``, and ``unset`` says there what None stands for. ``flags``
+    is the name of the flag: "" for ``--its-name``, and for a boolean ``--its-name/--no-its-name``. The
+    commands ``also`` have the flag, in addition to the commands of the whole section. A key ``in_file`` is no
+    flag.
     """
 
     rule: Rule

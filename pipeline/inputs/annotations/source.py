@@ -1,6 +1,6 @@
-"""What every reader of annotations hands over: which images are annotated, and the labels that one holds.
+"""What every reader of annotations returns: which images are annotated, and the labels of each.
 
-Knows no file format, and no classes of a run: a label is what the files call it.
+It knows no file format, and no classes of a run: a label has the name that the files give it.
 """
 
 from __future__ import annotations

@@ -1,6 +1,7 @@
-"""The pictures that annotators worked on: finding them by number, and reading one.
+"""Finds the pictures that were annotated, by number, and reads them.
 
-Knows file names and what sets a picture apart from a mask. Does not know generators or how pictures compare.
+It knows file names, and how a picture differs from a mask. It does not know generators, nor how pictures are
+compared.
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
-"""What ``dgan sample`` refuses before it renders, asked by the run and by ``--dry-run`` alike.
+"""What ``dgan sample`` refuses before it renders. The run and ``--dry-run`` make the same checks.
 
-Reads what is there and writes nothing.
+They read what is there and write nothing.
 """
 
 from __future__ import annotations

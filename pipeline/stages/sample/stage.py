@@ -136,8 +136,8 @@ def _check_task(trained: PairedInterpreter, config: Config) -> None:
 def dry_run(job: SampleJob, device: torch.device) -> list[str]:
     """What ``sample`` would make, a line for each subject; it raises what that would refuse.
 
-    Where annotations are there already, the latents are chosen as the run would choose them, which may mean
-    to render the pool.
+    Where there are annotations already, the latents are chosen as in the run; for this the pool may be
+    rendered.
     """
     check_disk(job)
     before = project.read_project(job.options.out)
@@ -147,7 +147,7 @@ def dry_run(job: SampleJob, device: torch.device) -> list[str]:
 
 
 def sample(job: SampleJob, device: torch.device) -> str:
-    """Choose, render and write the whole folder, which is there once all of it is.
+    """Choose and render images, and write the whole folder in one step.
 
     An interruption leaves what was there before.
 

@@ -89,7 +89,7 @@ def check_same_store(store: FeatureStore) -> None:
 
 @contextmanager
 def reading(store: FeatureStore) -> Iterator[None]:
-    """Where a read fails because the store is being replaced, that is the error, and not what was found."""
+    """A block that reads the store. If a read fails because the store was replaced, the error says so."""
     try:
         yield
     except (StoreError, OSError, ValueError, KeyError):

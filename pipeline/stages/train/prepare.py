@@ -1,4 +1,4 @@
-"""From a store and settings to a run that may begin: what it will do, and what its interpreter will say.
+"""Prepares a training run from a store and settings: its plan, and the description of its interpreter.
 
 Everything that the run would refuse is refused here, before anything is written. A dry run does the same.
 """
@@ -119,8 +119,8 @@ def _checked_state(folder: Path) -> str:
 def settle(config: TrainConfig, device: torch.device, recorded: Mapping[str, Any]) -> TrainConfig:
     """``config`` with a definite precision, and the shuffle buffer of an earlier part of the run.
 
-    Both change the weights. The buffer is the one that was ``recorded``, if any. The precision is so where
-    ``config`` leaves it open; without an earlier part it is then what this machine is fast in.
+    Both change the weights. The buffer is the one that was ``recorded``, if any. Where ``config`` leaves the
+    precision open, it is the one that was recorded, or without an earlier part the one that is fast here.
     """
     precision = config.precision
     if precision == "auto":
@@ -189,7 +189,7 @@ def _keypoints(store: FeatureStore, config: TrainConfig) -> KeypointInfo | None:
 
 
 def describe(store: FeatureStore, plan: TrainPlan) -> InterpreterInfo:
-    """What the interpreter is before training: what a rerun must have in common with its folder."""
+    """The description of the interpreter before training. A rerun must have the same one as its folder."""
     meta, config = store.meta, plan.config
     elsewhere = ("out", "members", "hidden", "cache", "sigma")  # or of no effect on the weights
     settings = {k: v for k, v in asdict(config).items() if k not in elsewhere}

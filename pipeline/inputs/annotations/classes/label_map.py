@@ -76,8 +76,9 @@ def read_label_map(path: Path) -> LabelMap:
 def map_labels(
     label_map: LabelMap, labels: Sequence[SourceLabel]
 ) -> tuple[list[int | None], tuple[ClassConfig, ...]]:
-    """The class of each label, IGNORED for ignored ones, None for those that the map says nothing of; and the
-    classes, with those that ``rest = "keep"`` appends.
+    """The class of each label, and all classes, with those that ``rest = "keep"`` appends.
+
+    It is IGNORED for a label that is ignored, and None for one that the map does not mention.
 
     Raises UsageError where two classes claim one label.
     """
@@ -97,7 +98,7 @@ def map_labels(
 def without_ignored(
     targets: Sequence[int | None], classes: Sequence[ClassConfig]
 ) -> tuple[list[int | None], tuple[ClassConfig, ...]]:
-    """The same without the class ``__ignore__``: IGNORED in its place, and the classes after it moved up."""
+    """Targets and classes without the class ``__ignore__``: its labels are IGNORED, later classes move up."""
     kept = [place for place, entry in enumerate(classes) if entry.name.casefold() != IGNORE_NAME]
     moved: dict[int | None, int | None] = {place: new for new, place in enumerate(kept)}
     ends = {None: None, IGNORED: IGNORED}

@@ -1,7 +1,7 @@
-"""Which class each label of the annotations is: by a label map, by the classes' names or colours, or by
-itself. Labels named ``__ignore__`` are none.
+"""Says which class each label of the annotations is.
 
-Pure: it knows labels and how many pixels each has, not files of annotations nor masks.
+A label map says it, or the names or colours of the classes, or the label itself. A label named ``__ignore__``
+is no class. Pure: it knows labels and how many pixels each has. It knows no files and no masks.
 """
 
 from __future__ import annotations
@@ -62,7 +62,8 @@ def by_label_map(location: str, used: Sequence[UsedLabel], label_map: LabelMap) 
 def by_name(
     location: str, used: Sequence[UsedLabel], classes: Sequence[ClassConfig], origin: str
 ) -> Resolution:
-    """Classes by name without case, else by colour; what means background and is no class is class 0.
+    """Classes by name without case, else by colour. A label that means background, and is no class, is class
+    0.
 
     Raises UsageError listing the labels that are no class; ``origin`` says where the classes stand.
     """
@@ -120,10 +121,9 @@ def by_color(
 def by_format(
     location: str, used: Sequence[UsedLabel], labels: Sequence[SourceLabel], num_classes: int | None
 ) -> Resolution:
-    """The labels of the format themselves as classes, after background; without case, the first spelling
-    counts.
+    """The labels of the format as classes, after background. Case does not matter: the first spelling counts.
 
-    ``num_classes`` more than there are adds unnamed ones. Raises UsageError if it is less.
+    If ``num_classes`` is more than there are, unnamed classes are added. Raises UsageError if it is less.
     """
     names = {"background": "background"}
     for label in labels:

@@ -1,7 +1,7 @@
-"""The classes of annotations that have been read: which rule says what each value is, and their colours.
+"""Decides the classes of annotations that have been read: what each value is, and the classes' colours.
 
-The label map's classes come first, then the configured ones, then those that the files name, then as many as
-the greatest label asks for. Does not read annotations.
+The classes are those of the label map, else the configured ones, else those that the files name, else as many
+as the greatest label needs. This module does not read annotations.
 """
 
 from __future__ import annotations
@@ -57,8 +57,9 @@ def class_list(source: AnnotationSource, config: AnnotationsConfig) -> ClassList
 
 
 def value_limit(source: AnnotationSource, config: AnnotationsConfig) -> int | None:
-    """Values of masks are below this, those aside that are ignored; None where nothing says how many classes
-    there are.
+    """The values of masks are below this limit, except ignored ones.
+
+    None where nothing says how many classes there are.
     """
     if config.label_map is not None:
         return None
@@ -120,7 +121,7 @@ def ignore_label(
 def ignore_note(
     source: AnnotationSource, tally: LabelTally, config: AnnotationsConfig, resolution: Resolution, label: int
 ) -> str | None:
-    """A line on pixels that the annotations themselves ignore, where nobody chose their ``label``."""
+    """A line about pixels that the annotations themselves ignore, where the user did not choose ``label``."""
     if config.ignore is not None:
         return None
     classes = class_list(source, config).classes

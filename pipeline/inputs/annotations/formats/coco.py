@@ -39,8 +39,9 @@ _TITLES = {"images": "file_name", "categories": "name"}
 
 @dataclass(frozen=True)
 class CocoImage:
-    """An entry of ``images``: its ``file_name`` and the number in it. ``entry``: the rest; height and width
-    of an image without annotations need not be there.
+    """An entry of ``images``: its ``file_name``, the number in that name, and the whole ``entry``.
+
+    An image without annotations may lack height and width.
     """
 
     file_name: str

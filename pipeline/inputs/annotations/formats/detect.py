@@ -1,7 +1,7 @@
-"""Which format the annotations in a folder or file have, and opening them.
+"""Detects the format of the annotations in a folder or file, and opens them.
 
-A format is told by content and names, and only where one alone is there. In a folder with none of them the
-folder ``annotations`` inside is looked at: CVAT's COCO archive has its file there.
+Content and names say which format it is. Several formats in one folder are refused. In a folder without any,
+the folder ``annotations`` inside is tried: CVAT's COCO archive has its file there.
 """
 
 from __future__ import annotations

@@ -53,10 +53,10 @@ def is_of_layout(name: str) -> bool:
 
 
 def open_listed(folder: Path, format: str) -> AnnotationSource:
-    """The whole masks in ``folder`` with the classes that a file beside them lists, if one does.
+    """The whole masks in ``folder``, with the classes of a list beside them, if there is one.
 
-    In a VOC layout that file may lie beside the folder, and what it leaves without a label is ignored.
-    format: "masks", "color" or, where the files and the list are to say which, "voc".
+    In a VOC layout the list may lie beside the folder, and pixels without a label are ignored. format:
+    "masks" or "color"; with "voc" the files and the list decide which of the two it is.
     """
     voc = folder.name.lower() in CLASS_FOLDERS
     path = next((p for f in ([folder, folder.parent] if voc else [folder]) if (p := _list_in(f))), None)

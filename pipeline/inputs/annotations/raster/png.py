@@ -48,8 +48,9 @@ def load_png(file: Path | BinaryIO, what: str, where: str | None = None) -> Imag
 
 
 def depth_and_type(path: Path) -> tuple[int, int]:
-    """Bits a channel and the colour type, as the PNG's header has them; (0, 0) for a file that is none, which
-    reading it will tell.
+    """Bits of a channel and the colour type, from the header of a PNG.
+
+    (0, 0) for a file that is no PNG: an error is raised when its pixels are read.
     """
     try:
         with path.open("rb") as file:
@@ -66,8 +67,9 @@ def is_rgb(path: Path) -> bool:
 
 
 def has_colors(path: Path) -> bool:
-    """Whether a pixel's red, green and blue differ. True for RGB that cannot be read, which reading will
-    tell.
+    """Whether red, green and blue of any pixel differ.
+
+    True for an RGB file that cannot be read: an error is raised when it is read as a mask.
     """
     if not is_rgb(path):
         return False
@@ -134,10 +136,9 @@ def read_colors(path: Path) -> NDArray[np.int32]:
 
 
 def read_inside(path: Path) -> NDArray[np.bool_]:
-    """(h, w) of the mask of one class: what has the one value, or colour, that is neither black nor
-    transparent.
+    """(h, w) of the mask of one class: True where a pixel is neither black nor transparent.
 
-    Raises UsageError, one line, for damage and for several values, which say more than one class can.
+    Raises UsageError, one line, for damage, and for several values or colours, because one class has one.
     """
     image = load_png(path, "the mask of one class")
     if image.mode in ("1", "I;16", "I;16B", "I"):

@@ -20,7 +20,7 @@ from fstore.interpolate import concatenate_block
 
 @dataclass(frozen=True)
 class Band:
-    """One band on its way to the disk. It holds its buffer until whoever writes it gives it back."""
+    """One band on its way to the disk. It holds its buffer until the writer gives it back."""
 
     start: int
     """Its first row, counted after the crop."""

@@ -30,7 +30,7 @@ from pipeline.settings.schema import KEYPOINTS, NOISE_MODES, PRECISIONS, SEGMENT
 FORMAT_VERSION = 1
 _RESULTS = ("version", "kind", "epochs", "best_epoch", "created")  # all other keys are settings
 # They are recorded, but a run may be resumed with others: a memory budget, and a file's name where the hash
-# beside it counts. For the store's id see `pipeline.stages.train.store`.
+# beside it counts. For the store's id see `pipeline.stages.train.inputs`.
 _UNSEMANTIC = ("training.buffer_mb", "generator.checkpoint", "store.id")
 
 

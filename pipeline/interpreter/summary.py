@@ -29,7 +29,7 @@ def summary_lines(folder: Path) -> list[str]:
 
 
 def verify_line(folder: Path) -> str:
-    """Read all that the folder holds. Returns a line on what is whole; raises RunError naming the damage."""
+    """Read all files of the folder. Returns a line on what is whole. Raises RunError for damage."""
     try:
         return _verified(folder)
     except UsageError as error:

@@ -1,6 +1,6 @@
-"""Latents: sets of them, and drawing them so that latent i depends on its purpose, the seed and i alone.
+"""Sets of latents, and drawing latents so that latent i depends on its purpose, the seed and i alone.
 
-Knows Z, W and W+ as shapes. Does not know files (``pipeline.inputs.latent_files``), mapping networks or
+It knows Z, W and W+ as shapes. It does not know files (``pipeline.inputs.latent_files``), mapping networks or
 truncation.
 """
 

@@ -1,6 +1,7 @@
-"""What a setting accepts: a rule is a check, the value to keep, and the words for an error message.
+"""The rules of settings: each checks a value, returns the one to keep, and has the words for an error
+message.
 
-Byte counts and the kept fraction are read here too. Knows nothing of which settings there are.
+Byte counts and the kept fraction are read here too. This module does not know which settings there are.
 """
 
 from __future__ import annotations

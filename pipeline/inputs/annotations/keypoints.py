@@ -1,6 +1,6 @@
-"""Keypoints brought to the feature grid, and the masks and classes by which their pixels are drawn.
+"""Brings keypoints to the feature grid, and makes the masks by whose classes their pixels are drawn.
 
-Knows the geometry of image, grid and crop. Does not know file formats, generators or stores.
+It knows the geometry of image, grid and crop. It does not know file formats, generators or stores.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """Annotations of any format, checked and brought to the feature grid: one (N, H, W) array of class labels.
 
 ``open_annotations`` says which images are annotated, ``load_annotations`` reads the masks of chosen ones.
-Knows label ranges and classes. Does not know latents, generators or stores, nor which latent an image has.
+It knows label ranges and classes. It does not know latents, generators or stores.
 """
 
 from __future__ import annotations

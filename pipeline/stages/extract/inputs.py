@@ -1,6 +1,8 @@
-"""What ``dgan extract-features`` reads in addition to the checkpoint: latents and annotations, in pairs.
+"""Reads what ``dgan extract-features`` needs in addition to the checkpoint: latents and annotations, in
+pairs.
 
-Knows where a configuration says that inputs are. Does not know stores, features or how pictures are compared.
+It knows where a configuration says that inputs are. It does not know stores, features or how pictures are
+compared.
 """
 
 from __future__ import annotations

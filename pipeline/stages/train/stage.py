@@ -35,9 +35,10 @@ from pipeline.models.interpreter import InterpreterEnsemble
 from pipeline.settings.schema import TrainConfig
 from pipeline.stages.train.epochs import run_epochs
 from pipeline.stages.train.inputs import check_same_store
+from pipeline.stages.train.job import TrainJob
 from pipeline.stages.train.learner import Learner, Objective, cross_entropy
 from pipeline.stages.train.plan import CPU_FLOPS, GPU_FLOPS, TrainPlan
-from pipeline.stages.train.prepare import TrainJob, notes, prepare
+from pipeline.stages.train.prepare import notes, prepare
 from pipeline.stages.train.schedule import num_final
 from pipeline.stages.train.validation import Quality, keypoint_array
 

@@ -20,7 +20,7 @@ name takes the labels that are to be ignored. ``rest = "keep"`` appends the labe
 their own. The map acts on pixels after overlapping shapes have been settled: a dropped shape hides what
 lies beneath it.
 
-Knows labels, not files of annotations nor pixels.
+This module knows labels. It knows no files of annotations, and no pixels.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
-"""PNG files as pixels: labels, colours, or the inside of one class.
+"""Reads PNG files as labels, as colours, or as the inside of one class.
 
-Knows the kinds of PNG that editors save, and refuses what would lose or invent labels. Does not know file
-names, nor what labels mean.
+It knows the kinds of PNG that editors save, and refuses what would lose or invent labels. It does not know
+file names, nor what labels mean.
 """
 
 from __future__ import annotations

@@ -52,7 +52,7 @@ Path = str | os.PathLike[str]
 
 
 def __getattr__(name: str) -> Any:
-    """Names whose modules import torch and dask: loaded when they are first asked for."""
+    """Load a name of `_LAZY` when it is first asked for, because its module imports torch or dask."""
     if name in _LAZY:
         return getattr(importlib.import_module(f"fstore.{_LAZY[name]}"), name)
     raise AttributeError(f"module 'fstore' has no attribute {name!r}")
@@ -68,7 +68,7 @@ def create(
     overwrite: bool = False,
     band_buffers: int = 3,
 ) -> FeatureWriter:
-    """Create a feature store, or resume one begun with the same ``meta``.
+    """Create a feature store, or go on with one that was begun with the same ``meta``.
 
     Args:
         path: folder or URL.
@@ -77,8 +77,8 @@ def create(
         latent_shape: (D,) or (L, D), the shape of one image's latent.
         average_latent: (D,) or (L, D) float32 to keep beside the latents, or None.
         overwrite: delete a store found there first.
-        band_buffers: how many bands of dense features, of 32 rows each, are in memory at once. The bytes
-            written do not depend on it.
+        band_buffers: how many bands of dense features, of 32 rows each, are in memory at once. It does not
+            change the bytes that are written.
 
     Raises:
         MismatchError: the store there was begun with other settings. StoreError: something else lies there.

@@ -1,7 +1,7 @@
-"""Dense features of an image made band by band in a few host buffers that are used again and again.
+"""Makes the dense features of an image band by band, in a few host buffers that are used again and again.
 
 On a GPU a band is computed there and copied to pinned memory on a stream of its own while the next one is
-computed. It knows maps and bands, not where they are written.
+computed. This module knows maps and bands. It does not know where they are written.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from fstore.interpolate import concatenate_block
 
 @dataclass(frozen=True)
 class Band:
-    """One band on its way to the disk. It holds its buffer until whoever writes it gives it back."""
+    """One band on its way to the disk. It holds its buffer until the writer gives it back."""
 
     start: int
     """Its first row, counted after the crop."""
@@ -28,7 +28,7 @@ class Band:
     rows: Tensor
     """[R, W, C] float16 on the host, a part of ``buffer``."""
     copied: torch.cuda.Event | None = None
-    """Happens when the rows have arrived; None where they are there already."""
+    """Happens when the rows have arrived in host memory; None where they are there from the start."""
 
     def values(self) -> np.ndarray:
         """(R, W, C) float16. Waits until the copy from a GPU has ended."""
@@ -40,8 +40,8 @@ class Band:
 class BandMaker:
     """Makes bands in a fixed number of buffers, which bounds the memory.
 
-    The buffers are kept from image to image: to touch fresh memory for every band costs as much as to fill
-    it. One thread at a time may ask for bands; any thread may give one back.
+    The buffers are kept from image to image, because touching fresh memory for every band costs as much as
+    filling it. One thread at a time may ask for bands; any thread may give one back.
     """
 
     def __init__(self, meta: fmt.FeatureMeta, num_buffers: int) -> None:
@@ -58,11 +58,11 @@ class BandMaker:
         self._free.put(band.buffer)
 
     def bands(self, maps: Sequence[Tensor]) -> Iterator[Band]:
-        """Every band of an image, top to bottom, from its stored maps [h, w, c] float16. A GPU must have
-        computed the maps before. Waits for a buffer where all are taken.
+        """Every band of an image, top to bottom, from its stored maps [h, w, c] float16.
 
-        The bands of earlier images must be in use no longer: all buffers are free when it begins, those too
-        that an error kept from being given back.
+        A GPU must have computed the maps before the call. It waits for a buffer where all are taken. Bands of
+        earlier images must no longer be in use: the call takes all buffers back, also those that were not
+        given back because of an error.
         """
         self._free = SimpleQueue()
         for buffer in [*self._made, *[None] * (self._num_buffers - len(self._made))]:
@@ -118,8 +118,9 @@ class BandMaker:
 
 
 class _GpuSide:
-    """Streams and two blocks on the GPU: one is computed while the other is copied. Kept from image to image,
-    because the allocator keeps freed memory apart by stream.
+    """Streams and two blocks on the GPU: one block is computed while the other is copied.
+
+    They are kept from image to image, because the allocator keeps the freed memory of each stream apart.
     """
 
     def __init__(self, device: torch.device, shape: tuple[int, int, int]) -> None:

@@ -1,7 +1,8 @@
-"""A pyramid held in memory, host or device: what the sampler asks of a store, without reading it again.
+"""A pyramid store held in the memory of the host or of a device, for a sampler that reads it many times.
 
-Each pixel has the bits that the store itself gives: the same routine computes it from the same maps. It knows
-the sampler's protocol and a store that gives its maps, and not how these are kept on disk.
+Each pixel has the bits that the store itself gives, because the same routine computes it from the same maps.
+This module knows the sampler's protocol and a store that gives its maps. It does not know how the maps are
+kept on disk.
 """
 
 from __future__ import annotations
@@ -28,10 +29,11 @@ def pyramid_bytes(meta: fmt.FeatureMeta, num_images: int) -> int:
 
 
 class CachedPyramid:
-    """A pyramid store's maps in memory, and its class index and masks as the store has them.
+    """The maps of a pyramid store in memory; the class index and the masks are those of the store.
 
-    The sampler takes it for a store (``SampledStore``). ``images`` are the positions in the store whose maps
-    are held; it has the pixels of these alone. Raises CorruptionError where a map is absent or damaged.
+    The sampler uses it in place of a store (``SampledStore``). ``images`` are the positions in the store
+    whose maps are held, and it gives pixels of these images only. Raises CorruptionError where a map is
+    absent or damaged.
     """
 
     def __init__(

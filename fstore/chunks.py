@@ -1,8 +1,9 @@
-"""Reading regions of sharded arrays such that what is absent or damaged is an error, not zeros.
+"""Reads regions of sharded arrays. What is absent or damaged is an error, and never read as zeros.
 
 Zarr returns the fill value for a missing chunk, a missing shard and an empty shard file. Stores of this
-project are written whole, zeros included, so in a committed image each of these is corruption. This module
-knows arrays, shards and chunks, and not which image is committed: the caller asks only for those.
+project are written whole, zeros included, so that in a committed image each of these is corruption. This
+module knows arrays, shards and chunks. It does not know which images are committed: the caller asks only for
+those.
 """
 
 from __future__ import annotations
@@ -31,8 +32,7 @@ def read_markers(
 ) -> np.ndarray:
     """``committed`` of images [start, stop) as bool. A marker that is missing or damaged counts as 0.
 
-    Raises UnreadableError where a marker is there and the system does not let it be read: it may say
-    anything.
+    Raises UnreadableError where the system does not let a marker be read: nobody knows what it says.
     """
     stop = array.shape[0] if stop is None else stop
     step = array.chunks[0]
@@ -109,15 +109,15 @@ class CheckedArray:
             raise self._named(region, error) from None
 
     def read_in_thread(self, region: fmt.Region) -> np.ndarray:
-        """As ``read``, chunk after chunk in the calling thread, without zarr where the store is a local one.
+        """The same as ``read``, chunk after chunk in the calling thread; a local store is read without zarr.
 
-        For callers that are several threads themselves and read few chunks each. What is returned may be
-        read-only.
+        It is for callers that run several threads themselves, each of which reads few chunks. The array that
+        it returns may be read-only.
         """
         return self.read(region) if self._root is None else self._read_chunks(region)
 
     def _read_chunks(self, region: fmt.Region) -> np.ndarray:
-        """``region`` chunk after chunk, without zarr; where it is of one chunk, a part of that, read-only."""
+        """``region``, read chunk after chunk without zarr. It is read-only where it lies in one chunk."""
         chunks = fmt.units(region, self.array.chunks)
         if len(chunks) == 1:
             return self._read_chunk(chunks[0])[_within(region, chunks[0], self.array.chunks)]
@@ -142,7 +142,7 @@ class CheckedArray:
         return chunk_key(self.array, shard), offset, num_bytes
 
     def _read_chunk(self, chunk: tuple[int, ...]) -> np.ndarray:
-        """One chunk as it is stored, the array's edge notwithstanding. Raises CorruptionError."""
+        """One chunk as it is stored: whole, also at the edge of the array. Raises CorruptionError."""
         name = self._name(chunk, "chunk")
         try:
             if self._root is not None:
@@ -159,7 +159,7 @@ class CheckedArray:
             raise self.location.unreadable(name, error) from None
 
     def _chunk_places(self, shard: tuple[int, ...]) -> np.ndarray:
-        """Where the chunks of a shard lie in it, once it is known to be whole. Raises CorruptionError."""
+        """Where the chunks of a shard lie in it. Raises CorruptionError for a shard that is not whole."""
         if shard not in self._whole:
             self._whole[shard] = self._check_shard(shard)
         return self._whole[shard]

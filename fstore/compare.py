@@ -1,4 +1,4 @@
-"""Comparing what a store says of itself with what a run would write: settings that a rerun must not change.
+"""Compares what a store says of itself with what a run would write, to find settings that have changed.
 
 Pure. It knows JSON objects, and which of their keys change no byte of the arrays.
 """

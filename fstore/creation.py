@@ -1,7 +1,7 @@
-"""Bringing a store into being: its group, its arrays, its lock; and opening one that is there for more
-writing.
+"""Creates a store: its group, its arrays and its lock. Also opens a store that is there for more writing.
 
-It knows how arrays of the format are laid out and encoded, not what is written into them, nor when.
+It knows how the arrays of the format are laid out and encoded. It does not know what is written into them,
+nor when.
 """
 
 from __future__ import annotations
@@ -28,9 +28,7 @@ ZSTD_LEVEL = 1  # measured: docs/performance.md
 
 @dataclass(frozen=True)
 class OpenGroup:
-    """A group open for writing and the lock that keeps other writers out (None at a
-    URL).
-    """
+    """A group that is open for writing, and the lock that keeps other writers out (None for a URL)."""
 
     group: zarr.Group
     lock: FolderLock | None
@@ -51,9 +49,9 @@ def create_group(
     """Open the store for writing, creating it where there is none.
 
     ``small`` arrays are written whole at creation. A new store gets an id of its own. The attribute is
-    written last: a creation, or a deletion by ``overwrite``, that was cut off is begun again. Raises
-    StoreError where something else lies at the place or another process writes there, MismatchError where a
-    store was begun with other settings.
+    written last, so that a creation that was cut off is begun again, and so is a deletion by ``overwrite``.
+    Raises StoreError where something else lies at the place or another process writes there, MismatchError
+    where a store was begun with other settings.
     """
     attribute = json.loads(json.dumps(attribute, allow_nan=False))  # as it reads back from disk
     attribute["created"]["id"] = uuid4().hex
@@ -161,9 +159,9 @@ def create_array(group: zarr.Group, spec: fmt.ArraySpec) -> None:
 
 
 def open_for_writing(group: zarr.Group, spec: fmt.ArraySpec, location: Location) -> zarr.Array[Any]:
-    """The array of that spec, writing zeros too: that setting is not stored on disk and opening forgets it.
+    """The array of that spec, set to write zeros too. Zarr does not store this setting on disk.
 
-    Raises StoreError where the array is absent, damaged or another than the spec.
+    Raises StoreError where the array is absent, damaged or not as the spec says.
     """
     array = require_array(group, spec.name, location)
     check_array(array, spec, location)

@@ -1,4 +1,4 @@
-"""A dataset open for reading: labelled images, how uncertain their labels are, and which of them are kept."""
+"""A dataset that is open for reading: labelled images, their uncertainty, and which of them are kept."""
 
 from __future__ import annotations
 
@@ -38,8 +38,9 @@ class Dataset(Store):
 
     @property
     def divergence(self) -> da.Array:
-        """(n, H, W) float16: Jensen-Shannon divergence of the members at each pixel, nats; of heat maps their
-        variance between members, averaged over the keypoints.
+        """(n, H, W) float16: the Jensen-Shannon divergence of the members at each pixel, in nats.
+
+        For heat maps it is the variance between members, averaged over the keypoints.
         """
         return self.lazy("divergence")
 

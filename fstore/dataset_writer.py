@@ -1,7 +1,7 @@
-"""Writing a dataset: filled a task of 64 images at a time, lengthened by a larger number.
+"""Writes a dataset, a task of 64 images at a time, and lengthens it where a run asks for more images.
 
-A task's arrays are written, forced to disk, and only then marked. It knows arrays, not what renders or
-labels.
+The arrays of a task are written, forced to disk, and only then marked. This module knows arrays. It does not
+know what renders or labels.
 """
 
 from __future__ import annotations
@@ -23,9 +23,9 @@ from fstore.shards import ShardWriter
 
 
 class DatasetWriter:
-    """A dataset that is being filled, a task of 64 images at a time. Made by ``fstore.create_dataset``.
+    """A dataset that is being filled, a task of 64 images at a time. ``fstore.create_dataset`` makes it.
 
-    It keeps other writers out until ``close``.
+    It keeps other writers out until ``close`` is called.
     """
 
     def __init__(self, location: Location, opened: OpenGroup, meta: fmt.DatasetMeta, num_images: int):
@@ -39,7 +39,7 @@ class DatasetWriter:
         self._written: dict[int, dict[str, dict[int, str]]] = {}
 
     def close(self) -> None:
-        """Let other processes write. The end of the process, or of the object, does the same."""
+        """Let other processes write. The same happens when the process or the object ends."""
         self._opened.close()
 
     def pending_tasks(self) -> list[int]:
@@ -54,13 +54,13 @@ class DatasetWriter:
     def write_part(self, task: int, name: str, first: int, values: np.ndarray) -> None:
         """Write some images of one array of a task ahead of the others, to free the memory that they take.
 
-        The images are not committed by it: ``write_task`` does that.
+        This does not commit the images: ``write_task`` does.
 
         Args:
             task: its index.
             name: of the array.
             first: the first image, in the dataset, at the beginning of a file of the array.
-            values: as ``write_task`` has them; whole files, but for the dataset's last images.
+            values: as for ``write_task``. They fill whole files; only the dataset's last file may be short.
 
         Raises:
             StoreError: the shape does not fit, the images are not the task's, they cut a file, or values are
@@ -126,7 +126,7 @@ class DatasetWriter:
 def open_dataset(
     path: str | os.PathLike[str], meta: fmt.DatasetMeta, num_images: int, overwrite: bool
 ) -> DatasetWriter:
-    """What ``fstore.create_dataset`` does, whose arguments these are."""
+    """Does what ``fstore.create_dataset`` says, with the same arguments."""
     location, specs = Location.parse(path), _specs(meta, num_images)
     opened = create_group(location, meta.to_attribute(), specs, overwrite, [])
     try:
@@ -142,7 +142,7 @@ def open_dataset(
 def check_dataset(
     path: str | os.PathLike[str], meta: fmt.DatasetMeta, num_images: int, overwrite: bool
 ) -> None:
-    """What ``fstore.check_create_dataset`` does, whose arguments these are."""
+    """Does what ``fstore.check_create_dataset`` says, with the same arguments."""
     location = Location.parse(path)
     group = check_place(location, meta.to_attribute(), overwrite)
     if group is not None:
@@ -167,9 +167,7 @@ def _check_length(
 
 
 def grow(group: zarr.Group, location: Location, specs: Sequence[fmt.ArraySpec]) -> None:
-    """Lengthen a dataset's arrays to those of ``specs``; what they held stays. The filter is unset until the
-    end.
-    """
+    """Lengthen the arrays of a dataset to the lengths of ``specs``. Values stay, and the filter is unset."""
     set_filter(group, location, None, None)
     # `committed` last, and on the disk last: were it longer than the others, a reader would ask them for
     # images that they do not have.
@@ -217,7 +215,7 @@ def _is_finite(name: str, values: np.ndarray) -> np.ndarray:
 
 
 def _check_uncertainty(parts: Mapping[str, np.ndarray], first: int) -> None:
-    """Refuse a finite score of an image with values that are not: the filter would keep it."""
+    """Refuse an image whose score is finite and whose other values are not: the filter would keep it."""
     uncertainty = parts["uncertainty"]  # [n]
     for name in (name for name in fmt.MAY_BE_NAN if name in parts):
         finite = _is_finite(name, parts[name]).reshape(len(parts[name]), -1).all(axis=1)  # [n]

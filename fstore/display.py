@@ -4,6 +4,7 @@ small dataset's labels, never the features.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from html import escape
 from typing import Any, Protocol
 
@@ -88,7 +89,7 @@ def facts(store: Shown) -> list[tuple[str, str]]:
     largest = max(store.array_names(), key=lambda name: _array_bytes(store, name))
     lines.append(("codecs", _codec_names(store.array(largest).array.metadata.to_dict()["codecs"])))
     if meta.generator:
-        lines.append(("generator", ", ".join(f"{k} {_short(v)}" for k, v in meta.generator.items())))
+        lines.append(("generator", pairs_text(meta.generator)))
     lines.append(
         (
             "classes",
@@ -101,8 +102,10 @@ def facts(store: Shown) -> list[tuple[str, str]]:
 def class_rows(
     store: Shown, images: np.ndarray | None = None
 ) -> list[tuple[int, str, str, int | None, int | None]]:
-    """(id, name, colour, pixels, images) of each class, in all committed images or in those that ``images``
-    (n,) bool takes; counts are None where the store has no index of them, and its labels are many or damaged.
+    """(id, name, colour, pixels, images) of each class, counted in all committed images.
+
+    ``images`` (n,) bool: count in these only. The two counts are None where the store has no index of
+    classes and its labels are too many to count, or damaged.
     """
     counts = getattr(store, "class_counts", None)
     if counts is None:
@@ -120,8 +123,9 @@ def class_rows(
 
 
 def class_warnings(store: Shown) -> list[str]:
-    """Lines on the classes that are in no image of a feature store, or in fewer than RARE_IMAGES. None for a
-    dataset.
+    """Lines about the classes that are in no image of a feature store, or in fewer than RARE_IMAGES.
+
+    There are no lines for a dataset.
     """
     if not isinstance(store.meta, fmt.FeatureMeta) or not len(store.image_ids):
         return []
@@ -148,8 +152,9 @@ def describe(store: Shown) -> str:
 
 
 def _kept_table(store: Shown) -> list[str]:
-    """A line for each class of a filtered dataset, with its counts in all images and in the kept ones; none
-    where either is not known.
+    """A line for each class of a filtered dataset: its counts in all images and in the kept ones.
+
+    There are no lines where one of them is not known.
     """
     kept = _kept_images(store)
     rows = [] if kept is None else class_rows(store)
@@ -238,6 +243,14 @@ def _codec_names(codecs: Any) -> str:
     return " + ".join(names)
 
 
-def _short(value: Any) -> str:
+def pairs_text(values: Mapping[str, Any]) -> str:
+    """The names and values of a record on one line: ``noise const, sha256 5d0f8a2b11ce...``."""
+    return ", ".join(f"{name} {_value_text(value)}" for name, value in values.items())
+
+
+def _value_text(value: Any) -> str:
+    """A value of a record; of a hash only its beginning, of a record in it the pairs in brackets."""
+    if isinstance(value, Mapping):
+        return f"({pairs_text(value)})"
     text = str(value)
-    return text[:12] + "..." if len(text) == 64 else text
+    return f"{text[:12]}..." if len(text) == 64 else text

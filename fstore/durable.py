@@ -1,6 +1,6 @@
-"""Making writes durable: files forced to the disk, then the folders that name them.
+"""Makes writes durable: forces files to the disk, and then the folders that hold their names.
 
-It knows files of a store's folder, not what is in them. At a URL there is nothing to do.
+It knows the files of a store's folder. It does not know what is in them. For a URL it does nothing.
 """
 
 from __future__ import annotations

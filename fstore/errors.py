@@ -1,6 +1,4 @@
-"""Errors of the store. Each message is one line: what was found, what was expected, where, and the way
-out.
-"""
+"""Errors of the store. Each message is one line: what was found, what was expected, where, and what to do."""
 
 from __future__ import annotations
 
@@ -20,7 +18,7 @@ class CorruptionError(StoreError):
 class UnreadableError(StoreError):
     """The system does not let a file of the store be read: permission, too many open files, the network.
 
-    Nothing is said of the file's content, which may well be whole.
+    The content of the file may be whole: nobody has seen it.
     """
 
 
@@ -29,4 +27,4 @@ class OverflowError16(StoreError):
 
 
 class StoreWarning(UserWarning):
-    """One line on something that the store does without, such as locks. Issued once for each place."""
+    """One line about something that a place lacks, such as locks. It is shown once for each place."""

@@ -1,4 +1,4 @@
-"""A feature store open for reading: features (n, H, W, C) as a lazy dask array, and those of any pixels.
+"""A feature store that is open for reading: features (n, H, W, C) as a lazy dask array, or of single pixels.
 
 It knows both layouts and gives the same bits from either. It knows no batches and no plans of reading.
 """
@@ -62,10 +62,10 @@ class FeatureStore(Store):
 
     @cached_property
     def average_latent(self) -> np.ndarray | None:
-        """(D,) or (L, D) float32 that truncation pulled toward, or None where the store has none.
+        """The latent toward which truncation pulled, (D,) or (L, D) float32; None where the store has none.
 
-        Read once, so that a long run that will need it can ask for it before it begins. Raises
-        CorruptionError where it is damaged.
+        It is read once. A long run that needs it at its end asks for it before it begins, to find damage
+        early. Raises CorruptionError where it is damaged.
         """
         array = self._inventory.average_latent()
         if array is None:

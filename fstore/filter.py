@@ -1,6 +1,6 @@
-"""The filter of a dataset: which images are kept. One writer writes it whole, and may replace it.
+"""Writes the filter of a dataset: which images are kept. One writer writes it whole, and may replace it.
 
-It knows scores and how many are to be kept, not how a score is computed.
+It knows scores and how many images are to be kept. It does not know how a score is computed.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ def num_kept(keep: str, uncertainty: np.ndarray) -> int:
 
 
 def write_kept(location: Location, kept: np.ndarray, keep: str, threshold: float | None) -> None:
-    """What ``fstore.set_kept`` does, whose arguments these are."""
+    """Does what ``fstore.set_kept`` says, with the same arguments."""
     read_inventory(location)  # before its folder is locked: there may be none
     lock = None if location.folder is None else FolderLock(location.folder)
     try:
@@ -40,7 +40,7 @@ def write_kept(location: Location, kept: np.ndarray, keep: str, threshold: float
 
 
 def _check(inventory: Inventory, kept: np.ndarray, keep: str, threshold: float | None) -> None:
-    """Refuse a filter that ``verify`` would find fault with."""
+    """Refuse a filter that ``verify`` would report as wrong."""
     where, num = inventory.location, inventory.num_images
     if not isinstance(inventory.meta, fmt.DatasetMeta):
         raise StoreError(f"{where}: is a feature store, which has no filter; pass a dataset")

@@ -10,8 +10,8 @@
     labelled images: images, labels (or heat maps and keypoints), divergence, uncertainty, latents and which
     of them are kept.
 
-The attribute that goes with them is ``fstore.meta``, whose names are to be had here too. This module knows
-arrays of feature maps. It does not know what network made them.
+The attribute of the group is defined in ``fstore.meta``; its names can be imported from here too. This module
+knows arrays of feature maps. It does not know which network made them.
 """
 
 from __future__ import annotations
@@ -27,6 +27,7 @@ from fstore.compare import check_same as check_same
 from fstore.errors import StoreError
 from fstore.meta import LARGEST_AXIS as LARGEST_AXIS
 from fstore.meta import LAYOUTS as LAYOUTS
+from fstore.meta import TASK_IMAGES as TASK_IMAGES
 from fstore.meta import VERSION as VERSION
 from fstore.meta import ClassInfo as ClassInfo
 from fstore.meta import DatasetMeta as DatasetMeta
@@ -39,7 +40,6 @@ from fstore.meta import check_attribute as check_attribute
 TILE = 16  # side of a dense inner chunk and of a cell of class_counts, in pixels
 BAND = 32  # rows of a dense shard, in pixels
 PYRAMID_CHUNK = 64  # largest side of a pyramid's inner chunk, in pixels of the layer
-TASK_IMAGES = 64  # images of a dataset shard: one task writes them
 HEATMAP_IMAGES = 4  # images of a shard of heat maps, which are larger than labels; divides TASK_IMAGES
 KEPT_CHUNK = 65536  # `kept` is rewritten whole: one chunk makes that one atomic write up to this many images
 
@@ -78,8 +78,9 @@ class ArraySpec:
 def build_layers(
     layers: Iterable[tuple[str, tuple[int, int], int]], grid: tuple[int, int]
 ) -> tuple[LayerInfo, ...]:
-    """Layers as stored, from (name, native (h, w), channels): finer ones reduced to ``grid``, offsets added
-    up.
+    """Layers as they are stored, from (name, native (h, w), channels).
+
+    Layers that are finer than ``grid`` are reduced to it. Offsets are the sums of the channels before.
     """
     stored: list[LayerInfo] = []
     offset = 0
@@ -167,8 +168,9 @@ def kept_array(num_images: int) -> ArraySpec:
 
 
 def average_latent_array(shape: Sequence[int]) -> ArraySpec:
-    """The latent that truncation pulled toward, (D,) or (L, D). It is in W, while latents may be in Z and of
-    another size, so its axes have names of their own.
+    """The latent toward which truncation pulled, (D,) or (L, D).
+
+    It is in W, while the latents may be in Z and of another size. So its axes have names of their own.
     """
     names = ("w_style", "w")[-len(shape) :]
     return ArraySpec("average_latent", tuple(shape), "float32", tuple(shape), None, names)

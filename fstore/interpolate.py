@@ -2,9 +2,9 @@
 ``align_corners=False`` or, where ``mode`` says so, to the nearest source value.
 
 Every value follows from global row and column indices by the same elementwise float32 operations in the same
-order (rows first, then columns; multiply, multiply, add, never fused), whatever slice is asked for. So a band
-written to disk, a lazy block and a single pixel agree bit for bit. The writer, the reader and the labelling
-call it; none has another. ``mode`` is one of ``fstore.meta.UPSAMPLE_MODES``.
+order (rows first, then columns; multiply, multiply, add, never fused), for every slice that is asked for.
+So a band that is written to disk, a lazy block and a single pixel agree bit for bit. The writer, the reader
+and the labelling all call it. ``mode`` is one of ``fstore.meta.UPSAMPLE_MODES``.
 
 It does not know what the maps mean or where they are stored.
 """

@@ -1,7 +1,7 @@
-"""What a store holds: its meta, and the arrays that follow from it, each compared with the format before use.
+"""Reads what a store holds: its meta, and its arrays, each of which is compared with the format before use.
 
-The one reader of metadata: whoever opens, resumes, filters or verifies a store asks here. Every failure is a
-StoreError that names store, array and what is wrong. It reads no chunk.
+This is the one reader of metadata, for opening, resuming, filtering and verifying a store. Every failure is a
+StoreError that names the store, the array and what is wrong. It reads no chunk.
 """
 
 from __future__ import annotations
@@ -125,7 +125,7 @@ def require_array(group: zarr.Group, name: str, location: Location) -> zarr.Arra
 
 
 def check_shape(array: zarr.Array[Any], dimensions: Iterable[int], location: Location) -> None:
-    """Refuse an array whose shape nothing can have: a wrong number of axes, or a length out of bounds."""
+    """Refuse an array with a shape that no store has: a wrong number of axes, or a length out of bounds."""
     where = f"{location}: array {array.path!r}"
     if array.ndim not in dimensions:
         expected = " or ".join(map(str, dimensions))
@@ -140,8 +140,8 @@ def check_array(
 ) -> None:
     """Refuse an array that is read or written otherwise than the format says. Raises StoreError.
 
-    ``longer``: it may have more images than ``spec``. Names and fill value, which no byte depends on, are
-    left to ``array_problems``.
+    ``longer``: it may have more images than ``spec``. Dimension names and the fill value change no byte that
+    is read. Only ``array_problems`` checks them.
     """
     for what, found, expected in _differences(array, spec):
         if what in ("dimension names", "fill value"):

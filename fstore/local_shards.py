@@ -1,8 +1,8 @@
-"""Chunks of a sharded array on a local disk, one ``pread`` and one decompression each, in the calling thread.
+"""Reads chunks of a sharded array on a local disk in the calling thread: one ``pread`` and one decompression.
 
-zarr-python reads through an event loop, which costs the reader of single chunks about as much as their
-decompression, and keeps threads from reading side by side. This is that for the one encoding that the format
-has, which the caller has checked. It knows files and bytes, not what they mean.
+zarr-python reads through an event loop. For single chunks the loop costs about as much time as their
+decompression, and it keeps threads from reading at the same time. This module reads the one encoding that the
+format has; the caller has checked it. It knows files and bytes. It does not know what they mean.
 """
 
 from __future__ import annotations

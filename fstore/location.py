@@ -1,7 +1,7 @@
 """Where a store lies: a folder, or a URL that zarr opens (``s3://``, ``gs://``, ``memory://``, ``file://``).
 
-Opens the Zarr group there, measures disks and files, sweeps what a killed writer left; every failure is a
-StoreError of one line that shows no secret. It knows files and groups, not what the arrays in them mean.
+It opens the Zarr group there, measures disks and files, and deletes what a killed writer left. Every failure
+is a StoreError of one line that shows no secret. It does not know what the arrays in a group mean.
 """
 
 from __future__ import annotations
@@ -75,7 +75,8 @@ class Location:
     def reading(self, what: str) -> Iterator[None]:
         """Raise a StoreError of one line for any error of the block. It names the store and ``what`` is read.
 
-        It is UnreadableError where the system refused to read, StoreError where the content is damaged.
+        The error is UnreadableError where the system refuses to read, and StoreError where the content is
+        damaged.
         """
         try:
             yield
@@ -198,8 +199,8 @@ class Location:
     def empty(self, names: Iterable[str]) -> None:
         """Delete the store's parts of those ``names``, the group's own file last, and nothing else.
 
-        The folder itself stays: it may be a link to another disk, or hold what is not the store's. Of a part
-        that is a link the link is deleted, and never what it leads to.
+        The folder itself stays: it may be a link to another disk, or hold files that are not the store's.
+        Where a part is a link, the link is deleted, and never the folder that it leads to.
         """
         if self.folder is None:
             group = zarr.open_group(self.target, mode="a")

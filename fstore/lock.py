@@ -1,6 +1,4 @@
-"""One writer a store: a lock on the store's folder that ends with its process, even with one that is
-killed.
-"""
+"""A lock on a store's folder, so that a store has one writer. It ends with its process, also a killed one."""
 
 from __future__ import annotations
 
@@ -23,11 +21,11 @@ _NO_LOCKS = (errno.EBADF, errno.ENOLCK, errno.ENOSYS, errno.ENOTSUP, errno.EOPNO
 
 
 class FolderLock:
-    """Held from creation until ``release``, garbage collection or the end of the process. It leaves no file.
+    """A lock that is held until ``release``, garbage collection or the end of the process. It leaves no file.
 
     Raises StoreError when another process (or another writer of this one) holds it, UnreadableError when the
-    folder cannot be opened. Where the file system has no locks it issues a StoreWarning, and keeps no writer
-    out.
+    folder cannot be opened. Where the file system has no locks it issues a StoreWarning, and other writers
+    are not kept out.
     """
 
     def __init__(self, folder: Path) -> None:

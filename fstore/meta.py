@@ -18,6 +18,7 @@ VERSION = 1
 LAYOUTS = ("dense", "pyramid")
 UPSAMPLE_MODES = ("bilinear", "nearest")
 SCORES = ("top10", "mean", "sum")
+TASK_IMAGES = 64  # images of a dataset that are made, written and committed together
 LARGEST_LABEL = 65535  # masks have two bytes at most
 LARGEST_SIDE = 2**20  # of a picture or a map, in pixels: beyond it sizes are taken for damage
 LARGEST_AXIS = 2**24  # of channels and latents
@@ -80,8 +81,9 @@ class FeatureMeta:
 
     ``grid`` (Hg, Wg) is the raster that layers are resized to; rows ``crop_rows`` [a, b) of it are kept, so
     features have H = b - a rows and W = Wg columns. ``ignore`` is the mask value that belongs to no class, or
-    None. ``generator`` and ``inputs`` say what made the features; they are compared, never interpreted, here.
-    ``keypoints``: what is annotated besides, or None; class k + 1 of the masks is then where keypoint k is.
+    None. ``generator`` and ``inputs`` say what made the features. They are compared, and never interpreted.
+    ``keypoints``: the keypoints that are annotated, or None. Class k + 1 of the masks is then around keypoint
+    k.
     """
 
     layout: str
@@ -343,7 +345,7 @@ def _classes(found: Any) -> tuple[ClassInfo, ...]:
 
 
 def _keypoints_entry(keypoints: KeypointInfo | None) -> dict[str, Any]:
-    """Nothing in a store without keypoints, whose attribute is as it was before there were any."""
+    """The entry ``keypoints`` of the attribute. A store without keypoints has none."""
     return {} if keypoints is None else {"keypoints": keypoints.to_json()}
 
 

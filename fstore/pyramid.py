@@ -1,6 +1,6 @@
-"""Dense features computed from a pyramid: of its maps only what a block or some pixels need is read.
+"""Computes dense features from a pyramid. It reads only those parts of the maps that it needs.
 
-It knows layers and where their maps lie, and not which images are committed.
+It knows layers and where their maps lie. It does not know which images are committed.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ Span = tuple[int, int]  # [start, stop)
 
 
 class Pyramid:
-    """The maps of a pyramid store. A class: it keeps what tells where they lie.
+    """The maps of a pyramid store. A class, because it keeps what tells where they lie.
 
     ``array`` gives a layer's array by its path. Images are numbered as on disk, rows as in the store, after
     the crop. Every read raises CorruptionError where a chunk is absent or damaged.

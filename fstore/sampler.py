@@ -1,10 +1,10 @@
-"""Stratified batches of pixel features, read by whole chunks: carries out the plan of ``fstore.plan``.
+"""Draws stratified batches of pixel features by reading whole chunks, as ``fstore.plan`` plans an epoch.
 
-One pass over the chosen units serves every ensemble member: the pixels that any of them drew come with one
-``store.pixels`` call a unit, wait in a bounded shuffle buffer, and leave it in batches that are each member's
-own.
+One pass over the chosen units serves every member of the ensemble. One ``store.pixels`` call for each unit
+reads the pixels that any member drew. They wait in a bounded shuffle buffer, and leave it in batches. Each
+member has its own batches.
 
-This module knows no files and no layout: any object with the few members of ``SampledStore`` will do.
+This module knows no files and no layout. It works with any object that has the members of ``SampledStore``.
 """
 
 from __future__ import annotations
@@ -88,7 +88,9 @@ class _Block:
 
 
 class StratifiedChunkSampler:
-    """Epochs of batches over a store, each determined by (seed, epoch). A class: it keeps masks and counters.
+    """Epochs of batches over a store, each determined by (seed, epoch).
+
+    It is a class because it keeps masks and counters.
 
     ``batch_size``: samples of a member in a batch. ``alpha``: class mix proportional to frequency ** alpha, 1
     natural, 0 balanced. ``draws_per_epoch``: samples of a member in an epoch (None: as many as there are

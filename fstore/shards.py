@@ -1,7 +1,6 @@
-"""Writing aligned regions of a store's arrays durably: files first, then the folders that name them, then the
-marker.
+"""Writes aligned regions of a store's arrays durably: files, then the folders with their names, then markers.
 
-It knows regions, shards and markers, not what a store is for.
+It knows regions, shards and markers. It does not know what a store is for.
 """
 
 from __future__ import annotations
@@ -21,7 +20,7 @@ from fstore.location import Location
 
 
 class ShardWriter:
-    """The arrays of a group, open for writing. A class: opening them is what costs."""
+    """The arrays of a group, open for writing. A class, because opening them takes time."""
 
     def __init__(self, location: Location, group: zarr.Group, specs: Sequence[fmt.ArraySpec]) -> None:
         self.location = location

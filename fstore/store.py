@@ -1,4 +1,4 @@
-"""What an open store of either kind is: its place, its committed images, lazy dask arrays of them.
+"""What open stores of both kinds share: the place, the committed images, and lazy dask arrays of them.
 
 Nothing is read until it is asked for, and nothing here writes.
 """

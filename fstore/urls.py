@@ -58,7 +58,7 @@ def hide(message: str, url: str) -> str:
 
 
 def local_path(url: str) -> str:
-    """The absolute path that a ``file://`` URL means. Raises StoreError for one that means none."""
+    """The absolute path that a ``file://`` URL names. Raises StoreError for a URL that names none."""
     parts = urlsplit(url)
     if parts.netloc not in ("", "localhost"):
         raise StoreError(

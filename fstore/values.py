@@ -1,11 +1,10 @@
-"""Checks of values that an attribute holds: each returns the value, or raises a StoreError that names it.
+"""Checks of values read from JSON: each returns the value, or raises a StoreError that names it.
 
-Pure. JSON has no schema, and a damaged or hand-made file holds anything: what is read is checked here once.
+Pure. JSON has no schema, and a damaged or hand-made file may hold anything, so every value is checked here.
 """
 
 from __future__ import annotations
 
-import difflib
 import re
 from collections.abc import Mapping, Sequence
 from decimal import Decimal, InvalidOperation
@@ -20,7 +19,7 @@ _DEPTH = 32  # of objects and lists in one another; Python's recursion ends at a
 
 
 def integer(name: str, value: Any, lowest: int, highest: int) -> int:
-    """An integer from ``lowest`` to ``highest``; true and false are none."""
+    """An integer from ``lowest`` to ``highest``. True and false are not integers here."""
     if isinstance(value, bool) or not isinstance(value, int) or not lowest <= value <= highest:
         raise StoreError(f"{name} is {short(value)}: expected an integer from {lowest} to {highest}")
     return value
@@ -57,6 +56,8 @@ def color(name: str, value: Any) -> str:
 def choice(name: str, value: Any, choices: Sequence[str]) -> str:
     """One of ``choices``."""
     if value not in choices:
+        import difflib  # seldom needed, and slow to load
+
         near = difflib.get_close_matches(value[:100], choices, 1) if isinstance(value, str) else []
         raise StoreError(f"{name} is {short(value)}: expected one of {', '.join(near or choices)}")
     return str(value)
@@ -87,7 +88,8 @@ def keep_fraction(value: Any) -> Fraction:
     Raises StoreError unless it is decimal text of a number over 0 and up to 1.
     """
     # Length and exponent are bounded: Fraction(Decimal("1e-999999999")) would not end.
-    written = value if isinstance(value, str) and len(value) <= 64 and "_" not in value else ""
+    is_short = isinstance(value, str) and len(value) <= 64
+    written = value if is_short and value.isascii() and "_" not in value else ""
     try:
         decimal = Decimal(written)
     except InvalidOperation:

@@ -1,8 +1,7 @@
-"""Checking a store against its specification: every chunk of every committed image is read, and the parts
-agree.
+"""Checks a store against its specification: reads every chunk of every committed image, and compares parts.
 
-It knows ``docs/format.md`` and nothing of what the arrays are for. It shares no code with the reader but the
-reading of metadata and the decoding of chunks, so that a mistake there shows here.
+It knows ``docs/format.md``. It does not know what the arrays are for. It shares with the reader only the
+reading of metadata and the decoding of chunks, so that it can find mistakes of the reader.
 """
 
 from __future__ import annotations
@@ -125,8 +124,10 @@ class _Check:
             )
 
     def image_problems(self, image: int) -> Iterator[str]:
-        """Problems of one committed image: unreadable chunks, values that the format excludes, an index that
-        lies.
+        """Problems of one committed image.
+
+        They are chunks that cannot be read, values that the format excludes, and an index of classes that
+        differs from the mask.
         """
         meta = self.inventory.meta
         small: dict[str, np.ndarray] = {}

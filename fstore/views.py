@@ -1,6 +1,6 @@
-"""The array that dask slices: committed images only, compacted, and of them only those that are asked for.
+"""The array that dask slices: it has only the committed images, and reads only those that are asked for.
 
-It knows indices and regions, not files nor layouts: what it is given reads them.
+It knows indices and regions. It knows no files and no layouts: a function that it is given does the reading.
 """
 
 from __future__ import annotations

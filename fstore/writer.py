@@ -1,8 +1,8 @@
-"""Writing a feature store: created whole, filled image by image, resumed by the same call.
+"""Writes a feature store image by image. The same call creates the store, or goes on with it.
 
-An image's arrays are written, forced to disk, and only then marked in ``committed``. Every region is aligned
-to shards and has one writer. Bytes are a function of the values alone, so a resumed store equals an
-undisturbed one. The writer knows arrays and feature maps; it does not know what renders them.
+The arrays of an image are written, forced to disk, and only then marked in ``committed``. Every region is
+aligned to shards and has one writer. Bytes depend on the values alone, so that a resumed store equals an
+undisturbed one. The writer knows arrays and feature maps. It does not know what renders them.
 """
 
 from __future__ import annotations
@@ -44,9 +44,9 @@ class PreparedImage:
 
 
 class FeatureWriter:
-    """A feature store that is being filled, image by image. Made by ``fstore.create``.
+    """A feature store that is being filled, image by image. ``fstore.create`` makes it.
 
-    It keeps other writers out until ``close``.
+    It keeps other writers out until ``close`` is called.
     """
 
     def __init__(
@@ -71,7 +71,7 @@ class FeatureWriter:
         self._stopped = Event()
 
     def close(self) -> None:
-        """Let other processes write. The end of the process, or of the object, does the same."""
+        """Let other processes write. The same happens when the process or the object ends."""
         self._opened.close()
 
     def stop(self) -> None:
@@ -241,7 +241,7 @@ def open_features(
     overwrite: bool,
     band_buffers: int = BAND_BUFFERS,
 ) -> FeatureWriter:
-    """What ``fstore.create`` does, whose arguments these are."""
+    """Does what ``fstore.create`` says, with the same arguments."""
     location = Location.parse(path)
     specs = [*fmt.feature_arrays(meta, num_images, latent_shape), fmt.committed_array("features", num_images)]
     small = []
@@ -263,7 +263,7 @@ def check_features(
     latent_shape: Sequence[int],
     overwrite: bool,
 ) -> None:
-    """What ``fstore.check_create`` does, whose arguments these are."""
+    """Does what ``fstore.check_create`` says, with the same arguments."""
     location = Location.parse(path)
     group = check_place(location, meta.to_attribute(), overwrite)
     if group is not None:

@@ -5,6 +5,7 @@ codes. Nothing here knows of any stage.
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 from pathlib import PurePath
 from typing import Any
 
@@ -39,6 +40,12 @@ def without_credentials(text: str) -> str:
 def cut(text: str) -> str:
     """The beginning of a text, at most 60 characters."""
     return text if len(text) <= MAX_SHOWN else text[: MAX_SHOWN - 3] + "..."
+
+
+def few(names: Sequence[object], num: int = 4) -> str:
+    """The first ``num`` of some names, and how many more there are."""
+    more = f" and {len(names) - num} more" if len(names) > num else ""
+    return ", ".join(map(str, names[:num])) + more
 
 
 def count(number: int, noun: str) -> str:

@@ -43,7 +43,7 @@ class LoadedGenerator:
     class_label: int | None = None
     """The class that a conditional generator renders."""
     key: str | None = None
-    """Which of the file's generators it is, where the file alone does not say that it is this one."""
+    """The key of this generator, where without a key another one, or none, would be taken from the file."""
 
 
 def load_generator(
@@ -51,8 +51,8 @@ def load_generator(
 ) -> LoadedGenerator:
     """The generator in the checkpoint file `path`, conditioned on `class_label` where it is conditional.
 
-    Raises UsageError as `read_generator` does, and where a conditional generator is given no label or one out
-    of range, or an unconditional one any.
+    Raises UsageError as `read_generator` does; also where a conditional generator is given no label, or one
+    out of range, and where an unconditional one is given a label.
     """
     return with_class(read_generator(path, key), class_label)
 

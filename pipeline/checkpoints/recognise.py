@@ -1,8 +1,8 @@
 """Says which generator the content of a checkpoint file is, and builds it.
 
-A new way of naming a generator's tensors is one file in `loaders/` and one entry here. It knows no files.
-Every fault is a ValueError: `NotFound` where there is no generator, or it is not clear which is meant;
-UnsupportedNetwork where it is of a kind that is not computed; any other where the network is damaged.
+A new way of naming a generator's tensors is one file in `loaders/` and one entry here. This module knows no
+files. Every fault is a ValueError: `NotFound` where there is no generator, or where it is not clear which is
+meant; UnsupportedNetwork where the network is of another kind; a plain one where the network is damaged.
 """
 
 from __future__ import annotations
@@ -49,9 +49,10 @@ class NotFound(ValueError):
 
 
 def recognise(content: Any, key: str | None = None) -> tuple[FoundNetwork, str | None]:
-    """The generator in a file's content, and its key where another one, or none, would be meant without one.
+    """The generator in a file's content, and its key.
 
     Of several generators `key` names one by the key that it stands under, or by a part of the path of keys.
+    The key that is returned is None where the same generator would be taken without a key.
     """
     networks = networks_of(content)
     if networks:
@@ -71,9 +72,9 @@ def recognise(content: Any, key: str | None = None) -> tuple[FoundNetwork, str |
 
 
 def _refuse_damaged_average(tables: Sequence[Table], faults: Mapping[str, str]) -> None:
-    """ValueError where the generator beside is averaged, and is none only because it is damaged.
+    """ValueError where the file also has an averaged generator that is damaged.
 
-    The one that was not averaged must not stand in for it unasked.
+    The generator that was not averaged must not be used in its place unless somebody asks for it.
     """
     for path, fault in faults.items():
         if is_averaged(path):

@@ -15,14 +15,14 @@ from pipeline.commands.options import (
     target_device,
 )
 from pipeline.commands.program import Command
-from pipeline.settings.schema import TASKS
+from pipeline.settings.schema import KEYPOINTS, SEGMENTATION, TASKS
 from pipeline.settings.values import PATH, POSITIVE, choice
 
 
 @click.command("demo", cls=Command, examples=("dgan demo --out demo", "dgan demo --task keypoints --num 50"))
 @option("--out", PATH, "Folder.", default="demo")
 @option("--num", POSITIVE, "Fresh images to label and to test on.", default=200)
-@option("--task", choice(*TASKS), "What is learnt.", default="segmentation")
+@option("--task", choice(*TASKS), "What is learnt.", default=SEGMENTATION)
 @DEVICE_OPTION
 @THREADS_OPTION
 @DEBUG
@@ -32,7 +32,7 @@ def demo(out: Path, num: int, task: str, device: str, threads: int | None) -> No
     """
     check_folder(out)
     target = target_device(device, threads)
-    if task == "keypoints":
+    if task == KEYPOINTS:
         from pipeline.demo.run_keypoints import run_keypoint_demo
 
         run_keypoint_demo(out, num, target, click.echo)

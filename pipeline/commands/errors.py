@@ -1,4 +1,4 @@
-"""What a command says of an error, and its exit code: 1 where a run failed, 2 for wrong use or bad input."""
+"""The line and the exit code for each error: 1 for a run that failed, 2 for wrong use or bad input."""
 
 from __future__ import annotations
 

@@ -1,8 +1,9 @@
 """How Ctrl-C, SIGTERM and SIGHUP end the program: one line, exit code 130, 143 or 129, and never a traceback.
 
-The first signal lets a running command leave what it writes whole, as an error would; the second ends at
-once, which the stores survive too. This module is loaded before all others and imports what Python has loaded
-itself, ``typing`` not, because until then a signal does what Python has it do.
+After the first signal a running command leaves what it writes whole, as after an error. The second signal
+ends the program at once, and the stores survive this too. This module is loaded before all others, because
+until then a signal has its default effect. So it imports only modules that Python itself has loaded already,
+and not ``typing``.
 """
 
 from __future__ import annotations
@@ -30,7 +31,7 @@ class State:
 
 
 def install() -> None:
-    """Take over the signals that are not ignored (as ``nohup`` and a shell's ``&`` have it)."""
+    """Handle the signals, except those that are ignored, as under ``nohup`` or after a shell's ``&``."""
     for number in SIGNALS:
         if signal.getsignal(number) is not signal.SIG_IGN:
             signal.signal(number, handle)
@@ -50,9 +51,9 @@ def say() -> int:
 
 
 def finish() -> None:
-    """End a process that was interrupted; let no signal disturb the end of one that is done.
+    """End a process that was interrupted. In one that is done, ignore signals from now on.
 
-    While Python closes itself a signal would have its default action again, whatever the handler was.
+    While Python shuts down, a signal would have its default action again, whatever the handler was.
     """
     if State.received is not None:
         for stream in (sys.stdout, sys.stderr):

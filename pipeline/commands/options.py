@@ -1,7 +1,7 @@
-"""The options of the commands, made from the settings' own declarations, and what those share that need more.
+"""The options of the commands, made from the declarations of the settings, and what several commands share.
 
-A flag of a setting reaches its command as ``section__key``, checked by the setting's rule; `configured` lays
-all of them over a configuration.
+A flag of a setting reaches its command as ``section__key``, checked by the rule of the setting. `configured`
+lays all such flags over a configuration.
 """
 
 from __future__ import annotations
@@ -166,11 +166,11 @@ def stage_options(function: Function) -> Function:
 
 
 def load_run_config(file: Path | None, own_input: Path | str | None, *, with_notes: bool = False) -> Config:
-    """The configuration, named as the command starts. Input of one's own on the command line, a checkpoint or
-    a store, takes the demo out of the demo.
+    """The configuration of a command, which is told where it comes from.
 
-    ``with_notes``: print what people should know of the file. A project's first command does, and those that
-    follow with the same file do not repeat it.
+    ``own_input`` is a checkpoint or a store on the command line. With it, the demo's configuration is not
+    used in place of a missing file. ``with_notes``: print what people should know of the file. The first
+    command of a project does so, and the following ones do not repeat it.
     """
     config = load_config(file)
     if own_input is not None and config.source == DEMO_SOURCE:

@@ -1,6 +1,6 @@
-"""What the program and its commands are to click: help in groups with examples, and how a command ends.
+"""Click classes for the program and its commands: help in groups with examples, and how a command ends.
 
-A command ends in one clear line and the right exit code, whatever went wrong. Knows no command.
+A command ends with one clear line and the right exit code, whatever went wrong. This module knows no command.
 """
 
 from __future__ import annotations
@@ -56,7 +56,7 @@ class Program(click.Group):
     """``dgan`` itself: its commands in the order of their use, and the end of each."""
 
     def main(self, *arguments: Any, **more: Any) -> Any:
-        """As click's, and a signal that ends the program does so in one line."""
+        """The same as click's, but a signal ends the program with one line."""
         with signals_handled():
             return super().main(*arguments, **more)
 

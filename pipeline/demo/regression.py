@@ -1,4 +1,4 @@
-"""What the demo generator learns, from what start, and how good it is: functions without a loop.
+"""The parts of the demo generator's training: its start, its loss, its rates, and how good it is.
 
 The targets come from `pipeline.embedded.renderer`. It knows nothing of files or of how a run proceeds.
 """
@@ -30,7 +30,7 @@ TEST_SEED = 2**31
 
 @dataclass(frozen=True)
 class TrainingPlan:
-    """What a run is determined by, but for the machine's rounding."""
+    """What determines a run, except for the rounding of the machine."""
 
     steps: int = 9000
     seed: int = 0

@@ -145,6 +145,13 @@ def measure(store: str) -> Agreement:
     return Agreement(mean_iou(total), mean_iou(stacked[kept].sum(0)), dropped, per_class)
 
 
+def shown_images(dataset: fstore.Dataset) -> np.ndarray:
+    """Positions (n,) of the images in the demo's picture: the most certain ones, then the least certain."""
+    order = np.argsort(dataset.uncertainty, kind="stable")
+    half = PICTURE_COLUMNS // 2
+    return np.concatenate([order[: PICTURE_COLUMNS - half], order[-half:]])
+
+
 def write_picture(store: str, path: Path) -> None:
     """Write a PNG of the most certain images, on the left, and the least certain ones.
 
@@ -152,9 +159,7 @@ def write_picture(store: str, path: Path) -> None:
     """
     dataset = fstore.open(store)
     assert isinstance(dataset, fstore.Dataset)
-    order = np.argsort(dataset.uncertainty, kind="stable")
-    half = PICTURE_COLUMNS // 2
-    chosen = np.concatenate([order[: PICTURE_COLUMNS - half], order[-half:]])
+    chosen = shown_images(dataset)
     palette = np.array(
         [[int(c.color[i : i + 2], 16) for i in (1, 3, 5)] for c in dataset.meta.classes], dtype=np.uint8
     )
@@ -172,6 +177,12 @@ def write_picture(store: str, path: Path) -> None:
     ).save(path)
 
 
+def time_rows(seconds: dict[str, float]) -> list[tuple[str, str]]:
+    """(name, time) of each stage, and of all together."""
+    rows = [(f"time, {name}", human_duration(value)) for name, value in seconds.items()]
+    return [*rows, ("time, all", human_duration(sum(seconds.values())))]
+
+
 def _report(
     config: Config,
     pyramid: str,
@@ -184,9 +195,8 @@ def _report(
     from rich.table import Table
 
     table = Table(title="dgan demo", show_header=False)
-    for name, value in seconds.items():
-        table.add_row(f"time, {name}", human_duration(value))
-    table.add_row("time, all", human_duration(sum(seconds.values())))
+    for row in time_rows(seconds):
+        table.add_row(*row)
     for name, store in (("dense", config.features.store), ("pyramid", pyramid)):
         table.add_row(f"features on disk, {name}", human_bytes(fstore.open(store).location.used_bytes() or 0))
     table.add_row("peak memory", human_bytes(peak_host_bytes()))

@@ -16,13 +16,12 @@ import torch
 from PIL import Image, ImageDraw
 
 import fstore
-from fstore.display import human_bytes, human_duration
+from fstore.display import human_bytes
 from pipeline import embedded
-from pipeline.demo.run import PICTURE_COLUMNS, Stopwatch, demo_config, prepare_folder
-from pipeline.interpreter.description import KEYPOINTS
+from pipeline.demo.run import Stopwatch, demo_config, prepare_folder, shown_images, time_rows
 from pipeline.labelling.heat_maps import pck
 from pipeline.machine.memory import peak_host_bytes
-from pipeline.settings.schema import Config
+from pipeline.settings.schema import KEYPOINTS, Config
 from pipeline.stages.extract import stage as extract
 from pipeline.stages.synthesize import stage as synthesize
 from pipeline.stages.train import stage as train
@@ -99,9 +98,7 @@ def write_picture(store: str, path: Path) -> None:
     """Write a PNG of the most certain and the least certain images, and below them their heat maps."""
     dataset = fstore.open(store)
     assert isinstance(dataset, fstore.Dataset)
-    order = np.argsort(dataset.uncertainty, kind="stable")
-    half = PICTURE_COLUMNS // 2
-    chosen = np.concatenate([order[: PICTURE_COLUMNS - half], order[-half:]])
+    chosen = shown_images(dataset)
     heat = dataset.heatmaps.compute()[chosen].astype(np.float32).max(axis=3).clip(0, 1)  # [n, H, W]
     grey = np.repeat((heat * 255).astype(np.uint8)[..., None], 3, axis=3)
     rows = [np.concatenate(list(part), axis=1) for part in (dataset.images.compute()[chosen], grey)]
@@ -122,9 +119,8 @@ def _report(config: Config, seconds: dict[str, float], nearness: Nearness, pictu
     from rich.table import Table
 
     table = Table(title="dgan demo, keypoints", show_header=False)
-    for name, value in seconds.items():
-        table.add_row(f"time, {name}", human_duration(value))
-    table.add_row("time, all", human_duration(sum(seconds.values())))
+    for row in time_rows(seconds):
+        table.add_row(*row)
     table.add_row("peak memory", human_bytes(peak_host_bytes()))
     for part in PARTS:
         share = f"{nearness.everything[part]:.4f}, kept {nearness.kept[part]:.4f}"

@@ -11,9 +11,7 @@ from __future__ import annotations
 
 import argparse
 import json
-import os
 import time
-from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -34,6 +32,7 @@ from pipeline.demo.regression import (
 )
 from pipeline.embedded.face import LATENT_SIZE
 from pipeline.embedded.renderer import render
+from pipeline.interpreter.folder import replace_file
 from pipeline.models.stylegan1 import StyleGAN1
 
 
@@ -123,7 +122,7 @@ def train(
             print(f"step {run.step} loss {run.train_loss:.4f} {run.seconds:.0f} s", flush=True)
         if now - saved > snapshot_seconds or run.step == plan.steps:
             record = snapshot(run, device, out)
-            write_whole(unfinished, lambda path: torch.save(run.state() | {"plan": asdict(plan)}, path))
+            replace_file(unfinished, lambda path: torch.save(run.state() | {"plan": asdict(plan)}, path))
             clock = saved = time.monotonic()
     unfinished.unlink(missing_ok=True)
     return record
@@ -134,18 +133,11 @@ def snapshot(run: Run, device: torch.device, out: Path) -> dict[str, object]:
     record = asdict(run.plan) | {"step": run.step, "train_loss": run.train_loss, "train_seconds": run.seconds}
     record |= evaluate(run.average, device) | {"torch": torch.__version__, "device": str(device)}
     weights = {name: tensor.cpu().contiguous() for name, tensor in run.average.items()}
-    write_whole(out, lambda path: torch.save(weights, path))
+    replace_file(out, lambda path: torch.save(weights, path))
     text = json.dumps(record, indent=1) + "\n"
-    write_whole(out.with_suffix(".json"), lambda path: path.write_text(text))
+    replace_file(out.with_suffix(".json"), lambda path: path.write_text(text))
     print(text, flush=True)
     return record
-
-
-def write_whole(path: Path, write: Callable[[Path], object]) -> None:
-    """Write under another name, then rename: a reader never sees half a file."""
-    temporary = path.with_name(path.name + ".partial")
-    write(temporary)
-    os.replace(temporary, path)
 
 
 def main() -> None:

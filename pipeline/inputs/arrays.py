@@ -1,8 +1,8 @@
-"""Reads one array out of a ``.npy``, ``.npz`` or PyTorch file that somebody else wrote.
+"""Reads one array out of a ``.npy``, ``.npz`` or PyTorch file that another program wrote.
 
 Nothing that a file carries is executed, no file allocates more than it holds, and every fault is one line.
-Which array of several is meant, and which images the entries of a collection are of, is decided in
-`pipeline.inputs.keyed_arrays`. It knows nothing of what an array means.
+`pipeline.inputs.keyed_arrays` decides which of several arrays is meant, and which image each entry of a
+collection is of. This module does not know what an array means.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
-"""Which checkpoint, which network in it and which of its classes a run means.
+"""Says which checkpoint, which network in it and which of its classes a run means.
 
-The configuration says it, or the record that an interpreter keeps of its generator. Every stage asks here. It
-knows no stage, and not how a checkpoint is read.
+The configuration says it, or the record that an interpreter keeps of its generator. Every stage asks here.
+This module knows no stage. It does not know how a checkpoint is read.
 """
 
 from __future__ import annotations

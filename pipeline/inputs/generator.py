@@ -1,7 +1,7 @@
-"""What a configuration and a checkpoint say together of rendering: the settings, and the average latent.
+"""Makes the settings of rendering, the average latent and the record of a generator from a configuration.
 
-Every stage that starts from a generator, and not from a record of one, takes them from here. It knows neither
-stores nor annotations.
+Every stage that starts from a generator, and not from a record of one, takes them from here. This module
+knows neither stores nor annotations.
 """
 
 from __future__ import annotations

@@ -1,8 +1,8 @@
 """Decides which array of a file's content is meant, and which image each entry of a collection is of.
 
 A projector saves a dict from each picture's name to what it found, in whatever order the pictures came. The
-number in the name says which image an entry is of; its place says nothing. Knows arrays, dicts and lists;
-opens no file.
+number in the name says which image an entry is of; its place says nothing. This module knows arrays, dicts
+and lists. It opens no file.
 """
 
 from __future__ import annotations

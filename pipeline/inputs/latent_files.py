@@ -1,7 +1,6 @@
-"""Latents and average latents as users have them: ``.npy``, ``.npz``, ``.pt``, a folder of one file an image,
-or seeds.
+"""Reads latents and average latents: ``.npy``, ``.npz``, ``.pt``, a folder with one file an image, or seeds.
 
-Knows the names that other programs give their arrays and files. Does not know generators, nor which
+It knows the names that other programs give their arrays and files. It does not know generators, nor which
 annotation belongs to which latent.
 """
 
@@ -16,7 +15,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from pipeline.errors import UsageError
+from pipeline.checkpoints.loaders.search import AVERAGE_NAMES
+from pipeline.errors import UsageError, count
 from pipeline.inputs.arrays import read_array
 from pipeline.inputs.keyed_arrays import Choose
 from pipeline.inputs.latent_folders import numbered_files
@@ -26,7 +26,6 @@ from pipeline.rendering.latents import LatentSet
 SPACE_OF_NAME = {"z": "z", "w": "w", "ws": "w+", "w_plus": "w+", "dlatents": "w+"}
 """What an array's name says of its space."""
 LATENT_NAMES = ("latents", "latent", *SPACE_OF_NAME, "latent_in")
-AVERAGE_NAMES = ("latent_avg", "w_avg", "dlatent_avg", "avg_latent", "average_latent", "mean_latent")
 
 
 def load_latents(
@@ -215,7 +214,7 @@ def _finite_float32(path: Path, array: NDArray[Any], what: str) -> NDArray[np.fl
     bad = np.argwhere(~np.isfinite(values))
     if len(bad):
         rows = len(np.unique(bad[:, 0]))
-        more = f" (and {rows - 1} row{'s' * (rows > 2)} more)" if rows > 1 else ""
+        more = f" (and {count(rows - 1, 'row')} more)" if rows > 1 else ""
         raise UsageError(
             f"{path}: {what}: row {bad[0, 0]} holds {values[tuple(bad[0])]} as float32{more}; "
             "expected finite values; write the file anew"

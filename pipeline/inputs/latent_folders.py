@@ -1,6 +1,6 @@
 """Finds the files of a folder that hold one latent for each image, and the image's number in their names.
 
-Knows names of files and folders. Opens none.
+It knows the names of files and folders. It opens none.
 """
 
 from __future__ import annotations

@@ -12,7 +12,7 @@ _ORIENTATION = 0x0112  # EXIF 2.32, section 4.6.4: 1 is upright, 5 to 8 swap row
 
 
 def upright(image: Image.Image) -> Image.Image:
-    """The image as it is shown; itself where it is stored so."""
+    """The image as it is shown. It is the same image where it is stored upright."""
     return image if _orientation(image) == 1 else ImageOps.exif_transpose(image)
 
 

@@ -1,8 +1,8 @@
-"""Which latent belongs to which annotation, from their numbers alone.
+"""Says which latent belongs to which annotation, from their numbers alone.
 
-The program that came with DatasetGAN renders image 0 from the average latent and saves the latents of images
-1, 2, ... only: its image i is row i - 1 of its latent file. Other programs' image i is row i. Knows numbers;
-nothing of files, latents' values or generators.
+The program that came with DatasetGAN renders image 0 from the average latent, and saves only the latents of
+images 1, 2, and so on: its image i is row i - 1 of its latent file. For other programs image i is row i. This
+module knows numbers. It does not know files, the values of latents, or generators.
 """
 
 from __future__ import annotations
@@ -10,7 +10,9 @@ from __future__ import annotations
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 
-from pipeline.errors import UsageError, count
+from pipeline.errors import UsageError, count, few
+
+MAX_LISTED = 6  # numbers in a message
 
 
 @dataclass(frozen=True)
@@ -106,7 +108,7 @@ def _by_position(found: list[int], latents: Sequence[int]) -> Pairing | None:
         tuple(order),
         "latent",
         f"annotations are numbered 0 to {num_latents - 1}, the {count(num_latents, 'latent')} "
-        f"{_few(latents)}: paired in order, "
+        f"{few(latents, MAX_LISTED)}: paired in order, "
         f"annotation {num_latents - 1} with latent {latents[order[-1]]}",
     )
 
@@ -164,9 +166,11 @@ def _fault(
     faults = []
     if missing:
         are = "is" if len(missing) == 1 else "are"
-        faults.append(f"{len(missing)} of {count(len(images), 'annotation')} {are} missing: {_few(missing)}")
+        faults.append(
+            f"{len(missing)} of {count(len(images), 'annotation')} {are} missing: {few(missing, MAX_LISTED)}"
+        )
     if surplus:
-        shown = _few([names.get(number, str(number)) for number in surplus])
+        shown = few([names.get(number, number) for number in surplus], MAX_LISTED)
         are = "is" if len(surplus) == 1 else "are"
         annotations, latents = count(len(surplus), "annotation"), count(num_latents, "latent")
         faults.append(f"{annotations} {are} surplus to the {latents}: {shown}")
@@ -196,9 +200,4 @@ def _consecutive(numbers: list[int]) -> bool:
 def _range(numbers: list[int]) -> str:
     if len(numbers) > 1 and _consecutive(numbers):
         return f"{numbers[0]} to {numbers[-1]}"
-    return _few(numbers)
-
-
-def _few(numbers: Sequence[int | str], num: int = 6) -> str:
-    more = f" and {len(numbers) - num} more" if len(numbers) > num else ""
-    return ", ".join(map(str, numbers[:num])) + more
+    return few(numbers, MAX_LISTED)

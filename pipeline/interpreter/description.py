@@ -1,4 +1,4 @@
-"""What an interpreter is, beside its tensors: the settings it was trained with and what each epoch reached.
+"""What an interpreter is apart from its tensors: the settings of its training, and what each epoch reached.
 
 Pure values, to and from JSON. It reads and writes no file, opens no store, and knows no tensors.
 """
@@ -11,7 +11,8 @@ from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 from fstore.compare import differences
-from fstore.meta import ClassInfo, KeypointInfo, LayerInfo
+from fstore.errors import StoreError
+from fstore.meta import UPSAMPLE_MODES, ClassInfo, KeypointInfo, LayerInfo
 from pipeline.interpreter.json_values import (
     color,
     flag,
@@ -24,14 +25,13 @@ from pipeline.interpreter.json_values import (
     record,
     text,
 )
-from pipeline.settings.schema import NOISE_MODES, PRECISIONS, UPSAMPLE_MODES
+from pipeline.settings.schema import KEYPOINTS, NOISE_MODES, PRECISIONS, SEGMENTATION
 
 FORMAT_VERSION = 1
 _RESULTS = ("version", "kind", "epochs", "best_epoch", "created")  # all other keys are settings
 # They are recorded, but a run may be resumed with others: a memory budget, and a file's name where the hash
-# beside it counts. For the store's id see `pipeline.stages.train.store`.
+# beside it counts. For the store's id see `pipeline.stages.train.inputs`.
 _UNSEMANTIC = ("training.buffer_mb", "generator.checkpoint", "store.id")
-SEGMENTATION, KEYPOINTS = "segmentation", "keypoints"
 
 
 @dataclass(frozen=True)
@@ -63,12 +63,12 @@ class EpochMetrics:
 
 @dataclass(frozen=True)
 class InterpreterInfo:
-    """Everything but the tensors. Only ``epochs``, ``best_epoch`` and ``created`` come of training.
+    """Everything but the tensors. Only ``epochs``, ``best_epoch`` and ``created`` result from training.
 
     ``generator`` is copied from the feature store: architecture, checkpoint, sha256, truncation and so on.
-    ``store`` and ``training`` hold what else a run must have in common with the one that it repeats or goes
-    on with. ``keypoints``: the names of the peaks that the members have learnt, and the sigma of their heat
-    maps; None where the members have learnt ``classes``.
+    ``store`` and ``training`` hold the other settings that must be equal when a run repeats this one or goes
+    on with it. ``keypoints``: the names of the peaks that the members have learnt, and the sigma of their
+    heat maps; None where the members have learnt ``classes``.
     """
 
     members: int
@@ -111,7 +111,10 @@ class InterpreterInfo:
     def from_json(cls, document: Mapping[str, Any]) -> InterpreterInfo:
         """The inverse of ``to_json``. Raises ValueError, which names the key, for a malformed document."""
         values = {k: v for k, v in document.items() if k not in ("version", "kind", "sha256", "task")}
-        info: InterpreterInfo = _INFO(values, "")
+        try:
+            info: InterpreterInfo = _INFO(values, "")
+        except StoreError as error:  # of the checks that the store has too
+            raise ValueError(str(error)) from None
         if document.get("task", SEGMENTATION) != info.task:
             raise ValueError(f"task is {document['task']!r}, and the rest is of {info.task}")
         _check_consistent(info)

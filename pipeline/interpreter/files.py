@@ -11,14 +11,13 @@ import hashlib
 import os
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
 from safetensors.torch import load, save_file
 from torch import Tensor
 
-from pipeline.errors import UsageError
+from pipeline.errors import UsageError, cut, short
 from pipeline.interpreter.description import InterpreterInfo, settings_differences
 from pipeline.interpreter.description_file import load_description, save_description
 from pipeline.interpreter.folder import (
@@ -115,7 +114,7 @@ def check_same_settings(folder: Path, found: InterpreterInfo, asked: Interpreter
     others = [name for name, *_ in differences[1:4]]
     more = f" (and in {', '.join(others)}{', ...' if len(differences) > 4 else ''})" if others else ""
     raise UsageError(
-        f"{folder}: was trained with {key} = {_short(left)}, this run has {_short(right)}{more}; "
+        f"{folder}: was trained with {key} = {_shown(left)}, this run has {_shown(right)}{more}; "
         "use the same settings, another --out, or --overwrite to start anew"
     )
 
@@ -161,6 +160,6 @@ def _average_latent(tensor: Tensor | None) -> np.ndarray | None:
     return np.asarray(tensor.numpy())
 
 
-def _short(value: Any, limit: int = 60) -> str:
-    text = value if isinstance(value, str) else repr(value)
-    return text if len(text) <= limit else f"{text[:limit]}..."
+def _shown(value: object) -> str:
+    """A setting for a message: text as it is, and any other value as Python writes it."""
+    return cut(value) if isinstance(value, str) else short(value)

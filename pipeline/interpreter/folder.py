@@ -1,4 +1,4 @@
-"""An interpreter's folder: what its files are called, what state it is in, and what cannot be such a folder.
+"""The folder of an interpreter: the names of its files, its state, and what cannot be such a folder.
 
     interpreter/
         interpreter.safetensors      the members' tensors and, where known, the average latent
@@ -30,7 +30,7 @@ _URL = re.compile(r"([A-Za-z][A-Za-z0-9+.-]+):/")  # a path keeps one of a URL's
 
 
 def check_place(folder: Path) -> None:
-    """Refuse what can be no folder of this machine. Raises UsageError, one line that says what is there."""
+    """Refuse a place that can be no folder on this machine. Raises UsageError, which says what is there."""
     url = _URL.match(str(folder))
     if url is not None:
         raise UsageError(
@@ -47,8 +47,9 @@ def check_place(folder: Path) -> None:
 
 
 def check_writable(folder: Path) -> None:
-    """Refuse a folder in which, or above which where it is not there yet, nothing may be written. Raises
-    UsageError.
+    """Refuse a folder into which this user may not write, or which this user may not create.
+
+    Raises UsageError.
     """
     place = folder.absolute()
     while not place.exists() and place != place.parent:
@@ -58,7 +59,7 @@ def check_writable(folder: Path) -> None:
 
 
 def folder_state(folder: Path) -> str:
-    """``absent`` (or nothing of use in it), ``unfinished``, ``finished``, or ``foreign`` (something else)."""
+    """``absent`` (or without anything useful), ``unfinished``, ``finished``, or ``foreign`` (other files)."""
     if not folder.exists():
         return "absent"
     if not folder.is_dir():
@@ -77,7 +78,7 @@ def used_bytes(folder: Path) -> int:
 
 
 def remove_interpreter(folder: Path) -> None:
-    """Delete an interpreter's files, the description first: what a crash leaves is never taken for whole."""
+    """Delete an interpreter's files, the description first: what a crash leaves does not look whole."""
     for name in (DESCRIPTION, STATE, WEIGHTS, *sorted(_OURS)):
         (folder / name).unlink(missing_ok=True)
 
@@ -108,7 +109,7 @@ def replace_file(path: Path, write: Callable[[Path], Any]) -> None:
 
 
 def damaged(path: Path, reason: object) -> UsageError:
-    """The error of a file that does not hold what it should."""
+    """The error for a file whose content is damaged."""
     words = " ".join(str(reason).split())
     words = words if len(words) <= 120 else f"{words[:117]}..."
     return UsageError(
@@ -117,7 +118,7 @@ def damaged(path: Path, reason: object) -> UsageError:
 
 
 def unreadable(path: Path, error: OSError) -> UsageError:
-    """The error of a file that cannot be read at all, which need not mean that it is damaged."""
+    """The error for a file that cannot be read. The file may still be whole."""
     if isinstance(error, (FileNotFoundError, IsADirectoryError)):
         return damaged(path, error.strerror)
     reason = error.strerror or short(error)

@@ -1,6 +1,6 @@
-"""Whether an interpreter's folder still holds what was loaded from it.
+"""Checks that an interpreter's folder still holds what was loaded from it.
 
-It knows folders and their hashes; it does not know what is done with an interpreter.
+It knows folders and their hashes. It does not know what is done with an interpreter.
 """
 
 from __future__ import annotations
@@ -15,8 +15,8 @@ from pipeline.interpreter.released import is_released, read_members
 def check_unchanged(folder: Path, sha256: str) -> None:
     """Raise RunError where ``folder`` no longer holds the interpreter with this ``sha256``.
 
-    Whoever records an interpreter's hash beside results calls it before it saves them: ``dgan train
-    --overwrite`` may have replaced the folder meanwhile.
+    A program that records the hash of an interpreter beside its results calls this before it saves them:
+    ``dgan train --overwrite`` may have replaced the folder meanwhile.
     """
     try:
         found = (read_members(folder) if is_released(folder) else load_interpreter(folder)).sha256

@@ -1,17 +1,18 @@
-"""Values of a JSON document, each checked where it is read: wrong ones are named by their key.
+"""Checks the values of a JSON document, and names wrong ones by their key.
 
-A check takes a value and the key that it stands under, and returns the value to keep. It raises ValueError
-with one sentence. It knows no files and no interpreter.
+A check takes a value and the key that it stands under, and returns the value to keep. For a wrong value it
+raises ValueError, or StoreError where `fstore.values` checks it, with one sentence. Checks are put together
+of others. This module knows no files and no interpreter.
 """
 
 from __future__ import annotations
 
 import json
 import math
-import re
 from collections.abc import Callable, Mapping
 from typing import Any
 
+from fstore import values
 from pipeline.errors import short
 
 Check = Callable[[Any, str], Any]
@@ -36,56 +37,34 @@ def parse_object(text: str | bytes) -> dict[str, Any]:
 
 def integer(low: int, high: int = 2**63 - 1) -> Check:
     """A whole number from ``low`` to ``high``."""
-
-    def check(value: Any, key: str) -> int:
-        if isinstance(value, bool) or not isinstance(value, int) or not low <= value <= high:
-            raise _unexpected(value, key, f"an integer from {low} to {high}")
-        return value
-
-    return check
+    return lambda value, key: values.integer(key, value, low, high)
 
 
 def number(value: Any, key: str) -> float:
     """A finite number."""
-    if isinstance(value, bool) or not isinstance(value, (int, float)):
-        raise _unexpected(value, key, "a number")
-    try:
-        found = float(value)
-    except OverflowError:
-        raise _unexpected(value, key, "a number that a float can hold") from None
-    return found
+    return float(values.number(key, value))
 
 
 def text(value: Any, key: str) -> str:
-    """Text of any kind."""
-    if not isinstance(value, str):
-        raise _unexpected(value, key, "text")
-    return value
+    """Text that can be written as UTF-8."""
+    return values.text(key, value)
 
 
 def color(value: Any, key: str) -> str:
     """A colour ``#rrggbb``."""
-    if not isinstance(value, str) or re.fullmatch(r"#[0-9A-Fa-f]{6}", value) is None:
-        raise _unexpected(value, key, "a colour #rrggbb")
-    return value
+    return values.color(key, value)
 
 
 def flag(value: Any, key: str) -> bool:
     """True or false."""
     if not isinstance(value, bool):
-        raise _unexpected(value, key, "true or false")
+        raise ValueError(f"{key} is {short(value)}: expected true or false")
     return value
 
 
 def one_of(*words: str) -> Check:
     """One of these texts."""
-
-    def check(value: Any, key: str) -> str:
-        if not isinstance(value, str) or value not in words:
-            raise _unexpected(value, key, f"one of {', '.join(words)}")
-        return value
-
-    return check
+    return lambda value, key: values.choice(key, value, words)
 
 
 def optional(check: Check) -> Check:
@@ -97,9 +76,8 @@ def items(check: Check, length: int | None = None) -> Check:
     """A list of values, as a tuple; of ``length`` values where that is given."""
 
     def check_items(value: Any, key: str) -> tuple[Any, ...]:
-        if not isinstance(value, list) or length not in (None, len(value)):
-            raise _unexpected(value, key, "a list" if length is None else f"a list of {length}")
-        return tuple(check(item, f"{key}[{i}]") for i, item in enumerate(value))
+        found = values.items(key, value, length)
+        return tuple(check(item, f"{key}[{i}]") for i, item in enumerate(found))
 
     return check_items
 
@@ -108,10 +86,9 @@ def mapping(known: Mapping[str, Check] | None = None) -> Check:
     """An object; the ``known`` keys of it, where they are there, must pass their checks."""
 
     def check(value: Any, key: str) -> dict[str, Any]:
-        if not isinstance(value, dict):
-            raise _unexpected(value, key, "an object")
         checks = known or {}
-        return {k: checks[k](v, f"{key}.{k}") if k in checks else v for k, v in value.items()}
+        found = values.record(key, value)
+        return {k: checks[k](v, f"{key}.{k}") if k in checks else v for k, v in found.items()}
 
     return check
 
@@ -122,27 +99,16 @@ def record(
     """What ``make`` builds of an object with all ``required`` keys, perhaps some ``more``, and no other."""
 
     def check(value: Any, key: str) -> Any:
-        if not isinstance(value, dict):
-            raise _unexpected(value, key, "an object")
+        found = values.record(key, value)
         checks = {**required, **(more or {})}
         name = f"{key}." if key else ""
-        for missing in required.keys() - value.keys():
+        for missing in required.keys() - found.keys():
             raise ValueError(f"{name}{missing} is missing")
-        for unknown in value.keys() - checks.keys():
+        for unknown in found.keys() - checks.keys():
             raise ValueError(f"{name}{short(unknown)} is no key of the format")
-        return make(**{k: checks[k](v, name + k) for k, v in value.items()})
+        return make(**{k: checks[k](v, name + k) for k, v in found.items()})
 
     return check
-
-
-def _unexpected(value: Any, key: str, expected: str) -> ValueError:
-    return ValueError(f"{key} is {short(_bounded(value))}, expected {expected}")
-
-
-def _bounded(value: Any) -> Any:
-    """The value, or words for an integer that Python refuses to write, for it has too many digits."""
-    huge = isinstance(value, int) and not isinstance(value, bool) and abs(value) >= 10**60
-    return "an integer of more than 60 digits" if huge else value
 
 
 def _finite(text: str) -> float:

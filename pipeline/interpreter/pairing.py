@@ -1,7 +1,7 @@
-"""An interpreter together with the generator whose features it reads: both loaded, and known to fit.
+"""Loads an interpreter together with the generator whose features it reads, and checks that the two fit.
 
-This module decides which checkpoint belongs to an interpreter, be it this program's or a release's. It
-samples and labels nothing.
+It decides which checkpoint belongs to an interpreter, of this program or of a release. It samples and labels
+nothing.
 """
 
 from __future__ import annotations

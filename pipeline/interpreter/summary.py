@@ -5,11 +5,9 @@ It reads the folder's files and formats what they say. It opens no store and no 
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
 
-from fstore.display import human_bytes
+from fstore.display import human_bytes, pairs_text
 from pipeline.errors import RunError, UsageError, count
 from pipeline.interpreter.description import EpochMetrics, InterpreterInfo
 from pipeline.interpreter.files import load_info, load_interpreter
@@ -31,7 +29,7 @@ def summary_lines(folder: Path) -> list[str]:
 
 
 def verify_line(folder: Path) -> str:
-    """Read all that the folder holds. Returns a line on what is whole; raises RunError naming the damage."""
+    """Read all files of the folder. Returns a line on what is whole. Raises RunError for damage."""
     try:
         return _verified(folder)
     except UsageError as error:
@@ -77,17 +75,17 @@ def _facts(folder: Path) -> dict[str, str]:
         "state": "finished" if finished else "unfinished; run the same `dgan train` again to go on",
         "learnt": learnt,
         "members": _sizes(info.members, info.widths, info.channels),
-        "store": _pairs(info.store),
-        "generator": _pairs(info.generator),
+        "store": pairs_text(info.store),
+        "generator": pairs_text(info.generator),
         "grid": f"{info.grid[0]} x {info.grid[1]}, {rows}, {info.upsample}",
         "layers": ", ".join(f"{layer.name} {layer.channels}" for layer in info.layers),
-        "training": _pairs(info.training),
+        "training": pairs_text(info.training),
         "epochs": _epochs(info),
     }
     if info.epochs:
         facts["quality"] = _quality(info.epochs[info.best_epoch or 0])
     if info.created:
-        facts["created"] = _pairs(info.created)
+        facts["created"] = pairs_text(info.created)
     return facts
 
 
@@ -114,18 +112,6 @@ def _quality(best: EpochMetrics) -> str:
     if best.miou is not None:
         return f"{where}mIoU {best.miou:.4f} on held-out images"
     return f"{where}loss {best.loss:.4f}; nothing was held out"
-
-
-def _pairs(values: Mapping[str, Any]) -> str:
-    return ", ".join(f"{name} {_short(value)}" for name, value in values.items())
-
-
-def _short(value: Any) -> str:
-    """A value; of a hash its beginning, of a table its pairs in brackets."""
-    if isinstance(value, Mapping):
-        return f"({_pairs(value)})"
-    text = str(value)
-    return f"{text[:12]}..." if len(text) == 64 else text
 
 
 def _outputs(info: InterpreterInfo) -> list[str]:

@@ -1,4 +1,4 @@
-"""How far labels agree with true ones: the confusion matrix, and the intersection over union of classes."""
+"""Compares labels with true ones: the confusion matrix, and the intersection over union of classes."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Keypoints as Gaussian heat maps and back: targets, their loss, peaks with sub-pixel positions, PCK.
+"""Turns keypoints into Gaussian heat maps and back: targets, loss, peaks with sub-pixel positions, PCK.
 
 Pure functions of arrays and tensors. Nothing here knows of files, stores or generators.
 

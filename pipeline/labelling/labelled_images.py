@@ -1,7 +1,7 @@
 """Images with labels or keypoints, divergence and score, computed on the device in batches.
 
-What is copied to the host of an image is its uint8 picture, its labels (or float16 heat maps and their
-peaks), its float16 divergence and its score. ``LabelledImages.batch`` starts this work, and ``host_arrays``
+For each image the host gets its uint8 picture, its labels (or float16 heat maps and their peaks), its float16
+divergence and its score. ``LabelledImages.batch`` starts this work, and ``host_arrays``
 waits for it. A GPU stays busy where a caller starts the next batch before it fetches the last one. This
 module knows generators and interpreters, and no stores.
 """

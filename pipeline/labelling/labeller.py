@@ -1,8 +1,9 @@
-"""Labelling whole images by the factored first layer: classified at native resolution, resized afterwards.
+"""Labels whole images by the factored first layer: maps go through it at native resolution, and are then
+resized.
 
 Resizing is linear, and so is a classifier's first layer; the two commute. So each native map goes through the
-first layer of all members as one matrix product, and what is resized is 128 or 256 values a member in place
-of all channels. ``pipeline.labelling.level_plan`` sorts the maps:
+first layer of all members as one matrix product. Then 128 or 256 values of each member are resized, and not
+all channels. ``pipeline.labelling.level_plan`` sorts the maps:
 
 * those a power of two coarser than the grid, by 4 or more, join one grid of nodes
   (``pipeline.labelling.node_grid``):
@@ -11,7 +12,7 @@ of all channels. ``pipeline.labelling.level_plan`` sorts the maps:
   that size resizing the products would move more bytes than multiplying twice as often;
 * those of any other ratio (a grid of 300, say) are resized after their product, the plain way.
 
-Taking the nearest value is linear too; it needs no nodes, and coarse maps of every ratio go the plain way.
+Taking the nearest value is linear too. It needs no nodes: coarse maps of every ratio are resized plainly.
 
 A *tile* of grid rows bounds the memory; a *band* of a tile is what one thread works on, member after member.
 It knows maps, an ensemble and a grid; it knows no generator and no store.

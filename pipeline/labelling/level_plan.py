@@ -1,4 +1,4 @@
-"""How labelling treats each resolution of a generator's layers, and in tiles of how many rows: planning only.
+"""Plans how labelling treats each resolution of a generator's layers, and how many rows a tile has.
 
 Pure functions of shapes; ``pipeline.labelling.labeller`` carries the plan out and says why there are three
 treatments.

@@ -1,4 +1,4 @@
-"""What divergences say of whole images: how uncertain each one is, and which images are kept.
+"""Scores images by their divergence: how uncertain each one is, and which images are kept.
 
 Pure functions of divergences and scores. Nothing here knows of stores, files or generators.
 """
@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 from torch import Tensor
 
-SCORES = ("top10", "mean", "sum")
+from fstore.meta import SCORES
 
 
 def score_images(divergence: Tensor, score: str = "top10") -> Tensor:

@@ -1,4 +1,4 @@
-"""A tile of an image: some grid rows of it, which every member classifies by the factored first layer.
+"""A tile of an image: some of its grid rows, which every member classifies by the factored first layer.
 
 ``pipeline.labelling.labeller`` says what the factored order is, and goes through an image tile by tile. A
 tile knows the maps and an ensemble cut up for them; it knows no crop.

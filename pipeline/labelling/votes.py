@@ -3,8 +3,8 @@
 Pure functions of logits, and running sums of them. Nothing here knows of stores, files or generators.
 Divergences are Jensen-Shannon divergences in nats (DatasetGAN, Zhang et al., CVPR 2021, section 3.2; for
 image classifiers: Beluch et al., CVPR 2018, eq. 4): the entropy of the members' mean probabilities minus the
-mean of their entropies. Probabilities are averaged, not logits. Of heat maps the mean is the label, and the
-members' variance takes the divergence's place. Where one member's output is not finite, it is NaN.
+mean of their entropies. Probabilities are averaged, not logits. For heat maps the mean is the label, and the
+variance between members is used as the divergence. It is NaN where the output of one member is not finite.
 """
 
 from __future__ import annotations
@@ -98,9 +98,9 @@ class Tally:
 class HeatTally:
     """The same for heat maps of K keypoints: running mean and squared deviations, one member after another.
 
-    Welford's update (Technometrics 4, 1962), which loses nothing where members agree to many digits. A heat
-    is within [0, 1], and so each member's is made to be: where a feature is unlike all that a member has
-    seen, its last layer, which is linear, can give hundreds, and would decide the mean alone.
+    Welford's update (Technometrics 4, 1962) is used; it is exact even where members agree to many digits.
+    Each member's heat is clamped to [0, 1]. Its last layer is linear, and for a feature unlike all that it
+    has seen it can give hundreds, which would decide the mean alone.
     """
 
     def __init__(self, num_pixels: int, num_keypoints: int, device: torch.device) -> None:

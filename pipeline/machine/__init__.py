@@ -1,0 +1,3 @@
+"""What the machine offers: devices, threads, memory, progress, random streams and provenance. Imports only
+`pipeline.settings` and `pipeline.errors`.
+"""

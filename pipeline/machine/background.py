@@ -1,6 +1,7 @@
-"""Writing behind the work that makes what is written: one thread, in order, a bounded number of calls ahead.
+"""Runs calls in the background: on one thread, in order, and a bounded number of them ahead.
 
-It knows calls, not what they do.
+Stages write what is ready so, while they make what comes next. This module knows calls. It does not know what
+they do.
 """
 
 from __future__ import annotations
@@ -13,13 +14,13 @@ from typing import Any
 
 
 class BackgroundCalls:
-    """A context in which ``submit`` returns at once; a class because it holds the thread and the queue.
+    """A context in which ``submit`` returns at once. It is a class because it holds the thread and the queue.
 
     Calls run one after another in the order of submission. At most ``depth`` are unfinished: a further
     ``submit`` waits, which bounds the memory that their arguments take. With depth 0 the caller does the work
-    itself. The first exception is raised by a later ``submit`` or at the end; what waits then is not begun.
-    ``stop`` is called when the context ends by an exception, an interrupt above all: a call that listens to
-    it need not be waited for to its end.
+    itself. The first exception is raised by a later ``submit`` or at the end; calls that wait then are not
+    begun. ``stop`` is called when the context ends by an exception, such as an interrupt, so that a running
+    call can end early.
     """
 
     def __init__(self, depth: int, stop: Callable[[], None] = lambda: None) -> None:

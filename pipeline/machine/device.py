@@ -1,4 +1,4 @@
-"""Which device a stage runs on, on how many threads, and in which type its large products run.
+"""Chooses the device of a stage, its number of threads, and the type of its large matrix products.
 
 It knows torch's devices. It knows no stages and no networks.
 """
@@ -17,8 +17,9 @@ TYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16}
 
 
 def select_device(name: str) -> torch.device:
-    """``auto`` (a GPU where there is one), ``cpu``, ``cuda`` or ``cuda:i``. Raises UsageError for one that is
-    not there.
+    """The device for ``auto`` (a GPU where there is one), ``cpu``, ``cuda`` or ``cuda:i``.
+
+    Raises UsageError for a device that is not there.
     """
     if name == "auto":
         return _exact_cuda(0) if torch.cuda.is_available() else torch.device("cpu")

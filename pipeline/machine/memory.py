@@ -1,4 +1,4 @@
-"""How much memory this process has taken and can still get, and giving back what it no longer needs.
+"""Measures the memory that this process has taken and can still get, and returns what it no longer needs.
 
 It asks the operating system. It knows nothing of what the memory is for.
 """

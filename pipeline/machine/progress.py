@@ -1,4 +1,4 @@
-"""Progress of long work, on standard error: what, how far, how fast, and how long still.
+"""Shows the progress of long work on standard error: what it is, how far, how fast, and the time left.
 
 A terminal shows one line that changes. Elsewhere, such as in a log file, a plain line is written now and
 then: every 30 seconds, and later at every tenth of the time that has passed. It knows units, not what they

@@ -1,4 +1,4 @@
-"""What made a file and when: the one part of a result that two equal runs differ in."""
+"""Says what made a file, and when. Only in this do the results of two equal runs differ."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
-"""What random numbers are drawn for: one table of purposes, so that no two of them ever share numbers.
+"""The purposes of random numbers in one table, so that no two purposes ever share numbers.
 
-Whatever is drawn by numpy's Philox generator (Philox4x64-10, Salmon et al. 2011) is named here. Its key is
-(seed, index) and its counter has four words of 64 bits, of which the first counts what has been drawn:
+Every use of numpy's Philox generator (Philox4x64-10, Salmon et al. 2011) is named here. Its key is (seed,
+index), and its counter has four words of 64 bits, of which the first counts what has been drawn:
 
     counter = [0, 0, part, purpose]     this table; ``part`` is for purposes that need a third number
     counter = [0, purpose, path, path]  the sampler's (``fstore.plan.Purpose``); its purpose 0 has no path

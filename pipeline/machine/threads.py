@@ -1,4 +1,4 @@
-"""Independent pieces of work on the CPU's cores. It knows nothing of what they do."""
+"""Runs independent pieces of work on the cores of the CPU. It does not know what they do."""
 
 from __future__ import annotations
 
@@ -9,9 +9,9 @@ import torch
 
 
 def parallel(work: Callable[[int], None], items: Iterable[int], device: torch.device) -> None:
-    """Do ``work`` for each item; on a CPU on as many threads as torch has, each of them with one of torch's.
+    """Do ``work`` for each item. On a CPU as many threads as torch has do so, and torch has one in each.
 
-    Two threads on different bands need not wait for each other at each of their many small operations.
+    Threads that work on different bands do not wait for each other after every small operation.
     """
     num_threads = torch.get_num_threads()
     if device.type != "cpu" or num_threads == 1:

@@ -3,8 +3,8 @@ layer.
 
 In evaluation mode a batch normalisation is ``x * scale + shift`` a channel, so it folds into the linear layer
 that follows it, and each member is ``Linear, ReLU, Linear, ReLU, Linear``. The first of these is a sum over
-feature layers, so that each part can be applied to its own native map before any resizing. Knows tensors; it
-knows no images, and not how maps are resized.
+feature layers, so that each part can be applied to its own native map before any resizing. This
+module knows tensors. It knows no images, and does not know how maps are resized.
 """
 
 from __future__ import annotations

@@ -48,7 +48,7 @@ class Generator(Protocol):
 
     @property
     def image_channels(self) -> int:
-        """Channels of the network's own image: 3, or 1 of a grey one, which `synthesis` repeats to 3."""
+        """Channels of the network's own image: 3, or 1 for a grey image, which `synthesis` repeats to 3."""
 
     @property
     def latent_size(self) -> int:

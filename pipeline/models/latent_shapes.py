@@ -1,4 +1,4 @@
-"""Says what an array's shape means as latents: which axes count images, which count rows of W+.
+"""Says what the shape of an array means as latents: which axes count images, and which count rows of W+.
 
 Programs save one latent as (D,), (1, D) or (1, 1, D), and many as (N, D), (N, 1, D) or (N, 1, L, D). Here is
 the one rule that takes axes of length 1 away where this leaves one meaning. It knows shapes, and no files.

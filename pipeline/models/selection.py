@@ -1,7 +1,7 @@
-"""A generator of which only some feature layers are looked at, behind the same protocol.
+"""A generator that returns only some of its feature layers, behind the same protocol.
 
-The network computes what it always does; the features of the other layers are let go. It knows names of
-layers, and neither how users write a selection nor what the features are for.
+The network computes as always, and the features of the other layers are dropped. This module knows the names
+of layers. It does not know how users write a selection, nor what the features are for.
 """
 
 from __future__ import annotations

@@ -29,7 +29,7 @@ from pipeline.models.tensors import (
 )
 
 ARCHITECTURES = ("skip", "resnet", "orig")
-"""How the image leaves the blocks (figure 7 of the paper): summed over them, or from the last one alone."""
+"""How blocks make the image (figure 7 of the paper): the sum over all of them, or the last one alone."""
 EPSILON = 1e-8
 """Of demodulation and of the normalisation of Z."""
 GAIN = math.sqrt(2.0)

@@ -1,6 +1,6 @@
-"""Latents: sets of them, and drawing them so that latent i depends on its purpose, the seed and i alone.
+"""Sets of latents, and drawing latents so that latent i depends on its purpose, the seed and i alone.
 
-Knows Z, W and W+ as shapes. Does not know files (``pipeline.inputs.latent_files``), mapping networks or
+It knows Z, W and W+ as shapes. It does not know files (``pipeline.inputs.latent_files``), mapping networks or
 truncation.
 """
 
@@ -19,7 +19,7 @@ from pipeline.machine.random_streams import Purpose, counter_based
 
 @dataclass(frozen=True)
 class LatentSet:
-    """N latents of one space, each meaningless without the other field.
+    """N latents, and the space that they are in.
 
     values: float32, (N, D) for "z" and "w", (N, L, D) for "w+".
     space: "z", "w" or "w+".

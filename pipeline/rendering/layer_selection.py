@@ -1,6 +1,6 @@
-"""Which feature layers a text such as ``b8_out,3,4:-2`` means: names, numbers and slices, over a layer list.
+"""Finds the feature layers that a text such as ``b8_out,3,4:-2`` means: names, numbers and slices.
 
-Pure but for ``with_layers``, which lays the selection over a loaded generator. It reads no files.
+It is pure, except for ``with_layers``, which applies the selection to a loaded generator. It reads no files.
 """
 
 from __future__ import annotations

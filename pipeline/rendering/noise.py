@@ -1,7 +1,8 @@
 """The noise that a generator adds to its layers, chosen so that an image and its labels stay in register.
 
-Drawn afresh at every forward pass, noise shifts the parts of an image between the pass that gave the features
-and the pass that gave the labels. Here it is a function of a seed. Knows shapes only; nothing of generators.
+If noise were drawn anew at every forward pass, the parts of an image would move between the pass that gave
+the features and the pass that gave the labels. Here noise is a function of a seed. This module knows only
+shapes.
 """
 
 from __future__ import annotations

@@ -1,8 +1,8 @@
-"""From latents to pictures and feature maps: mapping, truncation, noise, and the picture at the features'
-resolution.
+"""Renders latents to pictures and feature maps: mapping, truncation, noise, and the picture on the feature
+grid.
 
-Extraction and synthesis render through this and nothing else, so that one latent gives one image in both. It
-knows generators and not stores; what it does is set by ``RenderSettings``, which the store records.
+Extraction and synthesis render only through this module, so that one latent gives one image in both. It knows
+generators, and no stores. ``RenderSettings`` says how it renders, and the store records them.
 """
 
 from __future__ import annotations

@@ -16,8 +16,8 @@ A class's place in a list is its label. A list is
 - ``labels.txt``, as labelme is given it: the same, and beside masks it counts only with the background first;
 - ``_classes.csv``, as Roboflow writes it: ``value, name`` on each line, after a title.
 
-A class named ``__ignore__`` is none: pixels with its label count nowhere. Knows nothing of annotations, and
-imports nothing heavy: ``--help`` loads it.
+A class named ``__ignore__`` is no class: pixels with its label count nowhere. This module knows no
+annotations. It imports nothing heavy, because ``--help`` loads it.
 """
 
 from __future__ import annotations
@@ -27,12 +27,13 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from fstore.meta import LARGEST_LABEL
 from pipeline.errors import UsageError, count, short
 from pipeline.settings.schema import AnnotationsConfig, ClassConfig
+from pipeline.settings.text_files import read_text, read_toml, refuse_unknown
 from pipeline.settings.values import COLOR, NAME
 
-MAX_FILE_BYTES = 2**24
-MAX_CLASSES = 65536
+MAX_CLASSES = LARGEST_LABEL + 1
 BACKGROUND_NAMES = ("background", "_background_", "__background__")
 IGNORE_NAME = "__ignore__"
 LISTS = ("labelmap.txt", "class_names.txt", "_classes.csv")
@@ -75,17 +76,6 @@ def read_classes_file(path: Path) -> tuple[ClassConfig, ...]:
     return tuple(parse_class(table, where) for where, table in class_tables(document.get("classes"), path))
 
 
-def read_toml(path: Path, what: str) -> dict[str, Any]:
-    """A TOML file's tables. Raises UsageError, one line, naming the file."""
-    import tomllib
-
-    try:
-        return tomllib.loads(_read_text(path, what).replace("\r\n", "\n"))
-    except (ValueError, RecursionError) as error:
-        reason = str(error).splitlines()[0]
-        raise UsageError(f"{path}: cannot be read as TOML ({reason}); expected {what}") from error
-
-
 def class_tables(tables: Any, source: Path | str, header: str = "[[classes]]") -> list[tuple[str, Any]]:
     """(name for messages, table) of each table ``header``, whose names differ, whatever their case.
 
@@ -119,14 +109,9 @@ def parse_class(table: Mapping[str, Any], where: str, more: Sequence[str] = ()) 
     return ClassConfig(name, color)
 
 
-def refuse_unknown(table: Mapping[str, Any], known: Sequence[str], what: str) -> None:
-    """Raises UsageError for a key that is not ``known``, naming the nearest that is."""
-    import difflib
-
-    for name in table:
-        if name not in known:
-            nearest = difflib.get_close_matches(name, known, n=1, cutoff=0.0)[0]
-            raise UsageError(f"{what} {short(name)}; the nearest known one is {nearest!r}")
+def default_names(num_classes: int) -> list[str]:
+    """Names of classes that nobody has named: ``background``, ``class_1``, ``class_2`` and so on."""
+    return ["background", *(f"class_{i}" for i in range(1, num_classes))][:num_classes]
 
 
 def default_palette(num_classes: int) -> list[str]:
@@ -151,23 +136,11 @@ def default_palette(num_classes: int) -> list[str]:
     return colors[:num_classes]
 
 
-def _read_text(path: Path, what: str) -> str:
-    try:
-        if path.stat().st_size > MAX_FILE_BYTES:
-            raise UsageError(
-                f"{path}: is {path.stat().st_size} bytes; expected {what}, at most {MAX_FILE_BYTES}"
-            )
-        return path.read_bytes().decode("utf-8-sig")
-    except (OSError, UnicodeDecodeError) as error:
-        reason = getattr(error, "strerror", None) or "it is not UTF-8"
-        raise UsageError(f"{path}: cannot be read ({reason}); expected {what}") from error
-
-
 def _read_names(path: Path) -> tuple[ClassConfig, ...]:
     """A labelmap of names and colours, or names alone. ``__ignore__`` in the first line has no place, as in
     labelme's lists, where it is number -1.
     """
-    lines = [line.strip() for line in _read_text(path, "a list of classes").splitlines()]
+    lines = [line.strip() for line in read_text(path, "a list of classes").splitlines()]
     lines = [line for line in lines if line and not line.startswith("#")]
     matches = [_LABELMAP_LINE.fullmatch(line) for line in lines]
     tables: list[dict[str, str]]
@@ -194,7 +167,7 @@ def _labelmap_table(match: re.Match[str] | None, line: str, path: Path) -> dict[
 
 
 def _read_csv(path: Path) -> tuple[ClassConfig, ...]:
-    lines = [line.strip() for line in _read_text(path, "a list of classes").splitlines() if line.strip()]
+    lines = [line.strip() for line in read_text(path, "a list of classes").splitlines() if line.strip()]
     rows = [_CSV_LINE.fullmatch(line) for line in lines[1:]]
     values = [int(row[1]) for row in rows if row]
     if not rows or values != list(range(len(rows))):
@@ -209,5 +182,5 @@ def _of_tables(tables: list[dict[str, str]], path: Path) -> tuple[ClassConfig, .
     if not tables:
         raise UsageError(f"{path}: lists no class; expected a line for each")
     if len(tables) > MAX_CLASSES:
-        raise UsageError(f"{path}: lists {len(tables)} classes; expected at most {MAX_CLASSES}")
+        raise UsageError(f"{path}: lists {count(len(tables), 'class')}; expected at most {MAX_CLASSES}")
     return tuple(parse_class(table, where) for where, table in class_tables(tables, path, "class"))

@@ -1,13 +1,13 @@
-"""Where a run's settings come from: a TOML file, checked key by key, with command-line flags laid over it.
+"""Reads the settings of a run from a TOML file, checks them key by key, and lays command-line flags over
+them.
 
-Does not know what the settings do, and opens no file but the configuration: a path that it returns may not
-exist. Imports nothing heavy, because every command, ``--help`` included, loads it.
+It does not know what the settings do. It opens only the configuration: a path that it returns may not exist.
+It imports nothing heavy, because every command loads it, also for ``--help``.
 """
 
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
 from dataclasses import Field, fields, replace
 from pathlib import Path
 from typing import Any
@@ -15,6 +15,7 @@ from typing import Any
 from pipeline.errors import UsageError, short
 from pipeline.settings.classes import class_tables, parse_class
 from pipeline.settings.schema import SECTIONS, ClassConfig, Config, declaration, flags_of
+from pipeline.settings.text_files import refuse_unknown
 from pipeline.settings.values import Keep, is_url
 
 DEFAULT_FILE = "dgan.toml"
@@ -124,7 +125,7 @@ def _parse_toml(text: str, source: str, folder: Path | None) -> Config:
         document = tomllib.loads(text)
     except (ValueError, RecursionError) as error:
         raise UsageError(f"{source}: not valid TOML: {error}") from error
-    _refuse_unknown(document, [*SECTIONS, "demo"], source, "table or key")
+    refuse_unknown(document, [*SECTIONS, "demo"], f"{source}: unknown table or key:")
     sections: dict[str, Any] = {}
     for name, kind in SECTIONS.items():
         table = document.get(name, {})
@@ -143,7 +144,7 @@ def _parse_section(kind: type, table: Any, source: str, header: str, folder: Pat
     if not isinstance(table, dict):
         raise UsageError(f"{source}: {header} is {short(table)}; expected a table {header}")
     rules = {item.name: item for item in fields(kind)}
-    _refuse_unknown(table, list(rules), source, f"key in {header}")
+    refuse_unknown(table, list(rules), f"{source}: unknown key in {header}:")
     label = f"{source}: {header} "
     return kind(**{name: _checked(label + name, value, rules[name], folder) for name, value in table.items()})
 
@@ -153,15 +154,6 @@ def _parse_classes(tables: Any, source: str) -> tuple[ClassConfig, ...]:
         return ()
     found = class_tables(tables, source, "[[annotations.classes]]")
     return tuple(parse_class(table, where) for where, table in found)
-
-
-def _refuse_unknown(table: Mapping[str, Any], known: list[str], source: str, what: str) -> None:
-    import difflib
-
-    for name in table:
-        if name not in known:
-            nearest = difflib.get_close_matches(name, known, n=1, cutoff=0.0)[0]
-            raise UsageError(f"{source}: unknown {what}: {short(name)}; the nearest known one is {nearest!r}")
 
 
 def _checked(label: str, value: Any, item: Field[Any], folder: Path | None) -> Any:

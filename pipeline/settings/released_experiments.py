@@ -12,15 +12,16 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from fstore.meta import LARGEST_LABEL, UPSAMPLE_MODES
 from pipeline.errors import UsageError, short
-from pipeline.settings.schema import SECTIONS, UPSAMPLE_MODES, Config
+from pipeline.settings.schema import SECTIONS, Config
 from pipeline.settings.values import BOOLEAN, PATH, POSITIVE, Rule, choice, integer
 
 PLACEHOLDER = "FILL_THIS"  # what the released template says in place of a path
 MAX_BYTES = 2**20  # of a file; the released ones have less than 1 kB
 
 _VERSION = Rule('"1" or "2"', lambda value: choice("1", "2").parse(str(value)))
-_CLASSES = integer(1, 65536)
+_CLASSES = integer(1, LARGEST_LABEL + 1)
 
 # A key that stands for one setting: where it goes, and what it accepts.
 _SETTINGS: dict[str, tuple[str, str, Rule]] = {
@@ -85,14 +86,14 @@ def parse_experiment(text: str, location: Path) -> Config:
 
     ``number_class`` counts the labels, background too. An empty text, or ``FILL_THIS``, is as good as no key.
     Stores keep their default names, in the working folder; features are a pyramid, as a note says. Noise is
-    constant, where the release draws it anew at every pass. Truncation is the release's, 0.7 on the
-    generator's own default of layers.
+    constant, while the release draws it anew at every pass. Truncation is that of the release: 0.7, on the
+    default number of layers of the generator.
 
     A relative path is looked for beside the file, in the folder above (the released files lie in
-    ``experiments/`` and count from above it) and in the working folder; the first that exists is meant. What
-    is nowhere is the file's, but ``exp_dir`` the working folder's, because it is written to. ``notes`` of the
-    result list the keys that mean nothing here, and those that nobody knows. Raises UsageError, one line,
-    naming file and key.
+    ``experiments/``, and their paths begin above it) and in the working folder; the first that exists is
+    taken. A path that is nowhere is taken relative to the file; ``exp_dir`` is taken relative to the working
+    folder, because it is written to. ``notes`` of the result list the keys that mean nothing here, and those
+    that are not known. Raises UsageError, one line, that names file and key.
     """
     file = _File(_object(text, str(location)), str(location), location.parent)
     sections: dict[str, dict[str, Any]] = {name: {} for name in SECTIONS}

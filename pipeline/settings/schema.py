@@ -12,6 +12,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+from fstore.meta import LARGEST_LABEL, LAYOUTS, SCORES, UPSAMPLE_MODES
 from pipeline.settings.values import (
     ANY_SEED,
     BOOLEAN,
@@ -37,15 +38,12 @@ from pipeline.settings.values import (
 
 NOISE_MODES = ("const", "zero", "random")
 LATENT_SPACES = ("z", "w", "w+")
-LAYOUTS = ("dense", "pyramid")
-SCORES = ("top10", "mean", "sum")
 SMALL_CLASSES = ("background", "ignore")
 PRECISIONS = ("auto", "float32", "bfloat16")
-UPSAMPLE_MODES = ("bilinear", "nearest")
 IMAGE_ZERO = ("auto", "latent", "mean", "skip")
 ANNOTATION_FORMATS = ("auto", "masks", "color", "binary", "voc", "labelme", "coco")
 OVERLAPS = ("later", "earlier")
-TASKS = ("segmentation", "keypoints")
+TASKS = SEGMENTATION, KEYPOINTS = ("segmentation", "keypoints")
 
 EXTRACT, TRAIN, SYNTHESIZE, SAMPLE = "extract-features", "train", "synthesize", "sample"
 INSPECT = "inspect-checkpoint"
@@ -58,10 +56,10 @@ PART = number("a number from 0 to 1", lambda part: 0 <= part <= 1)
 class Setting:
     """What the metadata of a field says of the TOML key that the field holds.
 
-    ``help`` is a line for people, that of the flag in ``--help``, and ``unset`` what None stands for there.
-    ``flags`` is what the command line calls the key: "" for ``--its-name``, and ``--no-its-name`` beside it
-    of a boolean.
-    Commands ``also`` have the flag beside those of the whole section; a key ``in_file`` is no flag.
+    ``help`` is the line of the flag in ``--help``, and ``unset`` says there what None stands for. ``flags``
+    is the name of the flag: "" for ``--its-name``, and for a boolean ``--its-name/--no-its-name``. The
+    commands ``also`` have the flag, in addition to the commands of the whole section. A key ``in_file`` is no
+    flag.
     """
 
     rule: Rule
@@ -167,14 +165,16 @@ class AnnotationsConfig:
         unset="beside the masks",
     )
     check: bool = setting(True, BOOLEAN, "Compare the annotated pictures with what is rendered.")
-    task: str = setting("segmentation", choice(*TASKS), "What is annotated.", also=(SAMPLE,))
+    task: str = setting(SEGMENTATION, choice(*TASKS), "What is annotated.", also=(SAMPLE,))
     sigma: float | None = setting(
         None, POSITIVE_NUMBER, "Of keypoints' heat maps, in pixels.", unset="resolution / 64"
     )
     num_classes: int | None = setting(
-        None, integer(1, 65536), "Number of classes.", unset="the largest label and 1"
+        None, integer(1, LARGEST_LABEL + 1), "Number of classes.", unset="the largest label and 1"
     )
-    ignore: int | None = setting(None, integer(0, 65535), "Label of pixels that count nowhere.", unset="none")
+    ignore: int | None = setting(
+        None, integer(0, LARGEST_LABEL), "Label of pixels that count nowhere.", unset="none"
+    )
     min_pixels: int = setting(
         30, integer(0), "A class with fewer pixels in an image is dropped there."
     )  # the released rule, counted at the feature resolution

@@ -1,6 +1,7 @@
-"""What a setting accepts: a rule is a check, the value to keep, and the words for an error message.
+"""The rules of settings: each checks a value, returns the one to keep, and has the words for an error
+message.
 
-Byte counts and the kept fraction are read here too. Knows nothing of which settings there are.
+Byte counts and the kept fraction are read here too. This module does not know which settings there are.
 """
 
 from __future__ import annotations
@@ -10,15 +11,16 @@ import os
 import re
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from decimal import Decimal, InvalidOperation
 from fractions import Fraction
 from pathlib import Path
 from typing import Any
 from urllib.parse import unquote, urlsplit
 
+from fstore.errors import StoreError
+from fstore.meta import TASK_IMAGES
+from fstore.values import keep_fraction
 from pipeline.errors import UsageError, short
 
-TASK_IMAGES = 64  # images of one synthesize task (docs/format.md); render batches may not straddle two tasks
 MAX_INTEGER = 2**63 - 1
 _URL = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*://")
 _UNITS = {"": 1, "b": 1} | {
@@ -172,16 +174,11 @@ class Keep:
         if isinstance(value, Keep):
             return value
         written = value.strip() if isinstance(value, str) else repr(float(value))
-        # Length and exponent are bounded: Fraction(Decimal("1e-999999999")) would not end.
-        _require(
-            not isinstance(value, bool) and len(written) <= 64 and written.isascii() and "_" not in written
-        )
+        _require(not isinstance(value, bool))
         try:
-            decimal = Decimal(written)
-        except InvalidOperation as error:
+            return cls(written, keep_fraction(written))
+        except StoreError as error:
             raise ValueError from error
-        _require(decimal.is_finite() and 0 < decimal <= 1 and decimal.adjusted() >= -64)
-        return cls(written, Fraction(decimal))
 
     def __str__(self) -> str:
         return self.text
@@ -255,6 +252,7 @@ STORE = Rule("a path or a URL of a store", _location, metavar="STORE", is_path=T
 CROP_ROWS = Rule('two rows, [a, b] or "A:B", with 0 <= a < b', parse_crop_rows, metavar="A:B")
 HIDDEN = Rule("two widths such as [128, 32], each >= 1", lambda value: _integers(value, low=1))
 KEEP = Rule("a decimal fraction with 0 < keep <= 1, such as 0.9", Keep.parse, metavar="FRACTION")
+# A batch must not reach from one task into the next.
 RENDER_BATCH = Rule(
     f"a divisor of {TASK_IMAGES}",
     lambda value: value if TASK_IMAGES % POSITIVE.parse(value) == 0 else _require(False),

@@ -1,6 +1,6 @@
-"""What a run will cost: bytes on disk and in memory. A run that the disk cannot hold is refused.
+"""Computes what a run will cost in bytes, on disk and in memory, and refuses a run that the disk cannot hold.
 
-Arithmetic on a store's meta; ``check_disk`` and ``committed_images`` ask the file system.
+It is arithmetic on a store's meta. Only ``check_disk`` and ``committed_images`` ask the file system.
 """
 
 from __future__ import annotations

@@ -13,12 +13,11 @@ import numpy as np
 import pytest
 import torch
 import zarr
-from click.testing import CliRunner, Result
+from support.commands import dgan, done
 from support.stores import tree_bytes
 from support.tiny import CHANNELS, LATENT_SIZE, input_flags, write_checkpoint, write_inputs
 
 import fstore
-from pipeline.cli import main
 
 TRAIN = ["--members", "3", "--steps", "20", "--batch-size", "16"]
 
@@ -37,17 +36,6 @@ def trained(folder: Path, built: Path) -> Path:
     for name in ("features.zarr", "interpreter"):
         shutil.copytree(built / name, name)
     return folder
-
-
-def dgan(*words: str | Path) -> Result:
-    """Run a command in this process; the exception, if any, is in the result."""
-    return CliRunner().invoke(main, [str(word) for word in words])
-
-
-def done(*words: str | Path) -> Result:
-    result = dgan(*words)
-    assert result.exit_code == 0, result.output
-    return result
 
 
 def refused(*words: str | Path, code: int = 2) -> str:

@@ -10,13 +10,12 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from click.testing import CliRunner, Result
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from support.commands import dgan, done
 
 import fstore
 from fstore import format as fmt
-from pipeline.cli import main
 from pipeline.interpreter.description import EpochMetrics, InterpreterInfo, with_epoch
 from pipeline.interpreter.files import save_interpreter
 from pipeline.interpreter.training_state import TrainingState, save_state
@@ -42,16 +41,6 @@ TRAINED = with_epoch(with_epoch(INFO, EpochMetrics(0, 10, 0.7, 0.25), 0), EpochM
 FINISHED = with_epoch(TRAINED, EpochMetrics(2, 2030, 0.5, None, final=True), 1)
 
 
-def dgan(*words: str | Path) -> Result:
-    return CliRunner().invoke(main, [str(word) for word in words])
-
-
-def done(*words: str | Path) -> str:
-    result = dgan(*words)
-    assert result.exit_code == 0, result.output
-    return result.stdout
-
-
 def interpreter(folder: Path, info: InterpreterInfo = FINISHED) -> Path:
     outputs = info.num_outputs
     save_interpreter(folder, InterpreterEnsemble(outputs, 6, seeds=SEEDS, widths=(5, 4)), info, None)
@@ -64,7 +53,7 @@ def value(text: str, name: str) -> str:
 
 
 def test_info_of_an_interpreter_says_what_it_was_trained_on_and_how_well(tmp_path: Path) -> None:
-    text = done("info", interpreter(tmp_path / "i"))
+    text = done("info", interpreter(tmp_path / "i")).stdout
     assert value(text, "state") == "finished"
     assert value(text, "learnt") == "2 classes, ignore label 255"
     assert value(text, "generator") == (
@@ -80,15 +69,17 @@ def test_info_of_an_interpreter_says_what_it_was_trained_on_and_how_well(tmp_pat
 
 def test_info_of_an_unfinished_interpreter_says_how_to_go_on(tmp_path: Path) -> None:
     save_state(tmp_path, TrainingState(TRAINED, {"a": torch.ones(2)}))
-    assert value(done("info", tmp_path), "state").startswith("unfinished; run the same `dgan train` again")
-    assert "unfinished after 2 epochs" in done("verify", tmp_path)
+    assert value(done("info", tmp_path).stdout, "state").startswith(
+        "unfinished; run the same `dgan train` again"
+    )
+    assert "unfinished after 2 epochs" in done("verify", tmp_path).stdout
 
 
 def test_info_of_keypoints_names_them(tmp_path: Path) -> None:
     points = fmt.KeypointInfo(("eye", "nose", "chin"), 2.5)
     best = EpochMetrics(0, 10, 0.7, None, heat_error=0.0125, pck15=0.9375, pck10=0.5)
     info = with_epoch(replace(INFO, keypoints=points), best, 0)
-    text = done("info", interpreter(tmp_path / "i", info))
+    text = done("info", interpreter(tmp_path / "i", info)).stdout
     assert value(text, "learnt") == "3 keypoints, sigma 2.5 pixels"
     assert "heat-map error 0.0125, PCK@15 0.938, PCK@10 0.500" in value(text, "quality")
     assert text.splitlines()[-1] == "      2 chin"
@@ -99,20 +90,20 @@ def test_long_records_are_folded_to_the_terminal(
     columns: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("COLUMNS", str(columns))
-    lines = done("info", interpreter(tmp_path / "i")).splitlines()[1:]
+    lines = done("info", interpreter(tmp_path / "i")).stdout.splitlines()[1:]
     assert max(map(len, lines)) <= columns
     assert sum(line.startswith(" " * 13) for line in lines) >= 2
 
 
 def test_an_interpreter_is_found_by_its_url_too(tmp_path: Path) -> None:
     folder = interpreter(tmp_path / "i")
-    assert done("info", folder.as_uri()) == done("info", folder)
-    assert done("verify", folder.as_uri()) == done("verify", folder)
+    assert done("info", folder.as_uri()).output == done("info", folder).output
+    assert done("verify", folder.as_uri()).output == done("verify", folder).output
 
 
 def test_verify_reads_an_interpreter_and_exits_1_where_it_is_damaged(tmp_path: Path) -> None:
     folder = interpreter(tmp_path / "i")
-    assert "2 members, all whole" in done("verify", folder)
+    assert "2 members, all whole" in done("verify", folder).stdout
     weights = folder / "interpreter.safetensors"
     whole = weights.read_bytes()
     for damaged in (whole[:-1] + bytes([whole[-1] ^ 1]), whole[:-4], b""):
@@ -178,10 +169,10 @@ def released(folder: Path, *channels: int) -> Path:
 
 def test_a_releases_members_are_shown_and_verified(tmp_path: Path) -> None:
     folder = released(tmp_path / "r", 6, 6)
-    text = done("info", folder)
+    text = done("info", folder).stdout
     assert "2, each of 6 features a pixel and hidden widths 128 and 32" in value(text, "members")
     assert value(text, "outputs") == "4"
-    assert "2 released members, all whole" in done("verify", folder)
+    assert "2 released members, all whole" in done("verify", folder).stdout
     result = dgan("verify", released(tmp_path / "other", 6, 7))
     assert result.exit_code == 1 and "model_1.pth" in result.stderr
 
@@ -211,7 +202,7 @@ def test_class_counts_of_a_dataset_are_of_all_and_of_the_kept_images(tmp_path: P
     labels[0] = 0
     kept = np.array([True, False, True, False, False, True])
     dataset(tmp_path / "d.zarr", labels, kept)
-    lines = done("info", tmp_path / "d.zarr").splitlines()
+    lines = done("info", tmp_path / "d.zarr").stdout.splitlines()
     start = next(i for i, line in enumerate(lines) if "kept pixels" in line)
     assert lines[start].split() == ["pixels", "images", "kept", "pixels", "images"]
     for number, line in enumerate(lines[start + 1 : start + 4]):
@@ -224,7 +215,7 @@ def test_class_counts_of_a_dataset_are_of_all_and_of_the_kept_images(tmp_path: P
 
 def test_without_a_filter_there_is_no_column_of_kept_images(tmp_path: Path) -> None:
     dataset(tmp_path / "d.zarr", np.zeros((2, 8, 8), np.uint8), None)
-    text = done("info", tmp_path / "d.zarr")
+    text = done("info", tmp_path / "d.zarr").stdout
     assert "kept pixels" not in text and "128 pixels in 2 images" in text
 
 
@@ -232,6 +223,6 @@ def test_without_a_filter_there_is_no_column_of_kept_images(tmp_path: Path) -> N
 def test_one_image_is_no_plural(tmp_path: Path, num: int, images: str) -> None:
     path = tmp_path / "d.zarr"
     dataset(path, np.zeros((num, 8, 8), np.uint8), None)
-    assert done("filter", path, "--keep", "0.1").startswith(f"{path}: 1 of {images} kept (")
+    assert done("filter", path, "--keep", "0.1").stdout.startswith(f"{path}: 1 of {images} kept (")
     fstore.set_kept(path, np.ones(num, bool), "1", 0.0)
-    assert done("verify", path).startswith(f"{path}: {num} of {images} committed, all whole (")
+    assert done("verify", path).stdout.startswith(f"{path}: {num} of {images} committed, all whole (")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import json
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -12,9 +13,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from pycocotools import mask as coco_mask
+from support.annotations import load_masks, refusal_of
 
 from pipeline.errors import UsageError
-from pipeline.inputs.annotations.load import Annotations, load_annotations, open_annotations
+from pipeline.inputs.annotations.load import open_annotations
 from pipeline.inputs.numbers import image_number
 from pipeline.settings.schema import AnnotationsConfig, ClassConfig
 
@@ -83,18 +85,8 @@ def save(folder: Path, document: Any, name: str = "coco.json") -> Path:
     return path
 
 
-def load(location: Path, **options: Any) -> Annotations:
-    config = AnnotationsConfig(folder=location, **{"min_pixels": 0, **options})
-    source = open_annotations(config)
-    return load_annotations(source, source.numbers, grid=SIZE, config=config)
-
-
-def message_of(location: Path, **options: Any) -> str:
-    with pytest.raises(UsageError) as caught:
-        load(location, **options)
-    message = str(caught.value)
-    assert "\n" not in message and len(message) < 700
-    return message
+load = partial(load_masks, grid=SIZE)
+message_of = partial(refusal_of, grid=SIZE)
 
 
 def expected_first(later: bool) -> np.ndarray[Any, Any]:

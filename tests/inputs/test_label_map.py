@@ -5,14 +5,15 @@ says.
 from __future__ import annotations
 
 import json
+from functools import partial
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
+from support.annotations import load_masks, refusal_of
 
 from pipeline.errors import UsageError
 from pipeline.inputs.annotations.classes.label_map import (
@@ -21,9 +22,8 @@ from pipeline.inputs.annotations.classes.label_map import (
     map_labels,
     read_label_map,
 )
-from pipeline.inputs.annotations.load import Annotations, load_annotations, open_annotations
 from pipeline.inputs.annotations.source import SourceLabel
-from pipeline.settings.schema import AnnotationsConfig, ClassConfig
+from pipeline.settings.schema import ClassConfig
 
 GRID = (4, 8)
 CAR = """
@@ -53,18 +53,8 @@ def car(folder: Path, more: str = "") -> Path:
     return write(folder, CAR.format(more=more))
 
 
-def load(folder: Path, **options: Any) -> Annotations:
-    config = AnnotationsConfig(folder=folder, **{"min_pixels": 0, **options})
-    source = open_annotations(config)
-    return load_annotations(source, source.numbers, grid=GRID, config=config)
-
-
-def message_of(folder: Path, **options: Any) -> str:
-    with pytest.raises(UsageError) as caught:
-        load(folder, **options)
-    message = str(caught.value)
-    assert "\n" not in message
-    return message
+load = partial(load_masks, grid=GRID)
+message_of = partial(refusal_of, grid=GRID)
 
 
 def masks(folder: Path, *columns: list[int]) -> Path:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import io
 import json
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -13,9 +14,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
+from support.annotations import load_masks, refusal_of
 
 from pipeline.errors import UsageError
-from pipeline.inputs.annotations.load import Annotations, load_annotations, open_annotations
+from pipeline.inputs.annotations.load import open_annotations
 from pipeline.settings.schema import AnnotationsConfig, ClassConfig
 
 SIZE = (8, 12)
@@ -42,18 +44,8 @@ def save(folder: Path, number: int, *shapes: Any, **more: Any) -> Path:
     return path
 
 
-def load(folder: Path, **options: Any) -> Annotations:
-    config = AnnotationsConfig(folder=folder, **{"min_pixels": 0, **options})
-    source = open_annotations(config)
-    return load_annotations(source, source.numbers, grid=SIZE, config=config)
-
-
-def message_of(folder: Path, **options: Any) -> str:
-    with pytest.raises(UsageError) as caught:
-        load(folder, **options)
-    message = str(caught.value)
-    assert "\n" not in message and str(folder) in message and len(message) < 700
-    return message
+load = partial(load_masks, grid=SIZE)
+message_of = partial(refusal_of, grid=SIZE)
 
 
 def test_shapes_become_classes_named_as_they_are_labelled(tmp_path: Path) -> None:

@@ -4,15 +4,17 @@ from __future__ import annotations
 
 import struct
 import zlib
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 from PIL import Image
+from support.annotations import load_masks, refusal_of
 
 from pipeline.errors import UsageError
-from pipeline.inputs.annotations.load import Annotations, load_annotations, open_annotations
+from pipeline.inputs.annotations.load import open_annotations
 from pipeline.inputs.annotations.raster.png import read_colors, read_inside
 from pipeline.inputs.annotations.source import TRANSPARENT
 from pipeline.inputs.pairing import pair
@@ -28,18 +30,8 @@ RGB = np.array([[0, 0, 0], [255, 0, 0], [0, 255, 128]], np.uint8)
 LABELS = np.random.default_rng(0).integers(0, 3, GRID)
 
 
-def load(folder: Path, **options: Any) -> Annotations:
-    config = AnnotationsConfig(folder=folder, **{"min_pixels": 0, **options})
-    source = open_annotations(config)
-    return load_annotations(source, source.numbers, grid=GRID, config=config)
-
-
-def message_of(folder: Path, **options: Any) -> str:
-    with pytest.raises(UsageError) as caught:
-        load(folder, **options)
-    message = str(caught.value)
-    assert "\n" not in message and str(folder) in message
-    return message
+load = partial(load_masks, grid=GRID)
+message_of = partial(refusal_of, grid=GRID)
 
 
 def save(path: Path, pixels: Any) -> None:

@@ -9,14 +9,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from click.testing import CliRunner
 from hypothesis import given
 from hypothesis import strategies as st
+from support.commands import done
 from support.tiny import LATENT_SIZE
 
 import fstore
 from fstore import plan
-from pipeline.cli import main
 from pipeline.embedded import annotated_latents
 from pipeline.machine.random_streams import Purpose, counter_based
 from pipeline.models.interpreter import member_seeds
@@ -107,12 +106,8 @@ def test_a_dataset_has_no_image_that_sample_offered(
     monkeypatch.chdir(tmp_path)
     files = ["--checkpoint", str(built / "in" / "checkpoint.pt")]
 
-    def dgan(*words: str) -> None:
-        result = CliRunner().invoke(main, list(words))
-        assert result.exit_code == 0, result.output
-
-    dgan("synthesize", *files, "--interpreter", str(built / "interpreter"), "--num", "4")
-    dgan("sample", *files, "--num", "4")
+    done("synthesize", *files, "--interpreter", str(built / "interpreter"), "--num", "4")
+    done("sample", *files, "--num", "4")
     dataset = fstore.open("dataset.zarr")
     offered = np.load("annotate/latents.npy")
     assert offered.shape == dataset.latents.shape == (4, LATENT_SIZE)

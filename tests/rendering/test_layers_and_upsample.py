@@ -10,12 +10,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from click.testing import CliRunner, Result
+from support.commands import dgan, done
 from support.tiny import LATENT_SIZE, WIDTHS, input_flags, write_inputs
 
 import fstore
 from pipeline.checkpoints.read import load_generator
-from pipeline.cli import main
 from pipeline.interpreter.files import load_interpreter
 from pipeline.labelling.votes import label_pixels
 from pipeline.rendering.renderer import Renderer, RenderSettings
@@ -28,16 +27,6 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     write_inputs(tmp_path / "in")
     monkeypatch.chdir(tmp_path)
     return tmp_path
-
-
-def dgan(*words: str) -> Result:
-    return CliRunner().invoke(main, list(words))
-
-
-def done(*words: str) -> Result:
-    result = dgan(*words)
-    assert result.exit_code == 0, result.output
-    return result
 
 
 def extract(*more: str) -> list[str]:

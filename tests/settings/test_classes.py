@@ -53,7 +53,7 @@ def test_a_list_of_any_kind_is_read(
     [
         ("labelmap.txt", "background:0,0,0::\nhair\n", "has a line 'hair'"),
         ("labelmap.txt", "background:0,0,256::\n", "expected name:r,g,b"),
-        ("class_names.txt", "", "has no tables class"),
+        ("class_names.txt", "", "lists no class"),
         ("class_names.txt", "hair\nHair\n", "named 'Hair' as number 0 is"),
         ("class_names.txt", "a\x01b\n", r"name is 'a\x01b'"),
         ("_classes.csv", "Pixel Value, Class\n0, background\n2, hair\n", "from value 0 on"),

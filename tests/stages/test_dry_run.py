@@ -7,13 +7,12 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from click.testing import CliRunner, Result
+from support.commands import dgan, done
 from support.stores import tree_bytes
 from support.synthesis import train_in
 
 import fstore
 from fstore.location import Location
-from pipeline.cli import main
 
 
 @pytest.fixture(scope="module")
@@ -38,16 +37,6 @@ COMMANDS = {
     "synthesize": ["synthesize", "--checkpoint", "in/checkpoint.pt", "--num", "6", "--store", "there"],
     "sample": ["sample", "--checkpoint", "in/checkpoint.pt", "--num", "3", "--out", "there"],
 }  # fmt: skip
-
-
-def dgan(*words: str) -> Result:
-    return CliRunner().invoke(main, list(words))
-
-
-def done(*words: str) -> Result:
-    result = dgan(*words)
-    assert result.exit_code == 0, result.output
-    return result
 
 
 def foreign() -> None:

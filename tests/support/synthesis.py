@@ -5,10 +5,10 @@ from __future__ import annotations
 from pathlib import Path
 
 import torch
-from click.testing import CliRunner, Result
+from click.testing import Result
+from support.commands import dgan
 from support.tiny import input_flags, write_inputs
 
-from pipeline.cli import main
 from pipeline.settings.files import Config, with_overrides
 from pipeline.stages.synthesize import stage
 from pipeline.stages.synthesize.job import SynthesizeJob
@@ -27,7 +27,7 @@ def train_in(folder: Path) -> Path:
 
 
 def run(*words: str, code: int = 0) -> Result:
-    result = CliRunner().invoke(main, list(words))
+    result = dgan(*words)
     assert result.exit_code == code, result.output
     return result
 

@@ -1,4 +1,4 @@
-"""The policy for names in pickles: rebuilt, kept as an inert record, or refused. Nothing is ever imported.
+"""Decides about every name in a pickle: rebuilt, kept as an inert record, or refused. Nothing is imported.
 
 1. Rebuilt: what tensors, arrays and plain containers need (`_REBUILT`), by functions of this project.
 2. Inert `Record`: instances of third-party classes, of those in submodules of torch and numpy (networks'
@@ -10,8 +10,8 @@
    too, and any name that reaches through attributes. Refused when called: any other function, and every other
    name of torch and numpy.
 
-Refusing is not what makes reading safe (nothing can run in any case); it keeps a malicious file from passing
-for a checkpoint. This module knows neither opcodes nor files.
+Reading is safe also without refusals, because nothing can run in any case. They keep a malicious file from
+being taken for a checkpoint. This module knows neither opcodes nor files.
 """
 
 from __future__ import annotations

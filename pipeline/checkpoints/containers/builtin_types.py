@@ -1,7 +1,7 @@
 """Plain containers, numbers, text and bytes as pickles construct them by calling Python's own classes.
 
-Only from arguments that are already there: ``bytearray(10**12)`` is refused, not allocated. This module does
-not know opcodes or policy.
+They are made only of arguments that are already in memory: ``bytearray(10**12)`` is refused, and nothing is
+allocated for it. This module does not know opcodes, nor which names are allowed.
 """
 
 from __future__ import annotations

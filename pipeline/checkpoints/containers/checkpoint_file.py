@@ -1,7 +1,7 @@
-"""Reads a checkpoint file as data, in whichever container it comes; the container is told from its bytes.
+"""Reads a checkpoint file as data. The bytes of the file say which container it is.
 
-Every fault is a `UsageError` of one line that names the file. It knows containers, not networks: which
-generator the content is, if any, is for the loaders to say.
+Every fault is a `UsageError` of one line that names the file. This module knows containers and no networks:
+the loaders say which generator the content is.
 """
 
 from __future__ import annotations

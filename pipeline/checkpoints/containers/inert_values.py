@@ -1,7 +1,7 @@
-"""What the content of a pickle becomes here: inert values, and the two ways of refusing one.
+"""The inert values that the content of a pickle becomes, and the errors for a pickle that is refused.
 
-None of these runs or imports anything; a `Record` keeps what a file says of an instance, no more. This module
-does not know opcodes, which globals are allowed, or what a generator is.
+None of these runs or imports anything. A `Record` only keeps what a file says of an instance. This module
+does not know opcodes, which names are allowed, or what a generator is.
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
 """What reading one pickle file may cost: operations, copied bytes, nesting, and which keys may be hashed.
 
-A few forged bytes can ask for gigabytes or for hours; these bounds are far above any real checkpoint's needs.
+A few forged bytes can ask for gigabytes or for hours. These bounds are far above what real checkpoints need.
 This module does not know opcodes or names.
 """
 

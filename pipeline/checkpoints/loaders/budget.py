@@ -1,4 +1,4 @@
-"""Bounds the work that the content of one file can ask for. Knows counts, and nothing of what is counted."""
+"""Bounds the work that the content of one file can ask for. It does not know what is counted."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
 """Decides which of several generators in a file is meant, from the paths of keys under which they stand.
 
 Training programs save a generator twice: as it is trained, and averaged over the last steps, under names such
-as ``g`` and ``g_ema``. The averaged one is what renders. Knows paths, and no tensors.
+as ``g`` and ``g_ema``. The averaged one renders. This module knows paths, and no tensors.
 """
 
 from __future__ import annotations
@@ -42,10 +42,11 @@ def is_under(path: str, key: str) -> bool:
 
 
 def preferred(paths: Sequence[str]) -> int | None:
-    """The place in `paths` of the generator that is meant without being named; None where that is not clear.
+    """The place in `paths` of the generator that is meant where none is named; None where that is not clear.
 
-    It is the only one, or the only averaged one where no word says that the others are of another generator:
-    ``g_ema`` beside ``g``, ``ema`` beside ``netG``, but not ``cats_ema`` beside ``dogs``.
+    It is the only generator, or the only averaged one. The averaged one counts only where no word says that
+    the others are of another generator: ``g_ema`` beside ``g``, ``ema`` beside ``netG``, but not ``cats_ema``
+    beside ``dogs``.
     """
     averaged = [place for place, path in enumerate(paths) if is_averaged(path)]
     if len(paths) == 1:

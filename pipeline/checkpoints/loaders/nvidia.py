@@ -1,8 +1,8 @@
-"""StyleGAN2 as stylegan2-ada-pytorch and stylegan3 name its tensors: in pickles of "persistent" modules, a
-dict ``G``, ``D``, ``G_ema``, and in plain state dicts.
+"""StyleGAN2 under the names that stylegan2-ada-pytorch and stylegan3 give its tensors.
 
-Persistent modules carry their own source code, which is never looked at: the network follows from the names
-of its tensors and from the numbers beside them.
+These stand in pickles of "persistent" modules, a dict ``G``, ``D``, ``G_ema``, and in plain state dicts.
+Persistent modules carry their own source code. It is never looked at: the network follows from the names of
+its tensors and from the numbers beside them.
 
 Dense layers state their run-time gains. Modulated convolutions have none: they are demodulated as stored. A
 state dict states nothing: gains are then those of the equalised learning rate, and outputs are not clamped.

@@ -1,6 +1,6 @@
-"""Names what a file holds that is no supported generator, from tensors that only such a network has.
+"""Names the network in a file that holds no supported generator, by tensors that only such a network has.
 
-A file that is whole and of another kind must not be called damaged. It knows names of tensors alone.
+A file that is whole and of another kind must not be called damaged. This module knows only names of tensors.
 """
 
 from __future__ import annotations

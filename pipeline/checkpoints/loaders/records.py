@@ -1,7 +1,7 @@
 """Reads the plain containers and inert records of a file: entries, modules, and what to call a value.
 
-Contents come from `pipeline.checkpoints.containers.checkpoint_file`; nothing in them is to be believed. It
-knows no architecture. Every fault is a ValueError.
+Contents come from `pipeline.checkpoints.containers.checkpoint_file`, and nothing in them is trusted. This
+module knows no architecture. Every fault is a ValueError.
 """
 
 from __future__ import annotations

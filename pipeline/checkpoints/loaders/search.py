@@ -1,8 +1,8 @@
 """Finds the generators in a file by the tensors that mark them, wherever they stand and under any prefix.
 
 A `Layout` says how one program names a generator's tensors. The prefix is whatever stands before the names
-that mark the generator: there is no list of prefixes. It knows no weights, and not which of several is meant
-(see `pipeline.checkpoints.loaders.choice`).
+that mark the generator: there is no list of prefixes. This module knows no weights. Which of several
+generators is meant, `pipeline.checkpoints.loaders.choice` decides.
 """
 
 from __future__ import annotations

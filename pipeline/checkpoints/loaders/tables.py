@@ -32,11 +32,10 @@ class Table:
 
 
 def tables_of(content: Any) -> tuple[list[Table], dict[str, str]]:
-    """The tables in a file's content, outermost first; and by its path the fault of each that was passed
-    over.
+    """The tables in a file's content, outermost first; and the faults of those that were left out, by path.
 
-    What is too large or too deep for a generator is passed over, for example a data set's labels, or a
-    network that training needed besides.
+    A container that is too large or too deep for a generator is left out: for example the labels of a data
+    set, or another network of the training.
     """
     budget = Budget()
     tables: list[Table] = []

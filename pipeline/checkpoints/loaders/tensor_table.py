@@ -27,9 +27,9 @@ MAX_TENSORS = 2000
 
 
 class TensorTable:
-    """Named tensors of a file; keeps which were taken, so that none is overlooked.
+    """Named tensors of a file. It keeps which were taken, so that none is overlooked.
 
-    Made of more than `MAX_TENSORS` it raises ValueError.
+    Raises ValueError for more than `MAX_TENSORS`.
     """
 
     def __init__(self, values: Mapping[str, Any]) -> None:

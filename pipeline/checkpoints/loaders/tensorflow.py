@@ -2,8 +2,8 @@
 ``dnnlib.tflib.network.Network`` whose state has a version, static keyword arguments, module source (never
 looked at), variables and component networks.
 
-It gives the generator's variables under one spelling; which network they belong to, the loaders of StyleGAN1
-and StyleGAN2 decide.
+It gives the generator's variables under one spelling. The loaders of StyleGAN1 and StyleGAN2 decide which
+network they belong to.
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
-"""Reading JSON that somebody else wrote: bounded, and every fault one line that names the file.
+"""Reads JSON that other programs wrote. Sizes are bounded, and every fault is one line that names the file.
 
-Knows nothing of what the values mean.
+It does not know what the values mean.
 """
 
 from __future__ import annotations

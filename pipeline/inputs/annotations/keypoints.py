@@ -1,6 +1,6 @@
-"""Keypoints brought to the feature grid, and the masks and classes by which their pixels are drawn.
+"""Brings keypoints to the feature grid, and makes the masks by whose classes their pixels are drawn.
 
-Knows the geometry of image, grid and crop. Does not know file formats, generators or stores.
+It knows the geometry of image, grid and crop. It does not know file formats, generators or stores.
 """
 
 from __future__ import annotations
@@ -51,11 +51,12 @@ def load_keypoints(
 ) -> KeypointAnnotations:
     """The keypoints of the images ``numbers`` in pixels of rows ``crop_rows`` [a, b) of ``grid`` (h, w).
 
-    Coordinates count pixels of the image that the file gives the size of, whole or cropped as its aspect
-    says. Where it gives none they are pixels of the pictures whose (height, width) ``sizes`` has by image
-    number, and of the grid if it has none of these images. ``sigma``: pixels of the grid; None: a 64th of its
-    rows. Raises UsageError, one line, for an image without keypoints, pictures of some of the images only,
-    points outside their image, another aspect, or where nothing is labelled.
+    Coordinates are in pixels of the image whose size the file gives; its aspect says whether that image is
+    whole or cropped. Where the file gives no size, they are in pixels of the pictures, whose (height, width)
+    ``sizes`` gives by image number. Where there are no pictures either, they are in pixels of the grid.
+    ``sigma``: pixels of the grid; None: a 64th of its rows. Raises UsageError, one line, for an image without
+    keypoints, pictures of some of the images only, points outside their image, another aspect, or where
+    nothing is labelled.
     """
     rows = crop_rows or (0, grid[0])
     places = {number: place for place, number in enumerate(source.numbers)}

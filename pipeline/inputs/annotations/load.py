@@ -1,7 +1,7 @@
 """Annotations of any format, checked and brought to the feature grid: one (N, H, W) array of class labels.
 
 ``open_annotations`` says which images are annotated, ``load_annotations`` reads the masks of chosen ones.
-Knows label ranges and classes. Does not know latents, generators or stores, nor which latent an image has.
+It knows label ranges and classes. It does not know latents, generators or stores.
 """
 
 from __future__ import annotations
@@ -13,10 +13,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from fstore.meta import LARGEST_LABEL
 from pipeline.errors import UsageError
 from pipeline.inputs.annotations.classes.label_map import IGNORED
 from pipeline.inputs.annotations.classes.resolve import (
-    MAX_LABEL,
     WHITE,
     ignore_label,
     ignore_note,
@@ -79,12 +79,13 @@ def load_annotations(
     """Masks of the images ``numbers``, in that order, fitted to rows ``crop_rows`` [a, b) of ``grid`` (h, w).
 
     The classes are those of ``config.label_map``, else the configured ones, else those that the files name,
-    else as many as the greatest label asks for, ``ignore`` aside; masks of 0 and 255 alone have two. A class
+    else as many as the greatest label needs, without ``ignore``. Masks of 0 and 255 alone have two classes. A
+    class
     with fewer than ``config.min_pixels`` pixels in an image, counted after resizing and cropping, becomes
     background there (``small_classes="background"``, the rule of the released DatasetGAN code) or ignored
-    (``"ignore"``; label 255 then, or 65535 over 255 classes, if ``ignore`` is None). Labels ``__ignore__``
-    are ignored likewise. Raises UsageError, one line, naming the file,
-    for masks that are unreadable, wrongly shaped or out of range, and listing labels that are no class.
+    (``"ignore"``; if ``ignore`` is None, the label is 255, or 65535 where there are more than 255 classes).
+    Labels ``__ignore__`` are ignored in the same way. Raises UsageError, one line, that names the file, for
+    masks that are unreadable, wrongly shaped or out of range; it lists labels that are no class.
     """
     rows = crop_rows or (0, grid[0])
     if not 0 <= rows[0] < rows[1] <= grid[0]:
@@ -150,7 +151,7 @@ def _range_check(source: AnnotationSource, config: AnnotationsConfig) -> Callabl
 
     def check(where: str, labels: NDArray[Any]) -> None:
         if limit != 2 or not set(np.unique(labels).tolist()) <= {BACKGROUND, WHITE}:
-            check_range(where, labels, limit or MAX_LABEL + 1, ignored, way_out)
+            check_range(where, labels, limit or LARGEST_LABEL + 1, ignored, way_out)
 
     return check
 

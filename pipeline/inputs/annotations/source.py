@@ -1,11 +1,11 @@
-"""What every reader of annotations hands over: which images are annotated, and the labels that one holds.
+"""What every reader of annotations returns: which images are annotated, and the labels of each.
 
-Knows no file format, and no classes of a run: a label is what the files call it.
+It knows no file format, and no classes of a run: a label has the name that the files give it.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -140,9 +140,3 @@ def label_text(value: object, where: str) -> str:
     if not text or not text.isprintable() or len(text) > MAX_LABEL_LENGTH:
         raise UsageError(f"{where} is {value!r:.60}; expected the name of a class")
     return text
-
-
-def few(names: Sequence[str], num: int = 4) -> str:
-    """The first of some names, and how many more there are."""
-    more = f" and {len(names) - num} more" if len(names) > num else ""
-    return ", ".join(names[:num]) + more

@@ -1,10 +1,11 @@
-"""Whether the pictures that were annotated are what the generator renders from the latents of a run.
+"""Checks that the pictures that were annotated are what the generator renders from the latents of a run.
 
-A mask belongs to the features of its latent only if latent, truncation, noise and order are those that the
-annotator's picture was made with. The figure is the root of the mean squared difference, in grey levels of
-255, after picture and render were averaged over boxes to a quarter of their size, at most 64 pixels a side:
-JPEG, resizing and fine noise then nearly vanish. Measured as a part of the difference between two latents'
-renders, on the demo generator and on random-weight ones of 64 and 128 px (small pictures are the hard case):
+A mask belongs to the features of its latent only if latent, truncation, noise and order are those with which
+the annotator's picture was made. The figure is the root of the mean squared difference, in grey levels of
+255. Before that, picture and render are averaged over boxes to a quarter of their size, at most 64 pixels a
+side, so that JPEG, resizing and fine noise nearly vanish. These parts of the difference between two latents'
+renders were measured, on the demo generator and on random-weight ones of 64 and 128 px (small pictures are
+hardest):
 
     JPEG of quality 75, 50, 30                  0.06-0.12, 0.09-0.16, 0.10-0.21
     truncation 1.0 or 0.5 instead of 0.7        0.15-0.52
@@ -12,11 +13,12 @@ renders, on the demo generator and on random-weight ones of 64 and 128 px (small
     zero instead of constant noise              0 (demo), 0.8 (random weights)
     another latent                              1
 
-So no one limit separates a wrong truncation from a bad JPEG, but a comparison does: what is saved badly still
-fits the right render best. A picture is a mismatch if it is past LIMIT of that difference, or if another
-latent, or another truncation or noise, fits it clearly better. Psi is tried in steps of 0.1: on the same
-generators, pictures made at 0.8 and not at 0.7 differ by 0.07-0.18, are refused if nothing was lost, and as
-JPEG of quality 50 to 75 refused or remarked upon. It knows nothing of stores, nor of where pictures are.
+So no limit separates a wrong truncation from a bad JPEG, but a comparison does: a picture that was saved
+badly still fits the right render best. A picture is a mismatch if it is past LIMIT of that difference, or if
+another latent, truncation or noise fits it clearly better. Psi is tried in steps of 0.1. On the same
+generators, pictures made at 0.8 instead of 0.7 differ by 0.07-0.18. They are refused if nothing was lost; as
+JPEG of quality 50 to 75 they are refused or get a remark. This module knows no stores, nor where pictures
+are.
 """
 
 from __future__ import annotations
@@ -57,9 +59,10 @@ class View:
 
 @dataclass(frozen=True)
 class Fit:
-    """How one picture fits, in grey levels: the latent it should, and that of the image which fits best.
-    ``limit`` is what a picture may differ by from the render of its own latent. Where it differs by no more
-    than SURE, its own stands for the best.
+    """How one picture fits its ``own`` latent, and the ``best`` fitting one of all images, in grey levels.
+
+    ``limit`` is how much a picture may differ from the render of its own latent. Where it differs by SURE or
+    less, its own latent counts as the best.
     """
 
     number: int

@@ -1,6 +1,7 @@
-"""The pictures that annotators worked on: finding them by number, and reading one.
+"""Finds the pictures that were annotated, by number, and reads them.
 
-Knows file names and what sets a picture apart from a mask. Does not know generators or how pictures compare.
+It knows file names, and how a picture differs from a mask. It does not know generators, nor how pictures are
+compared.
 """
 
 from __future__ import annotations
@@ -14,13 +15,12 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from pipeline.errors import UsageError
-from pipeline.inputs.annotations.source import few
+from pipeline.errors import UsageError, few
+from pipeline.inputs.annotations.source import MAX_PIXELS
 from pipeline.inputs.numbers import OTHER_WORDS, PICTURE_WORDS, image_number, split_name, stem_of
 from pipeline.inputs.orientation import upright, upright_size
 
 NAMES = "image_{i}.png, image{i}.jpg or {i}.jpg"
-MAX_PIXELS = 2**26
 MAX_LOOKED_INTO = 256  # files of other names, for a note
 _SUFFIXES = (".png", ".jpg", ".jpeg", ".webp", ".bmp")
 _PLAIN_WORDS = PICTURE_WORDS | (OTHER_WORDS & {"latent", "latents"})

@@ -1,10 +1,10 @@
-"""Under which other truncation or noise annotated pictures fit the renders better than under a run's.
+"""Finds another truncation or noise under which annotated pictures fit the renders better than with a run's.
 
-Pure but for the function that measures: knows render settings, and neither pictures nor generators.
+Pure, except for the function that measures. It knows render settings, and neither pictures nor generators.
 
-Pictures saved as JPEG differ from the right render by what the JPEG lost. Where psi is off besides, the two
-add up as squares, and a latent moves with psi in a straight line: so near the right psi the square of the
-figure is a parabola of psi, whose lowest point is the right psi, however much was lost.
+Pictures saved as JPEG differ from the right render by what the JPEG lost. If psi is wrong too, the squares of
+the two differences add up. A latent moves with psi in a straight line. So near the right psi the square of
+the figure is a parabola of psi, and its lowest point is the right psi, whatever the JPEG lost.
 """
 
 from __future__ import annotations

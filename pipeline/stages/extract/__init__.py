@@ -1,0 +1,1 @@
+"""``dgan extract-features``: from annotated latents to a feature store."""

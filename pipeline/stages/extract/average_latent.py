@@ -1,6 +1,6 @@
-"""Which average latent a run of ``dgan extract-features`` uses, and where it is from.
+"""Chooses the average latent of a run of ``dgan extract-features``, and says where it comes from.
 
-Knows configurations, checkpoints and what a store says of its own average latent. It renders nothing.
+It knows configurations, checkpoints and what a store says of its own average latent. It renders nothing.
 """
 
 from __future__ import annotations

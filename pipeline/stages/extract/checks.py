@@ -1,6 +1,6 @@
-"""What ``dgan extract-features`` refuses before it starts, asked by the run and by ``--dry-run`` alike.
+"""What ``dgan extract-features`` refuses before it starts. The run and ``--dry-run`` make the same checks.
 
-Reads what is there and writes nothing.
+They read what is there and write nothing.
 """
 
 from __future__ import annotations
@@ -12,6 +12,7 @@ import torch
 import fstore
 from fstore.display import human_bytes
 from fstore.location import Location
+from pipeline.errors import count
 from pipeline.stages import costs
 from pipeline.stages.extract.job import ExtractJob
 from pipeline.stages.extract.memory import ExtractMemory, extract_sizes, plan_memory
@@ -20,9 +21,9 @@ from pipeline.stages.extract.memory import ExtractMemory, extract_sizes, plan_me
 def check(
     job: ExtractJob, device: torch.device, *, overwrite: bool, memory_budget: int | None
 ) -> ExtractMemory:
-    """How the run shares out its memory, once nothing speaks against it.
+    """Check that the run can start. Returns how it shares out its memory.
 
-    ``memory_budget``: bytes of host memory that the process may take, None for as many as are of use.
+    ``memory_budget``: bytes of host memory that the process may take; None: as many as make it faster.
 
     Raises:
         UsageError: the budget is too small. MismatchError: the store was begun with other settings.
@@ -48,5 +49,5 @@ def _check_disk(job: ExtractJob, overwrite: bool) -> None:
         pyramid = costs.estimated_store_bytes(replace(job.meta, layout="pyramid"), left)
         way_out = f"--layout pyramid would need about {human_bytes(pyramid)}; or {way_out}"
     needed = costs.estimated_store_bytes(job.meta, left)
-    what = f"extracting {left} images ({job.meta.layout})"
+    what = f"extracting {count(left, 'image')} ({job.meta.layout})"
     costs.check_disk(location, needed, what, way_out, overwrite=overwrite)

@@ -1,6 +1,8 @@
-"""What ``dgan extract-features`` reads in addition to the checkpoint: latents and annotations, in pairs.
+"""Reads what ``dgan extract-features`` needs in addition to the checkpoint: latents and annotations, in
+pairs.
 
-Knows where a configuration says that inputs are. Does not know stores, features or how pictures are compared.
+It knows where a configuration says that inputs are. It does not know stores, features or how pictures are
+compared.
 """
 
 from __future__ import annotations
@@ -22,10 +24,9 @@ from pipeline.inputs.annotations.load import Annotations, load_annotations, open
 from pipeline.inputs.latent_files import load_latents, seed_latents
 from pipeline.inputs.pairing import Pairing, pair
 from pipeline.inputs.pictures.find import Pictures, find_pictures, picture_size
-from pipeline.interpreter.description import KEYPOINTS
 from pipeline.rendering.latents import LatentSet, array_sha256
 from pipeline.rendering.renderer import Renderer, RenderSettings
-from pipeline.settings.schema import AnnotationsConfig, Config
+from pipeline.settings.schema import KEYPOINTS, AnnotationsConfig, Config
 from pipeline.settings.values import parse_seeds
 
 

@@ -1,4 +1,4 @@
-"""What a run of ``dgan extract-features`` has once its input is read. Knows no device and writes nothing."""
+"""What a run of ``dgan extract-features`` has read before it starts. It writes nothing."""
 
 from __future__ import annotations
 

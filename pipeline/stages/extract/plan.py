@@ -12,6 +12,7 @@ import torch
 from fstore import format as fmt
 from fstore.display import human_bytes, human_duration
 from fstore.location import Location
+from pipeline.errors import count
 from pipeline.rendering.renderer import Renderer
 from pipeline.stages import costs
 from pipeline.stages.extract.job import ExtractJob
@@ -33,7 +34,7 @@ def plan_lines(job: ExtractJob, device: torch.device, memory: ExtractMemory) -> 
     lines = [
         f"checkpoint   {job.loaded.path} ({job.loaded.generator.architecture}, "
         f"{job.loaded.generator.resolution} px)",
-        f"images       {n}, latent space {job.inputs.latents.space}, {len(meta.classes)} classes",
+        f"images       {n}, latent space {job.inputs.latents.space}, {count(len(meta.classes), 'class')}",
         f"features     ({n}, {meta.height}, {meta.width}, {meta.channels}) float16 = "
         f"{human_bytes(dense_raw)} dense, layout {meta.layout}",
         f"store        {location}: {human_bytes(raw)} raw, about "

@@ -15,6 +15,7 @@ import fstore
 from fstore import format as fmt
 from fstore.location import Location
 from pipeline.checkpoints.read import LoadedGenerator
+from pipeline.errors import count
 from pipeline.inputs.annotations.load import Annotations
 from pipeline.inputs.checkpoint_choice import load_chosen
 from pipeline.inputs.generator import generator_record, render_settings
@@ -25,7 +26,7 @@ from pipeline.machine.progress import progress
 from pipeline.machine.provenance import created_record
 from pipeline.rendering.layer_selection import with_layers
 from pipeline.rendering.renderer import Renderer, RenderSettings
-from pipeline.settings.classes import default_palette
+from pipeline.settings.classes import default_names, default_palette
 from pipeline.settings.schema import Config
 from pipeline.stages import costs
 from pipeline.stages.extract.average_latent import run_average
@@ -88,8 +89,7 @@ def _keypoints(inputs: ExtractInputs) -> fmt.KeypointInfo | None:
 
 def _classes(annotations: Annotations) -> tuple[fmt.ClassInfo, ...]:
     colors = annotations.palette or tuple(default_palette(annotations.num_classes))
-    numbered = ("background", *(f"class_{i}" for i in range(1, annotations.num_classes)))
-    names = annotations.names or numbered
+    names = annotations.names or default_names(annotations.num_classes)
     return tuple(
         fmt.ClassInfo(i, name, color) for i, (name, color) in enumerate(zip(names, colors, strict=True))
     )
@@ -148,8 +148,8 @@ def extract(
         if pending:
             _write_pending(job, device, writer, pending, memory.queue_depth)
     return (
-        f"{location}: {job.num_images} images committed, features ({job.num_images}, {job.meta.height}, "
-        f"{job.meta.width}, " + (f"{job.meta.channels}) float16, layout {job.meta.layout}")
+        f"{location}: {count(job.num_images, 'image')} committed, features ({job.num_images}, "
+        f"{job.meta.height}, {job.meta.width}, " + (f"{job.meta.channels}) float16, layout {job.meta.layout}")
     )
 
 

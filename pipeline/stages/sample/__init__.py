@@ -1,0 +1,1 @@
+"""``dgan sample``: from a generator to a folder of images to annotate."""

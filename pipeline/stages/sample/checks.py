@@ -1,6 +1,6 @@
-"""What ``dgan sample`` refuses before it renders, asked by the run and by ``--dry-run`` alike.
+"""What ``dgan sample`` refuses before it renders. The run and ``--dry-run`` make the same checks.
 
-Reads what is there and writes nothing.
+They read what is there and write nothing.
 """
 
 from __future__ import annotations
@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from fstore.location import Location
-from pipeline.errors import UsageError
+from pipeline.errors import UsageError, count
 from pipeline.stages import costs
 from pipeline.stages.sample import project
 from pipeline.stages.sample.job import SampleJob, SampleOptions
@@ -36,7 +36,7 @@ def present_latents(options: SampleOptions, rendering: dict[str, Any]) -> tuple[
         )  # the latents are not known yet
     elif found is not None:
         raise UsageError(
-            f"{out}: holds {len(found.latents)} images already; --add more to them, --overwrite "
+            f"{out}: holds {count(len(found.latents), 'image')} already; --add more to them, --overwrite "
             "them, or choose another --out"
         )
     return ()
@@ -54,7 +54,7 @@ def check_disk(job: SampleJob) -> None:
     """Raise RunError where the disk cannot hold the pictures: all are written before any is replaced."""
     num = len(job.present) + job.options.num
     out = Location.parse(job.options.out)
-    costs.check_disk(out, picture_bytes(job), f"{num} pictures", "make room, or choose another --out")
+    costs.check_disk(out, picture_bytes(job), count(num, "picture"), "make room, or choose another --out")
 
 
 def picture_bytes(job: SampleJob) -> int:

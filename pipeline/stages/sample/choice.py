@@ -1,5 +1,6 @@
-"""Which latents to annotate: the first of a seed; or, out of a larger pool, the most spread, or those of
-which an interpreter is least sure (DatasetGAN, Zhang et al., CVPR 2021, compares such a choice with others).
+"""Chooses the latents to annotate: the first of a seed; or from a larger pool the most spread ones, or those
+of which an interpreter is least sure (DatasetGAN, Zhang et al., CVPR 2021, compares such a choice with
+others).
 
 Latent i of the pool is latent i of the seed. It renders only to score, and writes nothing.
 """

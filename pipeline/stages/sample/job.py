@@ -1,4 +1,4 @@
-"""What a run of ``dgan sample`` is asked for, and what it has once its input is read. It writes nothing."""
+"""The options of a run of ``dgan sample``, and what it has read before it starts. It writes nothing."""
 
 from __future__ import annotations
 

@@ -80,8 +80,9 @@ class Project:
 
 
 def project_config(config: Config, settings: RenderSettings, out: Path) -> Config:
-    """The configuration of a new project in ``out``: paths relative to it, and nothing left to defaults that
-    a picture depends on.
+    """The configuration of a new project in ``out``.
+
+    Paths are relative to the project. All settings that a picture depends on are written out.
     """
     rows = None if settings.crop_rows == (0, settings.grid[0]) else settings.crop_rows
     return replace(
@@ -178,11 +179,11 @@ def check_replaceable(
 
 @contextmanager
 def new_project(out: Path, *, keep_config: bool = False) -> Iterator[Path]:
-    """A folder to fill. Once the block is left it becomes ``out``, or its files replace those of ``out``.
+    """A folder to fill. At the end of the block it becomes ``out``, or its files replace those of ``out``.
 
-    After an error nothing of it remains. Annotations, a ``classes.toml`` that is there and files that are not
-    of ``dgan sample`` stay as they are. With ``keep_config`` the ``dgan.toml`` stays too, which may have been
-    edited. Raises StoreError where another process works on the same folder.
+    After an error nothing of it remains. Annotations, an existing ``classes.toml`` and files that ``dgan
+    sample`` does not write stay as they are. With ``keep_config`` the ``dgan.toml`` stays too, because it may
+    have been edited. Raises StoreError where another process works on the same folder.
     """
     out = Path(os.path.realpath(out))
     out.parent.mkdir(parents=True, exist_ok=True)

@@ -18,7 +18,7 @@ import torch
 from numpy.typing import NDArray
 from PIL import Image
 
-from pipeline.errors import UsageError
+from pipeline.errors import UsageError, count
 from pipeline.inputs.checkpoint_choice import is_demos, load_chosen
 from pipeline.inputs.generator import average_latent, generator_record, render_settings
 from pipeline.interpreter.files import load_interpreter
@@ -30,7 +30,7 @@ from pipeline.models.selection import SelectedLayers
 from pipeline.rendering.latents import array_sha256
 from pipeline.rendering.renderer import Renderer, RenderSettings
 from pipeline.settings.classes import configured_classes
-from pipeline.settings.schema import AnnotationsConfig, ClassConfig, Config
+from pipeline.settings.schema import KEYPOINTS, AnnotationsConfig, ClassConfig, Config
 from pipeline.stages.sample import project
 from pipeline.stages.sample.checks import check_disk, check_replaceable, present_latents
 from pipeline.stages.sample.choice import chosen_latents, latent_values
@@ -136,8 +136,8 @@ def _check_task(trained: PairedInterpreter, config: Config) -> None:
 def dry_run(job: SampleJob, device: torch.device) -> list[str]:
     """What ``sample`` would make, a line for each subject; it raises what that would refuse.
 
-    Where annotations are there already, the latents are chosen as the run would choose them, which may mean
-    to render the pool.
+    Where there are annotations already, the latents are chosen as in the run; for this the pool may be
+    rendered.
     """
     check_disk(job)
     before = project.read_project(job.options.out)
@@ -147,7 +147,7 @@ def dry_run(job: SampleJob, device: torch.device) -> list[str]:
 
 
 def sample(job: SampleJob, device: torch.device) -> str:
-    """Choose, render and write the whole folder, which is there once all of it is.
+    """Choose and render images, and write the whole folder in one step.
 
     An interruption leaves what was there before.
 
@@ -177,12 +177,11 @@ def sample(job: SampleJob, device: torch.device) -> str:
 
 def _summary(job: SampleJob, num_images: int) -> str:
     out, options = job.options.out, job.options
-    images = f"{num_images} image{'s' if num_images > 1 else ''} to annotate"
+    images = f"{count(num_images, 'image')} to annotate"
     if options.add:
-        added = f"{options.num} image{'s' if options.num > 1 else ''} added"
-        images = f"{added}, {num_images} in all to annotate"
+        images = f"{count(options.num, 'image')} added, {num_images} in all to annotate"
     classes = f" name the classes in {out / project.CLASSES},"
-    if job.config.annotations.task == "keypoints":
+    if job.config.annotations.task == KEYPOINTS:
         classes = ""
     return (
         f"{project.shown(out)}: {images}, {choice_in_words(job)}; save annotations in "

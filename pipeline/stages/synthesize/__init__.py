@@ -1,0 +1,1 @@
+"""``dgan synthesize``: from an interpreter to a dataset of labelled images."""

@@ -1,6 +1,6 @@
-"""What ``dgan synthesize`` refuses before it starts, asked by the run and by ``--dry-run`` alike.
+"""What ``dgan synthesize`` refuses before it starts. The run and ``--dry-run`` make the same checks.
 
-Reads what is there and writes nothing.
+They read what is there and write nothing.
 """
 
 from __future__ import annotations
@@ -18,9 +18,9 @@ from pipeline.stages.synthesize.precision import expected_precision, with_precis
 def check(
     job: SynthesizeJob, device: torch.device, *, overwrite: bool, memory_budget: int | None
 ) -> SynthesisMemory:
-    """How the run shares out its memory, once nothing speaks against it.
+    """Check that the run can start. Returns how it shares out its memory.
 
-    ``memory_budget``: bytes of host memory that the process may take, None for as many as are of use.
+    ``memory_budget``: bytes of host memory that the process may take; None: as many as make it faster.
 
     Raises:
         UsageError: the budget is too small. MismatchError: the store was begun with other settings.

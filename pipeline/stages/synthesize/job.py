@@ -1,4 +1,4 @@
-"""What a run of ``dgan synthesize`` has once its input is read, and how its images are made.
+"""What a run of ``dgan synthesize`` has read before it starts, and how its images are made.
 
 It writes nothing.
 """

@@ -11,6 +11,7 @@ import torch
 
 from fstore.display import human_bytes, human_duration
 from fstore.location import Location
+from pipeline.errors import count
 from pipeline.stages import costs
 from pipeline.stages.synthesize.job import SynthesizeJob, make_source
 from pipeline.stages.synthesize.memory import SynthesisMemory, label_bytes
@@ -30,9 +31,10 @@ def plan_lines(
     device_bytes = costs.render_bytes(job.loaded.generator, config.render_batch)
     device_bytes += label_bytes(job, config.tile)
     on_device = f", about {human_bytes(device_bytes)} at the peak" if device.type == "cuda" else ""
-    learnt, made = ("classes", "labels") if info.keypoints is None else ("keypoints", "heat maps, keypoints")
+    learnt, made = ("class", "labels") if info.keypoints is None else ("keypoint", "heat maps, keypoints")
     return [
-        f"interpreter  {config.interpreter}: {info.members} members, {info.num_outputs} {learnt}, "
+        f"interpreter  {config.interpreter}: {count(info.members, 'member')}, "
+        f"{count(info.num_outputs, learnt)}, "
         f"{precision_words(precision, settled)}",
         f"checkpoint   {job.loaded.path}",
         f"images       {config.num} of ({meta.shape[0]}, {meta.shape[1]}, 3) uint8, with {made} and "

@@ -1,4 +1,4 @@
-"""In which precision ``dgan synthesize`` labels: decided once for a dataset, and recorded in it.
+"""Decides the precision in which ``dgan synthesize`` labels, once for a dataset, which records it.
 
 It knows the job and how its images are labelled; it writes nothing.
 """
@@ -28,9 +28,10 @@ lengthened later was decided on the same images; where it is shorter they are re
 def expected_precision(
     job: SynthesizeJob, device: torch.device, *, overwrite: bool
 ) -> tuple[torch.dtype, bool]:
-    """The precision that the run labels in, and whether that is settled or ``choose_precision`` compares.
+    """The precision in which the run labels, and whether it is settled. Else ``choose_precision`` compares.
 
-    What is asked for by name is settled, and so is what an unfinished dataset was begun with, and float32.
+    A precision is settled that is asked for by name, or with which an unfinished dataset was begun, and so is
+    float32.
     """
     asked = job.config.precision
     begun = None if overwrite or asked != "auto" else _precision_of_store(job)

@@ -1,0 +1,1 @@
+"""``dgan train``: from a feature store to an interpreter."""

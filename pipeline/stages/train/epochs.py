@@ -19,9 +19,9 @@ from pipeline.interpreter.description import EpochMetrics, InterpreterInfo, with
 from pipeline.interpreter.training_state import TrainingState, save_state
 from pipeline.machine.progress import Bar, progress
 from pipeline.stages.train.inputs import check_same_store, reading
+from pipeline.stages.train.job import TrainJob
 from pipeline.stages.train.learner import Learner
 from pipeline.stages.train.memory import MemoryPlan
-from pipeline.stages.train.prepare import TrainJob
 from pipeline.stages.train.sampling import make_sampler, pixel_source
 from pipeline.stages.train.schedule import (
     best_epoch,

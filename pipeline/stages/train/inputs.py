@@ -18,8 +18,7 @@ from fstore.errors import StoreError
 from fstore.feature_store import FeatureStore
 from fstore.sampler import SampledStore
 from pipeline.errors import RunError, UsageError
-from pipeline.interpreter.description import KEYPOINTS, SEGMENTATION
-from pipeline.settings.schema import TASKS
+from pipeline.settings.schema import KEYPOINTS, SEGMENTATION, TASKS
 
 FINGERPRINT_IMAGES = 32
 
@@ -93,7 +92,7 @@ def check_same_store(store: FeatureStore) -> None:
 
 @contextmanager
 def reading(store: FeatureStore) -> Iterator[None]:
-    """Where a read fails because the store is being replaced, that is the error, and not what was found."""
+    """A block that reads the store. If a read fails because the store was replaced, the error says so."""
     try:
         yield
     except (StoreError, OSError, ValueError, KeyError):

@@ -1,6 +1,6 @@
-"""Optimising the ensemble: one step on a batch, and every tensor that a resumed run must find as it was.
+"""Optimises the ensemble: one step on a batch, and every tensor that a resumed run must find as it was.
 
-Knows batches and tensors. It knows no epochs, stores or files.
+It knows batches and tensors. It knows no epochs, stores or files.
 """
 
 from __future__ import annotations

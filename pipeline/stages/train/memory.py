@@ -1,4 +1,4 @@
-"""How training shares out host memory: what it takes in any case, and the buffers that a budget has room for.
+"""Shares out host memory for training: what it takes in any case, and buffers as a budget has room for them.
 
 Pure functions of sizes in bytes. It opens no store and asks the machine for nothing.
 """

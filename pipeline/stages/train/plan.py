@@ -1,4 +1,4 @@
-"""What a training run will do and cost, in numbers and in lines for people.
+"""The plan of a training run: what it will do and cost, in numbers and in lines for people.
 
 Arithmetic on a store's sizes and the settings. Nothing here reads a store or touches a network.
 """

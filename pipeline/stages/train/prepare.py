@@ -1,4 +1,4 @@
-"""From a store and settings to a run that may begin: what it will do, and what its interpreter will say.
+"""Prepares a training run from a store and settings: its plan, and the description of its interpreter.
 
 Everything that the run would refuse is refused here, before anything is written. A dry run does the same.
 """
@@ -8,7 +8,7 @@ from __future__ import annotations
 import hashlib
 import os
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, replace
 from math import prod
 from pathlib import Path
 from typing import Any
@@ -23,45 +23,21 @@ from fstore.location import Location
 from fstore.meta import KeypointInfo
 from pipeline.errors import UsageError, count
 from pipeline.interpreter.description import InterpreterInfo
-from pipeline.interpreter.files import Interpreter, check_same_settings, load_interpreter
+from pipeline.interpreter.files import check_same_settings, load_interpreter
 from pipeline.interpreter.folder import check_writable, folder_state, used_bytes
 from pipeline.interpreter.released import is_released
-from pipeline.interpreter.training_state import TrainingState, load_state
+from pipeline.interpreter.training_state import load_state
 from pipeline.machine.device import precision_name, resolve_precision
 from pipeline.models.interpreter import default_widths, member_seeds
 from pipeline.settings.schema import TrainConfig
 from pipeline.stages.costs import check_disk
 from pipeline.stages.train.inputs import check_task, drawable, features_sha256, open_features, reading
-from pipeline.stages.train.memory import MemoryPlan
+from pipeline.stages.train.job import TrainJob
 from pipeline.stages.train.plan import TrainPlan
 from pipeline.stages.train.sampling import heat_grid, make_sampler, plan_memory
 from pipeline.stages.train.split import split_images, validation_images
 
 NATURAL_BALANCE, KEYPOINT_BALANCE = 1.0, 0.5  # of keypoints the peaks would else hardly be drawn
-
-
-@dataclass(frozen=True)
-class TrainJob:
-    """A run that may begin. Nothing is written yet.
-
-    ``info`` is what the interpreter is before its first epoch. ``memory`` is None where the folder holds a
-    finished ``interpreter`` of these settings: nothing is to be done. ``state`` is where an unfinished run of
-    these settings was, or None. ``average_latent`` is (D,) or (L, D) float32, or None where the store has
-    none.
-    """
-
-    store: FeatureStore
-    plan: TrainPlan
-    info: InterpreterInfo
-    memory: MemoryPlan | None
-    interpreter: Interpreter | None
-    state: TrainingState | None
-    average_latent: np.ndarray | None
-
-    @property
-    def folder(self) -> Path:
-        """Where the interpreter goes."""
-        return Path(self.plan.config.out)
 
 
 def prepare(
@@ -119,8 +95,8 @@ def _checked_state(folder: Path) -> str:
 def settle(config: TrainConfig, device: torch.device, recorded: Mapping[str, Any]) -> TrainConfig:
     """``config`` with a definite precision, and the shuffle buffer of an earlier part of the run.
 
-    Both change the weights. The buffer is the one that was ``recorded``, if any. The precision is so where
-    ``config`` leaves it open; without an earlier part it is then what this machine is fast in.
+    Both change the weights. The buffer is the one that was ``recorded``, if any. Where ``config`` leaves the
+    precision open, it is the one that was recorded, or without an earlier part the one that is fast here.
     """
     precision = config.precision
     if precision == "auto":
@@ -189,7 +165,7 @@ def _keypoints(store: FeatureStore, config: TrainConfig) -> KeypointInfo | None:
 
 
 def describe(store: FeatureStore, plan: TrainPlan) -> InterpreterInfo:
-    """What the interpreter is before training: what a rerun must have in common with its folder."""
+    """The description of the interpreter before training. A rerun must have the same one as its folder."""
     meta, config = store.meta, plan.config
     elsewhere = ("out", "members", "hidden", "cache", "sigma")  # or of no effect on the weights
     settings = {k: v for k, v in asdict(config).items() if k not in elsewhere}

@@ -1,4 +1,4 @@
-"""Where a run's pixels come from: the cache, the samplers, the grid of validation, and the memory for them.
+"""Provides the pixels of a run: the cache, the samplers, the grid of validation, and the memory for them.
 
 It knows stores and plans. It knows no networks, and it writes nothing.
 """
@@ -44,8 +44,9 @@ def _cache_limit(config: TrainConfig, share_bytes: int) -> int:
 def pixel_source(
     store: FeatureStore, plan: TrainPlan, memory: MemoryPlan, device: torch.device
 ) -> SampledStore:
-    """Where pixels are read from: the pyramid in the device's memory, or in the host's, where it fits; else
-    the store. No bit of any pixel depends on which of them it is.
+    """What pixels are read from: the pyramid in the memory of the device or of the host, else the store.
+
+    The pyramid is taken into memory where it fits. The bits of the pixels are the same in each case.
     """
     images = plan.split.training + plan.split.held_out
     if device.type == "cuda" and plan.pyramid_bytes:

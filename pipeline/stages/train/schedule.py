@@ -1,4 +1,4 @@
-"""When training stops, which epoch was the best, and how the learning rate falls at the end.
+"""Says when training stops, which epoch was the best, and how the learning rate falls at the end.
 
 Pure functions of what the epochs have reached so far. They know no tensors and no files.
 """

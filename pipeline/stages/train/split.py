@@ -1,4 +1,4 @@
-"""What is held out of training, and on which pixels a half-trained ensemble is measured.
+"""Chooses the images that are held out of training, and the pixels on which an ensemble is validated.
 
 Pure functions of the class index, masks and a seed. Nothing here reads a store.
 """
@@ -40,7 +40,7 @@ class ValidationPixels:
 
 
 def split_images(present: np.ndarray, held_out: float, seed: int) -> Split:
-    """Hold out ``round(held_out * n)`` of the n labelled images: one at least where there are two, never all.
+    """Hold out ``round(held_out * n)`` of the n labelled images: at least one where there are two, never all.
 
     ``present`` (N, K) bool: whether an image has pixels of a class. Images are taken in an order that depends
     on the seed. An image whose loss would leave a class without a training image is taken only where the

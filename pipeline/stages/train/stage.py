@@ -35,9 +35,10 @@ from pipeline.models.interpreter import InterpreterEnsemble
 from pipeline.settings.schema import TrainConfig
 from pipeline.stages.train.epochs import run_epochs
 from pipeline.stages.train.inputs import check_same_store
+from pipeline.stages.train.job import TrainJob
 from pipeline.stages.train.learner import Learner, Objective, cross_entropy
 from pipeline.stages.train.plan import CPU_FLOPS, GPU_FLOPS, TrainPlan
-from pipeline.stages.train.prepare import TrainJob, notes, prepare
+from pipeline.stages.train.prepare import notes, prepare
 from pipeline.stages.train.schedule import num_final
 from pipeline.stages.train.validation import Quality, keypoint_array
 
@@ -114,8 +115,9 @@ def summary(info: InterpreterInfo) -> str:
 
 @contextmanager
 def _locked(folder: Path) -> Iterator[ExitStack]:
-    """Nobody else trains into the folder, where it is there, until the block is left in whatever way. What
-    the block adds to the stack is undone then too.
+    """A block during which nobody else trains into the folder, if the folder exists.
+
+    Callbacks that the block adds to the stack are called at its end too, also after an error.
     """
     check_place(folder)
     with ExitStack() as stack:
@@ -125,7 +127,9 @@ def _locked(folder: Path) -> Iterator[ExitStack]:
 
 
 def _make_folder(folder: Path, lock: ExitStack, overwrite: bool) -> None:
-    """Make the folder, locked, and empty it where it is overwritten. It goes again if nothing comes of it."""
+    """Make the folder and lock it, and empty it where it is overwritten. A folder that stays empty is
+    deleted.
+    """
     if not folder.is_dir():
         folder.mkdir(parents=True, exist_ok=True)
         lock.callback(_remove_empty, folder)

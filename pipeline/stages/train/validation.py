@@ -1,4 +1,4 @@
-"""How good a half-trained ensemble is on pixels of held-out images. They are read once and kept.
+"""Measures a half-trained ensemble on pixels of held-out images. The pixels are read once and kept.
 
 It knows features, labels and keypoints. It knows no epochs, and it writes nothing.
 """

@@ -11,14 +11,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from click.testing import CliRunner, Result
 from PIL import Image
+from support.commands import dgan, done
 from support.stores import tree_bytes
 from support.tiny import LATENT_SIZE, write_checkpoint, write_inputs
 
 import fstore
 from pipeline import embedded
-from pipeline.cli import main
 from pipeline.labelling import labelled_images
 from pipeline.machine.random_streams import Purpose
 from pipeline.rendering.latents import seeded_latents
@@ -38,16 +37,6 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     write_checkpoint(tmp_path / "checkpoint.pt")
     monkeypatch.chdir(tmp_path)
     return tmp_path
-
-
-def dgan(*words: str | Path | int) -> Result:
-    return CliRunner().invoke(main, [str(word) for word in words])
-
-
-def done(*words: str | Path | int) -> Result:
-    result = dgan(*words)
-    assert result.exit_code == 0, result.output
-    return result
 
 
 def refused(*words: str | Path | int) -> str:

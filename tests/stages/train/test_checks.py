@@ -9,14 +9,14 @@ import shutil
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
 import torch
 from support.places import REPOSITORY
-from support.training import SMALL, Killed, kill_before_epoch, write_store
+from support.training import Killed, kill_before_epoch, write_store
 
 import fstore
 from fstore.errors import CorruptionError, StoreError
@@ -30,23 +30,7 @@ from pipeline.stages.train import epochs
 from pipeline.stages.train.learner import Learner
 from pipeline.stages.train.stage import dry_run, train
 
-
-@pytest.fixture(scope="module")
-def store(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return write_store(tmp_path_factory.mktemp("store") / "features.zarr")
-
-
-@pytest.fixture
-def config(tmp_path: Path) -> TrainConfig:
-    return replace(SMALL, out=tmp_path / "interpreter")
-
-
-@pytest.fixture(autouse=True)
-def one_thread() -> Iterator[None]:
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
+pytestmark = pytest.mark.usefixtures("one_thread")
 
 
 def refused_by(call: Callable[[], object]) -> tuple[type[BaseException], str]:

@@ -11,9 +11,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from click.testing import CliRunner, Result
 from hypothesis import given
 from hypothesis import strategies as st
+from support.commands import dgan, done
 from support.feature_maps import ensemble, layers_of, plain_logits, random_maps
 from support.stores import NATIVE, make_image, make_maps, make_meta, tree_bytes
 from support.tiny import LATENT_SIZE, RESOLUTION, input_flags, write_checkpoint, write_inputs
@@ -22,7 +22,6 @@ import fstore
 from fstore import format as fmt
 from fstore.dataset_writer import DatasetWriter
 from fstore.errors import MismatchError, StoreError
-from pipeline.cli import main
 from pipeline.interpreter.description import EpochMetrics, InterpreterInfo
 from pipeline.interpreter.files import load_interpreter
 from pipeline.interpreter.training_state import TrainingState
@@ -43,16 +42,6 @@ from pipeline.stages.train.validation import HeatValidation, Quality
 NUM_IMAGES, NAMES = 4, ("left", "right", "top")
 TRAIN = ["--members", "3", "--steps", "30", "--batch-size", "16", "--threads", "1"]
 KEYPOINTS = fmt.KeypointInfo(NAMES, 1.5)
-
-
-def dgan(*words: str | Path) -> Result:
-    return CliRunner().invoke(main, [str(word) for word in words])
-
-
-def done(*words: str | Path) -> str:
-    result = dgan(*words)
-    assert result.exit_code == 0, result.output
-    return result.output
 
 
 def refused(*words: str | Path) -> str:
@@ -144,7 +133,7 @@ def test_the_three_stages_make_heat_maps_and_keypoints(folder: Path, layout: str
     divergence = torch.from_numpy(dataset.divergence.compute()).float()
     np.testing.assert_allclose(dataset.uncertainty, score_images(divergence), rtol=1e-2, atol=1e-6)
     assert dataset.kept.sum() == 5  # ceil(0.9 x 5)
-    shown = done("info", "dataset.zarr")
+    shown = done("info", "dataset.zarr").output
     assert "keypoints  3, sigma 1 pixels" in shown and "nats" not in shown
     with pytest.raises(StoreError, match="holds keypoints, not labels"):
         dataset.labels  # noqa: B018
@@ -170,7 +159,9 @@ def test_the_demo_has_keypoints_where_no_files_are_named(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(tmp_path)
-    assert "9 classes" in done("extract-features", "--task", "keypoints", "--dry-run", "--threads", "1")
+    assert (
+        "9 classes" in done("extract-features", "--task", "keypoints", "--dry-run", "--threads", "1").output
+    )
 
 
 def test_agreement_of_two_precisions_is_that_of_keypoints(trained: Path) -> None:
@@ -294,9 +285,9 @@ def test_a_sigma_for_masks_is_refused(tmp_path: Path, monkeypatch: pytest.Monkey
 
 def test_a_dry_run_names_keypoints_and_writes_nothing(folder: Path) -> None:
     done(*extract())
-    assert "a better heat-map error" in done("train", "--members", "2", "--dry-run")
+    assert "a better heat-map error" in done("train", "--members", "2", "--dry-run").output
     done("train", *TRAIN)
-    assert "3 keypoints" in done(*synthesize("--num", "2", "--dry-run"))
+    assert "3 keypoints" in done(*synthesize("--num", "2", "--dry-run")).output
     assert not Path("dataset.zarr").exists()
 
 
@@ -447,9 +438,9 @@ def test_a_validation_grid_is_bounded(shape: tuple[int, int], sigma: float, num_
 def test_a_grid_too_coarse_for_sigma_is_told(folder: Path) -> None:
     done(*extract("--resolution", "128", "--layout", "pyramid"))
     words = [*TRAIN, "--sigma", "0.5"]
-    assert "PCK is an underestimate" not in done("train", *words, "--out", "fine")
+    assert "PCK is an underestimate" not in done("train", *words, "--out", "fine").output
     Path("dgan.toml").write_text("[train]\nvalidation_pixels = 5000\n")
-    said = done("train", *words, "--out", "coarse")
+    said = done("train", *words, "--out", "coarse").output
     assert "heat maps of sigma 0.5 are validated on pixels 2 apart: PCK is an underestimate" in said
 
 

@@ -7,22 +7,11 @@ from pathlib import Path
 
 import pytest
 import torch
-from support.training import SMALL, write_store
 
 from pipeline.machine import progress
 from pipeline.settings.schema import TrainConfig
 from pipeline.stages.train.learner import Learner
 from pipeline.stages.train.stage import train
-
-
-@pytest.fixture(scope="module")
-def store(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return write_store(tmp_path_factory.mktemp("store") / "features.zarr")
-
-
-@pytest.fixture
-def config(tmp_path: Path) -> TrainConfig:
-    return replace(SMALL, out=tmp_path / "interpreter")
 
 
 @pytest.fixture(autouse=True)

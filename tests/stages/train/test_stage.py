@@ -9,7 +9,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Iterable
 from dataclasses import replace
 from pathlib import Path
 
@@ -20,7 +20,6 @@ from support.training import (
     CLASSES,
     HEIGHT,
     IGNORE,
-    SMALL,
     WIDTH,
     Killed,
     kill_before_epoch,
@@ -47,23 +46,7 @@ from pipeline.stages.train.prepare import plan_train
 from pipeline.stages.train.stage import dry_run, train
 from pipeline.stages.train.validation import LabelValidation, Quality
 
-
-@pytest.fixture(scope="module")
-def store(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return write_store(tmp_path_factory.mktemp("store") / "features.zarr")
-
-
-@pytest.fixture
-def config(tmp_path: Path) -> TrainConfig:
-    return replace(SMALL, out=tmp_path / "interpreter")
-
-
-@pytest.fixture(autouse=True)
-def one_thread() -> Iterator[None]:
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
+pytestmark = pytest.mark.usefixtures("one_thread")
 
 
 def contents(folder: Path) -> dict[str, object]:
@@ -263,35 +246,32 @@ def test_the_final_epochs_go_on_from_the_best_epochs_weights(
         assert torch.equal(interpreter.ensemble.state_dict()[name], after[5][name])
 
 
-def test_a_run_killed_before_every_epoch_ends_with_the_files_of_an_undisturbed_one(
-    store: Path, config: TrainConfig, monkeypatch: pytest.MonkeyPatch
+def check_killed_run(
+    store: Path, config: TrainConfig, monkeypatch: pytest.MonkeyPatch, epochs: Iterable[int]
 ) -> None:
-    scripted_quality(monkeypatch, 0.1, 0.6, 0.5, 0.4)
-    config = replace(config, final_epochs=3)
+    """A run that is killed before each of these epochs in turn ends with the files of an undisturbed one."""
     undisturbed = replace(config, out=config.out.with_name("undisturbed"))
     train(store, undisturbed)
-    for last in range(7):
+    for last in epochs:
         with monkeypatch.context() as patched:
             kill_before_epoch(patched, last)
             with pytest.raises(Killed):
                 train(store, config)
     train(store, config)
     assert contents(config.out) == contents(undisturbed.out)
+
+
+def test_a_run_killed_before_every_epoch_ends_with_the_files_of_an_undisturbed_one(
+    store: Path, config: TrainConfig, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    scripted_quality(monkeypatch, 0.1, 0.6, 0.5, 0.4)
+    check_killed_run(store, replace(config, final_epochs=3), monkeypatch, range(7))
 
 
 def test_a_run_killed_in_its_final_epochs_ends_with_the_files_of_an_undisturbed_one(
     store: Path, config: TrainConfig, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    config = replace(config, max_epochs=2, final_epochs=3)
-    undisturbed = replace(config, out=config.out.with_name("undisturbed"))
-    train(store, undisturbed)
-    for last in (2, 4):
-        with monkeypatch.context() as patched:
-            kill_before_epoch(patched, last)
-            with pytest.raises(Killed):
-                train(store, config)
-    train(store, config)
-    assert contents(config.out) == contents(undisturbed.out)
+    check_killed_run(store, replace(config, max_epochs=2, final_epochs=3), monkeypatch, (2, 4))
 
 
 def test_a_run_killed_in_its_first_epoch_begins_again(

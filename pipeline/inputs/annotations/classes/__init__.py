@@ -1,0 +1,1 @@
+"""Says which class each label of the annotations is: label maps, names, colours and values."""

@@ -20,7 +20,7 @@ name takes the labels that are to be ignored. ``rest = "keep"`` appends the labe
 their own. The map acts on pixels after overlapping shapes have been settled: a dropped shape hides what
 lies beneath it.
 
-Knows labels, not files of annotations nor pixels.
+This module knows labels. It knows no files of annotations, and no pixels.
 """
 
 from __future__ import annotations
@@ -33,8 +33,9 @@ from typing import Any
 
 from pipeline.errors import UsageError, short
 from pipeline.inputs.annotations.source import Key, SourceLabel
-from pipeline.settings.classes import IGNORE_NAME, class_tables, parse_class, read_toml, refuse_unknown
+from pipeline.settings.classes import IGNORE_NAME, class_tables, parse_class
 from pipeline.settings.schema import ClassConfig
+from pipeline.settings.text_files import read_toml, refuse_unknown
 
 IGNORED = -1  # in place of a class
 _ELSEWHERE = ("background", "ignore")
@@ -75,8 +76,9 @@ def read_label_map(path: Path) -> LabelMap:
 def map_labels(
     label_map: LabelMap, labels: Sequence[SourceLabel]
 ) -> tuple[list[int | None], tuple[ClassConfig, ...]]:
-    """The class of each label, IGNORED for ignored ones, None for those that the map says nothing of; and the
-    classes, with those that ``rest = "keep"`` appends.
+    """The class of each label, and all classes, with those that ``rest = "keep"`` appends.
+
+    It is IGNORED for a label that is ignored, and None for one that the map does not mention.
 
     Raises UsageError where two classes claim one label.
     """
@@ -96,7 +98,7 @@ def map_labels(
 def without_ignored(
     targets: Sequence[int | None], classes: Sequence[ClassConfig]
 ) -> tuple[list[int | None], tuple[ClassConfig, ...]]:
-    """The same without the class ``__ignore__``: IGNORED in its place, and the classes after it moved up."""
+    """Targets and classes without the class ``__ignore__``: its labels are IGNORED, later classes move up."""
     kept = [place for place, entry in enumerate(classes) if entry.name.casefold() != IGNORE_NAME]
     moved: dict[int | None, int | None] = {place: new for new, place in enumerate(kept)}
     ends = {None: None, IGNORED: IGNORED}

@@ -1,7 +1,7 @@
-"""Which class each label of the annotations is: by a label map, by the classes' names or colours, or by
-itself. Labels named ``__ignore__`` are none.
+"""Says which class each label of the annotations is.
 
-Pure: it knows labels and how many pixels each has, not files of annotations nor masks.
+A label map says it, or the names or colours of the classes, or the label itself. A label named ``__ignore__``
+is no class. Pure: it knows labels and how many pixels each has. It knows no files and no masks.
 """
 
 from __future__ import annotations
@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from pipeline.errors import UsageError
+from pipeline.errors import UsageError, count, few
 from pipeline.inputs.annotations.classes.label_map import (
     IGNORED,
     LabelMap,
@@ -17,7 +17,8 @@ from pipeline.inputs.annotations.classes.label_map import (
     nearest_name,
     without_ignored,
 )
-from pipeline.inputs.annotations.source import SourceLabel, few
+from pipeline.inputs.annotations.source import SourceLabel
+from pipeline.settings.classes import default_names
 from pipeline.settings.schema import ClassConfig
 
 MAX_LISTED = 6
@@ -61,7 +62,8 @@ def by_label_map(location: str, used: Sequence[UsedLabel], label_map: LabelMap) 
 def by_name(
     location: str, used: Sequence[UsedLabel], classes: Sequence[ClassConfig], origin: str
 ) -> Resolution:
-    """Classes by name without case, else by colour; what means background and is no class is class 0.
+    """Classes by name without case, else by colour. A label that means background, and is no class, is class
+    0.
 
     Raises UsageError listing the labels that are no class; ``origin`` says where the classes stand.
     """
@@ -119,10 +121,9 @@ def by_color(
 def by_format(
     location: str, used: Sequence[UsedLabel], labels: Sequence[SourceLabel], num_classes: int | None
 ) -> Resolution:
-    """The labels of the format themselves as classes, after background; without case, the first spelling
-    counts.
+    """The labels of the format as classes, after background. Case does not matter: the first spelling counts.
 
-    ``num_classes`` more than there are adds unnamed ones. Raises UsageError if it is less.
+    If ``num_classes`` is more than there are, unnamed classes are added. Raises UsageError if it is less.
     """
     names = {"background": "background"}
     for label in labels:
@@ -139,10 +140,11 @@ def padded(classes: Sequence[ClassConfig], num_classes: int | None, location: st
     """
     if num_classes is not None and num_classes < len(classes):
         raise UsageError(
-            f"{location}: has {len(classes)} classes, {few([entry.name for entry in classes], 8)}, but "
+            f"{location}: has {count(len(classes), 'class')}, {few([entry.name for entry in classes], 8)}, "
+            "but "
             f"num_classes is {num_classes}; leave it out, or merge classes with --label-map"
         )
-    more = [f"class_{i}" for i in range(len(classes), num_classes or 0)]
+    more = default_names(num_classes or 0)[len(classes) :]
     return (*classes, *(ClassConfig(name, None) for name in more))
 
 

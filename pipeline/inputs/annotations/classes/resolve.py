@@ -1,7 +1,7 @@
-"""The classes of annotations that have been read: which rule says what each value is, and their colours.
+"""Decides the classes of annotations that have been read: what each value is, and the classes' colours.
 
-The label map's classes come first, then the configured ones, then those that the files name, then as many as
-the greatest label asks for. Does not read annotations.
+The classes are those of the label map, else the configured ones, else those that the files name, else as many
+as the greatest label needs. This module does not read annotations.
 """
 
 from __future__ import annotations
@@ -9,7 +9,8 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
-from pipeline.errors import UsageError
+from fstore.meta import LARGEST_LABEL
+from pipeline.errors import UsageError, few
 from pipeline.inputs.annotations.classes.label_map import IGNORED, read_label_map
 from pipeline.inputs.annotations.classes.matching import (
     Resolution,
@@ -21,11 +22,10 @@ from pipeline.inputs.annotations.classes.matching import (
     padded,
 )
 from pipeline.inputs.annotations.classes.tally import LabelTally, common_palette
-from pipeline.inputs.annotations.source import OUTSIDE, TRANSPARENT, AnnotationSource, SourceLabel, few
+from pipeline.inputs.annotations.source import OUTSIDE, TRANSPARENT, AnnotationSource, SourceLabel
 from pipeline.settings.classes import BACKGROUND_NAMES, IGNORE_NAME, configured_classes, default_palette
 from pipeline.settings.schema import AnnotationsConfig, ClassConfig
 
-MAX_LABEL = 65535
 BACKGROUND = 0
 WHITE = 255  # the value of the one class of a black and white mask
 SPARSE = 8  # a note is given where there are this many classes for each label that occurs
@@ -57,8 +57,9 @@ def class_list(source: AnnotationSource, config: AnnotationsConfig) -> ClassList
 
 
 def value_limit(source: AnnotationSource, config: AnnotationsConfig) -> int | None:
-    """Values of masks are below this, those aside that are ignored; None where nothing says how many classes
-    there are.
+    """The values of masks are below this limit, except ignored ones.
+
+    None where nothing says how many classes there are.
     """
     if config.label_map is not None:
         return None
@@ -87,7 +88,7 @@ def resolve(
         if value not in ignored
     }
     resolution = _by_rule(source, list(used.values()), known, config)
-    common_palette(tally.shown, MAX_LABEL + 1)  # refuses palettes that number their colours differently
+    common_palette(tally.shown, LARGEST_LABEL + 1)  # refuses palettes that number their colours differently
     if source.format == "masks" and config.label_map is None:
         _check_palettes(tally, source.classes or configured_classes(config)[0])
     targets = dict(zip(used, resolution.targets, strict=True))
@@ -120,7 +121,7 @@ def ignore_label(
 def ignore_note(
     source: AnnotationSource, tally: LabelTally, config: AnnotationsConfig, resolution: Resolution, label: int
 ) -> str | None:
-    """A line on pixels that the annotations themselves ignore, where nobody chose their ``label``."""
+    """A line about pixels that the annotations themselves ignore, where the user did not choose ``label``."""
     if config.ignore is not None:
         return None
     classes = class_list(source, config).classes
@@ -291,9 +292,9 @@ def _sparse_note(source: AnnotationSource, labels: set[int], num_classes: int) -
 
 
 def _free_label(source: AnnotationSource, num_classes: int) -> int:
-    if num_classes > MAX_LABEL:
+    if num_classes > LARGEST_LABEL:
         raise UsageError(
             f"{source.location}: {num_classes} classes leave no label to ignore pixels with; expected at "
-            f"most {MAX_LABEL}: mend the masks, or set small_classes to background"
+            f"most {LARGEST_LABEL}: mend the masks, or set small_classes to background"
         )
-    return 255 if num_classes <= 255 else MAX_LABEL
+    return 255 if num_classes <= 255 else LARGEST_LABEL

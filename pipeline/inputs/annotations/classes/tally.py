@@ -1,6 +1,6 @@
-"""Counting the labels of masks as they are read, checking that they are in range, and their files' palettes.
+"""Counts the labels of masks as they are read, checks that they are in range, and compares the palettes.
 
-Knows values, not which classes they are: that can be told only once all masks are read.
+It knows values. It does not know which classes they are: that can be said only when all masks are read.
 """
 
 from __future__ import annotations
@@ -64,11 +64,10 @@ def check_range(
 def common_palette(
     files: Iterable[tuple[str, tuple[str, ...] | None, list[int]]], num_classes: int
 ) -> tuple[str, ...] | None:
-    """The classes' colours as the palettes of ``files`` have them: (name, palette, labels that it uses) of
-    each.
+    """The classes' colours in the palettes of ``files``, each (name, palette, labels that it uses).
 
-    None if no file has one. Two colours for one label are refused: converting colour pictures to palettes one
-    by one numbers the colours of each anew, and a label would mean one class here and another there.
+    None if no file has a palette. Two colours for one label are refused. When colour pictures are converted
+    to palettes one by one, the colours of each are numbered anew, and one label would mean several classes.
     """
     colors: list[str] | None = None
     first: dict[int, tuple[str, str]] = {}

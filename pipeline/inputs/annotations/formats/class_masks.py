@@ -1,8 +1,8 @@
 """One PNG for each class of each image: ``{i}_{class}.png``, ``{i}/{class}.png`` or ``{class}/{i}.png``.
 
-That is how CelebAMask-HQ (``00000_hair.png``) and many editors export. Such a file is black where its class
-is not and has one value where it is; a file with several values is refused. Where two classes have a pixel,
-the later wins, in the order of the configured classes, else of names; ``__ignore__`` wins over all.
+CelebAMask-HQ (``00000_hair.png``) and many editors export masks so. Such a file has one value inside its
+class, and is black outside. A file with several values is refused. Where two classes have a pixel, the later
+one wins, in the order of the configured classes, else of names; ``__ignore__`` wins over all.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ import re
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
-from pipeline.errors import UsageError
+from pipeline.errors import UsageError, few
 from pipeline.inputs.annotations.formats.file_names import (
     MASK_WORDS,
     class_of,
@@ -26,7 +26,6 @@ from pipeline.inputs.annotations.source import (
     AnnotationSource,
     MaskFile,
     SourceLabel,
-    few,
     label_text,
 )
 from pipeline.inputs.numbers import PICTURE_WORDS, image_number, split_name, stem_of
@@ -76,10 +75,10 @@ def find_binary(folder: Path) -> Found:
 
 
 def find_class_folders(folder: Path) -> Found:
-    """The same of ``{class}/{i}.png``: the folder's name is the class.
+    """The files ``{class}/{i}.png`` in ``folder``: the name of the inner folder is the class.
 
-    Folders whose names say that they hold something else are left alone. Raises UsageError for two files of
-    one class of one image.
+    Folders whose names say that they hold something else are not read. Raises UsageError for two files of one
+    class of one image.
     """
     found: Found = {}
     for inner in sorted(path for path in folder.iterdir() if path.is_dir()):

@@ -18,7 +18,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from pipeline.errors import UsageError, count
+from fstore.meta import LARGEST_LABEL
+from pipeline.errors import UsageError, count, few
 from pipeline.inputs.annotations.json_file import describe, objects, read_json
 from pipeline.inputs.annotations.raster import shapes as draw
 from pipeline.inputs.annotations.source import (
@@ -27,7 +28,6 @@ from pipeline.inputs.annotations.source import (
     MaskFile,
     SourceLabel,
     check_size,
-    few,
     label_text,
 )
 from pipeline.inputs.numbers import image_number
@@ -39,8 +39,9 @@ _TITLES = {"images": "file_name", "categories": "name"}
 
 @dataclass(frozen=True)
 class CocoImage:
-    """An entry of ``images``: its ``file_name`` and the number in it. ``entry``: the rest; height and width
-    of an image without annotations need not be there.
+    """An entry of ``images``: its ``file_name``, the number in that name, and the whole ``entry``.
+
+    An image without annotations may lack height and width.
     """
 
     file_name: str
@@ -187,8 +188,8 @@ def _check_annotated(path: Path, file: CocoFile) -> None:
 
 def _categories(path: Path, entries: Mapping[int, dict[str, Any]]) -> dict[int, SourceLabel]:
     """Category id -> label, in the order of the ids."""
-    if len(entries) > 65535:
-        raise UsageError(f"{path}: has {len(entries)} categories; expected at most 65535")
+    if len(entries) > LARGEST_LABEL:
+        raise UsageError(f"{path}: has {count(len(entries), 'category')}; expected at most {LARGEST_LABEL}")
     return {
         key: SourceLabel(key, (label_text(entry.get("name"), f"{path}: category {key}: name"),))
         for key, entry in sorted(entries.items())

@@ -1,6 +1,6 @@
 """COCO keypoints (https://cocodataset.org/#format-data): one instance an image, as CVAT and others export.
 
-Knows an instance's points and their names. Does not know the feature grid, nor other files of keypoints.
+It knows the points of an instance and their names. It does not know the feature grid, nor other files.
 
 COCO's x and y are taken as they stand, as continuous coordinates: what tools export. Its own data set counts
 whole pixels, whose centres lie half a pixel further.

@@ -1,7 +1,7 @@
-"""Which format the annotations in a folder or file have, and opening them.
+"""Detects the format of the annotations in a folder or file, and opens them.
 
-A format is told by content and names, and only where one alone is there. In a folder with none of them the
-folder ``annotations`` inside is looked at: CVAT's COCO archive has its file there.
+Content and names say which format it is. Several formats in one folder are refused. In a folder without any,
+the folder ``annotations`` inside is tried: CVAT's COCO archive has its file there.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from pipeline.errors import UsageError
+from pipeline.errors import UsageError, few
 from pipeline.inputs.annotations.formats.class_masks import NAMES as CLASS_NAMES
 from pipeline.inputs.annotations.formats.class_masks import (
     find_binary,
@@ -33,7 +33,7 @@ from pipeline.inputs.annotations.formats.mask_files import (
 from pipeline.inputs.annotations.formats.voc import CLASS_FOLDERS, class_folder, is_instances, open_listed
 from pipeline.inputs.annotations.json_file import read_json
 from pipeline.inputs.annotations.raster.png import has_colors, is_rgb
-from pipeline.inputs.annotations.source import AnnotationSource, few
+from pipeline.inputs.annotations.source import AnnotationSource
 from pipeline.inputs.numbers import image_number
 from pipeline.settings.schema import ClassConfig
 

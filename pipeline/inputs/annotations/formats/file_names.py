@@ -1,6 +1,6 @@
 """What the names of mask files say: whose image, whether a whole mask, a picture, or the mask of one class.
 
-Knows names alone. The number is that of ``pipeline.inputs.numbers``; what stands behind it says the rest:
+It knows names alone. The number is that of ``pipeline.inputs.numbers``; the words around it say the rest:
 
     {i}.png  image_{i}.png  seed{i}.png     a mask, or a picture
     image_mask{i}.png  mask_{i}.png         a whole mask, by the word before the number

@@ -1,6 +1,6 @@
 """Files of keypoints, COCO's or plain arrays: which images are annotated, and where their points lie.
 
-Knows the arrays' format; ``coco_keypoints`` beside it knows COCO's. Does not know the feature grid.
+It knows the format of arrays; ``coco_keypoints`` reads COCO files. It does not know the feature grid.
 
 Coordinates are continuous: (0, 0) is the image's upper left corner, the pixel (row, column) has its centre at
 (column, row) + 0.5. An array (N, K, 2 or 3) holds x, y and, with three, a visibility, 0 where a point has no

@@ -20,7 +20,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from pipeline.errors import UsageError, count
+from fstore.meta import LARGEST_LABEL
+from pipeline.errors import UsageError, count, few
 from pipeline.inputs.annotations.json_file import objects, read_json
 from pipeline.inputs.annotations.raster import shapes as draw
 from pipeline.inputs.annotations.raster.png import load_png
@@ -30,7 +31,6 @@ from pipeline.inputs.annotations.source import (
     MaskFile,
     SourceLabel,
     check_size,
-    few,
     label_text,
 )
 from pipeline.inputs.numbers import image_number
@@ -82,8 +82,10 @@ def open_labelme(folder: Path, overlap: str) -> AnnotationSource:
             )
         paths[number], files[number] = path, _parse(path, document)
     names = sorted({shape.label for file in files.values() for shape in file.shapes})
-    if len(names) > 65535:
-        raise UsageError(f"{folder}: the files hold {len(names)} labels; expected at most 65535")
+    if len(names) > LARGEST_LABEL:
+        raise UsageError(
+            f"{folder}: the files hold {count(len(names), 'label')}; expected at most {LARGEST_LABEL}"
+        )
     values = {name: value for value, name in enumerate(names, start=1)}
 
     def read(number: int) -> MaskFile:
@@ -175,7 +177,7 @@ def _notes(folder: Path, paths: dict[int, Path], files: dict[int, _File]) -> tup
     notes = []
     left_out = Counter(kind for file in files.values() for kind in file.left_out)
     if left_out:
-        said = ", ".join(f"{num} {kind}" for kind, num in sorted(left_out.items()))
+        said = ", ".join(f"{number} {kind}" for kind, number in sorted(left_out.items()))
         notes.append(f"{folder}: shapes without an area were left out: {said}")
     empty = [paths[number].name for number, file in files.items() if not file.shapes]
     if empty:

@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from pipeline.errors import UsageError
+from pipeline.errors import UsageError, few
 from pipeline.inputs.annotations.formats.file_names import MaskName, parse_name
 from pipeline.inputs.annotations.raster.png import (
     depth_and_type,
@@ -22,7 +22,7 @@ from pipeline.inputs.annotations.raster.png import (
     read_colors,
     read_labels,
 )
-from pipeline.inputs.annotations.source import TRANSPARENT, AnnotationSource, MaskFile, few
+from pipeline.inputs.annotations.source import TRANSPARENT, AnnotationSource, MaskFile
 from pipeline.inputs.arrays import read_array
 from pipeline.inputs.numbers import image_number
 
@@ -48,9 +48,9 @@ def whole_files(folder: Path) -> tuple[dict[int, list[MaskName]], list[Path]]:
 def find_masks(folder: Path) -> tuple[dict[int, Path], list[str]]:
     """Image number -> its mask of labels in ``folder``, and the names that were left alone.
 
-    RGB beside a mask of the same image is that image's picture, and so is what is named as one; where any is,
-    RGB without a mask is the picture of an image that is not annotated. Raises UsageError, one line, for two
-    masks of one image.
+    RGB beside a mask of the same image is the picture of that image, and so is a file with a picture's name.
+    Where there are such pictures, RGB without a mask is the picture of an image that is not annotated. Raises
+    UsageError, one line, for two masks of one image.
     """
     named, rest = whole_files(folder)
     plain = {number: _without_colors(files) for number, files in named.items()}
@@ -74,9 +74,10 @@ def find_masks(folder: Path) -> tuple[dict[int, Path], list[str]]:
 def find_color_masks(folder: Path, *, grey: bool = False) -> tuple[dict[int, Path], list[str]]:
     """Image number -> the RGB PNG that may be its mask of colours, and the names that were left alone.
 
-    Of several files of an image that one is taken that says mask, else that which does not say picture; where
-    that tells any image's mask from its picture, names that say no more than the pictures' are left alone.
-    ``grey``: PNGs of one channel are taken too, as an editor saves a mask that is all background.
+    Of several files of one image, the file whose name says mask is taken, else the one whose name does not
+    say picture. Where names tell the mask of any image from its picture, files with names like those of the
+    pictures are not taken. ``grey``: PNGs of one channel are taken too, because an editor saves a mask that
+    is all background so.
     """
     named, rest = whole_files(folder)
     masks = {
@@ -121,10 +122,11 @@ def open_color(folder: Path) -> AnnotationSource:
 
 
 def are_colors(paths: Collection[Path], known: Collection[str], *, palettes: bool) -> bool:
-    """Whether PNGs are masks of colours, given the classes' colours ``known``; else they are of labels.
+    """Whether PNGs are masks of colours, and not of labels, given the classes' colours ``known``.
 
-    RGB is, unless red, green and blue are equal in all of them and some grey is no class's. ``palettes``: so
-    is a palette that shows every label in use in a class's colour.
+    RGB files are, unless red, green and blue are equal in all of them and some grey is the colour of no
+    class. ``palettes``: files with a palette are too, if it shows every label in use in the colour of a
+    class.
     """
     rgb = [path for path in paths if is_rgb(path)]
     if any(has_colors(path) for path in rgb):

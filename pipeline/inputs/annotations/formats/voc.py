@@ -18,6 +18,7 @@ from pathlib import Path
 
 import numpy as np
 
+from pipeline.errors import few
 from pipeline.inputs.annotations.formats.mask_files import (
     are_colors,
     find_masks,
@@ -26,7 +27,7 @@ from pipeline.inputs.annotations.formats.mask_files import (
     read_mask,
 )
 from pipeline.inputs.annotations.raster.png import is_index
-from pipeline.inputs.annotations.source import AnnotationSource, MaskFile, few
+from pipeline.inputs.annotations.source import AnnotationSource, MaskFile
 from pipeline.settings.classes import BACKGROUND_NAMES, IGNORE_NAME, LISTS, read_classes_file
 from pipeline.settings.schema import ClassConfig
 
@@ -60,10 +61,10 @@ def is_of_layout(name: str) -> bool:
 
 
 def open_listed(folder: Path, format: str) -> AnnotationSource:
-    """The whole masks in ``folder`` with the classes that a file beside them lists, if one does.
+    """The whole masks in ``folder``, with the classes of a list beside them, if there is one.
 
-    In a VOC layout that file may lie beside the folder, and what it leaves without a label is ignored.
-    format: "masks", "color" or, where the files and the list are to say which, "voc".
+    In a VOC layout the list may lie beside the folder, and pixels without a label are ignored. format:
+    "masks" or "color"; with "voc" the files and the list decide which of the two it is.
     """
     voc = folder.name.lower() in CLASS_FOLDERS
     folders = [folder, folder.parent] if voc else [folder]

@@ -1,0 +1,1 @@
+"""Pixels of masks: reading PNG, drawing shapes, and fitting to the feature grid."""

@@ -1,6 +1,6 @@
-"""Bringing an annotation of any size to the feature grid: the crop, a mask's resizing, and small classes.
+"""Brings an annotation of any size to the feature grid: resizes and crops a mask, and drops small classes.
 
-Knows neither files nor what labels mean.
+It knows neither files nor what labels mean.
 """
 
 from __future__ import annotations
@@ -35,8 +35,10 @@ def fit_to_grid(
 def raster_of(
     what: str, size: tuple[int, int], grid: tuple[int, int], rows: tuple[int, int]
 ) -> tuple[tuple[int, int], int]:
-    """The (h, w) that an image of ``size`` is resized to, and the first row that is kept of that: of the
-    grid's aspect it is the grid, to be cropped, of the crop's aspect it is the crop.
+    """The (h, w) to which an image of ``size`` is resized, and the first row of it that is kept.
+
+    An image with the aspect of the grid is resized to the grid, and then cropped. One with the aspect of the
+    crop is resized to the crop.
 
     Raises UsageError, one line beginning with ``what``, for another aspect.
     """

@@ -1,7 +1,7 @@
-"""PNG files as pixels: labels, colours, or the inside of one class.
+"""Reads PNG files as labels, as colours, or as the inside of one class.
 
-Knows the kinds of PNG that editors save, and refuses what would lose or invent labels. Does not know file
-names, nor what labels mean.
+It knows the kinds of PNG that editors save, and refuses what would lose or invent labels. It does not know
+file names, nor what labels mean.
 """
 
 from __future__ import annotations
@@ -14,8 +14,8 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from pipeline.errors import UsageError
-from pipeline.inputs.annotations.source import MAX_PIXELS, TRANSPARENT, MaskFile, few
+from pipeline.errors import UsageError, few
+from pipeline.inputs.annotations.source import MAX_PIXELS, TRANSPARENT, MaskFile
 from pipeline.inputs.orientation import upright
 
 _ONE_CHANNEL = ("1", "L", "P", "I;16", "I;16B", "I")  # Pillow's modes of one unsigned value a pixel
@@ -59,8 +59,9 @@ def _why_no_png(file: Path | BinaryIO) -> str:
 
 
 def depth_and_type(path: Path) -> tuple[int, int]:
-    """Bits a channel and the colour type, as the PNG's header has them; (0, 0) for a file that is none, which
-    reading it will tell.
+    """Bits of a channel and the colour type, from the header of a PNG.
+
+    (0, 0) for a file that is no PNG: an error is raised when its pixels are read.
     """
     try:
         with path.open("rb") as file:
@@ -77,8 +78,9 @@ def is_rgb(path: Path) -> bool:
 
 
 def has_colors(path: Path) -> bool:
-    """Whether a pixel's red, green and blue differ. True for RGB that cannot be read, which reading will
-    tell.
+    """Whether red, green and blue of any pixel differ.
+
+    True for an RGB file that cannot be read: an error is raised when it is read as a mask.
     """
     if not is_rgb(path):
         return False
@@ -153,10 +155,9 @@ def is_index(path: Path, index: int) -> NDArray[np.bool_]:
 
 
 def read_inside(path: Path) -> NDArray[np.bool_]:
-    """(h, w) of the mask of one class: what has the one value, or colour, that is neither black nor
-    transparent.
+    """(h, w) of the mask of one class: True where a pixel is neither black nor transparent.
 
-    Raises UsageError, one line, for damage and for several values, which say more than one class can.
+    Raises UsageError, one line, for damage, and for several values or colours, because one class has one.
     """
     image = load_png(path, "the mask of one class")
     if image.mode in ("1", "I;16", "I;16B", "I"):

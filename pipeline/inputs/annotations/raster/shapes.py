@@ -1,9 +1,9 @@
-"""Drawing shapes: polygons, boxes, circles and run-length codes to boolean masks, and masks to one raster.
+"""Draws shapes: polygons, boxes, circles and run-length codes as boolean masks, and masks into one raster.
 
 Coordinates are continuous, x to the right and y down, with the upper left corner of the image at (0, 0) and
 the centre of pixel (row, column) at (column + 0.5, row + 0.5), as COCO has it. A pixel belongs to a shape
 whose inside holds its centre; pycocotools, which fills the polygons, snaps them to fifths of a pixel first.
-Does not know file formats, nor what labels mean.
+This module does not know file formats, nor what labels mean.
 """
 
 from __future__ import annotations

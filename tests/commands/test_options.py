@@ -291,7 +291,7 @@ def check_taken_or_refused(result: Result, flag: str) -> None:
         assert len(result.stderr.splitlines()) == 1
 
 
-@settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(st.sampled_from(VALUED), st.text(max_size=30) | st.integers().map(str) | st.floats().map(str))
 @example(("train", "--threads"), "9223372036854775808")
 def test_any_value_is_taken_or_refused_in_one_line(where: tuple[str, str], value: str) -> None:

@@ -266,7 +266,7 @@ def test_an_image_of_another_aspect_is_refused(tmp_path: Path) -> None:
         load_keypoints(source, [0, 1], grid=(64, 64))
 
 
-@settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=150, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(data=st.data())
 def test_damaged_files_are_refused_or_read_and_never_crash(tmp_path: Path, data: st.DataObject) -> None:
     suffix = data.draw(st.sampled_from(["npy", "npz", "json"]))

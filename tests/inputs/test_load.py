@@ -310,7 +310,7 @@ def test_a_palette_may_differ_where_no_pixel_uses_it(tmp_path: Path) -> None:
 
 
 @given(st.integers(1, 300), st.integers(1, 300))
-@settings(max_examples=8, deadline=None)
+@settings(max_examples=20, deadline=None)
 def test_default_colours_are_distinct_and_do_not_move_as_classes_are_added(a: int, b: int) -> None:
     short, long = sorted([default_palette(a), default_palette(b)], key=len)
     assert long[: len(short)] == short

@@ -130,7 +130,7 @@ def test_a_wrong_code_is_refused_before_it_is_decoded(counts: Any, part: str) ->
     assert str(caught.value).startswith("annotation 3: ") and part in str(caught.value)
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=300, deadline=None)
 @given(st.text(alphabet=[chr(c) for c in range(45, 115)], max_size=12))
 def test_any_text_is_decoded_whole_or_refused(text: str) -> None:
     try:

@@ -51,7 +51,7 @@ def _why_no_png(file: Path | BinaryIO) -> str:
     try:
         with Image.open(file) as image:
             kind = image.format
-    except Exception:
+    except Exception:  # Pillow raises many kinds for what is no picture or is damaged
         kind = None
     if kind in (None, "PNG"):
         return "cannot be read as PNG, or is truncated"

@@ -11,7 +11,7 @@ import os
 import click
 
 from fstore._version import __version__
-from pipeline.commands import demo, look, sample, stages
+from pipeline.commands import demo, export, look, sample, stages
 from pipeline.commands.options import DEBUG
 from pipeline.commands.program import Program
 
@@ -43,6 +43,7 @@ for command in (
     stages.train,
     stages.synthesize,
     sample.sample,
+    export.export,
     look.filter_dataset,
     look.info,
     look.verify,

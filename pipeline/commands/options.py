@@ -36,6 +36,7 @@ HEADINGS = {
     "features": "Features",
     "train": "Training",
     "synthesize": "Dataset",
+    "export": "Export",
 }
 
 

@@ -38,6 +38,8 @@ class Purpose(IntEnum):
     """Latents of a dataset's images."""
     DATASET_NOISE = 10
     """Noise maps of one image of a dataset, by image and layer."""
+    EXPORT_SPLIT = 11
+    """Which part of an export an image belongs to, by image."""
 
 
 def counter_based(purpose: Purpose, seed: int, index: int, part: int = 0) -> np.random.Generator:

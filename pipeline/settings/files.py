@@ -16,7 +16,7 @@ from pipeline.errors import UsageError, short
 from pipeline.settings.classes import class_tables, parse_class
 from pipeline.settings.schema import SECTIONS, ClassConfig, Config, declaration, flags_of
 from pipeline.settings.text_files import refuse_unknown
-from pipeline.settings.values import Keep, is_url
+from pipeline.settings.values import Keep, Split, is_url
 
 DEFAULT_FILE = "dgan.toml"
 DEMO_SOURCE = "embedded demo configuration"
@@ -110,7 +110,7 @@ def _toml_value(value: Any) -> str:
         return "true" if value else "false"
     if isinstance(value, Keep):
         return value.to_toml()
-    if isinstance(value, (str, Path)):
+    if isinstance(value, (str, Path, Split)):
         if any("\ud800" <= c <= "\udfff" for c in str(value)):
             raise UsageError(f"{short(value)}: is not UTF-8, as a configuration is; rename it")
         escaped = (f"\\u{ord(c):04x}" if c in '"\\\x7f' or ord(c) < 32 else c for c in str(value))

@@ -27,10 +27,12 @@ from pipeline.settings.values import (
     POSITIVE,
     RENDER_BATCH,
     SEEDS,
+    SPLIT,
     STORE,
     TILE,
     Keep,
     Rule,
+    Split,
     choice,
     integer,
     number,
@@ -44,9 +46,11 @@ IMAGE_ZERO = ("auto", "latent", "mean", "skip")
 ANNOTATION_FORMATS = ("auto", "masks", "color", "binary", "voc", "labelme", "coco")
 OVERLAPS = ("later", "earlier")
 TASKS = SEGMENTATION, KEYPOINTS = ("segmentation", "keypoints")
+EXPORT_FORMATS = ("png", "voc", "coco", "webdataset", "parquet", "ome-zarr", "released")
+IMAGE_ENCODINGS = ("auto", "png", "jpeg")
 
 EXTRACT, TRAIN, SYNTHESIZE, SAMPLE = "extract-features", "train", "synthesize", "sample"
-INSPECT = "inspect-checkpoint"
+INSPECT, EXPORT = "inspect-checkpoint", "export"
 
 POSITIVE_NUMBER = number("a number > 0", lambda value: value > 0)
 PART = number("a number from 0 to 1", lambda part: 0 <= part <= 1)
@@ -275,6 +279,26 @@ class SynthesizeConfig:
 
 
 @dataclass(frozen=True)
+class ExportConfig:
+    format: str | None = setting(None, choice(*EXPORT_FORMATS), "What to write.", unset="none, name it")
+    split: Split | None = setting(
+        None, SPLIT, "Parts that share the images out, as train=0.9,val=0.1.", unset="one part without a name"
+    )
+    seed: int = setting(0, ANY_SEED, "Seed of the split.")
+    all: bool = setting(
+        False, BOOLEAN, "Export images that the filter has dropped too.", flags="--all/--kept-only"
+    )
+    limit: int | None = setting(None, POSITIVE, "Export the first so many images.", unset="all")
+    label_map: Path | None = setting(None, PATH, "TOML file: rename, merge and drop classes.")
+    image_encoding: str = setting(
+        "auto",
+        choice(*IMAGE_ENCODINGS),
+        "How images are stored; auto is jpeg in voc and png, without loss, elsewhere.",
+    )
+    jpeg_quality: int = setting(95, integer(1, 100), "Of images that are stored as JPEG.")
+
+
+@dataclass(frozen=True)
 class Config:
     """All settings of a run. `load_config` and `with_overrides` check the values; the constructors do not.
 
@@ -289,6 +313,7 @@ class Config:
     features: FeaturesConfig = FeaturesConfig()
     train: TrainConfig = TrainConfig()
     synthesize: SynthesizeConfig = SynthesizeConfig()
+    export: ExportConfig = ExportConfig()
     demo: bool = in_file(False, BOOLEAN, "Use the embedded generator, latents and masks.")
     source: str = field(default="defaults", compare=False)
     notes: tuple[str, ...] = field(default=(), compare=False)
@@ -301,6 +326,7 @@ SECTIONS: dict[str, type] = {
     "features": FeaturesConfig,
     "train": TrainConfig,
     "synthesize": SynthesizeConfig,
+    "export": ExportConfig,
 }
 _COMMANDS = {  # that have a section's keys as flags
     "generator": (EXTRACT, SAMPLE),
@@ -309,6 +335,7 @@ _COMMANDS = {  # that have a section's keys as flags
     "features": (EXTRACT,),
     "train": (TRAIN,),
     "synthesize": (SYNTHESIZE,),
+    "export": (EXPORT,),
 }
 
 

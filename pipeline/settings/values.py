@@ -23,6 +23,7 @@ from pipeline.errors import UsageError, short
 
 MAX_INTEGER = 2**63 - 1
 _URL = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*://")
+_SPLIT_PART = re.compile(r"([A-Za-z][A-Za-z0-9_-]{0,59})\s*=\s*([0-9]{0,9}\.?[0-9]{1,9})")
 _UNITS = {"": 1, "b": 1} | {
     f"{prefix}{end}": base**power
     for power, prefix in enumerate("kmgt", start=1)
@@ -189,6 +190,37 @@ class Keep:
         return number if Keep.parse(number) == self else f'"{self.text}"'
 
 
+@dataclass(frozen=True)
+class Split:
+    """Parts that share out a set of images: (name, fraction) each, and the ``text`` that said so.
+
+    The fractions are exact, and their sum is 1.
+    """
+
+    text: str = field(compare=False)
+    parts: tuple[tuple[str, Fraction], ...]
+
+    @classmethod
+    def parse(cls, value: str | Split) -> Split:
+        """From ``"train=0.9,val=0.1"``.
+
+        Raises ValueError unless the names differ, also without their case, and the fractions are decimal and
+        over 0 with the sum 1.
+        """
+        if isinstance(value, Split):
+            return value
+        _require(isinstance(value, str))
+        matches = [_SPLIT_PART.fullmatch(part.strip()) for part in value.split(",")]
+        _require(all(matches))
+        parts = tuple((match[1], Fraction(match[2])) for match in matches if match)
+        _require(len({name.casefold() for name, _ in parts}) == len(parts))
+        _require(all(fraction > 0 for _, fraction in parts) and sum(f for _, f in parts) == 1)
+        return cls(value.strip(), parts)
+
+    def __str__(self) -> str:
+        return self.text
+
+
 def parse_seeds(value: str) -> tuple[int, ...]:
     """Seeds from ``"0-15"`` or ``"3,7,20-29"``, in the order written. Raises ValueError for anything else."""
     seeds: list[int] = []
@@ -252,6 +284,11 @@ STORE = Rule("a path or a URL of a store", _location, metavar="STORE", is_path=T
 CROP_ROWS = Rule('two rows, [a, b] or "A:B", with 0 <= a < b', parse_crop_rows, metavar="A:B")
 HIDDEN = Rule("two widths such as [128, 32], each >= 1", lambda value: _integers(value, low=1))
 KEEP = Rule("a decimal fraction with 0 < keep <= 1, such as 0.9", Keep.parse, metavar="FRACTION")
+SPLIT = Rule(
+    'names with fractions whose sum is 1, such as "train=0.9,val=0.1"',
+    Split.parse,
+    metavar="NAME=FRACTION",
+)
 # A batch must not reach from one task into the next.
 RENDER_BATCH = Rule(
     f"a divisor of {TASK_IMAGES}",

@@ -28,6 +28,7 @@ ROOMS = (
     "inputs",
     "interpreter",
     "stages",
+    "export",
     "demo",
     "commands",
     "cli",

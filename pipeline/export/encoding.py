@@ -1,0 +1,58 @@
+"""Encodes images and labels as PNG and JPEG files in memory, with pillow.
+
+It knows arrays and bytes. It knows no stores and no folders.
+"""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Sequence
+
+import numpy as np
+from PIL import Image
+
+from fstore.meta import ClassInfo
+from pipeline.export.formats.protocol import ExportInfo
+
+SUFFIXES = {"png": ".png", "jpeg": ".jpg"}
+IGNORE_COLOR = (224, 224, 192)  # VOC's colour of pixels that belong to no class
+PALETTE_COLORS = 256
+
+
+def encode_image(image: np.ndarray, info: ExportInfo) -> bytes:
+    """An (H, W, 3) uint8 image, as the export stores images."""
+    if info.image_encoding == "jpeg":
+        # 4:4:4: with the usual halved colours, edges between classes lose theirs
+        return _save(Image.fromarray(image), format="JPEG", quality=info.jpeg_quality, subsampling=0)
+    return encode_png(image)
+
+
+def encode_png(image: np.ndarray) -> bytes:
+    """A PNG of (H, W, 3) uint8, or of grey (H, W) uint8 or uint16."""
+    return _save(Image.fromarray(image), format="PNG")
+
+
+def encode_labels(labels: np.ndarray, palette: bytes) -> bytes:
+    """An index PNG whose palette shows the classes' colours; grey of 16 bits for labels of two bytes."""
+    if labels.dtype != np.uint8:
+        return encode_png(labels)
+    height, width = labels.shape
+    picture = Image.frombytes("P", (width, height), np.ascontiguousarray(labels).tobytes())
+    picture.putpalette(palette)
+    return _save(picture, format="PNG")
+
+
+def label_palette(classes: Sequence[ClassInfo], ignore: int | None) -> bytes:
+    """256 colours of three bytes: each class's at its label, VOC's void at ``ignore``, black elsewhere."""
+    colors = bytearray(3 * PALETTE_COLORS)
+    for entry in classes[:PALETTE_COLORS]:
+        colors[3 * entry.id : 3 * entry.id + 3] = bytes.fromhex(entry.color[1:])
+    if ignore is not None and ignore < PALETTE_COLORS:
+        colors[3 * ignore : 3 * ignore + 3] = bytes(IGNORE_COLOR)
+    return bytes(colors)
+
+
+def _save(picture: Image.Image, **options: object) -> bytes:
+    buffer = io.BytesIO()
+    picture.save(buffer, **options)  # type: ignore[arg-type]
+    return buffer.getvalue()

@@ -1,0 +1,199 @@
+"""``dgan export``: from a store to files that other tools read, part by part.
+
+Each part is written, then marked; when all are there, the files of the whole are written and everything moves
+to its place. Killed and run again, the same command goes on. This module knows no format: it hands each part
+to an exporter.
+"""
+
+from __future__ import annotations
+
+import os
+import tempfile
+from collections import deque
+from collections.abc import Callable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from threading import Event
+from time import monotonic
+
+from fstore.display import human_bytes, human_duration
+from fstore.location import Location
+from fstore.lock import FolderLock
+from pipeline.errors import RunError, UsageError, count, short
+from pipeline.export.content import Item
+from pipeline.export.folder import refuse_foreign
+from pipeline.export.job import ExportJob
+from pipeline.export.plan import Part
+from pipeline.export.sink import Sink
+from pipeline.machine.progress import Bar, progress
+from pipeline.machine.provenance import created_record
+
+SAMPLE_IMAGES = 4  # that are written to tell the size of the whole
+
+
+def dry_run(job: ExportJob, *, overwrite: bool = False) -> list[str]:
+    """What ``export`` would write and how much, a line for each subject; it raises what that would refuse."""
+    state = _check_place(job, overwrite)
+    if state == "finished":
+        return [_nothing_to_do(job)]
+    needed, seconds = _estimate(job)
+    _check_disk(job, needed)
+    free = Location.parse(job.folder.out).free_bytes()
+    shares = [f"{name or 'all'} {size:,}" for name, size in job.info.splits.items()]
+    return [
+        f"{job.folder.out}: {'goes on with ' if state == 'unfinished' else ''}format {job.format}",
+        f"images       {', '.join(shares)}, of {count(len(job.content.store), 'image')} in "
+        f"{job.content.store.location}",
+        f"on disk      about {human_bytes(needed)}, in {count(len(job.parts), 'part')}",
+        f"disk free    {'unknown' if free is None else human_bytes(free)}",
+        f"time         about {human_duration(seconds)} on one thread",
+    ]
+
+
+def export(
+    job: ExportJob, *, overwrite: bool = False, threads: int | None = None, say: Callable[[str], None] = print
+) -> str:
+    """Write what is not written yet. Returns one line on what is there.
+
+    ``threads``: how many parts are written at once; None: one a processor core. ``say`` is told, in one line
+    each, what people should know.
+
+    Raises UsageError where something else lies in the folder or an export with other settings, RunError where
+    the disk is too small, StoreError where the store is damaged or replaced meanwhile.
+    """
+    with _locked(job.folder.out):
+        state = _check_place(job, overwrite)
+        if state == "finished":
+            job.folder.sweep()  # left where a run was killed at the very end
+            return _nothing_to_do(job)
+        if state == "discarding":
+            job.folder.discard()
+        _check_disk(job, _estimate(job)[0])
+        job.folder.begin(job.settings)
+        if not job.folder.is_ready():
+            _write_parts(job, threads or os.cpu_count() or 1, say)
+            _write_whole(job)
+            job.content.store.check_unchanged()
+        job.folder.finish(job.settings, {"source": job.info.source, "created": created_record()})
+    return _summary(job)
+
+
+def _write_parts(job: ExportJob, threads: int, say: Callable[[str], None]) -> None:
+    pending = [part for part in job.parts if not job.folder.written(part.index)]
+    images = sum(len(part.places) for part in pending)
+    if len(pending) < len(job.parts):
+        say(f"{job.folder.out}: going on after {count(len(job.content) - images, 'image')}")
+    stop = Event()
+    done = len(job.content) - images
+    with progress(f"exporting {job.format}", len(job.content), "images", done) as bar:
+        pool = ThreadPoolExecutor(threads, thread_name_prefix="dgan-export")
+        try:
+            running: deque[Future[None]] = deque()
+            for part in pending:
+                if len(running) > threads:
+                    running.popleft().result()
+                running.append(pool.submit(_write_part, job, part, bar, stop))
+            for future in running:
+                future.result()
+        finally:
+            stop.set()
+            pool.shutdown(wait=True, cancel_futures=True)
+
+
+def _write_part(job: ExportJob, part: Part, bar: Bar, stop: Event) -> None:
+    """Write one part and mark it. It ends early, without the mark, when ``stop`` is set."""
+
+    def items() -> Iterator[Item]:
+        for place in part.places:
+            if stop.is_set():
+                raise InterruptedError(f"part {part.index}: stopped before it was whole")
+            yield job.content.read(place)
+            bar.advance(1)
+
+    sink = Sink(job.folder.tree)
+    records = list(job.exporter.write_part(part, items(), sink))
+    job.folder.mark_part(part.index, sink.files, records)
+
+
+def _write_whole(job: ExportJob) -> None:
+    sink = Sink(job.folder.tree)
+    for split in job.splits:
+        indices = [part.index for part in job.parts if part.split == split.name]
+        records = job.folder.records(range(indices[0], indices[-1] + 1))
+        job.exporter.write_whole(split.name, records, sink)
+    job.exporter.write_last(sink)
+
+
+def _check_place(job: ExportJob, overwrite: bool) -> str:
+    """The folder's state, "discarding" where it holds an export that is to be overwritten.
+
+    Raises UsageError where the export cannot be written there.
+    """
+    folder = job.folder
+    refuse_foreign(folder)
+    state = folder.state()
+    if state in ("absent", "discarding"):
+        return state
+    if overwrite:
+        return "discarding"
+    begun = folder.settings()
+    for name, value in job.settings.items():
+        if begun.get(name) != value:
+            what = "was exported" if state == "finished" else "is begun"
+            raise UsageError(
+                f"{folder.out}: {what} with other settings: {name} is {short(begun.get(name))}, this run has "
+                f"{short(value)}; use the same, name another OUT, or pass --overwrite"
+            )
+    return state
+
+
+def _estimate(job: ExportJob) -> tuple[int, float]:
+    """Bytes of all files, and seconds on one thread, from the first few images, which are written aside."""
+    first = job.parts[0]
+    places = first.places[:SAMPLE_IMAGES]
+    part = Part(0, first.split, 0, 1, places)
+    with tempfile.TemporaryDirectory() as folder:
+        sink, start = Sink(Path(folder)), monotonic()
+        list(job.exporter.write_part(part, (job.content.read(place) for place in places), sink))
+        ratio = len(job.content) / len(places)
+        return int(sum(sink.files.values()) * ratio), (monotonic() - start) * ratio
+
+
+def _check_disk(job: ExportJob, needed: int) -> None:
+    free = Location.parse(job.folder.out).free_bytes()
+    tree = job.folder.tree
+    written = Location.parse(tree).used_bytes() or 0 if tree.is_dir() else 0
+    if free is not None and needed - written > free:
+        raise RunError(
+            f"{job.folder.out}: the export needs about {human_bytes(needed - written)} and the disk has "
+            f"{human_bytes(free)} free; make room, name another OUT, or export less with --limit"
+        )
+
+
+@contextmanager
+def _locked(out: Path) -> Iterator[None]:
+    """A block during which nobody else exports into the folder, which is made first."""
+    made = not out.exists()
+    try:
+        out.mkdir(parents=True, exist_ok=True)
+    except (FileExistsError, NotADirectoryError):
+        raise UsageError(f"{out}: is a file, or lies in one; name another OUT") from None
+    lock = FolderLock(out)
+    try:
+        yield
+    finally:
+        lock.release()
+        if made:
+            with suppress(OSError):  # it is not empty: the export has begun
+                out.rmdir()
+
+
+def _nothing_to_do(job: ExportJob) -> str:
+    return f"{job.folder.out}: exported already with these settings; nothing to do"
+
+
+def _summary(job: ExportJob) -> str:
+    named = [f"{name} {size:,}" for name, size in job.info.splits.items() if name is not None]
+    parts = f" ({', '.join(named)})" if named else ""
+    return f"{job.folder.out}: {count(len(job.content), 'image')}{parts} exported as {job.format}"

@@ -166,18 +166,26 @@ def stage_options(function: Function) -> Function:
     return function
 
 
-def load_run_config(file: Path | None, own_input: Path | str | None, *, with_notes: bool = False) -> Config:
+def load_run_config(
+    file: Path | None,
+    own_input: Path | str | None,
+    *,
+    with_notes: bool = False,
+    tell_defaults: bool = True,
+) -> Config:
     """The configuration of a command, which is told where it comes from.
 
     ``own_input`` is a checkpoint or a store on the command line. With it, the demo's configuration is not
     used in place of a missing file. ``with_notes``: print what people should know of the file. The first
-    command of a project does so, and the following ones do not repeat it.
+    command of a project does so, and the following ones do not repeat it. ``tell_defaults``: print that the
+    settings come from no file, too.
     """
     config = load_config(file)
     if own_input is not None and config.source == DEMO_SOURCE:
         config = Config(source=BUILT_IN)
     is_file = config.source not in (DEMO_SOURCE, BUILT_IN)
-    note(f"using {config.source}" if is_file else f"using the {config.source}")
+    if is_file or tell_defaults:
+        note(f"using {config.source}" if is_file else f"using the {config.source}")
     if config.source == DEMO_SOURCE and PROJECT.is_file():
         note(f"{PROJECT} is not used; run in that folder, or pass --config {PROJECT}")
     for line in config.notes if with_notes else ():

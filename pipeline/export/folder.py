@@ -17,18 +17,16 @@ formats.
 
 from __future__ import annotations
 
-import json
 import os
 import shutil
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
 from fstore.durable import force_to_disk
 from pipeline.errors import RunError, UsageError
+from pipeline.export.marks import MARK, PARTIAL, PartRecords, entries_of, read_mark, write_mark
 
-MARK = ".dgan-export.json"
-PARTIAL = ".dgan-export.partial"
 SYSTEM_NAMES = frozenset({"lost+found", ".DS_Store"})  # which appear in a folder by themselves
 
 
@@ -68,14 +66,14 @@ class ExportFolder:
     def settings(self) -> dict[str, Any]:
         """The settings of the export that is or was begun there; {} where their file is damaged."""
         path = self.out / MARK if self.state() == "finished" else self.partial / "job.json"
-        settings = _read(path).get("settings")
+        settings = read_mark(path).get("settings")
         return settings if isinstance(settings, dict) else {}
 
     def begin(self, settings: Mapping[str, Any]) -> None:
         """Make what an export needs in the folder."""
         (self.partial / "parts").mkdir(parents=True, exist_ok=True)
         self.tree.mkdir(exist_ok=True)
-        _write(self.partial / "job.json", {"settings": settings})
+        write_mark(self.partial / "job.json", {"settings": settings})
 
     def discard(self) -> None:
         """Delete an export, finished or not, and of OUT only what is the export's. It may be cut off at any
@@ -86,7 +84,7 @@ class ExportFolder:
         entries = self._all_entries()
         self.partial.mkdir(exist_ok=True)
         last = self.partial / "discard.json"
-        _write(last, {"entries": entries})
+        write_mark(last, {"entries": entries})
         for path in (self.out / MARK, self.partial / "ready.json", self.partial / "job.json"):
             path.unlink(missing_ok=True)
         force_to_disk(self.partial)
@@ -102,8 +100,9 @@ class ExportFolder:
 
         Sizes are compared because a crash of the machine may lose the end of a file whose mark it keeps.
         """
-        files = _read(self._part(part)).get("files")
-        if not isinstance(files, dict):
+        mark = read_mark(self._part(part))
+        files = mark.get("files")
+        if not isinstance(files, dict) or not isinstance(mark.get("records"), list):
             return False
         try:
             return all((self.tree / name).stat().st_size == size for name, size in files.items())
@@ -112,12 +111,14 @@ class ExportFolder:
 
     def mark_part(self, part: int, files: Mapping[str, int], records: list[dict[str, Any]]) -> None:
         """Mark a part whose files, name and size in bytes, are written."""
-        _write(self._part(part), {"files": files, "records": records}, durable=False)
+        write_mark(self._part(part), {"files": files, "records": records}, durable=False)
 
-    def records(self, parts: range) -> Iterator[dict[str, Any]]:
-        """The records of the images of these parts, one after another; only one part's are in memory."""
-        for part in parts:
-            yield from _read(self._part(part))["records"]
+    def records(self, parts: range) -> Iterable[dict[str, Any]]:
+        """The records of the images of these parts, one after another; only one part's are in memory.
+
+        They can be gone through more than once.
+        """
+        return PartRecords([self._part(part) for part in parts])
 
     def finish(self, settings: Mapping[str, Any], more: Mapping[str, Any]) -> None:
         """Move all files to OUT and mark the export as whole, with ``more`` in the mark.
@@ -135,7 +136,7 @@ class ExportFolder:
                 raise RunError(f"{self.out / name}: was taken away; pass --overwrite to export anew")
         force_to_disk(self.out)
         # Not under a temporary name in OUT: a kill would leave it there.
-        _write(self.partial / "mark.json", {"settings": settings, "entries": entries, **more})
+        write_mark(self.partial / "mark.json", {"settings": settings, "entries": entries, **more})
         os.replace(self.partial / "mark.json", self.out / MARK)
         force_to_disk(self.out)
         self.sweep()
@@ -149,7 +150,7 @@ class ExportFolder:
                 "that name; move it away, then the same command goes on"
             )
         os.sync()  # thousands of files at once take less time than one by one
-        _write(self.partial / "ready.json", {"entries": names})
+        write_mark(self.partial / "ready.json", {"entries": names})
 
     def sweep(self) -> None:
         """Delete what a finished export does not need any more."""
@@ -163,46 +164,14 @@ class ExportFolder:
         return self.partial / "parts" / f"{part:07d}.json"
 
     def _entries(self, name: str) -> list[str]:
-        return _names(self.partial / name)
+        return entries_of(self.partial / name)
 
     def _marked(self) -> list[str]:
-        return _names(self.out / MARK)
+        return entries_of(self.out / MARK)
 
     def _all_entries(self) -> list[str]:
         """The names in OUT that any mark says are the export's."""
         return sorted({*self._marked(), *self._entries("ready.json"), *self._entries("discard.json")})
-
-
-def _read(path: Path) -> dict[str, Any]:
-    """A mark's JSON object; {} where there is none, or it is damaged."""
-    try:
-        found = json.loads(path.read_text(encoding="utf-8"))
-    except (FileNotFoundError, NotADirectoryError, ValueError, RecursionError):
-        return {}
-    return found if isinstance(found, dict) else {}
-
-
-def _names(path: Path) -> list[str]:
-    """The entries that a mark names. Only plain names: a damaged mark must not make us delete elsewhere."""
-    entries = _read(path).get("entries")
-    return [name for name in entries if _is_name(name)] if isinstance(entries, list) else []
-
-
-def _write(path: Path, document: Mapping[str, Any], *, durable: bool = True) -> None:
-    """Write a mark under a temporary name, then rename it."""
-    temporary = path.with_name(path.name + ".new")
-    temporary.write_text(json.dumps(document, ensure_ascii=False) + "\n", encoding="utf-8")
-    if durable:
-        force_to_disk(temporary)
-    os.replace(temporary, path)
-    if durable:
-        force_to_disk(path.parent)
-
-
-def _is_name(name: object) -> bool:
-    if not isinstance(name, str) or name in ("", ".", "..", MARK, PARTIAL):
-        return False
-    return os.path.basename(name) == name and "\0" not in name
 
 
 def _remove(path: Path) -> None:

@@ -62,9 +62,7 @@ def _refuse_inside(content: Content, out: Path) -> None:
         raise UsageError(f"{out}: lies in the store {store}; name a folder outside of it")
 
 
-def _info(
-    content: Content, config: ExportConfig, splits: tuple[SplitPlan, ...], out: Path
-) -> ExportInfo:
+def _info(content: Content, config: ExportConfig, splits: tuple[SplitPlan, ...], out: Path) -> ExportInfo:
     encoding = config.image_encoding
     if encoding == "auto":
         encoding = "jpeg" if config.format == "voc" else "png"

@@ -36,7 +36,7 @@ from pipeline.settings.values import COLOR, NAME
 MAX_CLASSES = LARGEST_LABEL + 1
 BACKGROUND_NAMES = ("background", "_background_", "__background__")
 IGNORE_NAME = "__ignore__"
-LISTS = ("labelmap.txt", "class_names.txt", "_classes.csv")
+LISTS = ("labelmap.txt", "class_names.txt", "_classes.csv", "classes.toml")
 _LABELMAP_LINE = re.compile(r"([^:]+):\s*([0-9]{1,3})\s*,\s*([0-9]{1,3})\s*,\s*([0-9]{1,3})\s*(?::.*)?")
 _VALUE_LINE = re.compile(r"([0-9]{1,5})\s*[:=,\s]\s*(\S.*)")
 _CSV_LINE = re.compile(r"([0-9]{1,5})\s*,\s*(.+)")

@@ -74,15 +74,15 @@ class CocoExporter:
 
     def write_whole(self, split: str | None, records: Iterable[Record], sink: Sink) -> None:
         """The JSON files of a split, an entry at a time."""
-        head = {"info": self._about(), "licenses": []}
+        head: dict[str, Any] = {"info": self._about(), "licenses": []}
         images = (record["image"] for record in records)
         if self._info.keypoint_names is not None:
-            head |= {"categories": [keypoint_category(self._info.keypoint_names)]}
+            head["categories"] = [keypoint_category(self._info.keypoint_names)]
             with sink.open(f"annotations/{_named('person_keypoints', split)}.json") as file:
                 write_tables(file, head, {"images": images, "annotations": _keypoints(records)})
             return
         found = categories(self._info)
-        things = [{key: entry[key] for key in entry if key != "isthing"} for entry in found if entry["isthing"]]
+        things = [_without(entry, "isthing") for entry in found if entry["isthing"]]
         with sink.open(f"annotations/{_named('instances', split)}.json") as file:
             tables = {"images": images, "annotations": _instances(records)}
             write_tables(file, head | {"categories": things}, tables)
@@ -95,13 +95,17 @@ class CocoExporter:
         """Nothing: every file names its classes."""
 
     def _about(self) -> dict[str, Any]:
-        store = self._info.source["store"]
-        return {"description": f"{store}, exported by dgan", "version": "1", "source": dict(self._info.source)}
+        source = dict(self._info.source)
+        return {"description": f"{source['store']}, exported by dgan", "version": "1", "source": source}
 
 
 def open_exporter(info: ExportInfo) -> CocoExporter:
     """The exporter; the format holds labels and keypoints alike."""
     return CocoExporter(info)
+
+
+def _without(entry: Record, key: str) -> Record:
+    return {name: value for name, value in entry.items() if name != key}
 
 
 def _named(name: str, split: str | None) -> str:
@@ -115,16 +119,12 @@ def _instances(records: Iterable[Record]) -> Iterator[Record]:
         for segment in record["segments"]:
             if "segmentation" in segment:
                 number += 1
-                kept = {key: value for key, value in segment.items() if key != "id"}
-                yield {"id": number, "image_id": record["image"]["id"], **kept}
+                yield {"id": number, "image_id": record["image"]["id"], **_without(segment, "id")}
 
 
 def _panoptic(records: Iterable[Record]) -> Iterator[Record]:
     for record in records:
-        segments = [
-            {key: value for key, value in segment.items() if key != "segmentation"}
-            for segment in record["segments"]
-        ]
+        segments = [_without(segment, "segmentation") for segment in record["segments"]]
         yield {
             "image_id": record["image"]["id"],
             "file_name": record["panoptic"],

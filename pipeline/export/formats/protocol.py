@@ -23,8 +23,8 @@ class ExportInfo:
     shape: (H, W). classes: in the order of their labels. ignore: the label of pixels that belong to no class,
     or None. keypoint_names: of the K keypoints, or None where images have labels. has_scores: whether images
     have an uncertainty. image_encoding: "png" or "jpeg", and jpeg_quality. splits: split name -> how many
-    images; the name is None where there is one split. out: the export's folder, absolute. source: what the store is, as JSON values: its name,
-    kind and id, what generated and what labelled it.
+    images; the name is None where there is one split. out: the export's folder, absolute. source: what the
+    store is, as JSON values: its name, kind and id, what generated and what labelled it.
     """
 
     shape: tuple[int, int]

@@ -6,12 +6,12 @@
     1000_0.pickle       a list of images, at most 1,000: of 1,000 from the 0th of the split on
     classes.toml        the classes in the order of their labels; the released code does not read it
 
-The numbers are those of the images in the store, which pair them with their latents. ``train_deeplab.py --data_path
-OUT`` finds the images by the pickles alone, so gaps between the numbers do not matter. An entry there has
-``image_name``, ``image_label_name`` and ``js_name``, absolute paths, and ``uncertrainty_score`` (the key is
-spelled so), the image's uncertainty, by which ``--uncertainty_portion`` sorts. So the folder has to be
-exported anew where it is moved. The pickles hold texts and numbers alone. With ``--split`` each split is
-such a folder.
+The numbers are those of the images in the store, which pair them with their latents. ``train_deeplab.py
+--data_path OUT`` finds the images by the pickles alone, so gaps between the numbers do not matter. An entry
+there has ``image_name``, ``image_label_name`` and ``js_name``, absolute paths, and ``uncertrainty_score``
+(the key is spelled so), the image's uncertainty, by which ``--uncertainty_portion`` sorts. So the folder has
+to be exported anew where it is moved. The pickles hold texts and numbers alone. With ``--split`` each split
+is such a folder.
 
 A feature store has no divergence: there is no .npy, and the score of its annotated images is 0, certain. The
 label of pixels that belong to no class is written as 255. The released training knows none such: its loss

@@ -35,6 +35,7 @@ CLASS_FOLDERS = ("segmentationclass", "segmentationclasspng", "segmentationclass
 VOID = 255
 VOID_COLOR = "#e0e0c0"
 UNCERTAIN = "labels.txt"
+UNFILLED = "classes.toml"
 _VOID_NAMES = ("ignored", "void")
 
 
@@ -104,8 +105,10 @@ def _unread_lists(folders: Sequence[Path]) -> list[str]:
 
 def _is_of_masks(path: Path) -> bool:
     """Whether a list numbers the classes as masks do. ``labels.txt`` may be of any tool: only the background
-    in its first place tells.
+    in its first place tells. ``classes.toml`` with one class is not filled in yet.
     """
+    if path.name == UNFILLED:
+        return len(read_classes_file(path)) > 1
     if path.name != UNCERTAIN:
         return True
     classes = read_classes_file(path)

@@ -9,9 +9,9 @@
 The numbers are those of the images in the store, which pair them with their latents. ``train_deeplab.py
 --data_path OUT`` finds the images by the pickles alone, so gaps between the numbers do not matter. An entry
 there has ``image_name``, ``image_label_name`` and ``js_name``, absolute paths, and ``uncertrainty_score``
-(the key is spelled so), the image's uncertainty, by which ``--uncertainty_portion`` sorts. So the folder has
-to be exported anew where it is moved. The pickles hold texts and numbers alone. With ``--split`` each split
-is such a folder.
+(the key is spelled so), the image's uncertainty, by which ``--uncertainty_portion`` sorts. Where that is NaN
+it is infinity. A folder that is moved has to be exported anew, for its paths. The pickles hold texts and
+numbers alone. With ``--split`` each split is such a folder.
 
 A feature store has no divergence: there is no .npy, and the score of its annotated images is 0, certain. The
 label of pixels that belong to no class is written as 255. The released training knows none such: its loss
@@ -20,6 +20,7 @@ refuses it.
 
 from __future__ import annotations
 
+import math
 import pickle
 from collections.abc import Iterable, Iterator
 from itertools import islice
@@ -32,6 +33,7 @@ from pipeline.export.content import Item
 from pipeline.export.encoding import BYTE_VALUES, encode_image, encode_png, one_byte
 from pipeline.export.formats.protocol import ExportInfo, Record
 from pipeline.export.plan import Part
+from pipeline.export.records import finite
 from pipeline.export.sink import Sink
 
 PART_IMAGES = 16
@@ -62,7 +64,7 @@ class ReleasedExporter:
             record["js_name"] = f"{item.number}.npy"
             with sink.open(_under(split, record["js_name"])) as file:
                 np.save(file, item.divergence().astype(np.float32))
-        return record | {SCORE: item.uncertainty or 0.0}
+        return record | {SCORE: 0.0 if item.uncertainty is None else finite(item.uncertainty)}
 
     def write_whole(self, split: str | None, records: Iterable[Record], sink: Sink) -> None:
         """The pickles, with the paths that the files have in the finished folder."""
@@ -71,6 +73,7 @@ class ReleasedExporter:
         while images := list(islice(waiting, LIST_IMAGES)):
             for image in images:
                 image |= {key: str(folder / name) for key, name in image.items() if key != SCORE}
+                image[SCORE] = math.inf if image[SCORE] is None else image[SCORE]
             with sink.open(_under(split, f"{len(images)}_{first}.pickle")) as file:
                 pickle.dump(images, file, PICKLE_PROTOCOL)
             first += len(images)

@@ -82,6 +82,16 @@ def test_it_comes_back_as_annotations(store: Path, labels: np.ndarray, tmp_path:
     np.testing.assert_array_equal(loaded.masks, np.where(labels == IGNORE, 255, labels))
 
 
+def test_a_first_class_that_is_no_background_keeps_its_place(tmp_path: Path) -> None:
+    labels = np.tile(np.arange(2, dtype=np.uint8), (1, 4, 2))
+    write_dataset(tmp_path / "d.zarr", make_classes(["sky", "road"], ["#00ffff", "#123456"]), labels)
+    config = AnnotationsConfig(folder=exported(tmp_path / "d.zarr", tmp_path / "o", "voc"), min_pixels=0)
+    source = open_annotations(config)
+    loaded = load_annotations(source, source.numbers, grid=(4, 4), config=config)
+    assert (loaded.names, loaded.palette) == (("sky", "road"), ("#00ffff", "#123456"))
+    np.testing.assert_array_equal(loaded.masks, labels)
+
+
 def test_splits_are_lists_and_png_pictures_lose_nothing(store: Path, tmp_path: Path) -> None:
     flags = ("--all", "--split", "train=0.5,val=0.5", "--image-encoding", "png")
     out = exported(store, tmp_path / "o", "voc", *flags)

@@ -2,7 +2,8 @@
 
 A class's place in a list is its label. A list is
 
-- ``[[annotations.classes]]`` of a configuration, or ``[[classes]]`` of a TOML file:
+- ``[[annotations.classes]]`` of a configuration, or ``[[classes]]`` of a TOML file, which is read
+  beside masks too if it is called ``classes.toml``:
 
       [[classes]]
       name = "background"         # the first class: what lies outside every shape

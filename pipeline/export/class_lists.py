@@ -3,8 +3,12 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Collection, Sequence
+from dataclasses import replace
 
+from fstore.meta import ClassInfo
 from pipeline.export.formats.protocol import ExportInfo
+from pipeline.settings.classes import default_palette
 
 
 def classes_toml(info: ExportInfo) -> str:
@@ -18,3 +22,22 @@ def classes_toml(info: ExportInfo) -> str:
         for entry in info.classes
     ]
     return head + "\n" + "\n".join(tables)
+
+
+def with_distinct_colors(classes: Sequence[ClassInfo], reserved: Collection[str]) -> tuple[ClassInfo, ...]:
+    """The classes with a colour each that is no other's and not reserved, "#rrggbb".
+
+    The first class of a colour keeps it. A later one gets the first free colour of the default palette.
+    Formats whose readers tell classes by their colours need it.
+    """
+    taken = {*reserved, *(entry.color.lower() for entry in classes)}
+    spare = (color for color in default_palette(len(taken) + len(classes)) if color not in taken)
+    used = set(reserved)
+    distinct = []
+    for entry in classes:
+        color = entry.color.lower()
+        if color in used:
+            color = next(spare)
+        used.add(color)
+        distinct.append(replace(entry, color=color))
+    return tuple(distinct)

@@ -5,8 +5,9 @@ It reads both kinds of stores and hides the difference. It knows no formats and 
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 
 import numpy as np
 
@@ -27,7 +28,8 @@ class Item:
     a feature store. image: (H, W, 3) uint8. labels: (H, W) uint8 or uint16 class ids after the label map, and
     the ignore label; None of keypoints. keypoints: (K, 3) float32 x, y and confidence, the centre of pixel
     (row, column) at (column, row) + 0.5; None of labels. uncertainty: the image's score, kept: whether the
-    filter keeps it; both None in a feature store.
+    filter keeps it, divergence: a function that reads (H, W) float16, each pixel's divergence in nats; all
+    three None in a feature store.
     """
 
     number: int
@@ -36,6 +38,7 @@ class Item:
     keypoints: np.ndarray | None
     uncertainty: float | None
     kept: bool | None
+    divergence: Callable[[], np.ndarray] | None = None
 
 
 class Content:
@@ -83,6 +86,7 @@ class Content:
             keypoints=keypoints,
             uncertainty=None if self._uncertainty is None else float(self._uncertainty[position]),
             kept=None if self._kept is None else bool(self._kept[position]),
+            divergence=partial(self._part, "divergence", index) if self.is_dataset else None,
         )
 
     def _part(self, name: str, index: int) -> np.ndarray:

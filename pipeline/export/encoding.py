@@ -17,6 +17,7 @@ from pipeline.export.formats.protocol import ExportInfo
 SUFFIXES = {"png": ".png", "jpeg": ".jpg"}
 IGNORE_COLOR = (224, 224, 192)  # VOC's colour of pixels that belong to no class
 PALETTE_COLORS = 256
+BYTE_VALUES = 256
 
 
 def encode_image(image: np.ndarray, info: ExportInfo) -> bytes:
@@ -40,6 +41,15 @@ def encode_labels(labels: np.ndarray, palette: bytes) -> bytes:
     picture = Image.frombytes("P", (width, height), np.ascontiguousarray(labels).tobytes())
     picture.putpalette(palette)
     return _save(picture, format="PNG")
+
+
+def one_byte(labels: np.ndarray, ignore: int | None) -> np.ndarray:
+    """Labels as uint8, with the ignored one as 255. The classes' own must be less, or 255 where there is
+    none that is ignored.
+    """
+    if ignore is not None:
+        labels = np.where(labels == ignore, BYTE_VALUES - 1, labels)
+    return labels.astype(np.uint8)
 
 
 def label_palette(classes: Sequence[ClassInfo], ignore: int | None) -> bytes:

@@ -18,7 +18,7 @@ from __future__ import annotations
 import json
 import os
 import shutil
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -94,10 +94,12 @@ class ExportFolder:
         """Mark a part whose files, name and size in bytes, are written."""
         _write(self._part(part), {"files": files, "records": records}, durable=False)
 
-    def records(self, parts: range) -> Iterator[dict[str, Any]]:
-        """The records of the images of these parts, one after another; only one part's are in memory."""
-        for part in parts:
-            yield from _read(self._part(part))["records"]
+    def records(self, parts: range) -> Iterable[dict[str, Any]]:
+        """The records of the images of these parts, one after another; only one part's are in memory.
+
+        They can be gone through more than once.
+        """
+        return PartRecords([self._part(part) for part in parts])
 
     def finish(self, settings: Mapping[str, Any], more: Mapping[str, Any]) -> None:
         """Move all files to OUT and mark the export as whole, with ``more`` in the mark.
@@ -128,6 +130,17 @@ class ExportFolder:
 
     def _entries(self, name: str) -> list[str]:
         return [entry for entry in _read(self.partial / name).get("entries", []) if _is_name(entry)]
+
+
+class PartRecords:
+    """The records in the marks of parts. A class, because a generator can be gone through only once."""
+
+    def __init__(self, paths: list[Path]) -> None:
+        self._paths = paths
+
+    def __iter__(self) -> Iterator[dict[str, Any]]:
+        for path in self._paths:
+            yield from _read(path)["records"]
 
 
 def refuse_foreign(folder: ExportFolder) -> None:

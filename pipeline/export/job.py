@@ -49,7 +49,7 @@ def prepare(store_path: str, out: Path, config: ExportConfig) -> ExportJob:
             f"--split {config.split}: {empty[0]} would be empty, of {count(len(content), 'image')}; give it "
             "a larger fraction"
         )
-    info = _info(content, config, splits)
+    info = _info(content, config, splits, out)
     exporter = make_exporter(config.format, info)
     parts = plan_parts(splits, exporter.part_images)
     settings = _settings(content, config, info)
@@ -62,7 +62,7 @@ def _refuse_inside(content: Content, out: Path) -> None:
         raise UsageError(f"{out}: lies in the store {store}; name a folder outside of it")
 
 
-def _info(content: Content, config: ExportConfig, splits: tuple[SplitPlan, ...]) -> ExportInfo:
+def _info(content: Content, config: ExportConfig, splits: tuple[SplitPlan, ...], out: Path) -> ExportInfo:
     encoding = config.image_encoding
     if encoding == "auto":
         encoding = "jpeg" if config.format == "voc" else "png"
@@ -75,6 +75,7 @@ def _info(content: Content, config: ExportConfig, splits: tuple[SplitPlan, ...])
         image_encoding=encoding,
         jpeg_quality=config.jpeg_quality,
         splits={split.name: len(split.places) for split in splits},
+        out=out.resolve(),
         source=_source(content),
     )
 

@@ -47,7 +47,7 @@ class PngExporter:
             sink.write(_under(split, record["label_file_name"]), encode_labels(item.labels, self._palette))
         return record | base_record(item)
 
-    def write_whole(self, split: str | None, records: Iterator[Record], sink: Sink) -> None:
+    def write_whole(self, split: str | None, records: Iterable[Record], sink: Sink) -> None:
         """``metadata.jsonl``, a line at a time."""
         with sink.open(_under(split, "metadata.jsonl")) as file:
             for record in records:

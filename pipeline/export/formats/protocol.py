@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, Protocol
 
 from fstore.meta import ClassInfo
@@ -22,8 +23,8 @@ class ExportInfo:
     shape: (H, W). classes: in the order of their labels. ignore: the label of pixels that belong to no class,
     or None. keypoint_names: of the K keypoints, or None where images have labels. has_scores: whether images
     have an uncertainty. image_encoding: "png" or "jpeg", and jpeg_quality. splits: split name -> how many
-    images; the name is None where there is one split. source: what the store is, as JSON values: its name,
-    kind and id, what generated and what labelled it.
+    images; the name is None where there is one split. out: the export's folder, absolute. source: what the
+    store is, as JSON values: its name, kind and id, what generated and what labelled it.
     """
 
     shape: tuple[int, int]
@@ -34,6 +35,7 @@ class ExportInfo:
     image_encoding: str
     jpeg_quality: int
     splits: Mapping[str | None, int]
+    out: Path
     source: Mapping[str, Any]
 
 
@@ -50,8 +52,9 @@ class Exporter(Protocol):
         """
         ...
 
-    def write_whole(self, split: str | None, records: Iterator[Record], sink: Sink) -> None:
-        """Write the files of a whole split, such as an index, from the records in their order.
+    def write_whole(self, split: str | None, records: Iterable[Record], sink: Sink) -> None:
+        """Write the files of a whole split, such as an index, from the records in their order, which can be
+        gone through more than once.
 
         It is called once for each split, in the order of ``ExportInfo.splits``, when all parts are written.
         """

@@ -20,6 +20,7 @@ from pipeline.inputs.annotations.formats.class_masks import (
     open_binary,
 )
 from pipeline.inputs.annotations.formats.coco import is_coco, open_coco
+from pipeline.inputs.annotations.formats.coco_panoptic import is_panoptic, open_panoptic, segment_folder
 from pipeline.inputs.annotations.formats.file_names import is_label_studio, parse_name
 from pipeline.inputs.annotations.formats.labelme import is_labelme, open_labelme
 from pipeline.inputs.annotations.formats.mask_files import NAMES as MASK_NAMES
@@ -80,7 +81,7 @@ def _open_file(path: Path, format: str, overlap: str) -> AnnotationSource:
     program = _program_of(document)
     if program:
         raise UsageError(f"{path}: is {program}, which is not read; export COCO")
-    return open_coco(path, overlap)
+    return open_panoptic(path) if is_panoptic(document) else open_coco(path, overlap)
 
 
 def _open_folder(folder: Path, format: str, overlap: str, classes: Sequence[ClassConfig]) -> AnnotationSource:
@@ -182,7 +183,7 @@ def _open_as(folder: Path, format: str, overlap: str, classes: Sequence[ClassCon
     if format == "labelme":
         return open_labelme(folder, overlap)
     if format == "coco":
-        return open_coco(_coco_file(folder), overlap)
+        return _open_coco_in(folder, overlap)
     if format == "binary":
         return open_binary(folder, overlap, [entry.name for entry in classes])
     inner = class_folder(folder) or folder
@@ -240,11 +241,21 @@ def _class_names(folder: Path) -> list[str]:
     return sorted({name for files in find_class_folders(folder).values() for name in files})
 
 
-def _coco_file(folder: Path) -> Path:
-    files = [path for path in sorted(folder.glob(JSON_FILES)) if is_coco(read_json(path, "annotations"))]
+def _open_coco_in(folder: Path, overlap: str) -> AnnotationSource:
+    """The one COCO file of a folder, or of ``annotations`` in it. Of several it is the panoptic one, if one
+    is, because it alone has every pixel.
+    """
+    read = {path: read_json(path, "annotations") for path in sorted(folder.glob(JSON_FILES))}
+    files = [path for path, document in read.items() if is_coco(document)]
     if not files and (folder / "annotations").is_dir():
-        return _coco_file(folder / "annotations")
+        return _open_coco_in(folder / "annotations", overlap)
+    whole = [path for path in files if is_panoptic(read[path]) and segment_folder(path) is not None]
+    if len(whole) == 1:
+        source = open_panoptic(whole[0])
+        others = few([path.name for path in files if path not in whole])
+        note = f"{whole[0]}: is read, which has every pixel, and not {others} beside it"
+        return replace(source, notes=(*source.notes, note)) if others else source
     if len(files) != 1:
         there = few([path.name for path in files]) if files else "none"
         raise UsageError(f"{folder}: expected one COCO file; there: {there}; name the file itself")
-    return files[0]
+    return open_panoptic(files[0]) if is_panoptic(read[files[0]]) else open_coco(files[0], overlap)

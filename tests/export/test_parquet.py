@@ -1,4 +1,4 @@
-"""``dgan export --format parquet``: read back by Hugging Face's ``datasets`` and by pyarrow, it is the store."""
+"""``dgan export --format parquet``: Hugging Face's ``datasets`` and pyarrow read back what the store has."""
 
 from __future__ import annotations
 

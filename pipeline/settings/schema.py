@@ -153,8 +153,8 @@ class AnnotationsConfig:
     folder: Path | None = setting(
         None,
         PATH,
-        "Folder of masks (.npy, .png), PNGs a class, LabelMe files, Parquet or OME-Zarr; a COCO .json; keypoints "
-        "(.npy, .npz).",
+        "Folder of masks (.npy, .png), PNGs a class, LabelMe files, Parquet or OME-Zarr; a COCO .json; "
+        "keypoints (.npy, .npz).",
         flags="--annotations",
     )
     format: str = setting(

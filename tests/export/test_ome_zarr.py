@@ -12,30 +12,40 @@ import pytest
 import tensorstore
 import zarr
 from ome_zarr_models.v05 import Image, ImageLabel
-from PIL import Image as Picture
+from PIL import Image as PillowImage
 from support.commands import dgan, done
-from support.export_stores import CLASSES, arrays, dataset_store, feature_store
+from support.exports import (
+    IGNORE,
+    NUMBERS,
+    classes_of,
+    kept,
+    labels,
+    make_dataset,
+    picture,
+    uncertainty,
+)
 from support.stores import tree_bytes
 
 import fstore
-from fstore import format as fmt
 from pipeline.export.formats import ome_zarr
 
 LABELS = "labels/segmentation"
+LARGE = (128, 512)
+KEPT = np.flatnonzero(kept(10, "0.5")).tolist()
 
 
 @pytest.fixture(scope="module")
 def store(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return dataset_store(tmp_path_factory.mktemp("store") / "d.zarr", ignore=255)
+    return make_dataset(tmp_path_factory.mktemp("store") / "d.zarr", num_images=10, keep="0.5")
 
 
 @pytest.fixture(scope="module")
-def large(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
-    """A dataset whose images have two levels, and its export."""
+def large(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The export of images of two levels."""
     folder = tmp_path_factory.mktemp("large")
-    store = dataset_store(folder / "d.zarr", 2, (128, 512), ignore=7)
+    store = make_dataset(folder / "d.zarr", num_images=2, shape=LARGE, ignore=7, keep=None)
     done("export", store, folder / "out", "--format", "ome-zarr", "--all")
-    return store, folder / "out"
+    return folder / "out"
 
 
 def ome(path: Path) -> dict[str, Any]:
@@ -88,18 +98,20 @@ def check_image(group: Path) -> tuple[np.ndarray, np.ndarray]:
     return images[0][:], labels[0][:]
 
 
-def check_equal(out: Path, store: Path, chosen: list[int]) -> None:
-    held = arrays(store)
-    assert sorted(path.name for path in out.glob("0*")) == [f"{number:06d}.ome.zarr" for number in chosen]
-    for number in chosen:
-        image, labels = check_image(out / f"{number:06d}.ome.zarr")
-        np.testing.assert_array_equal(image.transpose(1, 2, 0), held["images"][number])
-        np.testing.assert_array_equal(labels, held["labels" if "labels" in held else "masks"][number])
+def check_equal(out: Path, numbers: list[int], **made: Any) -> None:
+    """The folder has these images, and each is what ``make_dataset`` has made with the options ``made``."""
+    assert sorted(path.name for path in out.glob("0*")) == [f"{number:06d}.ome.zarr" for number in numbers]
+    for number in numbers:
+        image, found = check_image(out / f"{number:06d}.ome.zarr")
+        shape = {key: value for key, value in made.items() if key == "shape"}
+        np.testing.assert_array_equal(image.transpose(1, 2, 0), picture(number, **shape))
+        np.testing.assert_array_equal(found, labels(number, **made))
+        assert found.dtype == labels(number, **made).dtype
 
 
 def test_every_image_is_valid_and_equals_the_store(store: Path, tmp_path: Path) -> None:
     done("export", store, tmp_path / "out", "--format", "ome-zarr")
-    check_equal(tmp_path / "out", store, [0, 2, 4, 6, 8])
+    check_equal(tmp_path / "out", KEPT)
 
 
 def test_splits_are_folders(store: Path, tmp_path: Path) -> None:
@@ -109,63 +121,60 @@ def test_splits_are_folders(store: Path, tmp_path: Path) -> None:
         for name in ("train", "val")
     }
     assert [len(numbers) for numbers in found.values()] == [4, 1]
+    assert sorted(number for numbers in found.values() for number in numbers) == KEPT
     for name, numbers in found.items():
-        check_equal(tmp_path / "out" / name, store, numbers)
+        check_equal(tmp_path / "out" / name, numbers)
 
 
-def test_large_images_have_smaller_levels_of_both(large: tuple[Path, Path]) -> None:
-    store, out = large
-    check_equal(out, store, [0, 1])
-    held, group = arrays(store), zarr.open_group(out / "000001.ome.zarr", mode="r")
+def test_large_images_have_smaller_levels_of_both(large: Path) -> None:
+    check_equal(large, [0, 1], ignore=7, shape=LARGE)
+    group = zarr.open_group(large / "000001.ome.zarr", mode="r")
     assert group["1"].shape == (3, 64, 256)
-    reduced = np.array(Picture.fromarray(held["images"][1]).reduce(2))
+    reduced = np.array(PillowImage.fromarray(picture(1, LARGE)).reduce(2))
     np.testing.assert_array_equal(group["1"][:].transpose(1, 2, 0), reduced)
-    np.testing.assert_array_equal(group[f"{LABELS}/1"][:], held["labels"][1][::2, ::2])
+    np.testing.assert_array_equal(group[f"{LABELS}/1"][:], labels(1, ignore=7, shape=LARGE)[::2, ::2])
 
 
-def test_another_zarr_library_reads_the_arrays(large: tuple[Path, Path]) -> None:
-    store, out = large
-    for name, array in (("0", "images"), (f"{LABELS}/0", "labels")):
-        place = {"driver": "file", "path": f"{out}/000001.ome.zarr/{name}"}
-        read = tensorstore.open({"driver": "zarr3", "kvstore": place}).result().read().result()
-        expected = arrays(store)[array][1]
-        np.testing.assert_array_equal(np.moveaxis(read, 0, -1) if read.ndim == 3 else read, expected)
+def test_another_zarr_library_reads_the_arrays(large: Path) -> None:
+    def read(name: str) -> np.ndarray:
+        place = {"driver": "file", "path": f"{large}/000001.ome.zarr/{name}"}
+        return np.array(tensorstore.open({"driver": "zarr3", "kvstore": place}).result().read().result())
+
+    np.testing.assert_array_equal(read("0"), picture(1, LARGE).transpose(2, 0, 1))
+    np.testing.assert_array_equal(read(f"{LABELS}/0"), labels(1, ignore=7, shape=LARGE))
 
 
 def test_the_label_image_tells_names_and_colours(store: Path, tmp_path: Path) -> None:
     done("export", store, tmp_path / "out", "--format", "ome-zarr", "--limit", "1")
-    label = ome(tmp_path / "out" / "000000.ome.zarr" / LABELS)["image-label"]
+    label = ome(tmp_path / "out" / f"{KEPT[0]:06d}.ome.zarr" / LABELS)["image-label"]
     assert label["properties"] == [
-        *({"label-value": entry.id, "name": entry.name} for entry in CLASSES),
-        {"label-value": 255, "name": "__ignore__"},
+        *({"label-value": entry.id, "name": entry.name} for entry in classes_of(5)),
+        {"label-value": IGNORE, "name": "__ignore__"},
     ]
     colors = {entry["label-value"]: entry["rgba"] for entry in label["colors"]}
-    for entry in CLASSES:
+    for entry in classes_of(5):
         assert bytes(colors[entry.id][:3]).hex() == entry.color[1:]
-    assert colors[255][3] == 0
+    assert colors[IGNORE][3] == 0
 
 
 def test_each_image_tells_where_it_comes_from(store: Path, tmp_path: Path) -> None:
-    done("export", store, tmp_path / "out", "--format", "ome-zarr", "--limit", "2")
-    found = zarr.open_group(tmp_path / "out" / "000002.ome.zarr", mode="r").attrs["dgan"]
-    assert (found["number"], found["kept"]) == (2, True)
-    assert found["uncertainty"] == arrays(store)["uncertainty"][2]
-    assert found["source"]["id"] == fstore.open(store).id
+    done("export", store, tmp_path / "out", "--format", "ome-zarr", "--all", "--limit", "3")
+    for number in range(3):
+        found = zarr.open_group(tmp_path / "out" / f"{number:06d}.ome.zarr", mode="r").attrs["dgan"]
+        assert (found["number"], found["kept"]) == (number, number in KEPT)
+        assert found["uncertainty"] == uncertainty(10)[number]
+        assert found["source"]["id"] == fstore.open(store).id
 
 
-def test_annotated_images_of_a_feature_store(tmp_path: Path) -> None:
-    store = feature_store(tmp_path / "f.zarr")
-    done("export", store, tmp_path / "out", "--format", "ome-zarr")
-    check_equal(tmp_path / "out", store, [0, 1, 2])
+def test_annotated_images_of_a_feature_store_have_their_numbers(features: Path, tmp_path: Path) -> None:
+    done("export", features, tmp_path / "out", "--format", "ome-zarr")
+    check_equal(tmp_path / "out", list(NUMBERS))
 
 
-def test_labels_of_two_bytes(tmp_path: Path) -> None:
-    many = tuple(fmt.ClassInfo(i, f"class {i}", f"#{i:06x}") for i in range(300))
-    store = dataset_store(tmp_path / "d.zarr", 300, (4, 5), classes=many)
-    done("export", store, tmp_path / "out", "--format", "ome-zarr")
-    _, labels = check_image(tmp_path / "out" / "000298.ome.zarr")
-    np.testing.assert_array_equal(labels, arrays(store)["labels"][298])
-    assert labels.max() > 255
+def test_labels_of_two_bytes(many_classes: Path, tmp_path: Path) -> None:
+    done("export", many_classes, tmp_path / "out", "--format", "ome-zarr", "--limit", "2")
+    assert labels(1, 300, 65535).max() == 65535
+    check_equal(tmp_path / "out", [0, 1], num_classes=300, ignore=65535)
 
 
 def test_two_exports_are_equal(store: Path, tmp_path: Path) -> None:
@@ -175,11 +184,10 @@ def test_two_exports_are_equal(store: Path, tmp_path: Path) -> None:
     assert {n: b for n, b in one.items() if n[0] != "."} == {n: b for n, b in other.items() if n[0] != "."}
 
 
-def test_keypoints_are_refused_in_one_line(tmp_path: Path) -> None:
-    store = dataset_store(tmp_path / "d.zarr", 2, with_keypoints=True)
-    result = dgan("export", store, tmp_path / "out", "--format", "ome-zarr", "--all")
+def test_keypoints_are_refused_in_one_line(keypoint_dataset: Path, tmp_path: Path) -> None:
+    result = dgan("export", keypoint_dataset, tmp_path / "out", "--format", "ome-zarr")
     assert result.exit_code == 2
-    assert "d.zarr: holds keypoints, and OME-Zarr 0.5" in result.output.splitlines()[-1]
+    assert "keypoints.zarr: holds keypoints, and OME-Zarr 0.5" in result.output.splitlines()[-1]
     assert not (tmp_path / "out").exists()
 
 

@@ -18,7 +18,19 @@ from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
 from support.commands import dgan, done
-from support.export_stores import CLASSES, POINTS, arrays, dataset_store, feature_store
+from support.exports import (
+    IGNORE,
+    KEYPOINT_NAMES,
+    NUMBERS,
+    SHAPE,
+    classes_of,
+    kept,
+    keypoints,
+    labels,
+    make_dataset,
+    picture,
+    uncertainty,
+)
 from support.stores import tree_bytes
 
 import fstore
@@ -28,12 +40,14 @@ from pipeline.export.dataset_card import SplitSize, dataset_card
 from pipeline.export.formats import parquet
 from pipeline.export.formats.protocol import ExportInfo
 
-INFO = ExportInfo((12, 16), CLASSES, None, None, True, "png", 95, {None: 5}, {"store": "d.zarr"})
+CLASSES = classes_of(5)
+KEPT = np.flatnonzero(kept(10, "0.5")).tolist()
+INFO = ExportInfo(SHAPE, CLASSES, None, None, True, "png", 95, {None: 5}, {"store": "d.zarr"})
 
 
 @pytest.fixture(scope="module")
 def store(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return dataset_store(tmp_path_factory.mktemp("store") / "d.zarr", ignore=255)
+    return make_dataset(tmp_path_factory.mktemp("store") / "d.zarr", num_images=10, keep="0.5")
 
 
 @pytest.fixture(scope="module")
@@ -50,22 +64,21 @@ def hub(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Any]:
 
 
 def small_files(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Files of four images, row groups of two: of 12 x 16 pixels."""
+    """Files of four images, and row groups of two."""
     monkeypatch.setattr(parquet, "PART_IMAGES", 4)
-    monkeypatch.setattr(parquet, "ROW_GROUP_BYTES", 2 * 4 * 12 * 16)
+    monkeypatch.setattr(parquet, "ROW_GROUP_BYTES", 2 * 4 * SHAPE[0] * SHAPE[1])
 
 
-def check_rows(rows: Any, store: Path, chosen: list[int], ignore: int | None = None) -> None:
-    held, rows = arrays(store), list(rows)
-    assert [row["number"] for row in rows] == chosen
+def check_rows(rows: Any, numbers: list[int]) -> None:
+    rows = list(rows)
+    assert [row["number"] for row in rows] == numbers
     for row in rows:
         number = row["number"]
-        np.testing.assert_array_equal(np.array(row["image"]), held["images"][number])
-        labels = np.array(row["label"])
-        np.testing.assert_array_equal(labels, held["labels"][number])
-        assert row["classes"] == sorted(set(labels.ravel().tolist()) - {ignore})
-        assert row["uncertainty"] == held["uncertainty"][number]
-        assert row["kept"] == held["kept"][number]
+        np.testing.assert_array_equal(np.array(row["image"]), picture(number))
+        np.testing.assert_array_equal(np.array(row["label"]), labels(number))
+        assert row["classes"] == sorted(set(labels(number).ravel().tolist()) - {IGNORE})
+        assert row["uncertainty"] == uncertainty(10)[number]
+        assert row["kept"] == (number in KEPT)
 
 
 def test_datasets_reads_the_folder_as_it_is(
@@ -77,19 +90,17 @@ def test_datasets_reads_the_folder_as_it_is(
     assert files == [f"train-0000{i}-of-00003.parquet" for i in range(3)]
     read = hub.load_dataset(str(tmp_path / "out"))
     assert list(read) == ["train"]
-    check_rows(read["train"], store, list(range(10)), 255)
+    check_rows(read["train"], list(range(10)))
     features = read["train"].features
     assert isinstance(features["image"], hub.Image) and isinstance(features["label"], hub.Image)
     assert features["classes"].feature.names == [entry.name for entry in CLASSES]
     stream = hub.load_dataset(str(tmp_path / "out"), split="train", streaming=True)
     assert stream.num_shards == 3
-    check_rows(stream, store, list(range(10)), 255)
+    check_rows(stream, list(range(10)))
     assert stream.features == features
 
 
-def test_the_files_alone_have_the_same_features_as_the_card(
-    hub: Any, store: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_the_files_alone_have_the_same_features_as_the_card(hub: Any, store: Path, tmp_path: Path) -> None:
     done("export", store, tmp_path / "out", "--format", "parquet", "--split", "train=0.8,val=0.2")
     files = str(tmp_path / "out" / "data" / "train-*.parquet")
     alone = hub.load_dataset("parquet", data_files=files, split="train")
@@ -103,9 +114,9 @@ def test_splits_keep_the_names_that_the_user_gave(hub: Any, store: Path, tmp_pat
     read = hub.load_dataset(str(tmp_path / "out"))
     assert {name: len(rows) for name, rows in read.items()} == {"train": 3, "val": 2}
     chosen = {name: list(rows["number"]) for name, rows in read.items()}
-    assert sorted(chosen["train"] + chosen["val"]) == [0, 2, 4, 6, 8]
+    assert sorted(chosen["train"] + chosen["val"]) == KEPT
     for name, rows in read.items():
-        check_rows(rows, store, chosen[name], 255)
+        check_rows(rows, chosen[name])
     (tmp_path / "out" / "data" / "val-00000-of-00001.parquet").unlink()
     with pytest.raises(Exception, match="val"):  # a file that is lost is not passed over
         hub.load_dataset(str(tmp_path / "out"))
@@ -121,43 +132,40 @@ def test_pyarrow_reads_the_bytes_the_row_groups_and_the_origin(
     row = file.read().to_pylist()[1]
     assert (row["image"]["path"], row["label"]["path"]) == ("000001.png", "000001.png")
     label = Image.open(io.BytesIO(row["label"]["bytes"]))
-    np.testing.assert_array_equal(np.array(label), arrays(store)["labels"][1])
-    assert label.mode == "P" and label.getpalette()[3:6] == [255, 0, 0]
+    np.testing.assert_array_equal(np.array(label), labels(1))
+    assert label.mode == "P" and bytes(label.getpalette()[3:6]).hex() == CLASSES[1].color[1:]
     origin = json.loads(file.schema_arrow.metadata[b"dgan"])
-    assert origin["classes"][2] == {"label": 2, "name": 'ear "🎧" | *', "color": "#00ff80"}
-    assert origin["ignore"] == 255
+    assert origin["classes"][2] == {"label": 2, "name": CLASSES[2].name, "color": CLASSES[2].color}
+    assert origin["ignore"] == IGNORE
     assert origin["source"]["id"] == fstore.open(store).id
 
 
-def test_keypoints_are_lists_of_points(hub: Any, tmp_path: Path) -> None:
-    store = dataset_store(tmp_path / "d.zarr", 3, with_keypoints=True)
-    done("export", store, tmp_path / "out", "--format", "parquet", "--all")
+def test_keypoints_are_lists_of_points(hub: Any, keypoint_dataset: Path, tmp_path: Path) -> None:
+    done("export", keypoint_dataset, tmp_path / "out", "--format", "parquet", "--all")
     rows = hub.load_dataset(str(tmp_path / "out"), split="train")
     assert rows.column_names == ["image", "keypoints", "number", "uncertainty", "kept"]
     read = np.array(rows["keypoints"][:], np.float32)
-    np.testing.assert_array_equal(read, arrays(store)["keypoints"])
-    assert "nose, left \\| eye" in (tmp_path / "out" / "README.md").read_text()
+    np.testing.assert_array_equal(read, [keypoints(number) for number in range(6)])
+    assert ", ".join(KEYPOINT_NAMES) in (tmp_path / "out" / "README.md").read_text()
     schema = pq.read_schema(tmp_path / "out" / "data" / "train-00000-of-00001.parquet")
-    assert json.loads(schema.metadata[b"dgan"])["keypoint_names"] == list(POINTS)
+    assert json.loads(schema.metadata[b"dgan"])["keypoint_names"] == list(KEYPOINT_NAMES)
 
 
-def test_a_feature_store_has_no_scores(hub: Any, tmp_path: Path) -> None:
-    store = feature_store(tmp_path / "f.zarr")
-    done("export", store, tmp_path / "out", "--format", "parquet")
+def test_a_feature_store_has_no_scores(hub: Any, features: Path, tmp_path: Path) -> None:
+    done("export", features, tmp_path / "out", "--format", "parquet")
     rows = hub.load_dataset(str(tmp_path / "out"), split="train")
     assert rows.column_names == ["image", "label", "classes", "number"]
-    masks = np.stack([np.array(picture) for picture in rows["label"]])
-    np.testing.assert_array_equal(masks, arrays(store)["masks"])
+    assert list(rows["number"]) == list(NUMBERS)
+    masks = np.stack([np.array(mask) for mask in rows["label"]])
+    np.testing.assert_array_equal(masks, [labels(number) for number in NUMBERS])
 
 
-def test_labels_of_two_bytes_and_images_without_a_filter(hub: Any, tmp_path: Path) -> None:
-    many = tuple(fmt.ClassInfo(i, f"class {i}", f"#{i:06x}") for i in range(300))
-    store = dataset_store(tmp_path / "d.zarr", 300, (4, 5), classes=many, keep=False)
+def test_labels_of_two_bytes_jpeg_and_no_filter(hub: Any, tmp_path: Path) -> None:
+    store = make_dataset(tmp_path / "d.zarr", num_images=2, num_classes=300, ignore=None, keep=None)
     done("export", store, tmp_path / "out", "--format", "parquet", "--all", "--image-encoding", "jpeg")
-    row = hub.load_dataset(str(tmp_path / "out"), split="train")[299]
-    labels = np.array(row["label"])
-    np.testing.assert_array_equal(labels, arrays(store)["labels"][299])
-    assert labels.max() > 255
+    row = hub.load_dataset(str(tmp_path / "out"), split="train")[1]
+    assert labels(1, 300, None).max() > 255
+    np.testing.assert_array_equal(np.array(row["label"]), labels(1, 300, None))
     assert row["image"].format == "JPEG" and row["kept"] is None
 
 

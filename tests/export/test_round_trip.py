@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from support.annotations import load_masks
 from support.commands import done
-from support.export_stores import arrays, dataset_store, feature_store
+from support.exports import IGNORE, NUMBERS, SHAPE, classes_of, kept, labels, make_dataset
 from support.tiny import input_flags
 
 import fstore
@@ -46,25 +46,20 @@ def test_an_exported_feature_store_is_extracted_again(some: Path, tmp_path: Path
 
 
 @pytest.mark.parametrize("format", FORMATS)
-def test_the_ignore_label_and_the_colours_come_back(tmp_path: Path, format: str) -> None:
-    store = feature_store(tmp_path / "f.zarr")
-    done("export", store, tmp_path / "out", "--format", format)
-    read = load_masks(tmp_path / "out", grid=(40, 40))
-    np.testing.assert_array_equal(read.masks, arrays(store)["masks"])
-    classes = fstore.open(store).meta.classes
-    assert read.ignore == 255
-    # A class called background is put first by every reader; these have none, and stay in their order.
-    assert read.names == tuple(entry.name for entry in classes)
-    assert read.palette == tuple(entry.color for entry in classes)
+def test_the_ignore_label_and_the_colours_come_back(features: Path, tmp_path: Path, format: str) -> None:
+    done("export", features, tmp_path / "out", "--format", format)
+    read = load_masks(tmp_path / "out", grid=SHAPE)
+    np.testing.assert_array_equal(read.masks, [labels(number) for number in NUMBERS])
+    assert read.ignore == IGNORE
+    assert read.names == tuple(entry.name for entry in classes_of(5))
+    assert read.palette == tuple(entry.color for entry in classes_of(5))
 
 
 @pytest.mark.parametrize("format", FORMATS)
 def test_images_keep_their_numbers_where_some_were_dropped(tmp_path: Path, format: str) -> None:
-    store = dataset_store(tmp_path / "d.zarr")
-    done("export", store, tmp_path / "out", "--format", format, "--split", "train=0.6,val=0.4")
-    split = {"parquet": ".", "ome-zarr": "train"}[format]
-    source = open_annotations(AnnotationsConfig(folder=tmp_path / "out" / split))
-    numbers = {"parquet": [0, 2, 4, 6, 8], "ome-zarr": sorted(source.numbers)}[format]
-    assert list(source.numbers) == numbers and set(numbers) <= {0, 2, 4, 6, 8}
-    for number in numbers:
-        np.testing.assert_array_equal(source.read(number).labels, arrays(store)["labels"][number])
+    store = make_dataset(tmp_path / "d.zarr", num_images=10, keep="0.5")
+    done("export", store, tmp_path / "out", "--format", format)
+    source = open_annotations(AnnotationsConfig(folder=tmp_path / "out"))
+    assert list(source.numbers) == np.flatnonzero(kept(10, "0.5")).tolist()
+    for number in source.numbers:
+        np.testing.assert_array_equal(source.read(number).labels, labels(number))

@@ -12,6 +12,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+import webdataset
 import zarr
 from click.testing import CliRunner
 from PIL import Image
@@ -112,13 +113,26 @@ def save_parquet(folder: Path, masks: Masks) -> Path:
     metadata = {"dgan": json.dumps({"classes": classes, "ignore": None})}
     schema = pa.schema([("label", pa.binary()), ("number", pa.int32())], metadata)
     for first in (0, 2):
-        rows = []
-        for number in (first, first + 1):
-            buffer = io.BytesIO()
-            Image.fromarray(masks[number]).save(buffer, format="PNG")
-            rows.append({"label": buffer.getvalue(), "number": number})
+        rows = [{"label": png(masks[number]), "number": number} for number in (first, first + 1)]
         pq.write_table(pa.Table.from_pylist(rows, schema), folder / f"{first}.parquet", row_group_size=1)
     return folder
+
+
+def save_shards(folder: Path, masks: Masks) -> Path:
+    """Two tar shards of WebDataset, with pictures that nobody reads."""
+    (folder / "classes.toml").write_text(CLASSES)
+    for first in (0, 2):
+        with webdataset.TarWriter(str(folder / f"{first:06d}.tar"), mtime=0) as writer:
+            for number in (first, first + 1):
+                sample = {"png": np.zeros((32, 32, 3), np.uint8), "seg.png": png(masks[number])}
+                writer.write({"__key__": f"{number:06d}", "json": {"number": number}, **sample})
+    return folder
+
+
+def png(mask: np.ndarray) -> bytes:
+    buffer = io.BytesIO()
+    Image.fromarray(mask).save(buffer, format="PNG")
+    return buffer.getvalue()
 
 
 def extract(folder: Path, annotations: Path, *more: str) -> fstore.FeatureStore:
@@ -131,7 +145,7 @@ def extract(folder: Path, annotations: Path, *more: str) -> fstore.FeatureStore:
     return store
 
 
-NAMING = (save_binary, save_labelme, save_coco, save_ome_zarr, save_parquet)
+NAMING = (save_binary, save_labelme, save_coco, save_ome_zarr, save_parquet, save_shards)
 EVERY = (save_palette, save_colors, *NAMING)
 
 

@@ -32,6 +32,7 @@ from pipeline.inputs.annotations.formats.mask_files import (
 )
 from pipeline.inputs.annotations.formats.ome_zarr import find_ome_zarr, open_ome_zarr
 from pipeline.inputs.annotations.formats.parquet import find_parquet, open_parquet
+from pipeline.inputs.annotations.formats.tar_shards import find_shards, open_shards
 from pipeline.inputs.annotations.formats.voc import CLASS_FOLDERS, class_folder, is_instances, open_listed
 from pipeline.inputs.annotations.json_file import read_json
 from pipeline.inputs.annotations.raster.png import has_colors, is_rgb
@@ -42,10 +43,14 @@ from pipeline.settings.schema import ClassConfig
 JSON_FILES = "[!.]*.[jJ][sS][oO][nN]"  # without the hidden files that macOS leaves in archives
 EXPECTED = (
     f"masks {MASK_NAMES}, LabelMe or COCO .json, a folder with SegmentationClass/, OME-Zarr images, Parquet "
-    f"files, or one PNG a class, {CLASS_NAMES}"
+    f"or tar files, or one PNG a class, {CLASS_NAMES}"
 )
-# Formats that hold their classes besides: what finds an example in a folder, and what opens it.
-_SELF_CONTAINED = {"parquet": (find_parquet, open_parquet), "ome-zarr": (find_ome_zarr, open_ome_zarr)}
+# Formats of which one file or folder holds all of an image: what finds an example, and what opens a folder.
+_CONTAINERS = {
+    "parquet": (find_parquet, open_parquet),
+    "ome-zarr": (find_ome_zarr, open_ome_zarr),
+    "webdataset": (find_shards, open_shards),
+}
 
 
 def open_source(
@@ -146,7 +151,7 @@ def _advice(folder: Path) -> str:
 def _holds_masks(folder: Path) -> bool:
     if is_instances(folder.name):
         return False
-    if any(find(folder) for find, _ in _SELF_CONTAINED.values()):
+    if any(find(folder) for find, _ in _CONTAINERS.values()):
         return True
     return class_folder(folder) is not None or (not is_class(folder.name) and bool(find_masks(folder)[0]))
 
@@ -191,8 +196,8 @@ def _open_as(folder: Path, format: str, overlap: str, classes: Sequence[ClassCon
         return open_coco(_coco_file(folder), overlap)
     if format == "binary":
         return open_binary(folder, overlap, [entry.name for entry in classes])
-    if format in _SELF_CONTAINED:
-        return _SELF_CONTAINED[format][1](folder)
+    if format in _CONTAINERS:
+        return _CONTAINERS[format][1](folder)
     inner = class_folder(folder) or folder
     source = open_listed(inner, format)
     beside = [path.name for files in find_binary(inner).values() for path in files.values()]
@@ -204,7 +209,7 @@ def _formats(folder: Path, classes: Sequence[ClassConfig]) -> dict[str, str]:
     """Format -> an example, of what ``folder`` holds. RGB counts only where nothing else is there."""
     if folder.name.lower() in CLASS_FOLDERS:
         return {"voc": folder.name}
-    found = {name: example for name, (find, _) in _SELF_CONTAINED.items() if (example := find(folder))}
+    found = {name: example for name, (find, _) in _CONTAINERS.items() if (example := find(folder))}
     known = {entry.color for entry in classes if entry.color}
     colors, _ = find_color_masks(folder)
     colored = are_colors(colors.values(), known, palettes=False)

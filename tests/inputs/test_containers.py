@@ -1,10 +1,11 @@
-"""OME-Zarr and Parquet as annotations: which of them is read, and what is refused in one line."""
+"""OME-Zarr, Parquet and tar shards as annotations: what is read, and what is refused in one line."""
 
 from __future__ import annotations
 
 import io
 import json
 import sys
+import tarfile
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -244,3 +245,64 @@ def test_without_pyarrow_one_line_says_what_to_install(
     write(tmp_path / "a.parquet", {"label": [png(mask_of(0))], "number": [0]})
     monkeypatch.setitem(sys.modules, "pyarrow", None)
     assert "pip install 'dgan[export]'" in refusal_of(tmp_path, grid=GRID)
+
+
+def write_tar(path: Path, members: dict[str, bytes]) -> Path:
+    with tarfile.open(path, "w") as shard:
+        for name, content in members.items():
+            header = tarfile.TarInfo(name)
+            header.size = len(content)
+            shard.addfile(header, io.BytesIO(content))
+    return path
+
+
+def test_shards_may_have_folders_and_other_members(tmp_path: Path) -> None:
+    members = {"a/image_7.jpg": b"", "a/image_7.seg.png": png(mask_of(7)), "a/image_7.json": b"{}"}
+    write_tar(tmp_path / "0.tar", {**members, "readme.txt": b"", "2.SEG.PNG": png(mask_of(2))})
+    write_tar(tmp_path / "other.tar", {"1.txt": b"1"})
+    np.testing.assert_array_equal(load_masks(tmp_path, grid=GRID).masks, [mask_of(2), mask_of(7)])
+
+
+def test_shards_of_something_else_beside_masks_are_left_alone(tmp_path: Path) -> None:
+    write_tar(tmp_path / "backup.tar", {"1.png": png(mask_of(1))})
+    np.save(tmp_path / "0.npy", mask_of(0))
+    np.testing.assert_array_equal(load_masks(tmp_path, grid=GRID).masks, [mask_of(0)])
+
+
+@pytest.mark.parametrize(
+    ("members", "said"),
+    [
+        ({"0.seg.png": b"no picture"}, "0.tar: 0.seg.png: cannot be read as PNG"),
+        ({"eye.seg.png": png(mask_of(0))}, "'eye.seg.png': its name has no number"),
+        ({"0.seg.png": b"", "a/0.seg.png": b""}, "are both masks of image 0"),
+        ({"0\n.seg.png": b""}, "expected a plain file"),
+    ],
+)
+def test_shards_that_are_wrong_end_in_one_line(tmp_path: Path, members: dict[str, bytes], said: str) -> None:
+    write_tar(tmp_path / "0.tar", members)
+    assert said in refusal_of(tmp_path, grid=GRID)
+
+
+@pytest.mark.parametrize(
+    "num_bytes",
+    [
+        0,
+        100,  # in the first header
+        700,  # in the first mask
+        1024,  # between the members
+        1300,  # in the second header
+        2048,  # before the end
+    ],
+)
+def test_a_shard_that_is_cut_off_is_refused(tmp_path: Path, num_bytes: int) -> None:
+    path = write_tar(tmp_path / "0.tar", {"0.seg.png": png(mask_of(0)), "1.seg.png": png(mask_of(1))})
+    path.write_bytes(path.read_bytes()[:num_bytes])
+    assert "0.tar: cannot be read as a tar, or is truncated" in refusal_of(tmp_path, grid=GRID)
+
+
+def test_a_member_that_is_no_plain_file_is_not_read(tmp_path: Path) -> None:
+    with tarfile.open(tmp_path / "0.tar", "w") as shard:
+        link = tarfile.TarInfo("0.seg.png")
+        link.type, link.linkname = tarfile.SYMTYPE, "/etc/hostname"
+        shard.addfile(link)
+    assert "no annotations are found" in refusal_of(tmp_path, grid=GRID)

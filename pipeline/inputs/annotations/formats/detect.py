@@ -9,7 +9,6 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 from pipeline.errors import UsageError, few
 from pipeline.inputs.annotations.formats.class_masks import NAMES as CLASS_NAMES
@@ -31,6 +30,7 @@ from pipeline.inputs.annotations.formats.mask_files import (
     unread_masks,
 )
 from pipeline.inputs.annotations.formats.ome_zarr import find_ome_zarr, open_ome_zarr
+from pipeline.inputs.annotations.formats.other_programs import JSON_FILES, program_in, program_of
 from pipeline.inputs.annotations.formats.parquet import find_parquet, open_parquet
 from pipeline.inputs.annotations.formats.tar_shards import find_shards, open_shards
 from pipeline.inputs.annotations.formats.voc import CLASS_FOLDERS, class_folder, is_instances, open_listed
@@ -40,7 +40,6 @@ from pipeline.inputs.annotations.source import AnnotationSource
 from pipeline.inputs.numbers import image_number
 from pipeline.settings.schema import ClassConfig
 
-JSON_FILES = "[!.]*.[jJ][sS][oO][nN]"  # without the hidden files that macOS leaves in archives
 EXPECTED = (
     f"masks {MASK_NAMES}, LabelMe or COCO .json, a folder with SegmentationClass/, OME-Zarr images, Parquet "
     f"or tar files, or one PNG a class, {CLASS_NAMES}"
@@ -86,7 +85,7 @@ def _open_file(path: Path, format: str, overlap: str) -> AnnotationSource:
     document = read_json(path, "annotations")
     if is_labelme(document):
         raise UsageError(f"{path}: is a LabelMe file of one image; pass the folder that holds them")
-    program = _program_of(document)
+    program = program_of(document)
     if program:
         raise UsageError(f"{path}: is {program}, which is not read; export COCO")
     return open_coco(path, overlap)
@@ -127,7 +126,7 @@ def _advice(folder: Path) -> str:
     suffixes = {path.suffix.lower() for path in paths}
     numbered = any(image_number(path.name) is not None for path in paths)
     hint = unread_hint(unread_masks([path.name for path in paths], ()))
-    program = _program_in(folder)
+    program = program_in(folder)
     if program:
         return f"; {program}, which is not read: export COCO"
     if hint:
@@ -154,39 +153,6 @@ def _holds_masks(folder: Path) -> bool:
     if any(find(folder) for find, _ in _CONTAINERS.values()):
         return True
     return class_folder(folder) is not None or (not is_class(folder.name) and bool(find_masks(folder)[0]))
-
-
-def _program_in(folder: Path) -> str | None:
-    """The first JSON file of a program whose JSON is known and not read, and whose it is."""
-    for path in sorted(folder.glob(JSON_FILES)):
-        try:
-            program = _program_of(read_json(path, "annotations"))
-        except UsageError:
-            continue
-        if program:
-            return f"{path.name} is {program}"
-    return None
-
-
-def _program_of(document: Any) -> str | None:
-    """Whose JSON a document is, of programs whose JSON is known and not read."""
-    first = document[0] if isinstance(document, list) and document else document
-    if not isinstance(first, dict):
-        return None
-    keys = set(first)
-    marks = {
-        "Supervisely's JSON": {"objects", "size"},
-        "Label Studio's JSON": {"annotations", "data"},
-        "Label Studio's short JSON": {"image", "annotator"},
-        "Labelbox's JSON": {"data_row"},
-        "CreateML's JSON": {"image", "annotations"},
-        "V7's JSON": {"item", "annotations"},
-        "GeoJSON": {"type", "features"},
-    }
-    values = [value for value in first.values() if isinstance(value, dict)]
-    if "_via_img_metadata" in keys or (values and all({"filename", "regions"} <= set(v) for v in values)):
-        return "the JSON of the VGG Image Annotator"
-    return next((name for name, mark in marks.items() if mark <= keys), None)
 
 
 def _open_as(folder: Path, format: str, overlap: str, classes: Sequence[ClassConfig]) -> AnnotationSource:

@@ -68,7 +68,7 @@ CHOICES = {
         "--overlap": "later earlier",
         "--image-zero": "auto latent mean skip",
         "--small-classes": "background ignore",
-        "--annotation-format": "auto masks color binary voc labelme coco",
+        "--annotation-format": "auto masks color binary voc labelme coco parquet ome-zarr webdataset",
         "--latent-space": "z w w+",
     },
     "train": {"--precision": "auto float32 bfloat16", "--task": "segmentation keypoints"},

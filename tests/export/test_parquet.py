@@ -42,7 +42,7 @@ from pipeline.export.formats.protocol import ExportInfo
 
 CLASSES = classes_of(5)
 KEPT = np.flatnonzero(kept(10, "0.5")).tolist()
-INFO = ExportInfo(SHAPE, CLASSES, None, None, True, "png", 95, {None: 5}, {"store": "d.zarr"})
+INFO = ExportInfo(SHAPE, CLASSES, None, None, True, "png", 95, {None: 5}, Path("out"), {"store": "d.zarr"})
 
 
 @pytest.fixture(scope="module")

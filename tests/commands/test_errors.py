@@ -16,7 +16,8 @@ from click.testing import CliRunner
 from fstore import errors as store_errors
 from fstore import lock
 from fstore.lock import FolderLock
-from pipeline.commands.errors import explain, warnings_in_one_line
+from pipeline.api.explanation import explain
+from pipeline.commands.warning_lines import warnings_in_one_line
 from pipeline.errors import RunError, UsageError, short
 
 

@@ -28,6 +28,7 @@ ROOMS = (
     "inputs",
     "interpreter",
     "stages",
+    "api",
     "demo",
     "commands",
     "cli",

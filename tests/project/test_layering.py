@@ -207,6 +207,14 @@ def test_importing_the_store_package_loads_no_heavy_library() -> None:
     assert not loaded_by("import fstore") & set(HEAVY)
 
 
+@pytest.mark.parametrize(
+    "code",
+    ["import pipeline", "import pipeline, inspect\nhelp(pipeline.train)\ninspect.signature(pipeline.sample)"],
+)
+def test_the_functions_and_their_help_load_no_heavy_library(code: str) -> None:
+    assert not loaded_by(code) & {*HEAVY, "click", "IPython"}
+
+
 def test_the_walk_sees_an_import_inside_a_function_and_none_for_type_checking() -> None:
     guarded = "if TYPE_CHECKING:\n    import torch\nelse:\n    import numpy\n"
     tree = ast.parse(guarded + "def f():\n    from fstore import format as fmt\n")

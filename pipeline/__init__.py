@@ -35,7 +35,7 @@ _LAZY = {
     "RunError": "errors",
 }
 
-__all__ = [*_LAZY]
+__all__ = [name for name in _LAZY if name != "filter"]  # `import *` must not hide Python's own
 
 
 def __getattr__(name: str) -> Any:

@@ -42,4 +42,4 @@ def test_the_snippets_run(
 def test_the_page_names_every_function() -> None:
     import pipeline
 
-    assert [name for name in pipeline.__all__ if f"pipeline.{name}" not in PAGE] == []
+    assert [name for name in pipeline._LAZY if f"pipeline.{name}" not in PAGE] == []

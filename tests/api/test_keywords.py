@@ -70,6 +70,16 @@ def flags_of_command(command: str, words: list[str], monkeypatch: pytest.MonkeyP
     return seen[0]
 
 
+def another(command: str, name: str) -> str:
+    rule = keywords(command)[name].rule
+    return rule.choices[-1] if rule.choices else ANOTHER[rule.metavar]
+
+
+def required(command: str) -> dict[str, str]:
+    """A text for each parameter without which the command does not run."""
+    return {name: another(command, name) for name, each in parameters(command).items() if each.required}
+
+
 def words_of(command: str, given: dict[str, str]) -> list[str]:
     """The command line of some texts, by what Python calls them."""
     words = []
@@ -81,20 +91,20 @@ def words_of(command: str, given: dict[str, str]) -> list[str]:
 
 def words_for(command: str, name: str) -> tuple[list[str], dict[str, Any]]:
     """A command line that sets one option, and the same as keywords."""
-    given: dict[str, Any] = {"store": "d.zarr", "keep": "1"} if command == "filter" else {}
+    given: dict[str, Any] = required(command)
     each = parameters(command)[name]
     if isinstance(each, click.Option) and each.is_flag:
         default = keywords(command)[name].default
-        return [each.secondary_opts[0] if default else each.opts[0]], {name: not default}
-    rule = keywords(command)[name].rule
-    given[name] = rule.choices[-1] if rule.choices else ANOTHER[rule.metavar]
+        word = each.secondary_opts[0] if default else each.opts[0]
+        return [word, *words_of(command, given)], {**given, name: not default}
+    given[name] = another(command, name)
     return words_of(command, given), given
 
 
 @pytest.mark.parametrize("command", FUNCTIONS)
 def test_a_keyword_has_the_default_of_its_flag(command: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """An option's is what the command's body is given, a setting's what is declared: its flag has none."""
-    needed = {"store": "d.zarr", "keep": "1"} if command == "filter" else {}
+    needed = required(command)
     given = flags_of_command(command, words_of(command, needed), monkeypatch)
     for name, each in parameters(command).items():
         shown = inspect.signature(FUNCTIONS[command]).parameters.get(name)

@@ -74,4 +74,4 @@ def test_the_notebook_as_it_stands_makes_a_good_segmenter(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     found = reached(executed(tmp_path, "", monkeypatch))
-    assert found["ensemble"] > 0.9 and found["U-Net"] > 0.8
+    assert found["ensemble"] > 0.9 and found["U-Net"] > 0.88

@@ -14,8 +14,9 @@ from typing import Any
 
 import click
 
+from pipeline.api.explanation import explain
 from pipeline.commands import interruption
-from pipeline.commands.errors import explain, warnings_in_one_line
+from pipeline.commands.warning_lines import warnings_in_one_line
 
 GROUPS = ("Input", "Generator", "Images", "Features", "Training", "Dataset", "Run")
 """The headings of ``--help``, in their order."""

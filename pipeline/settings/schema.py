@@ -363,6 +363,11 @@ def flags_of(item: Field[Any]) -> str:
     return declared.flags or (f"--{name}/--no-{name}" if declared.rule is BOOLEAN else f"--{name}")
 
 
+def keyword_of(item: Field[Any]) -> str:
+    """What a function of Python calls a key: the flag's name, of a boolean that of ``--yes``."""
+    return flags_of(item).partition("/")[0].removeprefix("--").replace("-", "_")
+
+
 def flag_settings(command: str) -> Iterator[tuple[str, Field[Any]]]:
     """(section, field) of every key that is a flag of the command, in the order of the declarations."""
     for section, kind in SECTIONS.items():

@@ -29,6 +29,7 @@ ROOMS = (
     "interpreter",
     "stages",
     "export",
+    "api",
     "demo",
     "commands",
     "cli",
@@ -205,6 +206,14 @@ def test_help_loads_no_heavy_library(arguments: list[str]) -> None:
 
 def test_importing_the_store_package_loads_no_heavy_library() -> None:
     assert not loaded_by("import fstore") & set(HEAVY)
+
+
+@pytest.mark.parametrize(
+    "code",
+    ["import pipeline", "import pipeline, inspect\nhelp(pipeline.train)\ninspect.signature(pipeline.sample)"],
+)
+def test_the_functions_and_their_help_load_no_heavy_library(code: str) -> None:
+    assert not loaded_by(code) & {*HEAVY, "click", "IPython"}
 
 
 def test_the_walk_sees_an_import_inside_a_function_and_none_for_type_checking() -> None:

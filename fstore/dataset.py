@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 from functools import cached_property
+from typing import TYPE_CHECKING
 
-import dask.array as da
 import numpy as np
 
 from fstore import format as fmt
 from fstore.errors import StoreError
 from fstore.inventory import Inventory
 from fstore.store import Store
+
+if TYPE_CHECKING:
+    import dask.array as da
 
 
 class Dataset(Store):

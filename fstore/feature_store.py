@@ -1,23 +1,28 @@
 """A feature store that is open for reading: features (n, H, W, C) as a lazy dask array, or of single pixels.
 
-It knows both layouts and gives the same bits from either. It knows no batches and no plans of reading.
+It knows both layouts and gives the same bits from either. It knows no batches and no plans of reading. torch
+and dask are imported when features are first asked for: masks and pictures need neither.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from functools import cached_property
+from typing import TYPE_CHECKING
 
-import dask.array as da
 import numpy as np
-import torch
 
 from fstore import format as fmt
 from fstore.chunks import CheckedArray
 from fstore.errors import StoreError
 from fstore.inventory import Inventory
-from fstore.pyramid import Pyramid
 from fstore.store import Store
+
+if TYPE_CHECKING:
+    import dask.array as da
+    import torch
+
+    from fstore.pyramid import Pyramid
 
 
 class FeatureStore(Store):
@@ -28,7 +33,13 @@ class FeatureStore(Store):
     def __init__(self, inventory: Inventory, image_ids: np.ndarray, meta: fmt.FeatureMeta) -> None:
         super().__init__(inventory, image_ids)
         self.meta: fmt.FeatureMeta = meta
-        self._pyramid = Pyramid(meta, self.array)  # used where that is the layout
+
+    @cached_property
+    def _pyramid(self) -> Pyramid:
+        """The maps of a store of that layout."""
+        from fstore.pyramid import Pyramid
+
+        return Pyramid(self.meta, self.array)
 
     @property
     def layout(self) -> str:

@@ -1,16 +1,15 @@
 """What open stores of both kinds share: the place, the committed images, and lazy dask arrays of them.
 
-Nothing is read until it is asked for, and nothing here writes.
+Nothing is read until it is asked for, and nothing here writes. dask is imported when the first lazy array is
+made, because it takes longer to import than a small export takes to run.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-import dask.array as da
 import numpy as np
-from dask.base import tokenize
 
 from fstore import format as fmt
 from fstore.chunks import CheckedArray
@@ -19,6 +18,9 @@ from fstore.errors import StoreError
 from fstore.inventory import Inventory
 from fstore.location import get_attribute
 from fstore.views import View
+
+if TYPE_CHECKING:
+    import dask.array as da
 
 _REPLACED = "is no longer the store that was opened"
 _RUN_AGAIN = "run this again once nothing writes there"
@@ -60,6 +62,9 @@ class Store:
         blocks: tuple[int, ...],
         read: Callable[[fmt.Region], np.ndarray],
     ) -> da.Array:
+        import dask.array as da
+        from dask.base import tokenize
+
         view = View((len(self.image_ids), *shape), dtype, self.image_ids, read)
         chunks = tuple(min(block, max(size, 1)) for block, size in zip(blocks, view.shape, strict=True))
         identity = (str(self.location), self.id, name, self.image_ids)

@@ -55,7 +55,7 @@ def export(
     """Write images and labels of a dataset, or the annotated images of a feature store, as files that other
     tools read.
     """
-    settings = configured(load_run_config(config, store), flags)
+    settings = configured(load_run_config(config, store, tell_defaults=False), flags)
     check_store(store)
     check_folder(out)
 

@@ -12,10 +12,10 @@ from pipeline.settings.classes import default_palette
 
 
 def classes_toml(info: ExportInfo) -> str:
-    """``classes.toml`` as ``dgan sample`` writes it: a table ``[[classes]]`` for each label, in order."""
+    """``classes.toml``, as ``--annotations`` reads it: ``ignore``, and a table ``[[classes]]`` a label."""
     head = "# The classes in the order of their labels.\n"
     if info.ignore is not None:
-        head += f"# Label {info.ignore} belongs to no class; pass --ignore {info.ignore}.\n"
+        head += f"ignore = {info.ignore}  # the label of pixels that belong to no class\n"
     # a JSON text is a TOML text too
     tables = [
         f'[[classes]]\nname = {json.dumps(entry.name, ensure_ascii=False)}\ncolor = "{entry.color}"\n'

@@ -10,23 +10,24 @@
       .dgan-export.json        the mark of a finished export: its settings, and which names in OUT are its
 
 Files move to OUT when all are written and forced to disk, and the mark comes last. So what lies in OUT
-without the mark is never taken for whole. This module knows names and marks. It knows no formats.
+without the mark is never taken for whole. All of it is in OUT, because OUT may be a link or a disk of its
+own, and only within one file system is a move one step. This module knows names and marks. It knows no
+formats.
 """
 
 from __future__ import annotations
 
-import json
 import os
 import shutil
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
 from fstore.durable import force_to_disk
-from pipeline.errors import UsageError
+from pipeline.errors import RunError, UsageError
+from pipeline.export.marks import MARK, PARTIAL, PartRecords, entries_of, read_mark, write_mark
 
-MARK = ".dgan-export.json"
-PARTIAL = ".dgan-export.partial"
+SYSTEM_NAMES = frozenset({"lost+found", ".DS_Store"})  # which appear in a folder by themselves
 
 
 class ExportFolder:
@@ -38,52 +39,70 @@ class ExportFolder:
         self.tree = self.partial / "tree"
 
     def state(self) -> str:
-        """``absent`` (or without anything useful), ``unfinished``, ``finished``, ``discarding`` (a deletion
-        was cut off), or ``foreign`` (something else lies there).
+        """``absent`` (or empty), ``unfinished``, ``finished``, ``discarding`` (a deletion was cut off), or
+        ``foreign`` (a file, or a folder of other things).
         """
         if not self.out.exists():
             return "absent"
         if not self.out.is_dir():
             return "foreign"
-        names = {entry.name for entry in self.out.iterdir()} - {PARTIAL}
         if (self.partial / "discard.json").exists():
             return "discarding"
-        if MARK in names:
+        if (self.out / MARK).exists():
             return "finished"
-        if names - set(self._entries("ready.json")):
-            return "foreign"
-        return "unfinished" if (self.partial / "job.json").exists() else "absent"
+        if (self.partial / "job.json").exists():
+            return "unfinished"
+        return "foreign" if self.others() else "absent"
+
+    def others(self) -> list[str]:
+        """The names in OUT that are no export's, or of an export whose marks are damaged; ascending."""
+        names = {entry.name for entry in self.out.iterdir()} if self.out.is_dir() else set()
+        return sorted(names - {PARTIAL, MARK} - SYSTEM_NAMES - set(self._all_entries()))
+
+    def missing(self) -> list[str]:
+        """The names of a finished export that are not in OUT any more."""
+        return [name for name in self._marked() if not os.path.lexists(self.out / name)]
 
     def settings(self) -> dict[str, Any]:
-        """The settings of the export that is or was begun there; {} where they are damaged or not there."""
+        """The settings of the export that is or was begun there; {} where their file is damaged."""
         path = self.out / MARK if self.state() == "finished" else self.partial / "job.json"
-        settings = _read(path).get("settings")
+        settings = read_mark(path).get("settings")
         return settings if isinstance(settings, dict) else {}
 
     def begin(self, settings: Mapping[str, Any]) -> None:
-        """Make the folder, and what an export needs in it."""
+        """Make what an export needs in the folder."""
         (self.partial / "parts").mkdir(parents=True, exist_ok=True)
         self.tree.mkdir(exist_ok=True)
-        _write(self.partial / "job.json", {"settings": settings})
+        write_mark(self.partial / "job.json", {"settings": settings})
 
     def discard(self) -> None:
-        """Delete an export, finished or not: the mark first, and of OUT only what is the export's."""
-        entries = [name for name in _read(self.out / MARK).get("entries", []) if _is_name(name)]
-        entries = sorted({*entries, *self._entries("ready.json"), *self._entries("discard.json")})
-        self.partial.mkdir(parents=True, exist_ok=True)
-        _write(self.partial / "discard.json", {"entries": entries})
-        (self.out / MARK).unlink(missing_ok=True)
-        for name in entries:
-            _remove(self.out / name)
-        shutil.rmtree(self.partial)
+        """Delete an export, finished or not, and of OUT only what is the export's. It may be cut off at any
+        moment, and called again.
+
+        What says that files are whole goes first, and ``discard.json`` last.
+        """
+        entries = self._all_entries()
+        self.partial.mkdir(exist_ok=True)
+        last = self.partial / "discard.json"
+        write_mark(last, {"entries": entries})
+        for path in (self.out / MARK, self.partial / "ready.json", self.partial / "job.json"):
+            path.unlink(missing_ok=True)
+        force_to_disk(self.partial)
+        force_to_disk(self.out)
+        for path in [*(self.out / name for name in entries), *self.partial.iterdir()]:
+            if path != last:
+                _remove(path)
+        last.unlink()
+        self.partial.rmdir()
 
     def written(self, part: int) -> bool:
         """Whether a part is marked, and its files have the sizes that they were written with.
 
         Sizes are compared because a crash of the machine may lose the end of a file whose mark it keeps.
         """
-        files = _read(self._part(part)).get("files")
-        if not isinstance(files, dict):
+        mark = read_mark(self._part(part))
+        files = mark.get("files")
+        if not isinstance(files, dict) or not isinstance(mark.get("records"), list):
             return False
         try:
             return all((self.tree / name).stat().st_size == size for name, size in files.items())
@@ -92,7 +111,7 @@ class ExportFolder:
 
     def mark_part(self, part: int, files: Mapping[str, int], records: list[dict[str, Any]]) -> None:
         """Mark a part whose files, name and size in bytes, are written."""
-        _write(self._part(part), {"files": files, "records": records}, durable=False)
+        write_mark(self._part(part), {"files": files, "records": records}, durable=False)
 
     def records(self, parts: range) -> Iterable[dict[str, Any]]:
         """The records of the images of these parts, one after another; only one part's are in memory.
@@ -104,18 +123,34 @@ class ExportFolder:
     def finish(self, settings: Mapping[str, Any], more: Mapping[str, Any]) -> None:
         """Move all files to OUT and mark the export as whole, with ``more`` in the mark.
 
-        After a kill at any moment the same call goes on.
+        After a kill at any moment the same call goes on. Raises UsageError where something with the name of
+        such a file was put into OUT meanwhile, RunError where one was taken away.
         """
-        if not (self.partial / "ready.json").exists():
-            os.sync()  # thousands of files at once take less time than one by one
-            _write(self.partial / "ready.json", {"entries": sorted(os.listdir(self.tree))})
+        if not self.is_ready():
+            self._make_ready()
         entries = self._entries("ready.json")
         for name in entries:
             if os.path.lexists(self.tree / name):
                 os.rename(self.tree / name, self.out / name)
+            elif not os.path.lexists(self.out / name):
+                raise RunError(f"{self.out / name}: was taken away; pass --overwrite to export anew")
         force_to_disk(self.out)
-        _write(self.out / MARK, {"settings": settings, "entries": entries, **more})
+        # Not under a temporary name in OUT: a kill would leave it there.
+        write_mark(self.partial / "mark.json", {"settings": settings, "entries": entries, **more})
+        os.replace(self.partial / "mark.json", self.out / MARK)
+        force_to_disk(self.out)
         self.sweep()
+
+    def _make_ready(self) -> None:
+        names = sorted(os.listdir(self.tree))
+        taken = [name for name in names if os.path.lexists(self.out / name)]
+        if taken:
+            raise UsageError(
+                f"{self.out / taken[0]}: was put there while the export ran, which has a file or folder of "
+                "that name; move it away, then the same command goes on"
+            )
+        os.sync()  # thousands of files at once take less time than one by one
+        write_mark(self.partial / "ready.json", {"entries": names})
 
     def sweep(self) -> None:
         """Delete what a finished export does not need any more."""
@@ -123,56 +158,20 @@ class ExportFolder:
 
     def is_ready(self) -> bool:
         """Whether all files are written, so that only ``finish`` is left."""
-        return (self.partial / "ready.json").exists()
+        return bool(self._entries("ready.json"))
 
     def _part(self, part: int) -> Path:
         return self.partial / "parts" / f"{part:07d}.json"
 
     def _entries(self, name: str) -> list[str]:
-        return [entry for entry in _read(self.partial / name).get("entries", []) if _is_name(entry)]
+        return entries_of(self.partial / name)
 
+    def _marked(self) -> list[str]:
+        return entries_of(self.out / MARK)
 
-class PartRecords:
-    """The records in the marks of parts. A class, because a generator can be gone through only once."""
-
-    def __init__(self, paths: list[Path]) -> None:
-        self._paths = paths
-
-    def __iter__(self) -> Iterator[dict[str, Any]]:
-        for path in self._paths:
-            yield from _read(path)["records"]
-
-
-def refuse_foreign(folder: ExportFolder) -> None:
-    """Raise UsageError where something else than an export lies in the folder."""
-    if folder.state() == "foreign":
-        what = "is a file" if not folder.out.is_dir() else "holds other files"
-        raise UsageError(f"{folder.out}: {what}; expected an empty or new folder, name another OUT")
-
-
-def _read(path: Path) -> dict[str, Any]:
-    """A mark's JSON object; {} where there is none, or it is damaged."""
-    try:
-        found = json.loads(path.read_text(encoding="utf-8"))
-    except (FileNotFoundError, NotADirectoryError, ValueError, RecursionError):
-        return {}
-    return found if isinstance(found, dict) else {}
-
-
-def _write(path: Path, document: Mapping[str, Any], *, durable: bool = True) -> None:
-    """Write a mark under a temporary name, then rename it."""
-    temporary = path.with_name(path.name + ".new")
-    temporary.write_text(json.dumps(document, ensure_ascii=False) + "\n", encoding="utf-8")
-    if durable:
-        force_to_disk(temporary)
-    os.replace(temporary, path)
-    if durable:
-        force_to_disk(path.parent)
-
-
-def _is_name(name: object) -> bool:
-    """Whether it is a plain name in a folder: a damaged mark must not make us delete elsewhere."""
-    return isinstance(name, str) and name not in ("", ".", "..") and os.path.basename(name) == name
+    def _all_entries(self) -> list[str]:
+        """The names in OUT that any mark says are the export's."""
+        return sorted({*self._marked(), *self._entries("ready.json"), *self._entries("discard.json")})
 
 
 def _remove(path: Path) -> None:

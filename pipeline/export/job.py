@@ -1,4 +1,4 @@
-"""All that a run of ``dgan export`` needs, read and checked; and what tells two exports apart."""
+"""All that a run of ``dgan export`` needs, read and checked."""
 
 from __future__ import annotations
 
@@ -12,9 +12,9 @@ from pipeline.export.content import Content, open_content
 from pipeline.export.folder import ExportFolder
 from pipeline.export.formats.protocol import Exporter, ExportInfo
 from pipeline.export.formats.table import make_exporter
+from pipeline.export.identity import settings_of
 from pipeline.export.plan import Part, SplitPlan, plan_parts, split_images
 from pipeline.settings.schema import EXPORT_FORMATS, ExportConfig
-from pipeline.settings.values import Split
 
 
 @dataclass(frozen=True)
@@ -52,7 +52,7 @@ def prepare(store_path: str, out: Path, config: ExportConfig) -> ExportJob:
     info = _info(content, config, splits, out)
     exporter = make_exporter(config.format, info)
     parts = plan_parts(splits, exporter.part_images)
-    settings = _settings(content, config, info)
+    settings = settings_of(content, config, info)
     return ExportJob(content, info, exporter, splits, parts, ExportFolder(out), config.format, settings)
 
 
@@ -93,28 +93,3 @@ def _source(content: Content) -> dict[str, Any]:
         source |= {"interpreter": dict(meta.interpreter), "score": meta.score, "seed": meta.seed}
         source |= {"keep": meta.keep, "threshold": meta.threshold}
     return source
-
-
-def _settings(content: Content, config: ExportConfig, info: ExportInfo) -> dict[str, Any]:
-    """What decides the bytes of an export, in the words of the flags."""
-    return {
-        "store": content.store.id,
-        "format": config.format,
-        "images": len(content),
-        "all": config.all,
-        "keep": getattr(content.store.meta, "keep", None),
-        "threshold": getattr(content.store.meta, "threshold", None),
-        "limit": config.limit,
-        "split": None if config.split is None else _canonical(config.split),
-        "seed": config.seed if config.split is not None else None,
-        "classes": [[entry.name, entry.color] for entry in info.classes],
-        "ignore": info.ignore,
-        "label map": content.label_table,
-        "image encoding": info.image_encoding,
-        "jpeg quality": info.jpeg_quality if info.image_encoding == "jpeg" else None,
-    }
-
-
-def _canonical(split: Split) -> str:
-    """A split as text, the same however its numbers are written."""
-    return ",".join(f"{name}={float(fraction)!r}" for name, fraction in split.parts)

@@ -1,10 +1,12 @@
 """Plans an export: which image belongs to which split, and which images are written together.
 
-Pure: it follows from counts, the seed and the numbers of the images. It reads no store and no folder.
+Pure: it follows from counts, the seed and the numbers of the images. It reads no store and no folder. Places
+are ranges and arrays, never lists of Python's integers: of a million images a plan takes a few megabytes.
 """
 
 from __future__ import annotations
 
+from array import array
 from collections.abc import Sequence
 from dataclasses import dataclass
 from fractions import Fraction
@@ -14,13 +16,15 @@ import numpy as np
 from pipeline.machine.random_streams import Purpose, counter_based
 from pipeline.settings.values import Split
 
+KEY_BLOCK = 4096  # images whose random keys are drawn together: a generator for each image takes longer
+
 
 @dataclass(frozen=True)
 class SplitPlan:
     """One split: its name (None where there is but one), and the places of its images in the export."""
 
     name: str | None
-    places: tuple[int, ...]
+    places: Sequence[int]
 
 
 @dataclass(frozen=True)
@@ -35,7 +39,7 @@ class Part:
     split: str | None
     number: int
     num_parts: int
-    places: tuple[int, ...]
+    places: Sequence[int]
 
 
 def split_images(
@@ -47,16 +51,26 @@ def split_images(
     follows from the seed and their numbers: images are ranked by a random key of their own.
     """
     if split is None:
-        return (SplitPlan(None, tuple(range(len(numbers)))),)
-    keys = [counter_based(Purpose.EXPORT_SPLIT, seed, int(number)).random() for number in numbers]
-    ranked = np.argsort(keys, kind="stable")
+        return (SplitPlan(None, range(len(numbers))),)
+    ranked = np.argsort(_random_keys(np.asarray(numbers, np.int64), seed), kind="stable")
     sizes = shares(len(numbers), [fraction for _, fraction in split.parts])
     plans, first = [], 0
     for (name, _), size in zip(split.parts, sizes, strict=True):
-        places = np.sort(ranked[first : first + size])
-        plans.append(SplitPlan(name, tuple(int(place) for place in places)))
+        places = np.sort(ranked[first : first + size]).astype(np.int64)
+        plans.append(SplitPlan(name, array("q", places.tobytes())))
         first += size
     return tuple(plans)
+
+
+def _random_keys(numbers: np.ndarray, seed: int) -> np.ndarray:
+    """(N,) float64 from [0, 1): the key of an image is a function of the seed and its number alone."""
+    keys = np.empty(len(numbers))
+    blocks, block_of = np.unique(numbers // KEY_BLOCK, return_inverse=True)
+    members = np.split(np.argsort(block_of, kind="stable"), np.cumsum(np.bincount(block_of))[:-1])
+    for block, here in zip(blocks.tolist(), members, strict=False):  # of no images there is one empty member
+        drawn = counter_based(Purpose.EXPORT_SPLIT, seed, block).random(KEY_BLOCK)
+        keys[here] = drawn[numbers[here] % KEY_BLOCK]
+    return keys
 
 
 def shares(total: int, fractions: Sequence[Fraction]) -> list[int]:

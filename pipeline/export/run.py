@@ -9,9 +9,8 @@ from __future__ import annotations
 
 import os
 import tempfile
-from collections import deque
 from collections.abc import Callable, Iterator
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from threading import Event
@@ -20,9 +19,9 @@ from time import monotonic
 from fstore.display import human_bytes, human_duration
 from fstore.location import Location
 from fstore.lock import FolderLock
-from pipeline.errors import RunError, UsageError, count, short
+from pipeline.errors import RunError, UsageError, count, few
 from pipeline.export.content import Item
-from pipeline.export.folder import refuse_foreign
+from pipeline.export.identity import difference
 from pipeline.export.job import ExportJob
 from pipeline.export.plan import Part
 from pipeline.export.sink import Sink
@@ -69,9 +68,9 @@ def export(
             return _nothing_to_do(job)
         if state == "discarding":
             job.folder.discard()
-        _check_disk(job, _estimate(job)[0])
-        job.folder.begin(job.settings)
         if not job.folder.is_ready():
+            _check_disk(job, _estimate(job)[0])
+            job.folder.begin(job.settings)
             _write_parts(job, threads or os.cpu_count() or 1, say)
             _write_whole(job)
             job.content.store.check_unchanged()
@@ -89,16 +88,24 @@ def _write_parts(job: ExportJob, threads: int, say: Callable[[str], None]) -> No
     with progress(f"exporting {job.format}", len(job.content), "images", done) as bar:
         pool = ThreadPoolExecutor(threads, thread_name_prefix="dgan-export")
         try:
-            running: deque[Future[None]] = deque()
+            running: set[Future[None]] = set()
             for part in pending:
+                running.add(pool.submit(_write_part, job, part, bar, stop))
                 if len(running) > threads:
-                    running.popleft().result()
-                running.append(pool.submit(_write_part, job, part, bar, stop))
-            for future in running:
-                future.result()
+                    running = _after_one(running)
+            while running:
+                running = _after_one(running)
         finally:
             stop.set()
             pool.shutdown(wait=True, cancel_futures=True)
+
+
+def _after_one(running: set[Future[None]]) -> set[Future[None]]:
+    """Wait until one ends; those that still run. An error of any is raised at once."""
+    ended, left = wait(running, return_when=FIRST_COMPLETED)
+    for future in ended:
+        future.result()
+    return left
 
 
 def _write_part(job: ExportJob, part: Part, bar: Bar, stop: Event) -> None:
@@ -131,21 +138,43 @@ def _check_place(job: ExportJob, overwrite: bool) -> str:
     Raises UsageError where the export cannot be written there.
     """
     folder = job.folder
-    refuse_foreign(folder)
     state = folder.state()
-    if state in ("absent", "discarding"):
-        return state
-    if overwrite:
-        return "discarding"
-    begun = folder.settings()
-    for name, value in job.settings.items():
-        if begun.get(name) != value:
-            what = "was exported" if state == "finished" else "is begun"
+    if state == "foreign":
+        what = f"holds other files ({few(folder.others())})" if folder.out.is_dir() else "is a file"
+        raise UsageError(f"{folder.out}: {what}; expected an empty or new folder, name another OUT")
+    if state == "finished" and not overwrite:
+        _check_begun(job, "the export there")
+        if folder.missing():
             raise UsageError(
-                f"{folder.out}: {what} with other settings: {name} is {short(begun.get(name))}, this run has "
-                f"{short(value)}; use the same, name another OUT, or pass --overwrite"
+                f"{folder.out}: was exported, but {few(folder.missing())} is not there any more; pass "
+                "--overwrite to export anew"
             )
+        return state
+    if folder.others():
+        raise UsageError(
+            f"{folder.out}: holds files that are not the export's ({few(folder.others())}); move them away, "
+            "or name another OUT"
+        )
+    if overwrite and state != "absent":
+        return "discarding"
+    if state == "unfinished":
+        _check_begun(job, "the export that was begun there")
     return state
+
+
+def _check_begun(job: ExportJob, what: str) -> None:
+    """Refuse to go on with an export whose settings are not those of this run."""
+    begun = job.folder.settings()
+    if not begun:
+        raise UsageError(
+            f"{job.folder.out}: what says which export is there is damaged; delete the folder, or name "
+            "another OUT"
+        )
+    differs = difference(begun, job.settings)
+    if differs is not None:
+        raise UsageError(
+            f"{job.folder.out}: {what} {differs}; use the same, name another OUT, or pass --overwrite"
+        )
 
 
 def _estimate(job: ExportJob) -> tuple[int, float]:

@@ -34,8 +34,12 @@ class Sink:
         except FileNotFoundError:
             path.parent.mkdir(parents=True, exist_ok=True)
             file = path.open("wb")
-        with file:
-            yield file
+        try:
+            with file:
+                yield file
+        except OSError as error:
+            error.filename = error.filename or str(path)  # a disk that is full says no name
+            raise
         self.files[name] = path.stat().st_size
 
     @contextmanager

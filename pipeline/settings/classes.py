@@ -12,6 +12,7 @@ A class's place in a list is its label. A list is
       [[classes]]
       name = "door"
 
+  above which may stand ``ignore = 255``, the label of pixels that count nowhere;
 - ``labelmap.txt``, as CVAT and Datumaro write it: a line ``name:r,g,b:parts:actions`` for each class;
 - ``class_names.txt``, as labelme2voc writes it: a name on each line, or ``value: name``;
 - ``labels.txt``, as labelme is given it: the same, and beside masks it counts only with the background first;
@@ -32,9 +33,10 @@ from fstore.meta import LARGEST_LABEL
 from pipeline.errors import UsageError, count, short
 from pipeline.settings.schema import AnnotationsConfig, ClassConfig
 from pipeline.settings.text_files import read_text, read_toml, refuse_unknown
-from pipeline.settings.values import COLOR, NAME
+from pipeline.settings.values import COLOR, NAME, integer
 
 MAX_CLASSES = LARGEST_LABEL + 1
+LABEL = integer(0, LARGEST_LABEL)
 BACKGROUND_NAMES = ("background", "_background_", "__background__")
 IGNORE_NAME = "__ignore__"
 LISTS = ("labelmap.txt", "class_names.txt", "_classes.csv", "classes.toml")
@@ -73,8 +75,16 @@ def read_classes_file(path: Path) -> tuple[ClassConfig, ...]:
     if suffix == ".csv":
         return _read_csv(path)
     document = read_toml(path, "a list of classes")
-    refuse_unknown(document, ("classes",), f"{path}: unknown key")
+    refuse_unknown(document, ("classes", "ignore"), f"{path}: unknown key")
     return tuple(parse_class(table, where) for where, table in class_tables(document.get("classes"), path))
+
+
+def listed_ignore(path: Path | None) -> int | None:
+    """The label of pixels that count nowhere, where a TOML list of classes says it. Raises UsageError."""
+    if path is None or path.suffix.lower() != ".toml":
+        return None
+    label = read_toml(path, "a list of classes").get("ignore")
+    return None if label is None else int(LABEL.check(f"{path}: ignore", label))
 
 
 def class_tables(tables: Any, source: Path | str, header: str = "[[classes]]") -> list[tuple[str, Any]]:

@@ -7,7 +7,7 @@ It knows label ranges and classes. It does not know latents, generators or store
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -28,7 +28,7 @@ from pipeline.inputs.annotations.classes.tally import LabelTally, check_range
 from pipeline.inputs.annotations.formats.detect import EXPECTED, open_source
 from pipeline.inputs.annotations.raster.fitting import BACKGROUND, drop_small_classes, fit_to_grid
 from pipeline.inputs.annotations.source import AnnotationSource
-from pipeline.settings.classes import configured_classes
+from pipeline.settings.classes import configured_classes, listed_ignore
 from pipeline.settings.schema import AnnotationsConfig
 
 MAX_COLORS = 65536
@@ -92,6 +92,7 @@ def load_annotations(
         raise UsageError(
             f"{source.location}: crop_rows is {rows}; expected a < b within the grid's {grid[0]} rows"
         )
+    config = replace(config, ignore=_ignore(source, config))
     fitted, tally = _read(source, numbers, grid, rows, config)
     resolution, num_classes, colors = resolve(source, tally, config)
     ignore = ignore_label(source, config, num_classes, resolution)
@@ -108,6 +109,14 @@ def load_annotations(
     ignored = None if ignore is None else ignore_note(source, tally, config, resolution, ignore)
     notes = (*source.notes, *resolution.notes, *([ignored] if ignored else []), *_transparent(source, tally))
     return Annotations(masks, num_classes, colors, ignore, names, notes)
+
+
+def _ignore(source: AnnotationSource, config: AnnotationsConfig) -> int | None:
+    """The label that counts nowhere: the configured one, else that of the list of classes in use."""
+    if config.ignore is not None:
+        return config.ignore
+    configured = configured_classes(config)[0]
+    return listed_ignore(config.classes_file if configured else source.classes_from)
 
 
 def _read(

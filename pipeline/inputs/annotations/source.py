@@ -86,6 +86,7 @@ class AnnotationSource:
     0xRRGGBB ("color"; TRANSPARENT where nothing is drawn).
     classes, classes_from: the classes, in the order of the values, as a file beside the masks lists them, and
     that file; () and None where there is none.
+    by_place: whether ``classes`` are the values' classes by place alone, and not by what they are called.
     ignored: values that count nowhere by the rules of the format, unless a class has them.
     hint: half a sentence on what was there and not taken, for a message about missing annotations; or None.
     notes: sentences for the user, such as how many shapes have no area and were left out.
@@ -103,6 +104,7 @@ class AnnotationSource:
     classes: tuple[ClassConfig, ...] = ()
     classes_from: Path | None = None
     ignored: frozenset[int] = frozenset()
+    by_place: bool = False
 
     @property
     def numbers(self) -> tuple[int, ...]:

@@ -47,12 +47,15 @@ def class_list(source: AnnotationSource, config: AnnotationsConfig) -> ClassList
     """The configured classes, else those that a file beside the masks lists."""
     classes, origin = configured_classes(config)
     ignores = any(entry.name.casefold() == IGNORE_NAME for entry in classes)
-    named = bool(config.label_map or source.format != "masks" or source.classes or ignores)
+    listed = bool(source.classes) and not source.by_place
+    named = bool(config.label_map or source.format != "masks" or listed or ignores)
     if classes or not source.classes:
         return ClassList(classes, origin, named)
-    ordered = sorted(source.classes, key=lambda entry: entry.name.casefold() not in BACKGROUND_NAMES)
+    ordered = list(source.classes)
+    if not source.by_place:
+        ordered.sort(key=lambda entry: entry.name.casefold() not in BACKGROUND_NAMES)
     return ClassList(
-        padded(ordered, config.num_classes, str(source.location)), str(source.classes_from), True
+        padded(ordered, config.num_classes, str(source.location)), str(source.classes_from), named
     )
 
 
@@ -63,7 +66,8 @@ def value_limit(source: AnnotationSource, config: AnnotationsConfig) -> int | No
     """
     if config.label_map is not None:
         return None
-    return len(source.classes) or len(configured_classes(config)[0]) or config.num_classes
+    listed, configured = len(source.classes), len(configured_classes(config)[0])
+    return (configured or listed if source.by_place else listed or configured) or config.num_classes
 
 
 def ignored_values(source: AnnotationSource, config: AnnotationsConfig) -> frozenset[int]:

@@ -20,6 +20,7 @@ from pipeline.inputs.annotations.formats.class_masks import (
 )
 from pipeline.inputs.annotations.formats.coco import is_coco, open_coco
 from pipeline.inputs.annotations.formats.coco_panoptic import is_panoptic, open_panoptic, segment_folder
+from pipeline.inputs.annotations.formats.exported import find_exported, open_exported
 from pipeline.inputs.annotations.formats.file_names import is_label_studio, parse_name
 from pipeline.inputs.annotations.formats.labelme import is_labelme, open_labelme
 from pipeline.inputs.annotations.formats.mask_files import NAMES as MASK_NAMES
@@ -93,6 +94,8 @@ def _open_file(path: Path, format: str, overlap: str) -> AnnotationSource:
 
 
 def _open_folder(folder: Path, format: str, overlap: str, classes: Sequence[ClassConfig]) -> AnnotationSource:
+    if format in ("auto", "masks") and (exported := find_exported(folder)) is not None:
+        return open_exported(folder, exported)
     if format == "auto" and is_instances(folder.name):
         raise UsageError(
             f"{folder}: tells instances apart, and not classes; pass SegmentationClass beside it, or "

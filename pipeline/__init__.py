@@ -17,6 +17,7 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from pipeline.api.functions import export as export
     from pipeline.api.functions import extract_features as extract_features
     from pipeline.api.functions import filter as filter
     from pipeline.api.functions import sample as sample
@@ -31,6 +32,7 @@ _LAZY = {
     "synthesize": "api.functions",
     "sample": "api.functions",
     "filter": "api.functions",
+    "export": "api.functions",
     "UsageError": "errors",
     "RunError": "errors",
 }

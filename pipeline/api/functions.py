@@ -20,7 +20,7 @@ from pipeline.api.keywords import checked, keywords
 from pipeline.errors import UsageError, short
 from pipeline.machine.environment import prepare_environment
 from pipeline.settings.options import FILTER
-from pipeline.settings.schema import EXTRACT, SAMPLE, SYNTHESIZE, TRAIN
+from pipeline.settings.schema import EXPORT, EXTRACT, SAMPLE, SYNTHESIZE, TRAIN
 
 if TYPE_CHECKING:
     from fstore.dataset import Dataset
@@ -95,6 +95,15 @@ def sample(**settings: Any) -> Path | str:
     Returns the project's folder; with ``dry_run=True`` the plan as a text.
     """
     return _run(SAMPLE, "sample", runs.sample, settings)
+
+
+@documented(EXPORT)
+def export(store: Any = None, out: Any = None, **settings: Any) -> Path | str:
+    """Write images and labels of a store as files that other tools read.
+
+    Returns the folder; with ``dry_run=True`` the plan as a text.
+    """
+    return _run(EXPORT, "export", runs.export, {"store": store, "out": out, **settings})
 
 
 @documented(FILTER)

@@ -167,6 +167,31 @@ def sample(
     return Outcome([stage.sample(job, target)], lambda: out)
 
 
+def export(
+    say: Say,
+    *,
+    store: str,
+    out: Path,
+    config: Path | None,
+    threads: int | None,
+    overwrite: bool,
+    dry_run: bool,
+    **flags: Any,
+) -> Outcome:
+    """Run ``dgan export``. The result is the folder."""
+    settings = configured(load_run_config(config, store, say, tell_defaults=False), flags)
+    check_store(store)
+    check_folder(out)
+
+    from pipeline.exports import job as jobs
+    from pipeline.exports import run
+
+    job = jobs.prepare(store, out, settings.export)
+    if dry_run:
+        return Outcome(run.dry_run(job, overwrite=overwrite))
+    return Outcome([run.export(job, overwrite=overwrite, threads=threads, say=say)], lambda: out)
+
+
 def filter_dataset(say: Say, *, store: str, keep: Keep) -> Outcome:
     """Run ``dgan filter``. The result is the `fstore.Dataset`."""
     check_store(store)

@@ -13,11 +13,12 @@ from dataclasses import Field
 from typing import Any, TypeVar
 
 import click
+from click.shell_completion import CompletionItem
 
 from pipeline.commands.program import DEBUG_KEY, GroupedOption
 from pipeline.settings.options import AFTER_SETTINGS, BEFORE_SETTINGS, Option
 from pipeline.settings.schema import SAMPLE, TRAIN, declaration, flag_settings, flags_of
-from pipeline.settings.values import BOOLEAN, Rule
+from pipeline.settings.values import BOOLEAN, STORE, Rule
 
 Function = TypeVar("Function", bound=Callable[..., Any])
 
@@ -48,6 +49,14 @@ class Checked(click.ParamType):
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
         label = param.opts[0] if isinstance(param, click.Option) else str(getattr(param, "name", "")).upper()
         return self.rule.check_either(label, value)
+
+    def shell_complete(
+        self, ctx: click.Context, param: click.Parameter, incomplete: str
+    ) -> list[CompletionItem]:
+        """What may follow at the Tab key: the choices, or the shell's own paths; of stores only folders."""
+        if self.rule.is_path:
+            return [CompletionItem(incomplete, type="dir" if self.rule is STORE else "file")]
+        return [CompletionItem(word) for word in self.rule.choices if word.startswith(incomplete)]
 
 
 def declared(each: Option) -> Any:

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from pipeline.settings import values
-from pipeline.settings.schema import EXTRACT, SAMPLE, SYNTHESIZE, TASKS, TRAIN
+from pipeline.settings.schema import EXPORT, EXTRACT, SAMPLE, SYNTHESIZE, TASKS, TRAIN
 from pipeline.settings.values import ANY_SEED, BOOLEAN, BYTES, KEEP, PATH, STORE, Rule, choice, integer
 
 FILTER = "filter"
@@ -76,6 +76,10 @@ _IMAGES = (
 BEFORE_SETTINGS: dict[str, tuple[Option, ...]] = {
     SAMPLE: tuple(replace(option, group="Images") for option in _IMAGES),
     FILTER: (Option("store", STORE, "A dataset: a folder, or a URL.", is_argument=True),),
+    EXPORT: (
+        Option("store", STORE, "A dataset or a feature store: a folder, or a URL.", is_argument=True),
+        Option("out", PATH, "Folder of the export.", is_argument=True),
+    ),
 }
 """By the command: what its help shows before the settings."""
 AFTER_SETTINGS: dict[str, tuple[Option, ...]] = {
@@ -96,6 +100,12 @@ AFTER_SETTINGS: dict[str, tuple[Option, ...]] = {
         DEVICE,
         THREADS,
         replace(OVERWRITE, help="Replace the images of --out; annotations are never touched."),
+        DRY_RUN,
+    ),
+    EXPORT: (
+        replace(THREADS, help="Parts written at once.", unset="one a processor core"),
+        CONFIG,
+        replace(OVERWRITE, help="Delete the export that is there and start anew."),
         DRY_RUN,
     ),
     FILTER: (

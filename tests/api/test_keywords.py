@@ -29,10 +29,19 @@ FUNCTIONS: dict[str, Callable[..., Any]] = {
     SYNTHESIZE: pipeline.synthesize,
     SAMPLE: pipeline.sample,
     "filter": pipeline.filter,
+    "export": pipeline.export,
 }
 ANOTHER = {  # a value that is no default, by what stands for it in the help
     **{"INTEGER": "32", "NUMBER": "0.25", "PATH": "x/y", "STORE": "s3://b/x.zarr", "SEEDS": "3"},
-    **{"LAYERS": "0", "TEXT": "dogs", "A:B": "1:8", "FRACTION": "0.5", "SIZE": "4GB", "DEVICE": "cpu"},
+    **{
+        "LAYERS": "0",
+        "TEXT": "dogs",
+        "A:B": "1:8",
+        "FRACTION": "0.5",
+        "SIZE": "4GB",
+        "DEVICE": "cpu",
+        "NAME=FRACTION": "a=1",
+    },
 }
 EACH = [(command, name) for command in FUNCTIONS for name in keywords(command)]
 

@@ -28,7 +28,7 @@ ROOMS = (
     "inputs",
     "interpreter",
     "stages",
-    "export",
+    "exports",
     "api",
     "demo",
     "commands",

@@ -2,8 +2,8 @@
 
 Column ``label`` has PNGs of class ids, as bytes or as ``datasets`` stores images, a struct with ``bytes``.
 Column ``number`` has the images' numbers; without it, the number is in the label's ``path``. The schema's key
-``dgan`` may name the values, as ``pipeline.export.formats.parquet`` says. The folder is that of the files, or
-the one with ``data/`` in it.
+``dgan`` may name the values, as ``pipeline.exports.formats.parquet`` says. The folder is that of the files,
+or the one with ``data/`` in it.
 
 One row group is in memory at a time.
 """

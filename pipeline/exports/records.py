@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from typing import Any
 
-from pipeline.export.content import Item
+from pipeline.exports.content import Item
 
 
 def base_record(item: Item) -> dict[str, Any]:

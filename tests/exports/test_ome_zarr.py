@@ -27,7 +27,7 @@ from support.exports import (
 from support.stores import tree_bytes
 
 import fstore
-from pipeline.export.formats import ome_zarr
+from pipeline.exports.formats import ome_zarr
 
 LABELS = "labels/segmentation"
 LARGE = (128, 512)

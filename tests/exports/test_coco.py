@@ -22,12 +22,12 @@ from support.small_datasets import exported, make_classes, write_dataset
 
 import fstore
 from fstore.meta import ClassInfo
-from pipeline.export.coco_tables import colors_of_segments, segments_of
-from pipeline.export.content import Item
-from pipeline.export.formats.coco import open_exporter
-from pipeline.export.formats.protocol import ExportInfo
-from pipeline.export.plan import Part
-from pipeline.export.sink import Sink
+from pipeline.exports.coco_tables import colors_of_segments, segments_of
+from pipeline.exports.content import Item
+from pipeline.exports.formats.coco import open_exporter
+from pipeline.exports.formats.protocol import ExportInfo
+from pipeline.exports.plan import Part
+from pipeline.exports.sink import Sink
 from pipeline.inputs.annotations.formats.coco_keypoints import read_coco_keypoints
 from pipeline.inputs.annotations.load import load_annotations, open_annotations
 from pipeline.settings.schema import AnnotationsConfig

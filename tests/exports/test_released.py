@@ -15,7 +15,7 @@ from support.small_datasets import exported, make_classes, write_dataset
 from support.stores import fill, make_meta
 
 import fstore
-from pipeline.export.formats import released
+from pipeline.exports.formats import released
 from pipeline.inputs.annotations.load import load_annotations, open_annotations
 from pipeline.settings.schema import AnnotationsConfig
 

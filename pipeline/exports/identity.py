@@ -12,8 +12,8 @@ from hashlib import sha256
 from typing import Any
 
 from pipeline.errors import count, cut, few
-from pipeline.export.content import Content
-from pipeline.export.formats.protocol import ExportInfo
+from pipeline.exports.content import Content
+from pipeline.exports.formats.protocol import ExportInfo
 from pipeline.settings.schema import ExportConfig
 from pipeline.settings.values import Split
 

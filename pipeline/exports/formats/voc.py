@@ -16,9 +16,9 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 
 from pipeline.errors import UsageError, count
-from pipeline.export.class_lists import with_distinct_colors
-from pipeline.export.content import Item
-from pipeline.export.encoding import (
+from pipeline.exports.class_lists import with_distinct_colors
+from pipeline.exports.content import Item
+from pipeline.exports.encoding import (
     IGNORE_COLOR,
     SUFFIXES,
     encode_image,
@@ -26,9 +26,9 @@ from pipeline.export.encoding import (
     label_palette,
     one_byte,
 )
-from pipeline.export.formats.protocol import ExportInfo, Record
-from pipeline.export.plan import Part
-from pipeline.export.sink import Sink
+from pipeline.exports.formats.protocol import ExportInfo, Record
+from pipeline.exports.plan import Part
+from pipeline.exports.sink import Sink
 
 PART_IMAGES = 16
 VOID = 255

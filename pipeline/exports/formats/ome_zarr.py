@@ -29,12 +29,12 @@ from zarr.codecs import ZstdCodec
 from zarr.storage import MemoryStore
 
 from pipeline.errors import UsageError
-from pipeline.export.content import Item
-from pipeline.export.formats.protocol import ExportInfo, Record
-from pipeline.export.ome_metadata import LABEL_NAME, image_metadata, label_image_metadata, labels_metadata
-from pipeline.export.plan import Part
-from pipeline.export.records import base_record
-from pipeline.export.sink import Sink
+from pipeline.exports.content import Item
+from pipeline.exports.formats.protocol import ExportInfo, Record
+from pipeline.exports.ome_metadata import LABEL_NAME, image_metadata, label_image_metadata, labels_metadata
+from pipeline.exports.plan import Part
+from pipeline.exports.records import base_record
+from pipeline.exports.sink import Sink
 
 PART_IMAGES = 16
 LARGE = 512  # the width or height from which an image has smaller levels

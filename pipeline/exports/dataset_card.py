@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from pipeline.errors import count
-from pipeline.export.formats.protocol import ExportInfo
+from pipeline.exports.formats.protocol import ExportInfo
 
 _INDENT = "  "
 

@@ -36,9 +36,9 @@ from support.stores import tree_bytes
 import fstore
 from fstore import format as fmt
 from pipeline.errors import UsageError
-from pipeline.export.dataset_card import SplitSize, dataset_card
-from pipeline.export.formats import parquet
-from pipeline.export.formats.protocol import ExportInfo
+from pipeline.exports.dataset_card import SplitSize, dataset_card
+from pipeline.exports.formats import parquet
+from pipeline.exports.formats.protocol import ExportInfo
 
 CLASSES = classes_of(5)
 KEPT = np.flatnonzero(kept(10, "0.5")).tolist()

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import importlib
 
-from pipeline.export.formats.protocol import Exporter, ExportInfo
+from pipeline.exports.formats.protocol import Exporter, ExportInfo
 
 _MODULES = {
     "png": "png",
@@ -22,6 +22,6 @@ def make_exporter(name: str, info: ExportInfo) -> Exporter:
 
     Raises UsageError where the format cannot hold what the store has, or a library that it needs is missing.
     """
-    module = importlib.import_module(f"pipeline.export.formats.{_MODULES[name]}")
+    module = importlib.import_module(f"pipeline.exports.formats.{_MODULES[name]}")
     exporter: Exporter = module.open_exporter(info)
     return exporter

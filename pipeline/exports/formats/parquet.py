@@ -29,12 +29,12 @@ from typing import Any
 import numpy as np
 
 from pipeline.errors import UsageError
-from pipeline.export.content import Item
-from pipeline.export.dataset_card import SplitSize, dataset_card
-from pipeline.export.encoding import SUFFIXES, encode_image, encode_labels, label_palette
-from pipeline.export.formats.protocol import ExportInfo, Record
-from pipeline.export.plan import Part
-from pipeline.export.sink import Sink
+from pipeline.exports.content import Item
+from pipeline.exports.dataset_card import SplitSize, dataset_card
+from pipeline.exports.encoding import SUFFIXES, encode_image, encode_labels, label_palette
+from pipeline.exports.formats.protocol import ExportInfo, Record
+from pipeline.exports.plan import Part
+from pipeline.exports.sink import Sink
 
 PART_BYTES, PART_IMAGES = 128 << 20, 256  # of a file: raw bytes of its images, and how many
 ROW_GROUP_BYTES = 16 << 20  # raw; a reader that streams holds one row group

@@ -20,11 +20,11 @@ from fstore.display import human_bytes, human_duration
 from fstore.location import Location
 from fstore.lock import FolderLock
 from pipeline.errors import RunError, UsageError, count, few
-from pipeline.export.content import Item
-from pipeline.export.identity import difference
-from pipeline.export.job import ExportJob
-from pipeline.export.plan import Part
-from pipeline.export.sink import Sink
+from pipeline.exports.content import Item
+from pipeline.exports.identity import difference
+from pipeline.exports.job import ExportJob
+from pipeline.exports.plan import Part
+from pipeline.exports.sink import Sink
 from pipeline.machine.progress import Bar, progress
 from pipeline.machine.provenance import created_record
 

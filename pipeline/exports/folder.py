@@ -25,7 +25,7 @@ from typing import Any
 
 from fstore.durable import force_to_disk
 from pipeline.errors import RunError, UsageError
-from pipeline.export.marks import MARK, PARTIAL, PartRecords, entries_of, read_mark, write_mark
+from pipeline.exports.marks import MARK, PARTIAL, PartRecords, entries_of, read_mark, write_mark
 
 SYSTEM_NAMES = frozenset({"lost+found", ".DS_Store"})  # which appear in a folder by themselves
 

@@ -18,7 +18,7 @@ from PIL import Image
 from support.commands import done
 from support.exports import IGNORE, NUMBERS, classes_of, kept, keypoints, labels, picture, uncertainty
 
-from pipeline.export.formats.webdataset import FEWEST_IMAGES, MOST_IMAGES, SHARD_BYTES, shard_images
+from pipeline.exports.formats.webdataset import FEWEST_IMAGES, MOST_IMAGES, SHARD_BYTES, shard_images
 from pipeline.settings.classes import listed_ignore, read_classes_file
 
 BY_PILLOW = wds.handle_extension("seg.png", lambda content: np.array(Image.open(io.BytesIO(content))))

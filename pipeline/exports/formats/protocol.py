@@ -8,9 +8,9 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from fstore.meta import ClassInfo
-from pipeline.export.content import Item
-from pipeline.export.plan import Part
-from pipeline.export.sink import Sink
+from pipeline.exports.content import Item
+from pipeline.exports.plan import Part
+from pipeline.exports.sink import Sink
 
 Record = dict[str, Any]
 """What is remembered of one image for the files of the whole, as JSON values."""

@@ -23,13 +23,13 @@ from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
-from pipeline.export.class_lists import classes_toml
-from pipeline.export.content import Item
-from pipeline.export.encoding import SUFFIXES, encode_image, encode_png
-from pipeline.export.formats.protocol import ExportInfo, Record
-from pipeline.export.plan import Part
-from pipeline.export.records import base_record
-from pipeline.export.sink import Sink
+from pipeline.exports.class_lists import classes_toml
+from pipeline.exports.content import Item
+from pipeline.exports.encoding import SUFFIXES, encode_image, encode_png
+from pipeline.exports.formats.protocol import ExportInfo, Record
+from pipeline.exports.plan import Part
+from pipeline.exports.records import base_record
+from pipeline.exports.sink import Sink
 
 SHARD_BYTES = 256 * 10**6  # of the images uncompressed: a shard is smaller
 MOST_IMAGES, FEWEST_IMAGES = 1000, 16

@@ -11,8 +11,8 @@ from typing import Any
 import numpy as np
 from pycocotools import mask as coco_mask
 
-from pipeline.export.class_lists import with_distinct_colors
-from pipeline.export.formats.protocol import ExportInfo
+from pipeline.exports.class_lists import with_distinct_colors
+from pipeline.exports.formats.protocol import ExportInfo
 from pipeline.settings.classes import BACKGROUND_NAMES
 
 NO_SEGMENT = "#000000"  # the id 0 of pixels that belong to no segment

@@ -14,13 +14,13 @@ from __future__ import annotations
 import json
 from collections.abc import Iterable, Iterator
 
-from pipeline.export.class_lists import classes_toml
-from pipeline.export.content import Item
-from pipeline.export.encoding import SUFFIXES, encode_image, encode_labels, label_palette
-from pipeline.export.formats.protocol import ExportInfo, Record
-from pipeline.export.plan import Part
-from pipeline.export.records import base_record
-from pipeline.export.sink import Sink
+from pipeline.exports.class_lists import classes_toml
+from pipeline.exports.content import Item
+from pipeline.exports.encoding import SUFFIXES, encode_image, encode_labels, label_palette
+from pipeline.exports.formats.protocol import ExportInfo, Record
+from pipeline.exports.plan import Part
+from pipeline.exports.records import base_record
+from pipeline.exports.sink import Sink
 
 PART_IMAGES = 16
 

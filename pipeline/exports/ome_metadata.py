@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from fstore.meta import ClassInfo
-from pipeline.export.encoding import IGNORE_COLOR
+from pipeline.exports.encoding import IGNORE_COLOR
 
 VERSION = "0.5"
 LABEL_NAME = "segmentation"  # of the label image in the group `labels`

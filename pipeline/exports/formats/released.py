@@ -28,13 +28,13 @@ from itertools import islice
 import numpy as np
 
 from pipeline.errors import UsageError, count
-from pipeline.export.class_lists import classes_toml
-from pipeline.export.content import Item
-from pipeline.export.encoding import BYTE_VALUES, encode_image, encode_png, one_byte
-from pipeline.export.formats.protocol import ExportInfo, Record
-from pipeline.export.plan import Part
-from pipeline.export.records import finite
-from pipeline.export.sink import Sink
+from pipeline.exports.class_lists import classes_toml
+from pipeline.exports.content import Item
+from pipeline.exports.encoding import BYTE_VALUES, encode_image, encode_png, one_byte
+from pipeline.exports.formats.protocol import ExportInfo, Record
+from pipeline.exports.plan import Part
+from pipeline.exports.records import finite
+from pipeline.exports.sink import Sink
 
 PART_IMAGES = 16
 LIST_IMAGES = 1000  # of one pickle; the released code writes one after so many images too

@@ -26,20 +26,20 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from typing import Any
 
-from pipeline.export.coco_tables import (
+from pipeline.exports.coco_tables import (
     categories,
     colors_of_segments,
     keypoint_category,
     keypoint_entry,
     segments_of,
 )
-from pipeline.export.content import Item
-from pipeline.export.encoding import SUFFIXES, encode_image, encode_png
-from pipeline.export.formats.protocol import ExportInfo, Record
-from pipeline.export.json_tables import write_tables
-from pipeline.export.plan import Part
-from pipeline.export.records import base_record
-from pipeline.export.sink import Sink
+from pipeline.exports.content import Item
+from pipeline.exports.encoding import SUFFIXES, encode_image, encode_png
+from pipeline.exports.formats.protocol import ExportInfo, Record
+from pipeline.exports.json_tables import write_tables
+from pipeline.exports.plan import Part
+from pipeline.exports.records import base_record
+from pipeline.exports.sink import Sink
 
 PART_IMAGES = 16
 

@@ -8,12 +8,12 @@ from typing import Any
 
 from fstore import format as fmt
 from pipeline.errors import UsageError, count
-from pipeline.export.content import Content, open_content
-from pipeline.export.folder import ExportFolder
-from pipeline.export.formats.protocol import Exporter, ExportInfo
-from pipeline.export.formats.table import make_exporter
-from pipeline.export.identity import settings_of
-from pipeline.export.plan import Part, SplitPlan, plan_parts, split_images
+from pipeline.exports.content import Content, open_content
+from pipeline.exports.folder import ExportFolder
+from pipeline.exports.formats.protocol import Exporter, ExportInfo
+from pipeline.exports.formats.table import make_exporter
+from pipeline.exports.identity import settings_of
+from pipeline.exports.plan import Part, SplitPlan, plan_parts, split_images
 from pipeline.settings.schema import EXPORT_FORMATS, ExportConfig
 
 

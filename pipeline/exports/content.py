@@ -16,7 +16,7 @@ from fstore import format as fmt
 from fstore.errors import StoreError
 from fstore.store import Store
 from pipeline.errors import UsageError, count
-from pipeline.export.classes import ClassMapping, identity, read_mapping
+from pipeline.exports.classes import ClassMapping, identity, read_mapping
 from pipeline.settings.schema import ExportConfig
 
 

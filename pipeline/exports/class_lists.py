@@ -7,7 +7,7 @@ from collections.abc import Collection, Sequence
 from dataclasses import replace
 
 from fstore.meta import ClassInfo
-from pipeline.export.formats.protocol import ExportInfo
+from pipeline.exports.formats.protocol import ExportInfo
 from pipeline.settings.classes import default_palette
 
 

@@ -13,7 +13,7 @@ import numpy as np
 from PIL import Image
 
 from fstore.meta import ClassInfo
-from pipeline.export.formats.protocol import ExportInfo
+from pipeline.exports.formats.protocol import ExportInfo
 
 SUFFIXES = {"png": ".png", "jpeg": ".jpg"}
 IGNORE_COLOR = (224, 224, 192)  # VOC's colour of pixels that belong to no class

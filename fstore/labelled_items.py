@@ -1,4 +1,4 @@
-"""Reads labelled images of a store one by one, in whichever process asks: an image and its label or keypoints.
+"""Reads labelled images of a store in whichever process asks: an image and its label, or its keypoints.
 
 It goes from process to process: a pickle of it has no open store, and each process opens the store for itself
 and makes sure that it is still the one that was opened first. It knows arrays, and not the library that
@@ -20,6 +20,7 @@ from fstore.errors import CorruptionError, StoreError
 from fstore.inventory import read_inventory
 from fstore.location import Location
 from fstore.store import Store, check_unchanged
+
 
 @dataclass(frozen=True)
 class EncodedItem:
@@ -85,6 +86,11 @@ class LabelledItems:
         arrays = tuple(EncodedArray(inventory.array(name), self.location) for name in names)
         self._opened = _Opened(os.getpid(), state, arrays)
 
+    def check(self) -> None:
+        """Raise StoreError where another store has taken its place. Of a local one it looks at one file."""
+        if self.location.folder is None or not self._is_open() or self._is_stale():
+            self.open()
+
     def fetch(self, places: Sequence[int]) -> list[EncodedItem]:
         """Items as their bytes on disk. Raises StoreError, CorruptionError, UnreadableError."""
         try:
@@ -93,7 +99,7 @@ class LabelledItems:
             fetched = None
         # Whoever writes a store anew changes its zarr.json before anything else. So what was read before a
         # look at it that finds no change belongs to the store that was opened.
-        if fetched is None or self._arrays_are_stale():
+        if fetched is None or self._is_stale():
             self.open()
             fetched = self._fetch(places)
         return fetched
@@ -113,9 +119,7 @@ class LabelledItems:
 
     def _fetch(self, places: Sequence[int]) -> list[EncodedItem]:
         ids = self.ids[list(places)].tolist()
-        columns = [
-            array.fetch([(i, *[0] * (array.array.ndim - 1)) for i in ids]) for array in self._arrays()
-        ]
+        columns = [array.fetch([(i, *[0] * (array.array.ndim - 1)) for i in ids]) for array in self._arrays()]
         return [EncodedItem(*item) for item in zip(places, zip(*columns, strict=True), strict=True)]
 
     def _decode(self, item: EncodedItem) -> tuple[np.ndarray, np.ndarray]:
@@ -126,13 +130,16 @@ class LabelledItems:
         return image, target
 
     def _arrays(self) -> tuple[EncodedArray, ...]:
-        # Not what a parent opened: neither its connections nor its event loop survive a fork.
-        if self._opened is None or self._opened.process != os.getpid():
+        if not self._is_open():
             self.open()
         assert self._opened is not None
         return self._opened.arrays
 
-    def _arrays_are_stale(self) -> bool:
+    def _is_open(self) -> bool:
+        # What a parent opened does not count: neither its connections nor its event loop survive a fork.
+        return self._opened is not None and self._opened.process == os.getpid()
+
+    def _is_stale(self) -> bool:
         return self._opened is None or self._opened.state != self._state()
 
     def _state(self) -> tuple[int, ...] | None:

@@ -37,9 +37,7 @@ LARGEST_BUFFER = 2**31
 class _LabelledImages:
     """What both kinds of dataset have: which images, of which classes, and how an item becomes tensors."""
 
-    def __init__(
-        self, items: LabelledItems, transform: Transform | None, image_dtype: torch.dtype
-    ) -> None:
+    def __init__(self, items: LabelledItems, transform: Transform | None, image_dtype: torch.dtype) -> None:
         if image_dtype != torch.uint8 and not image_dtype.is_floating_point:
             raise StoreError(f"image_dtype is {image_dtype}: expected torch.uint8 or a floating dtype")
         if transform is not None and not callable(transform):
@@ -140,7 +138,7 @@ class LabelledImageStream(_LabelledImages, IterableDataset[Any]):
         worker = get_worker_info()
         workers = (0, 1) if worker is None else (worker.id, worker.num_workers)
         reader = Reader(*(self._ranks or _ranks_of_torch() or (0, 1)), *workers)
-        self._items.open()  # another store may have taken its place since the last epoch
+        self._items.check()
         return self._pass(reader, int(self._epoch))
 
     def _pass(self, reader: Reader, epoch: int) -> Iterator[Any]:
@@ -181,25 +179,26 @@ def torch_dataset(
     """A store's labelled images as a map-style ``torch.utils.data.Dataset``.
 
     An item is what torchvision's segmentation sets give, ``(image, label)``: image (3, H, W), label (H, W)
-    int64 of class ids and, in annotated masks, ``.ignore``. In a store of keypoints it is ``(image, keypoints)``,
-    keypoints (K, 3) float32: x, y in pixels, the centre of pixel (row, column) at (column, row) + 0.5, and
-    the confidence; in a feature store 1, or 0 for a point that is not labelled.
+    int64 of class ids and, in annotated masks, ``.ignore``. In a store of keypoints it is
+    ``(image, keypoints)``, keypoints (K, 3) float32: x, y in pixels, the centre of pixel (row, column) at
+    (column, row) + 0.5; then the confidence or, in a feature store, 1, and 0 for a point that is not
+    labelled.
 
     ``.ids`` (n,) are the images' indices in the store, ``.classes`` the names of the classes, ``.meta``
     has their colours and the keypoints' names, ``.ignore`` is the label to leave out, or None.
 
-    It works with ``DataLoader``, its workers (forked or spawned) and ``DistributedSampler``. Each process opens
-    the store for itself. It is an error where the store is replaced while it is read, or a dataset of kept
-    images gets another filter.
+    It works with ``DataLoader``, its workers (forked or spawned) and ``DistributedSampler``. Each process
+    opens the store for itself. It is an error where the store is replaced while it is read, or a dataset of
+    kept images gets another filter.
 
     Args:
         path: folder or URL of a dataset, or of a feature store, of which it gives the annotated images.
         kept_only: only the images that the filter of a dataset keeps. False: all that are committed, also
             of a dataset that is not complete. A feature store has no filter.
-        transform: a function of both, ``transform(image, label)``, each a plain tensor as above; what it returns
-            is the item. Transforms of torchvision v2 must be told which tensor is a mask: wrap the two in
-            ``tv_tensors.Image`` and ``tv_tensors.Mask`` first, or it moves the image and not the label.
-            In a worker torch's, numpy's and Python's random numbers are seeded by ``DataLoader``.
+        transform: a function of both, ``transform(image, label)``, each a plain tensor as above; what it
+            returns is the item. Transforms of torchvision v2 must be told which tensor is a mask: wrap the
+            two in ``tv_tensors.Image`` and ``tv_tensors.Mask`` first, or they move the image and not the
+            label. In a worker ``DataLoader`` has seeded the random numbers of torch, numpy and Python.
         image_dtype: ``torch.uint8``, values as stored, or a floating dtype, values / 255 in [0, 1].
 
     Raises:
@@ -265,14 +264,15 @@ def _select(path: str | os.PathLike[str], kept_only: bool) -> LabelledItems:
     store = open_store(Location.parse(path))
     if not isinstance(store, LabelledDataset) or not kept_only:
         return committed_items(store)
+    where = store.location
     if not store.complete:
         raise StoreError(
-            f"{store.location}: {len(store)} of {store.num_images} images are committed, and no filter is set; "
+            f"{where}: {len(store)} of {store.num_images} images are committed, and no filter is set; "
             "run the same `dgan synthesize` to its end, or pass kept_only=False for those that are there"
         )
     if store.meta.keep is None:
         raise StoreError(
-            f"{store.location}: no filter is set yet; run `dgan filter`, or pass kept_only=False for all images"
+            f"{where}: no filter is set yet; run `dgan filter`, or pass kept_only=False for all its images"
         )
     return kept_items(store, store.kept)
 

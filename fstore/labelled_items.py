@@ -30,11 +30,6 @@ class EncodedItem:
     """Among the items."""
     chunks: tuple[bytes, ...]
 
-    @property
-    def num_bytes(self) -> int:
-        """The memory that it takes."""
-        return sum(map(len, self.chunks))
-
 
 @dataclass(frozen=True)
 class _Opened:
@@ -96,10 +91,11 @@ class LabelledItems:
         try:
             fetched = self._fetch(places)
         except CorruptionError:
-            fetched = None
+            self.open()  # it says what has changed, where that is the reason
+            fetched = self._fetch(places)
         # Whoever writes a store anew changes its zarr.json before anything else. So what was read before a
         # look at it that finds no change belongs to the store that was opened.
-        if fetched is None or self._is_stale():
+        while self._is_stale():
             self.open()
             fetched = self._fetch(places)
         return fetched
@@ -115,7 +111,7 @@ class LabelledItems:
             # A dataset that is lengthened gets a new last file. Where the chunks lay in the old one says
             # nothing then, and a fresh look helps.
             self.open()
-            return self._decode(*self._fetch([item.place]))
+            return self._decode(*self.fetch([item.place]))
 
     def _fetch(self, places: Sequence[int]) -> list[EncodedItem]:
         ids = self.ids[list(places)].tolist()

@@ -8,6 +8,8 @@
     store.features            # lazy dask array (n, H, W, C) float16, from either layout
     store.pixels([0], [10], [20])
 
+    training = fstore.torch_dataset("dataset.zarr")   # for a torch DataLoader; fstore.torch_iterable streams
+
 The format is specified in ``docs/format.md``. Nothing here knows of GANs: any set of per-layer feature maps
 fits.
 """
@@ -27,6 +29,8 @@ if TYPE_CHECKING:
     from fstore.feature_store import FeatureStore
     from fstore.format import DatasetMeta, FeatureMeta
     from fstore.sampler import StratifiedChunkSampler as StratifiedChunkSampler
+    from fstore.torch_data import torch_dataset as torch_dataset
+    from fstore.torch_data import torch_iterable as torch_iterable
     from fstore.verify import Report
     from fstore.writer import FeatureWriter
     from fstore.writer import PreparedImage as PreparedImage
@@ -41,6 +45,8 @@ _LAZY = {
     "KeypointInfo": "format",
     "PreparedImage": "writer",
     "StratifiedChunkSampler": "sampler",
+    "torch_dataset": "torch_data",
+    "torch_iterable": "torch_data",
 }
 
 __all__ = [

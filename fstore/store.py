@@ -16,7 +16,7 @@ from fstore.chunks import CheckedArray
 from fstore.display import describe, describe_html
 from fstore.errors import StoreError
 from fstore.inventory import Inventory
-from fstore.location import get_attribute
+from fstore.location import Location, get_attribute
 from fstore.views import View
 
 if TYPE_CHECKING:
@@ -88,27 +88,7 @@ class Store:
         going on with it or filtering it. A lock ends with its process, while a run that is resumed reads the
         store again. Network file systems and URLs often have no locks.
         """
-        try:
-            attribute = get_attribute(self.location.open_group()) or {}
-        except StoreError as error:
-            reason = str(error).removeprefix(f"{self.location}: ")
-            raise StoreError(f"{self.location}: {_REPLACED} ({reason}); {_RUN_AGAIN}") from None
-        if attribute.get("creating"):
-            raise StoreError(f"{self.location}: {_REPLACED} (it is being written anew); {_RUN_AGAIN}")
-        created = attribute.get("created")
-        found = created.get("id") if isinstance(created, dict) else None
-        if found != self.id:
-            raise StoreError(f"{self.location}: {_REPLACED} (id {found}, expected {self.id}); {_RUN_AGAIN}")
-        if isinstance(self.meta, fmt.DatasetMeta):
-            self._check_filter(attribute, self.meta)
-
-    def _check_filter(self, attribute: dict[str, Any], meta: fmt.DatasetMeta) -> None:
-        found, expected = attribute.get("keep"), meta.keep
-        if (found, attribute.get("threshold")) != (expected, meta.threshold):
-            raise StoreError(
-                f"{self.location}: its filter was changed while it was read (keep {found}, expected "
-                f"{expected}); {_RUN_AGAIN}"
-            )
+        check_unchanged(self.location, self.meta)
 
     @property
     def num_images(self) -> int:
@@ -147,3 +127,32 @@ class Store:
 
     def __len__(self) -> int:
         return len(self.image_ids)
+
+
+def check_unchanged(location: Location, meta: fmt.Meta, *, with_filter: bool = True) -> None:
+    """Do what ``Store.check_unchanged`` says for a store that was opened with ``meta``.
+
+    ``with_filter``: whether another filter of a dataset is a change.
+    """
+    try:
+        attribute = get_attribute(location.open_group()) or {}
+    except StoreError as error:
+        reason = str(error).removeprefix(f"{location}: ")
+        raise StoreError(f"{location}: {_REPLACED} ({reason}); {_RUN_AGAIN}") from None
+    if attribute.get("creating"):
+        raise StoreError(f"{location}: {_REPLACED} (it is being written anew); {_RUN_AGAIN}")
+    created, expected = attribute.get("created"), meta.created["id"]
+    found = created.get("id") if isinstance(created, dict) else None
+    if found != expected:
+        raise StoreError(f"{location}: {_REPLACED} (id {found}, expected {expected}); {_RUN_AGAIN}")
+    if isinstance(meta, fmt.DatasetMeta) and with_filter:
+        _check_filter(location, attribute, meta)
+
+
+def _check_filter(location: Location, attribute: dict[str, Any], meta: fmt.DatasetMeta) -> None:
+    found, expected = attribute.get("keep"), meta.keep
+    if (found, attribute.get("threshold")) != (expected, meta.threshold):
+        raise StoreError(
+            f"{location}: its filter was changed while it was read (keep {found}, expected "
+            f"{expected}); {_RUN_AGAIN}"
+        )

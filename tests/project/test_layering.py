@@ -42,11 +42,11 @@ FLOORS = (
     ("compare", "location", "meta"),
     ("durable", "format"),
     ("display", "interpolate", "inventory", "local_shards", "plan", "views"),
-    ("bands", "cache", "chunks", "creation"),
-    ("pyramid", "shards", "store"),
-    ("dataset", "dataset_writer", "feature_store", "sampler", "writer"),
+    ("bands", "cache", "chunks", "creation", "stream_plan"),
+    ("encoded_array", "pyramid", "shards", "store"),
+    ("dataset", "dataset_writer", "feature_store", "labelled_items", "sampler", "writer"),
     ("filter", "opening"),
-    ("verify",),
+    ("torch_data", "verify"),
     ("__init__",),  # inside functions only: `import fstore` loads none of them
 )
 # The floors of pipeline/inputs/annotations/, lowest first; a folder's modules may import one another.
@@ -55,6 +55,8 @@ LIBRARIES = {
     "fstore": {"numpy", "zarr", "numcodecs", "dask", "torch", "google_crc32c", "fsspec"},
     "fstore.format": {"numpy"},  # pure
     "fstore.plan": {"numpy"},
+    "fstore.stream_plan": {"numpy"},  # pure
+    "fstore.labelled_items": {"numpy"},  # no torch: the tensors are made above it
     "pipeline.models": {"numpy", "torch"},
 }
 

@@ -72,12 +72,18 @@ class Store:
         """Random text that the store got when it was created. A run that goes on with the store keeps it."""
         return str(self.meta.created["id"])
 
+    @property
+    def revision(self) -> int:
+        """How often a feature store has been added to or corrected since it was created."""
+        return int(self.meta.created.get("revision", 0))
+
     def check_unchanged(self) -> None:
         """Raise StoreError where the store at this place is no longer the one that was opened.
 
         A program that reads for a while calls it before it saves its result, so that the result does not name
-        one store and hold what was read from another. It reads the attribute again: the id must be the same,
-        and the filter of a dataset. Images that were committed meanwhile are no change.
+        one store and hold what was read from another. It reads the attribute again: the id and the revision
+        must be the same, and the filter of a dataset. Images that were committed meanwhile are no change;
+        that a feature store was lengthened, or its annotations were corrected, is one.
 
         Readers hold no lock, for three reasons. A notebook that has a store open would keep everybody from
         going on with it or filtering it. A lock ends with its process, while a run that is resumed reads the
@@ -96,6 +102,10 @@ class Store:
             raise StoreError(f"{self.location}: {_REPLACED} (id {found}, expected {self.id}); {_RUN_AGAIN}")
         if isinstance(self.meta, fmt.DatasetMeta):
             self._check_filter(attribute, self.meta)
+        elif isinstance(created, dict) and created.get("revision", 0) != self.revision:
+            raise StoreError(
+                f"{self.location}: images were added or annotations corrected while it was read; {_RUN_AGAIN}"
+            )
 
     def _check_filter(self, attribute: dict[str, Any], meta: fmt.DatasetMeta) -> None:
         found, expected = attribute.get("keep"), meta.keep

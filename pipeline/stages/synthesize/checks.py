@@ -62,8 +62,8 @@ def _check_labelled_by(job: SynthesizeJob) -> None:
         return
     kept = kept_interpreter(folder, sha256)
     by = f"one with sha256 {sha256[:12]}..." if kept is None else f"the one that is kept as {kept}"
-    more = "" if kept is None else f"; --interpreter {kept} goes on with it"
+    more = "" if kept is None else f", --interpreter {kept} to go on with it"
     raise UsageError(
-        f"{location}: the interpreter {folder} is newer: {location} was labelled by {by}; --overwrite labels "
-        f"it anew, --store other.zarr keeps it and makes another{more}"
+        f"{location}: is older than {folder} and was labelled by {by}; pass --overwrite to label it anew, "
+        f"--store other.zarr to keep it and make another{more}"
     )

@@ -20,7 +20,7 @@ NUM = 5
 
 @pytest.fixture
 def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """The current folder, with five latents, masks and keypoints, and the first three of them in ``first``."""
+    """The current folder: five latents, masks and keypoints, and the first three of them in ``first``."""
     folder = write_inputs(tmp_path / "in", num=NUM)
     monkeypatch.chdir(folder)
     latents, points = np.load("latents.npy"), np.random.default_rng(1).uniform(1, RESOLUTION - 1, (NUM, 3, 2))

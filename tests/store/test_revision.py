@@ -16,6 +16,7 @@ from support.deaths import dying, survived
 from support.stores import make_image, make_maps, make_meta, store_bytes, tree_bytes
 
 import fstore
+from fstore import durable
 from fstore import format as fmt
 from fstore.errors import MismatchError, StoreError
 
@@ -329,3 +330,29 @@ def test_a_shortened_array_of_markers_is_not_taken_for_a_lengthening(tmp_path: P
     )
     assert markers != (tmp_path / "s.zarr" / "committed" / "zarr.json").read_bytes()
     assert not fstore.verify_store(tmp_path / "s.zarr").ok
+
+
+def test_a_correction_is_forced_to_the_disk_in_an_order_that_holds_after_a_loss_of_power(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """First what is beside, then the attribute that makes it count; then what is in place, then it again."""
+    path = tmp_path / "s.zarr"
+    make_inputs(3).write(path)
+    synced: list[str] = []
+    force = durable.force_to_disk
+
+    def recording(file: Path) -> None:
+        force(file)
+        if file.is_file():
+            synced.append(str(file.relative_to(path)))
+
+    monkeypatch.setattr(durable, "force_to_disk", recording)
+    make_inputs(3).corrected(1).write(path)
+    first, last = (index for index, name in enumerate(synced) if name == "zarr.json")
+    before = {name for name in synced[:first] if not name.endswith("zarr.json")}
+    files = {"masks": "0/0", "class_counts": "0/0/0"}
+    assert before == {
+        f"corrected/{name}/c/{image}/{rest}" for name, rest in files.items() for image in range(3)
+    }
+    assert {name.split("/c/")[0] for name in synced[first + 1 : last]} == set(files)
+    assert last == len(synced) - 1

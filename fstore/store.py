@@ -77,12 +77,18 @@ class Store:
         """Random text that the store got when it was created. A run that goes on with the store keeps it."""
         return str(self.meta.created["id"])
 
+    @property
+    def revision(self) -> int:
+        """How often a feature store has been added to or corrected since it was created."""
+        return int(self.meta.created.get("revision", 0))
+
     def check_unchanged(self) -> None:
         """Raise StoreError where the store at this place is no longer the one that was opened.
 
         A program that reads for a while calls it before it saves its result, so that the result does not name
-        one store and hold what was read from another. It reads the attribute again: the id must be the same,
-        and the filter of a dataset. Images that were committed meanwhile are no change.
+        one store and hold what was read from another. It reads the attribute again: the id and the revision
+        must be the same, and the filter of a dataset. Images that were committed meanwhile are no change;
+        that a feature store was lengthened, or its annotations were corrected, is one.
 
         Readers hold no lock, for three reasons. A notebook that has a store open would keep everybody from
         going on with it or filtering it. A lock ends with its process, while a run that is resumed reads the
@@ -145,8 +151,13 @@ def check_unchanged(location: Location, meta: fmt.Meta, *, with_filter: bool = T
     found = created.get("id") if isinstance(created, dict) else None
     if found != expected:
         raise StoreError(f"{location}: {_REPLACED} (id {found}, expected {expected}); {_RUN_AGAIN}")
-    if isinstance(meta, fmt.DatasetMeta) and with_filter:
-        _check_filter(location, attribute, meta)
+    if isinstance(meta, fmt.DatasetMeta):
+        if with_filter:
+            _check_filter(location, attribute, meta)
+    elif isinstance(created, dict) and created.get("revision", 0) != meta.created.get("revision", 0):
+        raise StoreError(
+            f"{location}: images were added or annotations corrected while it was read; {_RUN_AGAIN}"
+        )
 
 
 def _check_filter(location: Location, attribute: dict[str, Any], meta: fmt.DatasetMeta) -> None:

@@ -10,8 +10,8 @@ from pathlib import Path
 from fstore.display import human_bytes, pairs_text
 from pipeline.errors import RunError, UsageError, count
 from pipeline.interpreter.description import EpochMetrics, InterpreterInfo
-from pipeline.interpreter.files import load_info, load_interpreter
-from pipeline.interpreter.folder import STATE, WEIGHTS, folder_state
+from pipeline.interpreter.files import load_info, load_interpreter, weights_file
+from pipeline.interpreter.folder import STATE, folder_state
 from pipeline.interpreter.released import is_released, read_members
 from pipeline.interpreter.training_state import load_state
 
@@ -61,7 +61,7 @@ def _verified(folder: Path) -> str:
 
 
 def _size(folder: Path) -> int:
-    return (folder / WEIGHTS).stat().st_size
+    return weights_file(folder).stat().st_size
 
 
 def _released_facts(folder: Path) -> dict[str, str]:
@@ -83,7 +83,7 @@ def _facts(info: InterpreterInfo, finished: bool) -> dict[str, str]:
         learnt = f"{learnt}, ignore label {info.ignore}"
     rows = f"rows {info.crop_rows[0]} to {info.crop_rows[1] - 1}"
     facts = {
-        "state": "finished" if finished else "unfinished; run the same `dgan train` again to go on",
+        "state": _state(folder, finished),
         "learnt": learnt,
         "members": _sizes(info.members, info.widths, info.channels),
         "store": pairs_text(info.store),
@@ -98,6 +98,13 @@ def _facts(info: InterpreterInfo, finished: bool) -> dict[str, str]:
     if info.created:
         facts["created"] = pairs_text(info.created)
     return facts
+
+
+def _state(folder: Path, finished: bool) -> str:
+    if not finished:
+        return "unfinished; run the same `dgan train` again to go on"
+    anew = (folder / STATE).exists()
+    return "finished; being trained anew: run the same `dgan train` again to go on" if anew else "finished"
 
 
 def _sizes(members: int, widths: tuple[int, int], channels: int) -> str:

@@ -14,12 +14,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
+from click.shell_completion import CompletionItem
 
 from pipeline.commands.program import DEBUG_KEY, GroupedOption
 from pipeline.errors import UsageError
 from pipeline.settings.files import DEMO_SOURCE, load_config, with_overrides
 from pipeline.settings.schema import SECTIONS, TASKS, Config, declaration, flag_settings, flags_of
-from pipeline.settings.values import BOOLEAN, BYTES, DEVICE, PATH, THREADS, Rule, choice
+from pipeline.settings.values import BOOLEAN, BYTES, DEVICE, PATH, STORE, THREADS, Rule, choice
 
 if TYPE_CHECKING:
     import torch
@@ -52,6 +53,14 @@ class Checked(click.ParamType):
         if isinstance(value, str):
             return self.rule.check_text(label, value)
         return self.rule.check(label, value)
+
+    def shell_complete(
+        self, ctx: click.Context, param: click.Parameter, incomplete: str
+    ) -> list[CompletionItem]:
+        """What may follow at the Tab key: the choices, or the shell's own paths; of stores only folders."""
+        if self.rule.is_path:
+            return [CompletionItem(incomplete, type="dir" if self.rule is STORE else "file")]
+        return [CompletionItem(word) for word in self.rule.choices if word.startswith(incomplete)]
 
 
 def option(flag: str, rule: Rule, help: str, *, default: Any = None, group: str = "Run", **more: Any) -> Any:

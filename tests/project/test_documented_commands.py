@@ -6,6 +6,8 @@ reads it. What stands in blocks is run too, in the order of the page, in one fol
 
 from __future__ import annotations
 
+import ast
+import inspect
 import re
 import runpy
 import shutil
@@ -21,6 +23,7 @@ from support.markdown import INLINE, PAGES, PYTHON, SHELL, TOML, Code, Command, 
 from support.places import REPOSITORY
 from support.toy_project import annotate, make_project
 
+import pipeline
 from pipeline.cli import main
 from pipeline.settings.files import load_config
 
@@ -37,7 +40,10 @@ ONLY_READ: dict[str, str] = {}
 # Libraries that the tests do not install: Python snippets that need one are compiled only.
 NOT_INSTALLED = "detectron2|torchvision"
 # Pages whose Python has a test of its own, because it wants other stores; here it is compiled only.
-OWN_TEST: dict[str, str] = {}
+OWN_TEST = {
+    "docs/python.md": "tests/api/test_python_page.py",
+    "docs/training-on-a-dataset.md": "tests/project/test_training_page.py",
+}
 
 
 @pytest.fixture(scope="module")
@@ -146,6 +152,16 @@ def test_the_blocks_of_a_page_run_in_their_order(
                 run_dgan(command)
             else:
                 check_other(command)
+
+
+@pytest.mark.parametrize("page", CHECKED)
+def test_calls_in_inline_code_have_the_keywords_that_there_are(page: str) -> None:
+    for code in codes(page):
+        if code.kind == INLINE and re.fullmatch(r"pipeline\.\w+\(.+\)", code.text, re.DOTALL):
+            (call,) = (node for node in ast.walk(ast.parse(code.text)) if isinstance(node, ast.Call))
+            function = getattr(pipeline, ast.unparse(call.func).removeprefix("pipeline."))
+            keywords = {str(each.arg): None for each in call.keywords}
+            inspect.signature(function).bind(*call.args, **keywords)
 
 
 @pytest.mark.parametrize("page", CHECKED)

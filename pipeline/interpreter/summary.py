@@ -34,7 +34,7 @@ def finished_lines(folder: Path, info: InterpreterInfo) -> list[str]:
 
 
 def _trained_lines(folder: Path, info: InterpreterInfo, finished: bool) -> list[str]:
-    return [*_titled(folder, _facts(info, finished)), *_outputs(info)]
+    return [*_titled(folder, _facts(folder, info, finished)), *_outputs(info)]
 
 
 def _titled(folder: Path, facts: dict[str, str]) -> list[str]:
@@ -75,7 +75,7 @@ def _released_facts(folder: Path) -> dict[str, str]:
     }
 
 
-def _facts(info: InterpreterInfo, finished: bool) -> dict[str, str]:
+def _facts(folder: Path, info: InterpreterInfo, finished: bool) -> dict[str, str]:
     learnt = count(info.num_outputs, "class" if info.keypoints is None else "keypoint")
     if info.keypoints is not None:
         learnt = f"{learnt}, sigma {info.keypoints.sigma:g} pixels"

@@ -37,7 +37,7 @@ def dry_run(job: ExportJob, *, overwrite: bool = False) -> list[str]:
     if state == "finished":
         return [_nothing_to_do(job)]
     needed, seconds = _estimate(job)
-    _check_disk(job, needed)
+    _check_disk(job, needed, freed=_used_bytes(job.folder.out) if state == "discarding" else 0)
     free = Location.parse(job.folder.out).free_bytes()
     shares = [f"{name or 'all'} {size:,}" for name, size in job.info.splits.items()]
     return [
@@ -189,10 +189,14 @@ def _estimate(job: ExportJob) -> tuple[int, float]:
         return int(sum(sink.files.values()) * ratio), (monotonic() - start) * ratio
 
 
-def _check_disk(job: ExportJob, needed: int) -> None:
+def _used_bytes(folder: Path) -> int:
+    return (Location.parse(folder).used_bytes() or 0) if folder.is_dir() else 0
+
+
+def _check_disk(job: ExportJob, needed: int, freed: int = 0) -> None:
+    """Refuse a disk that is too small. ``freed``: bytes that the export to be overwritten takes."""
     free = Location.parse(job.folder.out).free_bytes()
-    tree = job.folder.tree
-    written = Location.parse(tree).used_bytes() or 0 if tree.is_dir() else 0
+    written = freed or _used_bytes(job.folder.tree)
     if free is not None and needed - written > free:
         raise RunError(
             f"{job.folder.out}: the export needs about {human_bytes(needed - written)} and the disk has "

@@ -4,16 +4,19 @@ function of the image's index.
 
 from __future__ import annotations
 
+import json
 from dataclasses import replace
 from fractions import Fraction
 from math import ceil
 from pathlib import Path
 
 import numpy as np
-from support.stores import make_maps, make_meta
+from support.commands import dgan
+from support.stores import make_maps, make_meta, tree_bytes
 
 import fstore
 from fstore import format as fmt
+from pipeline.export.marks import MARK
 from pipeline.settings.classes import default_palette
 
 SHAPE = (16, 24)  # rows, columns: not square, so that a swap of the two is seen
@@ -142,3 +145,21 @@ def make_features(
         )
     writer.close()
     return path
+
+
+def export_refusal(*words: object) -> str:
+    """The one line of a ``dgan export`` that is refused; nothing but it stands on standard error."""
+    result = dgan("export", *words)
+    assert result.exit_code == 2, result.output
+    assert result.stderr.count("\n") == 1
+    return result.stderr
+
+
+def exported_numbers(out: Path, split: str = "") -> list[int]:
+    """The numbers of the images in an export of format png, or in one of its splits."""
+    return [json.loads(line)["number"] for line in (out / split / "metadata.jsonl").read_text().splitlines()]
+
+
+def without_mark(out: Path) -> dict[str, bytes]:
+    """The files of an export but its mark, which names time and settings."""
+    return {name: content for name, content in tree_bytes(out).items() if name != MARK}

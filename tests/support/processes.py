@@ -32,6 +32,8 @@ PRELOADED = [
     "pipeline.stages.train.stage",
     "pipeline.stages.synthesize.stage",
     "pipeline.stages.sample.stage",
+    "pipeline.export.run",
+    "pipeline.export.formats.png",
     "dask.array",
     "torch._dynamo",  # which the first step of an optimizer imports
 ]
@@ -57,8 +59,15 @@ def run_until(change: int, words: Sequence[str], folder: Path, task_images: int 
 
 def refusal(words: Sequence[str], folder: Path) -> str:
     """The last line of a command that ends with exit code 2."""
-    assert _exit_code(words, folder, fmt.TASK_IMAGES, None) == 2, (folder / "output.txt").read_text()
-    return (folder / "output.txt").read_text().splitlines()[-1]
+    code, line = ending(words, folder)
+    assert code == 2, line
+    return line
+
+
+def ending(words: Sequence[str], folder: Path) -> tuple[int, str]:
+    """The exit code of a command, and its last line."""
+    code = _exit_code(words, folder, fmt.TASK_IMAGES, None)
+    return code, (folder / "output.txt").read_text().splitlines()[-1]
 
 
 def peak_bytes(words: Sequence[str], folder: Path) -> int:

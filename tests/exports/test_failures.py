@@ -22,10 +22,10 @@ from support.exports import (
 )
 
 import fstore
-from pipeline.export.formats import png
-from pipeline.export.marks import MARK, PARTIAL
-from pipeline.export.run import export
-from pipeline.export.sink import Sink
+from pipeline.exports.formats import png
+from pipeline.exports.marks import MARK, PARTIAL
+from pipeline.exports.run import export
+from pipeline.exports.sink import Sink
 
 PNG = ("--format", "png")
 
@@ -97,7 +97,7 @@ def test_a_signal_ends_an_export_in_one_line_and_it_goes_on(
 
 def test_an_error_of_one_thread_ends_the_others_early(dataset: Path, tmp_path: Path) -> None:
     """Otherwise hours might pass until it is told."""
-    from pipeline.export import job as jobs
+    from pipeline.exports import job as jobs
     from pipeline.settings.schema import ExportConfig
 
     job = jobs.prepare(str(dataset), tmp_path / "out", ExportConfig(format="png", all=True))

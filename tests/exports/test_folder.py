@@ -18,9 +18,9 @@ from support.exports import (
 )
 from support.stores import tree_bytes
 
-from pipeline.export.formats import png
-from pipeline.export.marks import MARK
-from pipeline.export.sink import Sink
+from pipeline.exports.formats import png
+from pipeline.exports.marks import MARK
+from pipeline.exports.sink import Sink
 
 PNG = ("--format", "png")
 

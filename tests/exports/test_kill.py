@@ -11,7 +11,7 @@ from support.exports import make_dataset
 from support.processes import ending, run, run_until
 from support.stores import tree_bytes
 
-from pipeline.export.marks import MARK
+from pipeline.exports.marks import MARK
 
 FORMATS = ["png", "webdataset"]
 EVERY = pytest.param(None, marks=pytest.mark.slow, id="every-moment")

@@ -11,7 +11,7 @@ import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pipeline.export.plan import plan_parts, shares, split_images
+from pipeline.exports.plan import plan_parts, shares, split_images
 from pipeline.settings.values import Split
 
 NUMBERS = st.lists(st.integers(0, 10**9 - 1), unique=True, max_size=60).map(sorted)

@@ -23,6 +23,7 @@ PROGRAMS = {
     "labelling": ["--repeats", "2"],
     "released_procedure": ["--seeds", "1"],
     "export": ["--images", "600"],
+    "loading": [],
     "startup": [],
 }
 

@@ -8,6 +8,8 @@
     store.features            # lazy dask array (n, H, W, C) float16, from either layout
     store.pixels([0], [10], [20])
 
+    training = fstore.torch_dataset("dataset.zarr")   # for a torch DataLoader; fstore.torch_iterable streams
+
 The format is specified in ``docs/format.md``. Nothing here knows of GANs: any set of per-layer feature maps
 fits.
 """
@@ -26,12 +28,17 @@ if TYPE_CHECKING:
     from fstore.dataset_writer import DatasetWriter
     from fstore.feature_store import FeatureStore
     from fstore.format import DatasetMeta, FeatureMeta
+    from fstore.revision import Annotated as Annotated
+    from fstore.revision import Revision as Revision
     from fstore.sampler import StratifiedChunkSampler as StratifiedChunkSampler
+    from fstore.torch_data import torch_dataset as torch_dataset
+    from fstore.torch_data import torch_iterable as torch_iterable
     from fstore.verify import Report
     from fstore.writer import FeatureWriter
     from fstore.writer import PreparedImage as PreparedImage
 
 _LAZY = {
+    "Annotated": "revision",
     "Dataset": "dataset",
     "DatasetMeta": "format",
     "DatasetWriter": "dataset_writer",
@@ -40,7 +47,10 @@ _LAZY = {
     "FeatureWriter": "writer",
     "KeypointInfo": "format",
     "PreparedImage": "writer",
+    "Revision": "revision",
     "StratifiedChunkSampler": "sampler",
+    "torch_dataset": "torch_data",
+    "torch_iterable": "torch_data",
 }
 
 __all__ = [
@@ -67,8 +77,15 @@ def create(
     average_latent: np.ndarray | None = None,
     overwrite: bool = False,
     band_buffers: int = 3,
+    annotated: Annotated | None = None,
 ) -> FeatureWriter:
     """Create a feature store, or go on with one that was begun with the same ``meta``.
+
+    With ``annotated`` a store that is there may be of fewer images, of other annotations, or of other
+    classes. Latents and annotations are then compared image by image. New images are appended, after which
+    they are pending; masks and keypoints that differ are written anew, with the index of classes; features
+    are not touched. The store holds what it held until that is whole, and a call that was cut off is gone
+    on with by the same call.
 
     Args:
         path: folder or URL.
@@ -79,13 +96,18 @@ def create(
         overwrite: delete a store found there first.
         band_buffers: how many bands of dense features, of 32 rows each, are in memory at once. It does not
             change the bytes that are written.
+        annotated: latents and annotations of the N images. ``classes``, ``ignore`` and ``inputs`` of ``meta``
+            may then differ from the store's; None: nothing may.
 
     Raises:
-        MismatchError: the store there was begun with other settings. StoreError: something else lies there.
+        MismatchError: the store there was begun with other settings, an image has another latent there, or
+        is not among the run's. StoreError: something else lies there, or a mask has a label that is no class.
     """
     from fstore.writer import open_features
 
-    return open_features(path, meta, num_images, latent_shape, average_latent, overwrite, band_buffers)
+    return open_features(
+        path, meta, num_images, latent_shape, average_latent, overwrite, band_buffers, annotated
+    )
 
 
 def create_dataset(
@@ -110,15 +132,22 @@ def create_dataset(
 
 
 def check_create(
-    path: Path, meta: FeatureMeta, *, num_images: int, latent_shape: Sequence[int], overwrite: bool = False
-) -> None:
+    path: Path,
+    meta: FeatureMeta,
+    *,
+    num_images: int,
+    latent_shape: Sequence[int],
+    overwrite: bool = False,
+    annotated: Annotated | None = None,
+) -> Revision | None:
     """Raise what ``create`` would raise for what lies at ``path``, or while another writer has it open.
 
-    Nothing is written.
+    Nothing is written. Returns what ``create`` would change in the store that it goes on with, and None where
+    it would create one.
     """
     from fstore.writer import check_features
 
-    check_features(path, meta, num_images, latent_shape, overwrite)
+    return check_features(path, meta, num_images, latent_shape, overwrite, annotated)
 
 
 def check_create_dataset(path: Path, meta: DatasetMeta, *, num_images: int, overwrite: bool = False) -> None:

@@ -13,14 +13,19 @@ from fstore.values import short
 
 # Keys of the attribute that may differ between a store and a rerun: file names do not matter where hashes
 # agree.
-UNSEMANTIC = ("created", "keep", "threshold", "interpreter.folder", "generator.checkpoint")
+UNSEMANTIC = ("created", "keep", "threshold", "interpreter.folder", "generator.checkpoint", "corrected")
+# Keys that follow from the annotations, which a run may correct and add to where it brings them all.
+OF_ANNOTATIONS = ("classes", "ignore", "inputs")
 
 
-def check_same(store: Mapping[str, Any], run: Mapping[str, Any], where: str) -> None:
-    """Refuse to go on with a store begun with other settings. Raises MismatchError naming the first
-    difference.
+def check_same(
+    store: Mapping[str, Any], run: Mapping[str, Any], where: str, ignored: Sequence[str] = ()
+) -> None:
+    """Refuse to go on with a store begun with other settings; those of ``ignored`` keys may differ.
+
+    Raises MismatchError naming the first difference.
     """
-    for key, found, asked in differences(store, run, UNSEMANTIC):
+    for key, found, asked in differences(store, run, (*UNSEMANTIC, *ignored)):
         raise MismatchError(
             f"{where}: was begun with {key} = {short(found)}, this run has {short(asked)}; "
             "use the same settings, another store, or --overwrite to start anew"

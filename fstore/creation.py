@@ -45,13 +45,15 @@ def create_group(
     arrays: Sequence[fmt.ArraySpec],
     overwrite: bool,
     small: Sequence[tuple[fmt.ArraySpec, np.ndarray]],
+    ignored: Sequence[str] = (),
 ) -> OpenGroup:
     """Open the store for writing, creating it where there is none.
 
-    ``small`` arrays are written whole at creation. A new store gets an id of its own. The attribute is
-    written last, so that a creation that was cut off is begun again, and so is a deletion by ``overwrite``.
-    Raises StoreError where something else lies at the place or another process writes there, MismatchError
-    where a store was begun with other settings.
+    ``small`` arrays are written whole at creation. A new store gets an id of its own. Keys of the attribute
+    that are ``ignored`` may differ from those of a store that is there. The attribute is written last, so
+    that a creation that was cut off is begun again, and so is a deletion by ``overwrite``. Raises StoreError
+    where something else lies at the place or another process writes there, MismatchError where a store was
+    begun with other settings.
     """
     attribute = json.loads(json.dumps(attribute, allow_nan=False))  # as it reads back from disk
     attribute["created"]["id"] = uuid4().hex
@@ -61,7 +63,7 @@ def create_group(
         _refuse_foreign(location)  # again: it may have changed before the lock was held
         state = location.state()
         if state == "store" and not overwrite:
-            return OpenGroup(_resume(location, attribute), lock)
+            return OpenGroup(_resume(location, attribute, ignored), lock)
         if state != "absent":
             _empty(location, state)
         return OpenGroup(_create(location, attribute, arrays, small), lock)
@@ -71,7 +73,9 @@ def create_group(
         raise
 
 
-def check_place(location: Location, attribute: dict[str, Any], overwrite: bool) -> zarr.Group | None:
+def check_place(
+    location: Location, attribute: dict[str, Any], overwrite: bool, ignored: Sequence[str] = ()
+) -> zarr.Group | None:
     """Raise what ``create_group`` would raise for what lies at the place; nothing is written.
 
     Returns the store that would be gone on with, or None where one would be created.
@@ -82,7 +86,7 @@ def check_place(location: Location, attribute: dict[str, Any], overwrite: bool) 
     if overwrite or location.state() != "store":
         return None
     group = location.open_group()
-    _check_settings(location, group, json.loads(json.dumps(attribute, allow_nan=False)))
+    _check_settings(location, group, json.loads(json.dumps(attribute, allow_nan=False)), ignored)
     return group
 
 
@@ -91,18 +95,20 @@ def _refuse_foreign(location: Location) -> None:
         raise StoreError(f"{location}: exists and is not a store of this program; choose another --store")
 
 
-def _resume(location: Location, attribute: dict[str, Any]) -> zarr.Group:
+def _resume(location: Location, attribute: dict[str, Any], ignored: Sequence[str]) -> zarr.Group:
     location.sweep()
     group = location.open_group("r+")
-    _check_settings(location, group, attribute)
+    _check_settings(location, group, attribute, ignored)
     return group
 
 
-def _check_settings(location: Location, group: zarr.Group, attribute: dict[str, Any]) -> None:
+def _check_settings(
+    location: Location, group: zarr.Group, attribute: dict[str, Any], ignored: Sequence[str]
+) -> None:
     found = get_attribute(group) or {}
     fmt.check_attribute(found, attribute["kind"], str(location))
     read_meta(found, location)
-    fmt.check_same(found, attribute, str(location))
+    fmt.check_same(found, attribute, str(location), ignored)
 
 
 def _empty(location: Location, state: str) -> None:
@@ -156,6 +162,23 @@ def create_array(group: zarr.Group, spec: fmt.ArraySpec) -> None:
         dimension_names=spec.dimension_names,
         config={"write_empty_chunks": True},
     )
+
+
+def set_length(group: zarr.Group, location: Location, names: Sequence[str], num_images: int) -> None:
+    """Give the arrays ``names`` that length. What they hold of images before it stays.
+
+    ``committed`` is never longer than the others, also after a crash: else a reader would ask them for images
+    that they do not have.
+    """
+    markers = require_array(group, "committed", location)
+    others = [name for name in names if name != "committed"]
+    order = [others, ["committed"]] if markers.shape[0] <= num_images else [["committed"], others]
+    for some in order:
+        for name in some:
+            array = require_array(group, name, location)
+            if array.shape[0] != num_images:
+                array.resize((num_images, *array.shape[1:]))
+        sync_all(location, [f"{name}/zarr.json" for name in some])
 
 
 def open_for_writing(group: zarr.Group, spec: fmt.ArraySpec, location: Location) -> zarr.Array[Any]:

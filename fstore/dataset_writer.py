@@ -8,13 +8,12 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping, Sequence
-from typing import Any
 
 import numpy as np
 import zarr
 
 from fstore import format as fmt
-from fstore.creation import OpenGroup, check_place, create_group
+from fstore.creation import OpenGroup, check_place, create_group, set_length
 from fstore.durable import sync_all
 from fstore.errors import StoreError
 from fstore.inventory import require_array
@@ -169,18 +168,7 @@ def _check_length(
 def grow(group: zarr.Group, location: Location, specs: Sequence[fmt.ArraySpec]) -> None:
     """Lengthen the arrays of a dataset to the lengths of ``specs``. Values stay, and the filter is unset."""
     set_filter(group, location, None, None)
-    # `committed` last, and on the disk last: were it longer than the others, a reader would ask them for
-    # images that they do not have.
-    names = [spec.name for spec in specs]
-    for some in ([name for name in names if name != "committed"], ["committed"]):
-        for name in some:
-            _lengthen(require_array(group, name, location), specs[names.index(name)].shape[0])
-        sync_all(location, [f"{name}/zarr.json" for name in some])
-
-
-def _lengthen(array: zarr.Array[Any], num_images: int) -> None:
-    if array.shape[0] < num_images:
-        array.resize((num_images, *array.shape[1:]))
+    set_length(group, location, [spec.name for spec in specs], specs[0].shape[0])
 
 
 def set_filter(group: zarr.Group, location: Location, keep: str | None, threshold: float | None) -> None:

@@ -49,8 +49,10 @@ MAY_BE_NAN = ("divergence", "uncertainty", "heatmaps", "keypoints")
 # Every name that a store of either kind may have at its top, beside its zarr.json.
 TOP_LEVEL = (
     *("features", "layers", "images", "masks", "latents", "class_counts", "average_latent"),
-    *("labels", "divergence", "uncertainty", "kept", "heatmaps", "keypoints", "committed"),
+    *("labels", "divergence", "uncertainty", "kept", "heatmaps", "keypoints", "committed", "corrected"),
 )
+CORRECTED = "corrected"  # attribute key, and the group that holds corrected annotations until they are moved
+ANNOTATIONS = ("masks", "class_counts", "keypoints")  # the arrays that a correction writes anew
 LATENT_NAMES = ("style", "latent")  # dimensions of a latent: rows, where it has some, and values
 Region = tuple[tuple[int, int], ...]  # [start, stop) of every axis
 
@@ -100,6 +102,12 @@ def mask_dtype(meta: FeatureMeta | DatasetMeta) -> str:
     """dtype of masks and labels: u1, or u2 where a class id or the ignore label passes 255."""
     largest = max(len(meta.classes) - 1, meta.ignore or 0)
     return "uint8" if largest <= 255 else "uint16"
+
+
+def array_path(meta: Meta, name: str) -> str:
+    """Where the array of that name is read: in ``corrected/`` while a correction is not in place."""
+    corrected = isinstance(meta, FeatureMeta) and meta.corrected and name in ANNOTATIONS
+    return f"{CORRECTED}/{name}" if corrected else name
 
 
 def layer_array_name(index: int, layer: LayerInfo) -> str:
@@ -219,6 +227,23 @@ def class_counts(mask: np.ndarray, num_classes: int) -> np.ndarray:
     cell = tile[valid] * num_classes + mask[valid].astype(np.int64)
     counts = np.bincount(cell, minlength=rows * columns * num_classes)
     return counts.reshape(rows, columns, num_classes).astype(np.uint16)
+
+
+def check_mask(meta: FeatureMeta, mask: np.ndarray, image: int) -> None:
+    """Refuse a mask that is not (H, W) integers, or has a label that is no class. Raises StoreError."""
+    if mask.shape != (meta.height, meta.width):
+        expected = (meta.height, meta.width)
+        raise StoreError(f"image {image}: mask has shape {tuple(mask.shape)}, expected {expected}")
+    if mask.dtype.kind not in "bui":
+        raise StoreError(f"image {image}: mask has dtype {mask.dtype}, expected integers")
+    strange = (mask < 0) | (mask >= len(meta.classes))
+    if meta.ignore is not None:
+        strange &= mask != meta.ignore
+    if strange.any():
+        raise StoreError(
+            f"image {image}: mask has label {mask[strange][0]}, expected 0 to {len(meta.classes) - 1}"
+            + ("" if meta.ignore is None else f" or {meta.ignore} (ignored)")
+        )
 
 
 def bands(height: int) -> list[tuple[int, int]]:

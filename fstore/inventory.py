@@ -7,7 +7,7 @@ StoreError that names the store, the array and what is wrong. It reads no chunk.
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import zarr
@@ -38,12 +38,12 @@ class Inventory:
     _arrays: dict[str, zarr.Array[Any]] = field(default_factory=dict)
 
     def array(self, name: str) -> zarr.Array[Any]:
-        """The array as the format has it. It may be longer than N: a dataset's is while it is lengthened.
+        """The array as the format has it. It may be longer than N, while a store is lengthened.
 
         Raises StoreError where it is absent, damaged or another than the format's.
         """
         if name not in self._arrays:
-            array = require_array(self.group, name, self.location)
+            array = require_array(self.group, fmt.array_path(self.meta, name), self.location)
             check_array(array, self.specs[name], self.location, longer=True)
             self._arrays[name] = array
         return self._arrays[name]
@@ -88,7 +88,9 @@ def read_meta(attribute: dict[str, Any], location: Location) -> fmt.Meta:
     else:
         meta = fmt.FeatureMeta.from_attribute(attribute, where)
     try:
-        text("created.id", record("created", meta.created).get("id"))
+        created = record("created", meta.created)
+        text("created.id", created.get("id"))
+        integer("created.revision", created.get("revision", 0), 0, LARGEST_COUNT)
     except StoreError as error:
         raise StoreError(f"{where}: attribute 'fstore' is malformed ({error}); {RESTORE}") from None
     return meta
@@ -158,6 +160,13 @@ def array_problems(array: zarr.Array[Any], spec: fmt.ArraySpec, location: Locati
         line = f"{location}: array {spec.name!r} has {what} {short(found)}, expected {short(expected)}"
         grown = what == "shape" and len(found) == len(expected) and found[0] > expected[0]
         yield line + ("; a run with a larger --num was cut off, run it again" if grown else "")
+
+
+def is_lengthened(array: zarr.Array[Any], spec: fmt.ArraySpec) -> bool:
+    """Whether an array is as the format says, but for images beyond those of ``spec``."""
+    return array.shape[0] > spec.shape[0] and not list(
+        _differences(array, replace(spec, shape=(array.shape[0], *spec.shape[1:])))
+    )
 
 
 def _differences(array: zarr.Array[Any], spec: fmt.ArraySpec) -> Iterator[tuple[str, Any, Any]]:

@@ -8,6 +8,7 @@ format has; the caller has checked it. It knows files and bytes. It does not kno
 from __future__ import annotations
 
 import os
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -56,3 +57,12 @@ def read_local_chunk(
     if len(content) != num_bytes:
         raise ValueError(f"its {num_bytes} bytes at {offset} reach beyond the shard's end")
     return decode_chunk(content, shape, dtype)
+
+
+def read_ranges(file: Path, ranges: Sequence[tuple[int, int]]) -> list[bytes]:
+    """The bytes at each (offset, number of bytes) of a file, fewer where it ends before. Raises OSError."""
+    descriptor = os.open(file, os.O_RDONLY)
+    try:
+        return [os.pread(descriptor, num_bytes, offset) for offset, num_bytes in ranges]
+    finally:
+        os.close(descriptor)

@@ -83,7 +83,8 @@ class FeatureMeta:
     features have H = b - a rows and W = Wg columns. ``ignore`` is the mask value that belongs to no class, or
     None. ``generator`` and ``inputs`` say what made the features. They are compared, and never interpreted.
     ``keypoints``: the keypoints that are annotated, or None. Class k + 1 of the masks is then around keypoint
-    k.
+    k. ``corrected``: whether the annotations that count are those in ``corrected/``, until they have been
+    moved into place.
     """
 
     layout: str
@@ -97,6 +98,7 @@ class FeatureMeta:
     inputs: Mapping[str, Any] = field(default_factory=dict)
     created: Mapping[str, Any] = field(default_factory=dict)
     keypoints: KeypointInfo | None = None
+    corrected: bool = False
 
     kind = "features"
 
@@ -154,6 +156,7 @@ class FeatureMeta:
             "inputs": dict(self.inputs),
             "created": dict(self.created),
             **_keypoints_entry(self.keypoints),
+            **({"corrected": True} if self.corrected else {}),
         }
 
     @classmethod
@@ -175,6 +178,7 @@ class FeatureMeta:
                 inputs=attribute.get("inputs", {}),
                 created=attribute.get("created", {}),
                 keypoints=_keypoints(attribute),
+                corrected=values.flag("corrected", attribute.get("corrected", False)),
             )
             values.integer("channels", attribute["channels"], meta.channels, meta.channels)
             return meta

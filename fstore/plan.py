@@ -43,6 +43,8 @@ class Purpose(IntEnum):
     READ_ORDER = 3
     PIXELS = 4
     SHUFFLE = 5
+    FILES = 6
+    STREAM = 7
 
 
 def random_stream(seed: int, epoch: int, purpose: Purpose, *path: int) -> np.random.Generator:

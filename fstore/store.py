@@ -16,7 +16,7 @@ from fstore.chunks import CheckedArray
 from fstore.display import describe, describe_html
 from fstore.errors import StoreError
 from fstore.inventory import Inventory
-from fstore.location import get_attribute
+from fstore.location import Location, get_attribute
 from fstore.views import View
 
 if TYPE_CHECKING:
@@ -77,38 +77,24 @@ class Store:
         """Random text that the store got when it was created. A run that goes on with the store keeps it."""
         return str(self.meta.created["id"])
 
+    @property
+    def revision(self) -> int:
+        """How often a feature store has been added to or corrected since it was created."""
+        return int(self.meta.created.get("revision", 0))
+
     def check_unchanged(self) -> None:
         """Raise StoreError where the store at this place is no longer the one that was opened.
 
         A program that reads for a while calls it before it saves its result, so that the result does not name
-        one store and hold what was read from another. It reads the attribute again: the id must be the same,
-        and the filter of a dataset. Images that were committed meanwhile are no change.
+        one store and hold what was read from another. It reads the attribute again: the id and the revision
+        must be the same, and the filter of a dataset. Images that were committed meanwhile are no change;
+        that a feature store was lengthened, or its annotations were corrected, is one.
 
         Readers hold no lock, for three reasons. A notebook that has a store open would keep everybody from
         going on with it or filtering it. A lock ends with its process, while a run that is resumed reads the
         store again. Network file systems and URLs often have no locks.
         """
-        try:
-            attribute = get_attribute(self.location.open_group()) or {}
-        except StoreError as error:
-            reason = str(error).removeprefix(f"{self.location}: ")
-            raise StoreError(f"{self.location}: {_REPLACED} ({reason}); {_RUN_AGAIN}") from None
-        if attribute.get("creating"):
-            raise StoreError(f"{self.location}: {_REPLACED} (it is being written anew); {_RUN_AGAIN}")
-        created = attribute.get("created")
-        found = created.get("id") if isinstance(created, dict) else None
-        if found != self.id:
-            raise StoreError(f"{self.location}: {_REPLACED} (id {found}, expected {self.id}); {_RUN_AGAIN}")
-        if isinstance(self.meta, fmt.DatasetMeta):
-            self._check_filter(attribute, self.meta)
-
-    def _check_filter(self, attribute: dict[str, Any], meta: fmt.DatasetMeta) -> None:
-        found, expected = attribute.get("keep"), meta.keep
-        if (found, attribute.get("threshold")) != (expected, meta.threshold):
-            raise StoreError(
-                f"{self.location}: its filter was changed while it was read (keep {found}, expected "
-                f"{expected}); {_RUN_AGAIN}"
-            )
+        check_unchanged(self.location, self.meta)
 
     @property
     def num_images(self) -> int:
@@ -147,3 +133,37 @@ class Store:
 
     def __len__(self) -> int:
         return len(self.image_ids)
+
+
+def check_unchanged(location: Location, meta: fmt.Meta, *, with_filter: bool = True) -> None:
+    """Do what ``Store.check_unchanged`` says for a store that was opened with ``meta``.
+
+    ``with_filter``: whether another filter of a dataset is a change.
+    """
+    try:
+        attribute = get_attribute(location.open_group()) or {}
+    except StoreError as error:
+        reason = str(error).removeprefix(f"{location}: ")
+        raise StoreError(f"{location}: {_REPLACED} ({reason}); {_RUN_AGAIN}") from None
+    if attribute.get("creating"):
+        raise StoreError(f"{location}: {_REPLACED} (it is being written anew); {_RUN_AGAIN}")
+    created, expected = attribute.get("created"), meta.created["id"]
+    found = created.get("id") if isinstance(created, dict) else None
+    if found != expected:
+        raise StoreError(f"{location}: {_REPLACED} (id {found}, expected {expected}); {_RUN_AGAIN}")
+    if isinstance(meta, fmt.DatasetMeta):
+        if with_filter:
+            _check_filter(location, attribute, meta)
+    elif isinstance(created, dict) and created.get("revision", 0) != meta.created.get("revision", 0):
+        raise StoreError(
+            f"{location}: images were added or annotations corrected while it was read; {_RUN_AGAIN}"
+        )
+
+
+def _check_filter(location: Location, attribute: dict[str, Any], meta: fmt.DatasetMeta) -> None:
+    found, expected = attribute.get("keep"), meta.keep
+    if (found, attribute.get("threshold")) != (expected, meta.threshold):
+        raise StoreError(
+            f"{location}: its filter was changed while it was read (keep {found}, expected "
+            f"{expected}); {_RUN_AGAIN}"
+        )

@@ -32,6 +32,13 @@ def number(name: str, value: Any) -> float:
     return value
 
 
+def flag(name: str, value: Any) -> bool:
+    """True or false."""
+    if not isinstance(value, bool):
+        raise StoreError(f"{name} is {short(value)}: expected true or false")
+    return value
+
+
 def text(name: str, value: Any) -> str:
     """Text that can be written as UTF-8."""
     if not isinstance(value, str) or not _is_unicode(value):

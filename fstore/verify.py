@@ -16,7 +16,7 @@ from fstore import format as fmt
 from fstore.chunks import CheckedArray, read_marker_file, read_markers
 from fstore.errors import StoreError
 from fstore.filter import num_kept
-from fstore.inventory import Inventory, array_problems, find_array, read_inventory
+from fstore.inventory import Inventory, array_problems, find_array, is_lengthened, read_inventory
 from fstore.location import Location
 
 
@@ -64,10 +64,10 @@ def _metadata_problems(inventory: Inventory) -> Iterator[str]:
     specs = list(inventory.specs.values())
     for spec in specs:
         try:
-            array = find_array(group, spec.name, location)
+            array = find_array(group, fmt.array_path(inventory.meta, spec.name), location)
             if array is None:
                 yield f"{location}: array {spec.name!r} is missing"
-            else:
+            elif not _was_being_lengthened(inventory, array, spec):
                 yield from array_problems(array, spec, location)
         except StoreError as error:
             yield str(error)
@@ -79,6 +79,18 @@ def _metadata_problems(inventory: Inventory) -> Iterator[str]:
             find_array(group, "layers", location)  # no array: the group that the layers are in
     except StoreError as error:
         yield str(error)
+
+
+def _was_being_lengthened(inventory: Inventory, array: zarr.Array, spec: fmt.ArraySpec) -> bool:
+    """Whether a feature store's array is longer than ``committed`` because its lengthening was cut off.
+
+    Then no image beyond is marked. Where one is, it is the length of ``committed`` that is damaged.
+    """
+    if inventory.meta.kind != "features" or not is_lengthened(array, spec):
+        return False
+    markers, location = inventory.array("committed"), inventory.location
+    beyond = range(spec.shape[0], array.shape[0])
+    return not any(read_marker_file(markers, location, image).any() for image in beyond)
 
 
 @dataclass

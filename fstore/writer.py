@@ -16,16 +16,17 @@ from threading import Event
 
 import numpy as np
 import torch
-import zarr
 from torch import Tensor
 
 from fstore import format as fmt
 from fstore.bands import Band, BandMaker
+from fstore.compare import OF_ANNOTATIONS
+from fstore.correction import finish_correction, revise
 from fstore.creation import OpenGroup, check_place, create_group
-from fstore.errors import MismatchError, StoreError
+from fstore.errors import StoreError
 from fstore.interpolate import to_stored
-from fstore.inventory import require_array
 from fstore.location import Location
+from fstore.revision import Annotated, Revision, plan_revision
 from fstore.shards import ShardWriter
 
 BAND_BUFFERS = 3  # one being made while two are compressed and written (docs/performance.md)
@@ -212,24 +213,13 @@ class FeatureWriter:
         latent_shape = self._shards.specs["latents"].shape[1:]
         for name, found, expected in (
             ("image", picture.shape, (height, width, 3)),
-            ("mask", mask.shape, (height, width)),
             ("latent", latent.shape, latent_shape),
         ):
             if tuple(found) != tuple(expected):
                 raise StoreError(
                     f"image {image}: {name} has shape {tuple(found)}, expected {tuple(expected)}"
                 )
-        if mask.dtype.kind not in "bui":
-            raise StoreError(f"image {image}: mask has dtype {mask.dtype}, expected integers")
-        strange = (mask < 0) | (mask >= len(self.meta.classes))
-        if self.meta.ignore is not None:
-            strange &= mask != self.meta.ignore
-        if strange.any():
-            raise StoreError(
-                f"image {image}: mask has label {mask[strange][0]}, expected 0 to "
-                f"{len(self.meta.classes) - 1}"
-                + ("" if self.meta.ignore is None else f" or {self.meta.ignore} (ignored)")
-            )
+        fmt.check_mask(self.meta, mask, image)
 
 
 def open_features(
@@ -240,6 +230,7 @@ def open_features(
     average_latent: np.ndarray | None,
     overwrite: bool,
     band_buffers: int = BAND_BUFFERS,
+    annotated: Annotated | None = None,
 ) -> FeatureWriter:
     """Does what ``fstore.create`` says, with the same arguments."""
     location = Location.parse(path)
@@ -247,10 +238,13 @@ def open_features(
     small = []
     if average_latent is not None:
         small = [(fmt.average_latent_array(average_latent.shape), average_latent.astype(np.float32))]
-    opened = create_group(location, meta.to_attribute(), specs, overwrite, small)
+    opened = create_group(location, meta.to_attribute(), specs, overwrite, small, _may_differ(annotated))
     try:
-        _check_latents(location, opened.group, (num_images, *latent_shape))
-    except StoreError:
+        finish_correction(location, opened.group)
+        revision = plan_revision(location, opened.group, meta, num_images, latent_shape, annotated)
+        if annotated is not None:
+            revise(location, opened.group, meta, specs, revision, annotated)
+    except BaseException:
         opened.close()
         raise
     return FeatureWriter(location, opened, meta, num_images, latent_shape, band_buffers)
@@ -262,18 +256,16 @@ def check_features(
     num_images: int,
     latent_shape: Sequence[int],
     overwrite: bool,
-) -> None:
+    annotated: Annotated | None = None,
+) -> Revision | None:
     """Does what ``fstore.check_create`` says, with the same arguments."""
     location = Location.parse(path)
-    group = check_place(location, meta.to_attribute(), overwrite)
-    if group is not None:
-        _check_latents(location, group, (num_images, *latent_shape))
+    group = check_place(location, meta.to_attribute(), overwrite, _may_differ(annotated))
+    if group is None:
+        return None
+    return plan_revision(location, group, meta, num_images, latent_shape, annotated)
 
 
-def _check_latents(location: Location, group: zarr.Group, expected: tuple[int, ...]) -> None:
-    shape = require_array(group, "latents", location).shape
-    if shape != expected:
-        raise MismatchError(
-            f"{location}: holds latents of shape {shape}, this run has {expected}; "
-            "use the same latents, another store, or --overwrite to start anew"
-        )
+def _may_differ(annotated: Annotated | None) -> Sequence[str]:
+    """Keys of the attribute that may differ: those that follow from annotations, where these are compared."""
+    return () if annotated is None else OF_ANNOTATIONS

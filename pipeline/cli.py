@@ -6,25 +6,15 @@ that failed, 2 wrong use or bad input, 130, 143 or 129 ended by SIGINT, SIGTERM 
 
 from __future__ import annotations
 
-import os
-
 import click
 
 from fstore._version import __version__
 from pipeline.commands import demo, export, look, sample, stages
 from pipeline.commands.options import DEBUG
 from pipeline.commands.program import Program
+from pipeline.machine.environment import prepare_environment
 
-# Before torch is imported: with OpenMP's default, threads that wait for one another burn the cores that the
-# sampler's and the writer's threads need; on a machine with other work 300 training steps took 43 s so, and
-# 3.4 s with this.
-os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
-# But not asleep at once: a training step is some 200 short operators, and waking a thread for each took 10%.
-os.environ.setdefault("GOMP_SPINCOUNT", "5000")
-
-# Also before torch is imported: large tensors in huge pages. Extracting two dense images of a 1024 px
-# generator took 11 s so, and 15 s with pages of 4 kB (docs/performance.md).
-os.environ.setdefault("THP_MEM_ALLOC_ENABLE", "1")
+prepare_environment()
 
 
 @click.group(cls=Program, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110})

@@ -6,31 +6,29 @@ from pathlib import Path
 
 import click
 
-from pipeline.commands.options import (
-    DEBUG,
-    DEVICE_OPTION,
-    THREADS_OPTION,
-    check_folder,
-    option,
-    target_device,
-)
+from pipeline.api.places import check_folder
+from pipeline.commands.options import DEBUG, declared
 from pipeline.commands.program import Command
+from pipeline.settings.options import DEVICE, THREADS, Option
 from pipeline.settings.schema import KEYPOINTS, SEGMENTATION, TASKS
 from pipeline.settings.values import PATH, POSITIVE, choice
 
 
 @click.command("demo", cls=Command, examples=("dgan demo --out demo", "dgan demo --task keypoints --num 50"))
-@option("--out", PATH, "Folder.", default="demo")
-@option("--num", POSITIVE, "Fresh images to label and to test on.", default=200)
-@option("--task", choice(*TASKS), "What is learnt.", default=SEGMENTATION)
-@DEVICE_OPTION
-@THREADS_OPTION
+@declared(Option("out", PATH, "Folder.", default=Path("demo")))
+@declared(Option("num", POSITIVE, "Fresh images to label and to test on.", default=200))
+@declared(Option("task", choice(*TASKS), "What is learnt.", default=SEGMENTATION))
+@declared(DEVICE)
+@declared(THREADS)
 @DEBUG
 def demo(out: Path, num: int, task: str, device: str, threads: int | None) -> None:
     """Run the three stages on the embedded generator of faces, and compare the labels with the exact masks,
     or the keypoints with the exact ones.
     """
     check_folder(out)
+
+    from pipeline.machine.device import target_device
+
     target = target_device(device, threads)
     if task == KEYPOINTS:
         from pipeline.demo.run_keypoints import run_keypoint_demo

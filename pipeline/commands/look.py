@@ -3,39 +3,37 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import click
 
+from pipeline.api import runs
+from pipeline.api.places import check_store
 from pipeline.commands.options import (
     DEBUG,
     argument,
-    check_store,
+    command_options,
     echo_lines,
     echo_wrapped,
-    option,
+    note,
     setting_options,
 )
 from pipeline.commands.program import Command
 from pipeline.errors import RunError, count
+from pipeline.settings.options import FILTER
 from pipeline.settings.schema import INSPECT
-from pipeline.settings.values import KEEP, PATH, STORE, Keep
+from pipeline.settings.values import PATH, STORE
 
 
 @click.command(
-    "filter",
+    FILTER,
     cls=Command,
     examples=("dgan filter dataset.zarr --keep 0.8", "dgan filter s3://bucket/dataset.zarr --keep 1"),
 )
-@argument("store", STORE)
-@option("--keep", KEEP, "Fraction of least uncertain images to keep.", required=True, group="Dataset")
-@DEBUG
-def filter_dataset(store: str, keep: Keep) -> None:
+@command_options(FILTER)
+def filter_dataset(**flags: Any) -> None:
     """Change which images of a dataset are kept; nothing is rendered again."""
-    check_store(store)
-
-    from pipeline.stages.synthesize.stage import set_filter
-
-    click.echo(set_filter(store, keep))
+    echo_lines(runs.filter_dataset(note, **flags).lines)
 
 
 @click.command("info", cls=Command, examples=("dgan info dataset.zarr", "dgan info interpreter"))

@@ -1,7 +1,7 @@
-"""The options of the commands, made from the declarations of the settings, and what several commands share.
+"""The options of the commands, made from the declarations of settings and options, and how lines are printed.
 
-A flag of a setting reaches its command as ``section__key``, checked by the rule of the setting. `configured`
-lays all such flags over a configuration.
+A flag of a setting reaches its command as ``section__key``, checked by the rule of the setting.
+`pipeline.settings.files.configured` lays all such flags over a configuration.
 """
 
 from __future__ import annotations
@@ -10,24 +10,18 @@ import shutil
 import textwrap
 from collections.abc import Callable, Mapping
 from dataclasses import Field
-from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import Any, TypeVar
 
 import click
+from click.shell_completion import CompletionItem
 
 from pipeline.commands.program import DEBUG_KEY, GroupedOption
-from pipeline.errors import UsageError
-from pipeline.settings.files import DEMO_SOURCE, load_config, with_overrides
-from pipeline.settings.schema import SECTIONS, TASKS, Config, declaration, flag_settings, flags_of
-from pipeline.settings.values import BOOLEAN, BYTES, DEVICE, PATH, THREADS, Rule, choice
-
-if TYPE_CHECKING:
-    import torch
+from pipeline.settings.options import AFTER_SETTINGS, BEFORE_SETTINGS, Option
+from pipeline.settings.schema import SAMPLE, TRAIN, declaration, flag_settings, flags_of
+from pipeline.settings.values import BOOLEAN, STORE, Rule
 
 Function = TypeVar("Function", bound=Callable[..., Any])
 
-BUILT_IN = "built-in defaults"
-PROJECT = Path("annotate/dgan.toml")  # where `dgan sample` writes by default
 INDENT = " " * 13  # of the values in what `dgan info` prints
 HEADINGS = {
     "generator": "Generator",
@@ -38,6 +32,11 @@ HEADINGS = {
     "synthesize": "Dataset",
     "export": "Export",
 }
+SECTION_HEADINGS = {
+    TRAIN: {"features": "Input"},
+    SAMPLE: {"annotations": "Images", "features": "Images"},
+}
+"""By the command: where a section does not stand under its usual heading."""
 
 
 class Checked(click.ParamType):
@@ -49,23 +48,32 @@ class Checked(click.ParamType):
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
         label = param.opts[0] if isinstance(param, click.Option) else str(getattr(param, "name", "")).upper()
-        if isinstance(value, str):
-            return self.rule.check_text(label, value)
-        return self.rule.check(label, value)
+        return self.rule.check_either(label, value)
+
+    def shell_complete(
+        self, ctx: click.Context, param: click.Parameter, incomplete: str
+    ) -> list[CompletionItem]:
+        """What may follow at the Tab key: the choices, or the shell's own paths; of stores only folders."""
+        if self.rule.is_path:
+            return [CompletionItem(incomplete, type="dir" if self.rule is STORE else "file")]
+        return [CompletionItem(word) for word in self.rule.choices if word.startswith(incomplete)]
 
 
-def option(flag: str, rule: Rule, help: str, *, default: Any = None, group: str = "Run", **more: Any) -> Any:
-    """An option that is no setting: its value obeys ``rule``, and its default is shown."""
-    shown = help if default is None else f"{help}  [default: {default}]"
+def declared(each: Option) -> Any:
+    """The argument, switch or option of a declaration."""
+    if each.is_argument:
+        return argument(each.name, each.rule)
+    if each.rule is BOOLEAN:
+        return switch(each.flag, each.help, group=each.group)
     return click.option(
-        flag,
+        each.flag,
         cls=GroupedOption,
-        type=Checked(rule),
-        default=default,
-        metavar=metavar(rule),
-        help=shown,
-        group=group,
-        **more,
+        type=Checked(each.rule),
+        default=each.default,
+        required=each.is_required,
+        metavar=metavar(each.rule),
+        help=each.help_with_default,
+        group=each.group,
     )
 
 
@@ -119,15 +127,6 @@ def _shown_default(item: Field[Any]) -> str:
     return str(item.default)
 
 
-def configured(config: Config, flags: Mapping[str, Any]) -> Config:
-    """``config`` with the flags of settings, named ``section__key``, laid over it."""
-    for section in SECTIONS:
-        prefix = f"{section}__"
-        given = {name.removeprefix(prefix): flags[name] for name in flags if name.startswith(prefix)}
-        config = with_overrides(config, section, **given)
-    return config
-
-
 def _remember_debug(ctx: click.Context, _: click.Parameter, value: bool) -> None:
     ctx.meta[DEBUG_KEY] = ctx.meta.get(DEBUG_KEY, False) or value
 
@@ -140,93 +139,22 @@ DEBUG = click.option(
     callback=_remember_debug,
     help="Show the traceback of an error.",
 )
-CONFIG = option(
-    "--config",
-    PATH,
-    "TOML file, or a .json experiment of DatasetGAN or EditGAN.  [default: ./dgan.toml, else the demo's]",
-)
-OVERWRITE = switch("--overwrite", "Delete what is there and start anew.")
-DRY_RUN = switch("--dry-run", "Print the plan and what it costs, and do nothing.")
-DEVICE_OPTION = option("--device", DEVICE, "auto, cpu, cuda or cuda:i.", default="auto")
-THREADS_OPTION = option("--threads", THREADS, "CPU threads of torch.  [default: torch's own]")
-MEMORY_BUDGET = option(
-    "--memory-budget", BYTES, "Most host memory of the process, as 8GB; buffers follow from it."
-)
 
 
-def task_option(whose: str) -> Any:
-    """``--task`` of a command that learns it from what it reads."""
-    return option("--task", choice(*TASKS), f"Refuse {whose} of another task.", group="Input")
+def command_options(command: str) -> Callable[[Function], Function]:
+    """All options of a command that has settings: those too that are no settings, and ``--debug``."""
+    headings = SECTION_HEADINGS.get(command)
 
+    def decorate(function: Function) -> Function:
+        function = DEBUG(function)
+        for each in reversed(AFTER_SETTINGS.get(command, ())):
+            function = declared(each)(function)
+        function = setting_options(command, headings)(function)
+        for each in reversed(BEFORE_SETTINGS.get(command, ())):
+            function = declared(each)(function)
+        return function
 
-def stage_options(function: Function) -> Function:
-    """The options that every stage has."""
-    for each in (DEBUG, DRY_RUN, OVERWRITE, MEMORY_BUDGET, THREADS_OPTION, DEVICE_OPTION, CONFIG):
-        function = each(function)
-    return function
-
-
-def load_run_config(
-    file: Path | None,
-    own_input: Path | str | None,
-    *,
-    with_notes: bool = False,
-    tell_defaults: bool = True,
-) -> Config:
-    """The configuration of a command, which is told where it comes from.
-
-    ``own_input`` is a checkpoint or a store on the command line. With it, the demo's configuration is not
-    used in place of a missing file. ``with_notes``: print what people should know of the file. The first
-    command of a project does so, and the following ones do not repeat it. ``tell_defaults``: print that the
-    settings come from no file, too.
-    """
-    config = load_config(file)
-    if own_input is not None and config.source == DEMO_SOURCE:
-        config = Config(source=BUILT_IN)
-    is_file = config.source not in (DEMO_SOURCE, BUILT_IN)
-    if is_file or tell_defaults:
-        note(f"using {config.source}" if is_file else f"using the {config.source}")
-    if config.source == DEMO_SOURCE and PROJECT.is_file():
-        note(f"{PROJECT} is not used; run in that folder, or pass --config {PROJECT}")
-    for line in config.notes if with_notes else ():
-        note(line)
-    return config
-
-
-def target_device(name: str, threads: int | None) -> torch.device:
-    from pipeline.machine.device import select_device, set_threads
-
-    set_threads(threads)
-    return select_device(name)
-
-
-def check_folder(path: Path | str) -> None:
-    """Refuse a place to write to that is a link to nowhere, or lies behind one or in a file.
-
-    Raises UsageError.
-    """
-    place = Path(path)
-    for folder in (place, *place.parents):
-        if folder.is_symlink() and not folder.exists():
-            raise UsageError(
-                f"{path}: {folder} is a link to {folder.readlink()}, which does not exist; mend or "
-                "remove the link"
-            )
-        if folder is not place and folder.exists() and not folder.is_dir():
-            raise UsageError(f"{path}: {folder} is a file; expected a folder, name another place")
-
-
-def check_store(store: str) -> None:
-    """Refuse a place of a store that a command cannot use. Raises UsageError."""
-    if store.lower().startswith("memory://"):
-        from fstore.urls import shown
-
-        raise UsageError(
-            f"{shown(store)}: lies in the memory of one process and ends with it; expected a "
-            "folder, or a URL that lasts"
-        )
-    if "://" not in store:
-        check_folder(store)
+    return decorate
 
 
 def note(line: str) -> None:

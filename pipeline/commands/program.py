@@ -14,8 +14,9 @@ from typing import Any
 
 import click
 
+from pipeline.api.explanation import explain
 from pipeline.commands import interruption
-from pipeline.commands.errors import explain, warnings_in_one_line
+from pipeline.commands.warning_lines import warnings_in_one_line
 
 GROUPS = ("Input", "Generator", "Images", "Features", "Training", "Dataset", "Run")
 """The headings of ``--help``, in their order."""
@@ -26,6 +27,8 @@ class GroupedOption(click.Option):
     """An option under one of the headings of ``--help``."""
 
     def __init__(self, *arguments: Any, group: str = "Run", **more: Any) -> None:
+        if more.get("required") and more.get("default") is None:
+            more.pop("default", None)  # since click 8.3 None is a default, with which nothing is missing
         super().__init__(*arguments, **more)
         self.group = group
 

@@ -1,25 +1,13 @@
-"""The commands of the three stages: each parses, builds a configuration and calls its stage."""
+"""The commands of the three stages. `pipeline.api.runs` runs them; a command prints what is left to say."""
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Any
 
 import click
 
-from pipeline.commands.options import (
-    check_folder,
-    check_store,
-    configured,
-    echo_lines,
-    load_run_config,
-    note,
-    setting_options,
-    stage_options,
-    switch,
-    target_device,
-    task_option,
-)
+from pipeline.api import runs
+from pipeline.commands.options import command_options, echo_lines, note
 from pipeline.commands.program import Command
 from pipeline.settings.schema import EXTRACT, SYNTHESIZE, TRAIN
 
@@ -32,31 +20,10 @@ from pipeline.settings.schema import EXTRACT, SYNTHESIZE, TRAIN
         "dgan extract-features --config face_34.toml --dry-run",
     ),
 )
-@setting_options(EXTRACT)
-@stage_options
-def extract_features(
-    config: Path | None,
-    device: str,
-    threads: int | None,
-    memory_budget: int | None,
-    overwrite: bool,
-    dry_run: bool,
-    **flags: Any,
-) -> None:
+@command_options(EXTRACT)
+def extract_features(**flags: Any) -> None:
     """Render annotated latents and write their per-pixel features to a Zarr store."""
-    settings = load_run_config(config, flags["generator__checkpoint"], with_notes=True)
-    settings = configured(settings, flags)
-    check_store(settings.features.store)
-    target = target_device(device, threads)
-
-    from pipeline.stages.extract import stage
-
-    job = stage.prepare(settings, overwrite=overwrite)
-    if dry_run:
-        echo_lines(stage.dry_run(job, target, overwrite=overwrite, memory_budget=memory_budget))
-        return
-    line = stage.extract(job, target, overwrite=overwrite, memory_budget=memory_budget, say=note)
-    click.echo(line)
+    echo_lines(runs.extract_features(note, **flags).lines)
 
 
 @click.command(
@@ -64,48 +31,10 @@ def extract_features(
     cls=Command,
     examples=("dgan train --store features.zarr", "dgan train --members 5 --out small --memory-budget 4GB"),
 )
-@setting_options(TRAIN, headings={"features": "Input"})
-@task_option("a store")
-@stage_options
-def train(
-    config: Path | None,
-    device: str,
-    threads: int | None,
-    memory_budget: int | None,
-    overwrite: bool,
-    dry_run: bool,
-    task: str | None,
-    **flags: Any,
-) -> None:
+@command_options(TRAIN)
+def train(**flags: Any) -> None:
     """Train the ensemble of pixel classifiers on a feature store."""
-    settings = configured(load_run_config(config, flags["features__store"]), flags)
-    check_store(settings.features.store)
-    check_folder(settings.train.out)
-    target = target_device(device, threads)
-
-    from pipeline.stages.train import stage
-
-    store, options = settings.features.store, settings.train
-    if dry_run:
-        lines = stage.dry_run(
-            store,
-            options,
-            device=target,
-            overwrite=overwrite,
-            memory_budget=memory_budget,
-            task=task,
-        )
-        echo_lines(lines)
-        return
-    stage.train(
-        store,
-        options,
-        device=target,
-        overwrite=overwrite,
-        memory_budget=memory_budget,
-        task=task,
-        report=click.echo,
-    )
+    echo_lines(runs.train(note, click.echo, **flags).lines)
 
 
 @click.command(
@@ -116,31 +45,7 @@ def train(
         "dgan synthesize --interpreter released --checkpoint g.pt --config face_34.json",
     ),
 )
-@setting_options(SYNTHESIZE)
-@task_option("an interpreter")
-@switch("--force", "Label with another checkpoint than the interpreter was trained on.")
-@stage_options
-def synthesize(
-    config: Path | None,
-    device: str,
-    threads: int | None,
-    memory_budget: int | None,
-    overwrite: bool,
-    dry_run: bool,
-    force: bool,
-    task: str | None,
-    **flags: Any,
-) -> None:
+@command_options(SYNTHESIZE)
+def synthesize(**flags: Any) -> None:
     """Generate labelled images, score each by the members' divergence, and filter the most uncertain."""
-    settings = configured(load_run_config(config, flags["generator__checkpoint"]), flags)
-    check_store(settings.synthesize.store)
-    target = target_device(device, threads)
-
-    from pipeline.stages.synthesize import stage
-
-    job = stage.prepare(settings, force=force, task=task)
-    if dry_run:
-        echo_lines(stage.dry_run(job, target, overwrite=overwrite, memory_budget=memory_budget))
-        return
-    line = stage.synthesize(job, target, overwrite=overwrite, memory_budget=memory_budget, say=note)
-    click.echo(line)
+    echo_lines(runs.synthesize(note, **flags).lines)

@@ -8,7 +8,7 @@ module knows numbers. It does not know files, the values of latents, or generato
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from pipeline.errors import UsageError, count, few
 
@@ -83,6 +83,14 @@ def pair(
             "which DatasetGAN's make_training_data leaves out of its latent file, pass --image-zero mean"
         )
     return Pairing(tuple(found), tuple(images[number] for number in found), reading, note)
+
+
+def in_order(pairing: Pairing, first: Sequence[int]) -> Pairing:
+    """The pairing with the images ``first`` (numbers) at its front, in that order, without those it lacks."""
+    rows = dict(zip(pairing.annotations, pairing.latents, strict=True))
+    front = [number for number in first if number in rows]
+    numbers = (*front, *(number for number in pairing.annotations if number not in set(front)))
+    return replace(pairing, annotations=numbers, latents=tuple(rows[number] for number in numbers))
 
 
 def _images(reading: str, rows: dict[int, int], below: int) -> dict[int, int | None]:

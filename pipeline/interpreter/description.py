@@ -32,6 +32,11 @@ _RESULTS = ("version", "kind", "epochs", "best_epoch", "created")  # all other k
 # They are recorded, but a run may be resumed with others: a memory budget, and a file's name where the hash
 # beside it counts. For the store's id see `pipeline.stages.train.inputs`.
 _UNSEMANTIC = ("training.buffer_mb", "generator.checkpoint", "store.id")
+# What differs where images were added to a store, or its annotations corrected.
+_OF_ANNOTATIONS = (
+    *("classes", "ignore", "store.num_images", "store.class_counts_sha256", "store.features_sha256"),
+    "training.held_out_images",
+)
 
 
 @dataclass(frozen=True)
@@ -187,6 +192,26 @@ _INFO = record(
 def settings_differences(found: InterpreterInfo, asked: InterpreterInfo) -> list[tuple[str, Any, Any]]:
     """The settings that differ, in the fields' order: (dotted key, ``found``'s value, ``asked``'s value)."""
     return differences(_settings(found), _settings(asked), _UNSEMANTIC)
+
+
+def has_grown(found: InterpreterInfo, asked: InterpreterInfo) -> bool:
+    """Whether ``asked`` differs from ``found`` only because the store that both are of was added to, or its
+    annotations were corrected.
+    """
+    return bool(settings_differences(found, asked)) and not unexplained_differences(found, asked)
+
+
+def unexplained_differences(found: InterpreterInfo, asked: InterpreterInfo) -> list[tuple[str, Any, Any]]:
+    """The settings that differ for another reason than that the store has grown; all, of two stores."""
+    differing = settings_differences(found, asked)
+    if found.store.get("id") is None or found.store.get("id") != asked.store.get("id"):
+        return differing
+    explained = set(_OF_ANNOTATIONS)
+    if len(found.classes) != len(asked.classes):
+        explained.add("widths")  # which follow from the number of classes
+    return [
+        entry for entry in differing if entry[0] not in explained and not entry[0].startswith("store.inputs.")
+    ]
 
 
 def with_epoch(info: InterpreterInfo, metrics: EpochMetrics, best_epoch: int) -> InterpreterInfo:

@@ -17,11 +17,13 @@ import torch
 from safetensors.torch import load, save_file
 from torch import Tensor
 
+from fstore.durable import force_to_disk
 from pipeline.errors import UsageError, cut, short
-from pipeline.interpreter.description import InterpreterInfo, settings_differences
+from pipeline.interpreter.description import InterpreterInfo, settings_differences, unexplained_differences
 from pipeline.interpreter.description_file import load_description, save_description
 from pipeline.interpreter.folder import (
     DESCRIPTION,
+    NEXT_WEIGHTS,
     WEIGHTS,
     check_place,
     damaged,
@@ -57,16 +59,41 @@ def save_interpreter(
     info: InterpreterInfo,
     average_latent: np.ndarray | None,
 ) -> Interpreter:
-    """Write the folder's two files, the description last, then delete the training state."""
+    """Write the folder's two files, then delete the training state.
+
+    An interpreter that is there can be loaded until the new description names the new tensors, and from then
+    on the new one can: its tensors lie in a file of their own until they take the place of the old ones.
+    """
     tensors = ensemble.export_members()
     if average_latent is not None:
         tensors[AVERAGE_LATENT] = torch.from_numpy(np.array(average_latent, dtype=np.float32))
     folder.mkdir(parents=True, exist_ok=True)
-    replace_file(folder / WEIGHTS, lambda path: save_file(tensors, path))
-    sha256 = hashlib.sha256((folder / WEIGHTS).read_bytes()).hexdigest()
+    replace_file(folder / NEXT_WEIGHTS, lambda path: save_file(tensors, path))
+    sha256 = hashlib.sha256((folder / NEXT_WEIGHTS).read_bytes()).hexdigest()
     save_description(folder, info, sha256)
-    remove_state(folder)
+    finish_saving(folder)
     return Interpreter(ensemble.eval(), info, average_latent, sha256)
+
+
+def finish_saving(folder: Path) -> None:
+    """End what ``save_interpreter`` had left to do in a finished folder where it was cut off."""
+    place = weights_file(folder)
+    if place.name == NEXT_WEIGHTS:
+        os.replace(place, folder / WEIGHTS)
+        force_to_disk(folder)
+    (folder / NEXT_WEIGHTS).unlink(missing_ok=True)
+    remove_state(folder)
+
+
+def weights_file(folder: Path) -> Path:
+    """The file of the tensors that a finished folder's description names. Raises UsageError as loading
+    does.
+    """
+    following = folder / NEXT_WEIGHTS
+    if not following.exists():
+        return folder / WEIGHTS
+    named = hashlib.sha256(following.read_bytes()).hexdigest() == load_description(folder)[1]
+    return following if named else folder / WEIGHTS
 
 
 def load_interpreter(folder: str | os.PathLike[str]) -> Interpreter:
@@ -87,7 +114,7 @@ def load_interpreter(folder: str | os.PathLike[str]) -> Interpreter:
         found = found if folder.exists() else "does not exist"
         raise UsageError(f"{folder}: {found}; expected one written by `dgan train`")
     info, sha256 = load_description(folder)
-    path = folder / WEIGHTS
+    path = weights_file(folder)
     weights = _read_weights(path, info, sha256)
     try:
         average = _average_latent(weights.pop(AVERAGE_LATENT, None))
@@ -106,8 +133,11 @@ def load_info(folder: Path) -> InterpreterInfo:
 
 
 def check_same_settings(folder: Path, found: InterpreterInfo, asked: InterpreterInfo) -> None:
-    """Refuse to go on with an interpreter of other settings. Raises UsageError naming a difference."""
-    differences = settings_differences(found, asked)
+    """Refuse to go on with an interpreter of other settings. Raises UsageError naming a difference.
+
+    Where both are of one store, which has grown, the first difference that this does not explain is named.
+    """
+    differences = unexplained_differences(found, asked) or settings_differences(found, asked)
     if not differences:
         return
     key, left, right = differences[0]

@@ -4,6 +4,8 @@
         interpreter.safetensors      the members' tensors and, where known, the average latent
         interpreter.json             what was learnt from what; written last, it marks the folder as whole
         training_state.safetensors   only until training is finished: the last completed epoch
+        interpreter.next.safetensors only for a moment: the tensors that interpreter.json names already, until
+                                     they have taken the place of the old ones
 
 Each file is written under a temporary name, forced to disk and renamed. This module does not know what the
 files hold.
@@ -21,10 +23,11 @@ from fstore.durable import force_to_disk
 from pipeline.errors import UsageError, short
 
 WEIGHTS = "interpreter.safetensors"
+NEXT_WEIGHTS = "interpreter.next.safetensors"
 DESCRIPTION = "interpreter.json"
 STATE = "training_state.safetensors"
 PARTIAL = ".partial"
-_OURS = {name + suffix for name in (WEIGHTS, DESCRIPTION, STATE) for suffix in ("", PARTIAL)}
+_OURS = {name + suffix for name in (WEIGHTS, NEXT_WEIGHTS, DESCRIPTION, STATE) for suffix in ("", PARTIAL)}
 _OS_ERROR = re.compile(r"\(os error (\d+)\)")  # how safetensors tells what the system refused
 _URL = re.compile(r"([A-Za-z][A-Za-z0-9+.-]+):/")  # a path keeps one of a URL's two slashes
 
@@ -79,13 +82,13 @@ def used_bytes(folder: Path) -> int:
 
 def remove_interpreter(folder: Path) -> None:
     """Delete an interpreter's files, the description first: what a crash leaves does not look whole."""
-    for name in (DESCRIPTION, STATE, WEIGHTS, *sorted(_OURS)):
+    for name in (DESCRIPTION, STATE, WEIGHTS, NEXT_WEIGHTS, *sorted(_OURS)):
         (folder / name).unlink(missing_ok=True)
 
 
 def remove_state(folder: Path) -> None:
     """Delete the state of training, and temporary files."""
-    for name in sorted(_OURS - {WEIGHTS, DESCRIPTION}):
+    for name in sorted(_OURS - {WEIGHTS, NEXT_WEIGHTS, DESCRIPTION}):
         (folder / name).unlink(missing_ok=True)
 
 

@@ -10,8 +10,8 @@ from pathlib import Path
 from fstore.display import human_bytes, pairs_text
 from pipeline.errors import RunError, UsageError, count
 from pipeline.interpreter.description import EpochMetrics, InterpreterInfo
-from pipeline.interpreter.files import load_info, load_interpreter
-from pipeline.interpreter.folder import STATE, WEIGHTS, folder_state
+from pipeline.interpreter.files import load_info, load_interpreter, weights_file
+from pipeline.interpreter.folder import STATE, folder_state
 from pipeline.interpreter.released import is_released, read_members
 from pipeline.interpreter.training_state import load_state
 
@@ -23,9 +23,22 @@ def is_interpreter(folder: Path) -> bool:
 
 def summary_lines(folder: Path) -> list[str]:
     """A line a fact, then a line a class or keypoint. Raises UsageError for a damaged folder."""
-    facts = _released_facts(folder) if is_released(folder) else _facts(folder)
-    lines = [f"<Interpreter {folder}>", *(f"  {name:<10} {value}" for name, value in facts.items())]
-    return lines if is_released(folder) else [*lines, *_outputs(load_info(folder))]
+    if is_released(folder):
+        return _titled(folder, _released_facts(folder))
+    return _trained_lines(folder, load_info(folder), folder_state(folder) == "finished")
+
+
+def finished_lines(folder: Path, info: InterpreterInfo) -> list[str]:
+    """The same lines of a finished interpreter that is loaded already."""
+    return _trained_lines(folder, info, True)
+
+
+def _trained_lines(folder: Path, info: InterpreterInfo, finished: bool) -> list[str]:
+    return [*_titled(folder, _facts(folder, info, finished)), *_outputs(info)]
+
+
+def _titled(folder: Path, facts: dict[str, str]) -> list[str]:
+    return [f"<Interpreter {folder}>", *(f"  {name:<10} {value}" for name, value in facts.items())]
 
 
 def verify_line(folder: Path) -> str:
@@ -48,7 +61,7 @@ def _verified(folder: Path) -> str:
 
 
 def _size(folder: Path) -> int:
-    return (folder / WEIGHTS).stat().st_size
+    return weights_file(folder).stat().st_size
 
 
 def _released_facts(folder: Path) -> dict[str, str]:
@@ -62,17 +75,15 @@ def _released_facts(folder: Path) -> dict[str, str]:
     }
 
 
-def _facts(folder: Path) -> dict[str, str]:
-    info = load_info(folder)
+def _facts(folder: Path, info: InterpreterInfo, finished: bool) -> dict[str, str]:
     learnt = count(info.num_outputs, "class" if info.keypoints is None else "keypoint")
     if info.keypoints is not None:
         learnt = f"{learnt}, sigma {info.keypoints.sigma:g} pixels"
     elif info.ignore is not None:
         learnt = f"{learnt}, ignore label {info.ignore}"
     rows = f"rows {info.crop_rows[0]} to {info.crop_rows[1] - 1}"
-    finished = folder_state(folder) == "finished"
     facts = {
-        "state": "finished" if finished else "unfinished; run the same `dgan train` again to go on",
+        "state": _state(folder, finished),
         "learnt": learnt,
         "members": _sizes(info.members, info.widths, info.channels),
         "store": pairs_text(info.store),
@@ -87,6 +98,13 @@ def _facts(folder: Path) -> dict[str, str]:
     if info.created:
         facts["created"] = pairs_text(info.created)
     return facts
+
+
+def _state(folder: Path, finished: bool) -> str:
+    if not finished:
+        return "unfinished; run the same `dgan train` again to go on"
+    anew = (folder / STATE).exists()
+    return "finished; being trained anew: run the same `dgan train` again to go on" if anew else "finished"
 
 
 def _sizes(members: int, widths: tuple[int, int], channels: int) -> str:

@@ -6,6 +6,8 @@ It knows torch's devices. It knows no stages and no networks.
 from __future__ import annotations
 
 import re
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 import torch
 
@@ -35,6 +37,12 @@ def select_device(name: str) -> torch.device:
             "or install a CUDA build"
         )
     return _exact_cuda(index)
+
+
+def target_device(name: str, threads: int | None) -> torch.device:
+    """The device of a run, once torch has the run's number of threads. Raises UsageError."""
+    set_threads(threads)
+    return select_device(name)
 
 
 def _exact_cuda(index: int) -> torch.device:
@@ -70,6 +78,22 @@ def set_threads(threads: int | None) -> None:
     """Bound the CPU threads of torch's operators; None leaves torch's own choice."""
     if threads is not None:
         torch.set_num_threads(threads)
+
+
+@contextmanager
+def settings_restored() -> Iterator[None]:
+    """A block after which torch has the threads and the settings of CUDA that it had before.
+
+    A run changes them for the whole process, in which a notebook goes on.
+    """
+    cudnn, products = torch.backends.cudnn, torch.backends.cuda.matmul
+    before = cudnn.allow_tf32, products.allow_tf32, cudnn.deterministic, cudnn.benchmark
+    num_threads = torch.get_num_threads()
+    try:
+        yield
+    finally:
+        cudnn.allow_tf32, products.allow_tf32, cudnn.deterministic, cudnn.benchmark = before
+        torch.set_num_threads(num_threads)
 
 
 def resolve_precision(name: str, device: torch.device) -> torch.dtype:

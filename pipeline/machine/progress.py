@@ -1,8 +1,8 @@
 """Shows the progress of long work on standard error: what it is, how far, how fast, and the time left.
 
-A terminal shows one line that changes. Elsewhere, such as in a log file, a plain line is written now and
-then: every 30 seconds, and later at every tenth of the time that has passed. It knows units, not what they
-are.
+A terminal and a notebook show one line that changes. Elsewhere, such as in a log file, a plain line is
+written now and then: every 30 seconds, and later at every tenth of the time that has passed. It knows units,
+not what they are.
 """
 
 from __future__ import annotations
@@ -10,12 +10,16 @@ from __future__ import annotations
 import os
 import sys
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
+from contextvars import ContextVar
 from dataclasses import dataclass, field
 from threading import Lock
 from time import monotonic
 
+from pipeline.machine.notebook import changing_line
+
 PLAIN_SECONDS = 30
+NOTEBOOK_SECONDS = 0.25
 WIDTH = 80  # columns of a plain line, and most of a terminal's
 LONGEST_BAR, SHORTEST_BAR = 20, 8
 
@@ -110,15 +114,43 @@ class Bar:
             self._show(work)
 
 
+_HIDDEN = ContextVar("hidden progress", default=False)
+
+
+@contextmanager
+def progress_hidden() -> Iterator[None]:
+    """A block of one thread whose work shows nothing of its progress."""
+    before = _HIDDEN.set(True)
+    try:
+        yield
+    finally:
+        _HIDDEN.reset(before)
+
+
 @contextmanager
 def progress(description: str, total: int | None, unit: str, done: int = 0) -> Iterator[Bar]:
     """Show the progress of ``total`` units, ``done`` of which an earlier run did: they count in the bar and
     not in the rate. ``unit`` is a plural.
     """
     work = Work(description, total, unit, done, monotonic())
+    with _shown(work) as bar:
+        yield bar
+
+
+def _shown(work: Work) -> AbstractContextManager[Bar]:
+    """The bar that shows the work where this process can show it best."""
+    if _HIDDEN.get():
+        return nullcontext(Bar(work, lambda _: None))
+    show = changing_line()
+    if show is not None:
+        return _notebook_line(work, show)
     if not sys.stderr.isatty() or os.environ.get("TERM") in ("dumb", "unknown"):
-        yield Bar(work, _PlainLines(work.start))
-        return
+        return nullcontext(Bar(work, _PlainLines(work.start)))
+    return _terminal_line(work)
+
+
+@contextmanager
+def _terminal_line(work: Work) -> Iterator[Bar]:
     from rich.console import Console
     from rich.progress import Progress, ProgressColumn, Task
     from rich.text import Text
@@ -133,6 +165,27 @@ def progress(description: str, total: int | None, unit: str, done: int = 0) -> I
     with Progress(Line(), console=console) as display:
         display.add_task("", total=None)
         yield Bar(work, lambda _: None)
+
+
+@contextmanager
+def _notebook_line(work: Work, show: Callable[[str], None]) -> Iterator[Bar]:
+    """The line at the start, at most four times a second, and at the end, also after an error."""
+    last = monotonic()
+
+    def written() -> str:
+        return work.line(monotonic(), with_bar=True)
+
+    def show_now_and_then(_: Work) -> None:
+        nonlocal last
+        if monotonic() - last >= NOTEBOOK_SECONDS:
+            last = monotonic()
+            show(written())
+
+    show(written())
+    try:
+        yield Bar(work, show_now_and_then)
+    finally:
+        show(written())
 
 
 class _PlainLines:

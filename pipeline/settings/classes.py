@@ -2,7 +2,8 @@
 
 A class's place in a list is its label. A list is
 
-- ``[[annotations.classes]]`` of a configuration, or ``[[classes]]`` of a TOML file:
+- ``[[annotations.classes]]`` of a configuration, or ``[[classes]]`` of a TOML file, which is read
+  beside masks too if it is called ``classes.toml``:
 
       [[classes]]
       name = "background"         # the first class: what lies outside every shape
@@ -38,7 +39,7 @@ MAX_CLASSES = LARGEST_LABEL + 1
 LABEL = integer(0, LARGEST_LABEL)
 BACKGROUND_NAMES = ("background", "_background_", "__background__")
 IGNORE_NAME = "__ignore__"
-LISTS = ("labelmap.txt", "class_names.txt", "_classes.csv")
+LISTS = ("labelmap.txt", "class_names.txt", "_classes.csv", "classes.toml")
 _LABELMAP_LINE = re.compile(r"([^:]+):\s*([0-9]{1,3})\s*,\s*([0-9]{1,3})\s*,\s*([0-9]{1,3})\s*(?::.*)?")
 _VALUE_LINE = re.compile(r"([0-9]{1,5})\s*[:=,\s]\s*(\S.*)")
 _CSV_LINE = re.compile(r"([0-9]{1,5})\s*,\s*(.+)")

@@ -8,6 +8,7 @@ It imports nothing heavy, because every command loads it, also for ``--help``.
 from __future__ import annotations
 
 import os
+from collections.abc import Mapping
 from dataclasses import Field, fields, replace
 from pathlib import Path
 from typing import Any
@@ -85,6 +86,18 @@ def with_overrides(config: Config, section: str, **flags: Any) -> Config:
     merged = replace(config, **{section: overridden})
     _check_together(merged, f"{config.source} with the flags given")
     return merged
+
+
+def configured(config: Config, flags: Mapping[str, Any]) -> Config:
+    """``config`` with the flags of settings, named ``section__key``, laid over it; other names do not count.
+
+    Raises UsageError naming the flag.
+    """
+    for section in SECTIONS:
+        prefix = f"{section}__"
+        given = {name.removeprefix(prefix): flags[name] for name in flags if name.startswith(prefix)}
+        config = with_overrides(config, section, **given)
+    return config
 
 
 def to_toml(config: Config) -> str:

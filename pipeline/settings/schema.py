@@ -43,7 +43,18 @@ LATENT_SPACES = ("z", "w", "w+")
 SMALL_CLASSES = ("background", "ignore")
 PRECISIONS = ("auto", "float32", "bfloat16")
 IMAGE_ZERO = ("auto", "latent", "mean", "skip")
-ANNOTATION_FORMATS = ("auto", "masks", "color", "binary", "voc", "labelme", "coco")
+ANNOTATION_FORMATS = (
+    "auto",
+    "masks",
+    "color",
+    "binary",
+    "voc",
+    "labelme",
+    "coco",
+    "parquet",
+    "ome-zarr",
+    "webdataset",
+)
 OVERLAPS = ("later", "earlier")
 TASKS = SEGMENTATION, KEYPOINTS = ("segmentation", "keypoints")
 EXPORT_FORMATS = ("png", "voc", "coco", "webdataset", "parquet", "ome-zarr", "released")
@@ -153,7 +164,8 @@ class AnnotationsConfig:
     folder: Path | None = setting(
         None,
         PATH,
-        "Folder of masks (.npy, .png), PNGs a class or LabelMe files; a COCO .json; keypoints (.npy, .npz).",
+        "Folder of masks (.npy, .png), PNGs a class, LabelMe, Parquet, OME-Zarr or tar files; a COCO .json; "
+        "keypoints (.npy, .npz).",
         flags="--annotations",
     )
     format: str = setting(
@@ -349,6 +361,11 @@ def flags_of(item: Field[Any]) -> str:
     """The flag of a key, or ``--yes/--no`` of a boolean."""
     declared, name = declaration(item), item.name.replace("_", "-")
     return declared.flags or (f"--{name}/--no-{name}" if declared.rule is BOOLEAN else f"--{name}")
+
+
+def keyword_of(item: Field[Any]) -> str:
+    """What a function of Python calls a key: the flag's name, of a boolean that of ``--yes``."""
+    return flags_of(item).partition("/")[0].removeprefix("--").replace("-", "_")
 
 
 def flag_settings(command: str) -> Iterator[tuple[str, Field[Any]]]:

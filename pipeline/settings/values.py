@@ -66,6 +66,10 @@ class Rule:
             value = text
         return self.check(label, value)
 
+    def check_either(self, label: str, value: Any) -> Any:
+        """``check_text`` of a text, ``check`` of any other value."""
+        return self.check_text(label, value) if isinstance(value, str) else self.check(label, value)
+
 
 def _require(accepted: bool) -> None:
     if not accepted:
@@ -241,9 +245,9 @@ def _seeds_text(value: Any) -> str:
 
 
 def _layers_text(value: Any) -> str:
-    """One text of the parts, from a text or a TOML list; a generator says what they name."""
+    """One text of the parts, from a text or a list; a generator says what they name."""
     parts = value.split(",") if isinstance(value, str) else value
-    _require(isinstance(parts, list) and len(parts) > 0)
+    _require(isinstance(parts, (list, tuple)) and len(parts) > 0)
     texts = [
         str(part).strip() for part in parts if isinstance(part, (str, int)) and not isinstance(part, bool)
     ]
@@ -265,8 +269,9 @@ def parse_bytes(text: str) -> int:
 
 
 def _cache_text(value: Any) -> str:
-    _require(isinstance(value, str))
-    text = value.strip().lower()
+    """``none``, or a size as a text; from a text or a number of bytes."""
+    _require(isinstance(value, (str, int)) and not isinstance(value, bool))
+    text = str(value).strip().lower()
     if text in ("0", "none"):
         return "none"
     parse_bytes(text)

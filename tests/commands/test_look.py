@@ -226,3 +226,9 @@ def test_one_image_is_no_plural(tmp_path: Path, num: int, images: str) -> None:
     assert done("filter", path, "--keep", "0.1").stdout.startswith(f"{path}: 1 of {images} kept (")
     fstore.set_kept(path, np.ones(num, bool), "1", 0.0)
     assert done("verify", path).stdout.startswith(f"{path}: {num} of {images} committed, all whole (")
+
+
+def test_filter_without_a_fraction_names_the_flag_that_is_missing(tmp_path: Path) -> None:
+    result = dgan("filter", tmp_path)
+    assert result.exit_code == 2
+    assert "Missing option '--keep'" in result.stderr

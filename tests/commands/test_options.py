@@ -17,10 +17,11 @@ from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
 from pipeline.cli import main
-from pipeline.commands.options import configured, setting_options
+from pipeline.commands.options import setting_options
 from pipeline.commands.program import Command
 from pipeline.errors import UsageError
 from pipeline.settings import schema
+from pipeline.settings.files import configured
 from pipeline.settings.schema import EXTRACT, SECTIONS, Config, declaration, flag_settings, flags_of, setting
 from pipeline.settings.values import POSITIVE
 
@@ -68,7 +69,7 @@ CHOICES = {
         "--overlap": "later earlier",
         "--image-zero": "auto latent mean skip",
         "--small-classes": "background ignore",
-        "--annotation-format": "auto masks color binary voc labelme coco",
+        "--annotation-format": "auto masks color binary voc labelme coco parquet ome-zarr webdataset",
         "--latent-space": "z w w+",
     },
     "train": {"--precision": "auto float32 bfloat16", "--task": "segmentation keypoints"},

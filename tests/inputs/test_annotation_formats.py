@@ -9,7 +9,11 @@ from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
+import webdataset
+import zarr
 from click.testing import CliRunner
 from PIL import Image
 from pycocotools import mask as coco_mask
@@ -86,6 +90,51 @@ def save_coco(folder: Path, masks: Masks) -> Path:
     return path
 
 
+def save_ome_zarr(folder: Path, masks: Masks) -> Path:
+    """OME-Zarr 0.5 by plain zarr: labels of four bytes, in chunks of 16 x 16 pixels."""
+    for i, mask in enumerate(masks):
+        ome: dict[str, object] = {"version": "0.5", "multiscales": [{"datasets": [{"path": "s0"}]}]}
+        group = zarr.create_group(folder / f"image_{i}.zarr", attributes={"ome": ome})
+        group.create_group("labels", attributes={"ome": {"version": "0.5", "labels": ["parts"]}})
+        values = [{"label-value": value, "name": name} for value, name in enumerate(NAMES)]
+        colors = [
+            {"label-value": value, "rgba": [*bytes.fromhex(color[1:]), 255]}
+            for value, color in enumerate(COLORS)
+        ]
+        described = {**ome, "image-label": {"version": "0.5", "properties": values, "colors": colors}}
+        label = group.create_group("labels/parts", attributes={"ome": described})
+        label.create_array("s0", data=mask.astype(np.uint32), chunks=(16, 16))
+    return folder
+
+
+def save_parquet(folder: Path, masks: Masks) -> Path:
+    """Two files of two row groups each, whose masks are bytes and not of ``datasets``."""
+    classes = [{"label": value, "name": name, "color": COLORS[value]} for value, name in enumerate(NAMES)]
+    metadata = {"dgan": json.dumps({"classes": classes, "ignore": None})}
+    schema = pa.schema([("label", pa.binary()), ("number", pa.int32())], metadata)
+    for first in (0, 2):
+        rows = [{"label": png(masks[number]), "number": number} for number in (first, first + 1)]
+        pq.write_table(pa.Table.from_pylist(rows, schema), folder / f"{first}.parquet", row_group_size=1)
+    return folder
+
+
+def save_shards(folder: Path, masks: Masks) -> Path:
+    """Two tar shards of WebDataset, with pictures that nobody reads."""
+    (folder / "classes.toml").write_text(CLASSES)
+    for first in (0, 2):
+        with webdataset.TarWriter(str(folder / f"{first:06d}.tar"), mtime=0) as writer:
+            for number in (first, first + 1):
+                sample = {"png": np.zeros((32, 32, 3), np.uint8), "seg.png": png(masks[number])}
+                writer.write({"__key__": f"{number:06d}", "json": {"number": number}, **sample})
+    return folder
+
+
+def png(mask: np.ndarray) -> bytes:
+    buffer = io.BytesIO()
+    Image.fromarray(mask).save(buffer, format="PNG")
+    return buffer.getvalue()
+
+
 def extract(folder: Path, annotations: Path, *more: str) -> fstore.FeatureStore:
     words = ["extract-features", *input_flags(folder / "in"), "--annotations", str(annotations), *more]
     words += ["--store", str(folder / "s.zarr"), "--layout", "pyramid", "--min-pixels", "0", "--overwrite"]
@@ -94,6 +143,10 @@ def extract(folder: Path, annotations: Path, *more: str) -> fstore.FeatureStore:
     store = fstore.open(folder / "s.zarr")
     assert isinstance(store, fstore.FeatureStore)
     return store
+
+
+NAMING = (save_binary, save_labelme, save_coco, save_ome_zarr, save_parquet, save_shards)
+EVERY = (save_palette, save_colors, *NAMING)
 
 
 @pytest.fixture
@@ -106,7 +159,7 @@ def masks(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Masks:
     return found
 
 
-@pytest.mark.parametrize("save", [save_palette, save_colors, save_binary, save_labelme, save_coco])
+@pytest.mark.parametrize("save", EVERY)
 def test_every_format_gives_the_masks_that_it_was_written_from(
     tmp_path: Path, masks: Masks, save: Callable[[Path, Masks], Path]
 ) -> None:
@@ -119,7 +172,7 @@ def test_every_format_gives_the_masks_that_it_was_written_from(
     )
 
 
-@pytest.mark.parametrize("save", [save_binary, save_labelme, save_coco])
+@pytest.mark.parametrize("save", NAMING)
 def test_a_format_that_names_its_classes_needs_no_list(
     tmp_path: Path, masks: Masks, save: Callable[[Path, Masks], Path]
 ) -> None:
@@ -128,7 +181,7 @@ def test_a_format_that_names_its_classes_needs_no_list(
     assert [entry.name for entry in store.meta.classes] == list(NAMES)
 
 
-@pytest.mark.parametrize("save", [save_palette, save_colors, save_binary, save_labelme, save_coco])
+@pytest.mark.parametrize("save", EVERY)
 def test_one_label_map_serves_every_format(
     tmp_path: Path, masks: Masks, save: Callable[[Path, Masks], Path]
 ) -> None:

@@ -306,3 +306,22 @@ def test_the_category_ignore_is_no_class(tmp_path: Path) -> None:
     assert (loaded.names, loaded.ignore) == (("background", "wheel"), 255)
     assert loaded.masks[0, 0, 3:].tolist() == [255] * 5 + [0, 0] + [255, 255]
     assert "pixels labelled 1 (__ignore__) are ignored" in loaded.notes[-1]
+
+
+@pytest.mark.parametrize("color", [[18, 52, 86], "#123456"])  # as panoptic files, and as COCO Annotator
+def test_categories_may_have_colours(tmp_path: Path, color: Any) -> None:
+    document = cvat()
+    document["categories"][1]["color"] = color
+    document["categories"].append({"id": 3, "name": "__ignore__", "color": "#ffffff"})
+    document["annotations"][2]["category_id"] = 3
+    loaded = load(save(tmp_path, document))
+    assert loaded.names == ("background", "door", "wheel")
+    assert loaded.palette is not None and loaded.palette[2] == "#123456"
+    np.testing.assert_array_equal(loaded.masks[1], 255 * MASK)
+
+
+@pytest.mark.parametrize("color", ["red", [1, 2], [1, 2, 256], [1, 2, True], None, 7])
+def test_colours_of_other_kinds_are_left_alone(tmp_path: Path, color: Any) -> None:
+    document = cvat()
+    document["categories"][1]["color"] = color
+    assert load(save(tmp_path, document)).palette is None

@@ -85,6 +85,13 @@ def test_a_folder_with_one_keypoint_file_stands_for_it(tmp_path: Path) -> None:
     assert open_keypoints(tmp_path).path.name == "keypoints.json"
 
 
+def test_a_coco_archive_has_its_keypoints_in_annotations(tmp_path: Path) -> None:
+    (tmp_path / "annotations").mkdir()
+    (tmp_path / ".hidden.json").write_text("{}")
+    write(tmp_path / "annotations" / "person_keypoints_default.json", coco())
+    assert open_keypoints(tmp_path).path.parent.name == "annotations"
+
+
 @pytest.mark.parametrize(
     ("size", "expected"),
     [

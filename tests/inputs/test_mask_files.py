@@ -333,3 +333,20 @@ def test_masks_take_their_names_from_the_classes_and_stay_within_them(tmp_path: 
     assert "add the class to " + str(path) in message_of(tmp_path / "masks", classes_file=path)
     path.write_text('[[classes]]\nname = "background"\n')  # as it is before it is filled in: no list yet
     assert load(tmp_path / "masks", classes_file=path).names is None
+
+
+def test_the_divergence_beside_a_mask_of_the_released_code_is_no_mask(tmp_path: Path) -> None:
+    for number in (0, 12):
+        save(tmp_path / f"{number}.png", np.zeros((*GRID, 3)))
+        save(tmp_path / f"label_{number}.png", (LABELS + number) % 3)
+        np.save(tmp_path / f"{number}.npy", np.random.default_rng(0).random(GRID))
+    np.testing.assert_array_equal(load(tmp_path).masks, [LABELS, (LABELS + 12) % 3])
+
+
+def test_classes_toml_beside_masks_names_them(tmp_path: Path) -> None:
+    np.save(tmp_path / "0.npy", LABELS)
+    first = '[[classes]]\nname = "ground"\ncolor = "#ffffff"\n'
+    (tmp_path / "classes.toml").write_text(first)  # as `dgan sample` begins it
+    assert load(tmp_path).names is None
+    (tmp_path / "classes.toml").write_text(first + '[[classes]]\nname = "a"\n[[classes]]\nname = "b"\n')
+    assert load(tmp_path).names == ("ground", "a", "b")

@@ -329,12 +329,12 @@ def test_json_of_programs_that_is_not_read_is_named(tmp_path: Path, document: An
         assert program in message_of(location) and "export COCO" in message_of(location)
 
 
-def test_panoptic_coco_is_named(tmp_path: Path) -> None:
+def test_panoptic_coco_without_its_pngs_is_named(tmp_path: Path) -> None:
     images = [{"id": 1, "file_name": "image_0.png", "height": 8, "width": 8}]
     entry = {"image_id": 1, "file_name": "image_0.png", "segments_info": []}
     document = {"images": images, "categories": [{"id": 1, "name": "hair"}], "annotations": [entry]}
     (tmp_path / "panoptic.json").write_text(json.dumps(document))
-    assert "panoptic JSON" in message_of(tmp_path)
+    assert "the PNGs of its segments are not found" in message_of(tmp_path)
 
 
 def test_label_studio_masks_are_refused_as_their_numbers_are_of_tasks(tmp_path: Path) -> None:

@@ -99,7 +99,11 @@ def test_the_description_is_written_after_the_weights_and_each_by_renaming(
 
     monkeypatch.setattr(folder_module.os, "replace", record)
     saved(tmp_path)
-    assert order == [(f"{n}.partial", n) for n in ("interpreter.safetensors", "interpreter.json")]
+    following, description = "interpreter.next.safetensors", "interpreter.json"
+    assert order == [
+        *((f"{name}.partial", name) for name in (following, description)),
+        (following, "interpreter.safetensors"),
+    ]
 
 
 def test_a_training_state_round_trips(tmp_path: Path) -> None:

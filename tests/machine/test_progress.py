@@ -7,6 +7,7 @@ import os
 import pty
 import subprocess
 import sys
+from types import ModuleType, SimpleNamespace
 
 import pytest
 from hypothesis import given
@@ -14,7 +15,7 @@ from hypothesis import strategies as st
 from support.places import REPOSITORY
 
 from pipeline.machine import progress as module
-from pipeline.machine.progress import Work, progress
+from pipeline.machine.progress import Work, progress, progress_hidden
 
 
 class Clock:
@@ -158,3 +159,86 @@ def test_a_terminal_shows_one_line_of_its_width() -> None:
     os.close(controller)
     assert "epoch 5 of at most 30, best 4" in shown and "10/40 steps" in shown and "loss 0.0469" in shown
     assert shown.count("\n") == 1  # at the end: until then the line changes in its place
+
+
+# --- a notebook ---
+
+
+@pytest.fixture
+def shown(monkeypatch: pytest.MonkeyPatch) -> list[tuple[str, bool]]:
+    """What a notebook's kernel is given to show: the text, and whether it takes the place of the last one.
+
+    IPython is a stand-in here; tests/api/test_example_notebook.py runs the real one.
+    """
+    found: list[tuple[str, bool]] = []
+    places: set[str] = set()
+
+    def display(data: dict[str, str], *, raw: bool, display_id: str, update: bool) -> None:
+        assert raw and list(data) == ["text/plain"]
+        assert update == (display_id in places)
+        places.add(display_id)
+        found.append((data["text/plain"], update))
+
+    ipython, functions = ModuleType("IPython"), ModuleType("IPython.display")
+    ipython.get_ipython = lambda: SimpleNamespace(kernel=object())  # type: ignore[attr-defined]
+    functions.display = display  # type: ignore[attr-defined]
+    monkeypatch.setitem(sys.modules, "IPython", ipython)
+    monkeypatch.setitem(sys.modules, "IPython.display", functions)
+    return found
+
+
+def test_a_notebook_shows_one_line_that_changes_four_times_a_second(
+    shown: list[tuple[str, bool]], clock: Clock, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with progress("training", 10_000, "steps") as bar:
+        for _ in range(10_000):  # a thousand steps a second
+            clock.seconds += 0.001
+            bar.advance()
+    texts = [text for text, _ in shown]
+    assert 40 <= len(texts) <= 42  # ten seconds, and the two ends
+    assert [update for _, update in shown] == [False] + [True] * (len(shown) - 1)
+    assert "0/10,000 steps" in texts[0] and "10,000/10,000 steps" in texts[-1]
+    assert all(len(text) <= 80 and "\n" not in text for text in texts)
+    assert capsys.readouterr() == ("", "")
+
+
+def test_a_notebook_shows_how_far_work_was_that_failed(shown: list[tuple[str, bool]], clock: Clock) -> None:
+    def work() -> None:
+        with progress("training", 10, "steps") as bar:
+            bar.advance(3)
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        work()
+    assert "3/10 steps" in shown[-1][0]
+
+
+def test_a_notebook_that_has_gone_ends_no_run(
+    shown: list[tuple[str, bool]], clock: Clock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def display(*_: object, **__: object) -> None:
+        raise RuntimeError("the socket is closed")
+
+    monkeypatch.setattr(sys.modules["IPython.display"], "display", display)
+    with progress("training", 2, "steps") as bar:
+        clock.seconds += 1
+        bar.advance()
+
+
+def test_ipython_without_a_kernel_is_no_notebook(
+    shown: list[tuple[str, bool]], clock: Clock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for shell in (None, SimpleNamespace()):
+        monkeypatch.setattr(sys.modules["IPython"], "get_ipython", lambda shell=shell: shell)
+        with progress("training", 2, "steps") as bar:
+            bar.advance()
+    assert shown == []
+
+
+def test_progress_that_is_hidden_shows_nothing_anywhere(
+    shown: list[tuple[str, bool]], clock: Clock, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with progress_hidden(), progress("training", 2, "steps") as bar:
+        clock.seconds += 40
+        bar.advance()
+    assert shown == [] and capsys.readouterr() == ("", "")

@@ -114,6 +114,14 @@ def test_sampler_table_has_both_layouts_and_the_flat_file(capsys: pytest.Capture
     assert all(name in printed for name in ("dense, sampler", "pyramid, sequential", "flat .npy"))
 
 
+def test_loading_table_has_pngs_and_both_ways_of_the_dataset(capsys: pytest.CaptureFixture[str]) -> None:
+    from benchmarks import loading
+
+    loading.main(["--quick"])
+    printed = capsys.readouterr().out
+    assert all(printed.count(f" {name} ") == 2 for name in ("PNG │", "by index", "stream"))
+
+
 @pytest.mark.slow
 def test_labelling_table_has_the_released_way_and_both_precisions(
     capsys: pytest.CaptureFixture[str],

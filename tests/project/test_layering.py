@@ -28,7 +28,8 @@ ROOMS = (
     "inputs",
     "interpreter",
     "stages",
-    "export",
+    "exports",
+    "api",
     "demo",
     "commands",
     "cli",
@@ -41,11 +42,12 @@ FLOORS = (
     ("compare", "location", "meta"),
     ("durable", "format"),
     ("display", "interpolate", "inventory", "local_shards", "plan", "views"),
-    ("bands", "cache", "chunks", "creation"),
-    ("pyramid", "shards", "store"),
-    ("dataset", "dataset_writer", "feature_store", "sampler", "writer"),
+    ("bands", "cache", "chunks", "creation", "stream_plan"),
+    ("encoded_array", "pyramid", "revision", "shards", "store"),
+    ("correction",),
+    ("dataset", "dataset_writer", "feature_store", "labelled_items", "sampler", "writer"),
     ("filter", "opening"),
-    ("verify",),
+    ("torch_data", "verify"),
     ("__init__",),  # inside functions only: `import fstore` loads none of them
 )
 # The floors of pipeline/inputs/annotations/, lowest first; a folder's modules may import one another.
@@ -54,6 +56,8 @@ LIBRARIES = {
     "fstore": {"numpy", "zarr", "numcodecs", "dask", "torch", "google_crc32c", "fsspec"},
     "fstore.format": {"numpy"},  # pure
     "fstore.plan": {"numpy"},
+    "fstore.stream_plan": {"numpy"},  # pure
+    "fstore.labelled_items": {"numpy"},  # no torch: the tensors are made above it
     "pipeline.models": {"numpy", "torch"},
 }
 
@@ -205,6 +209,14 @@ def test_help_loads_no_heavy_library(arguments: list[str]) -> None:
 
 def test_importing_the_store_package_loads_no_heavy_library() -> None:
     assert not loaded_by("import fstore") & set(HEAVY)
+
+
+@pytest.mark.parametrize(
+    "code",
+    ["import pipeline", "import pipeline, inspect\nhelp(pipeline.train)\ninspect.signature(pipeline.sample)"],
+)
+def test_the_functions_and_their_help_load_no_heavy_library(code: str) -> None:
+    assert not loaded_by(code) & {*HEAVY, "click", "IPython"}
 
 
 def test_the_walk_sees_an_import_inside_a_function_and_none_for_type_checking() -> None:

@@ -53,11 +53,11 @@ def test_the_note_counts_raw_bytes_of_features_pictures_and_masks(meta: FeatureM
     assert times_less(meta) == said
 
 
-def test_help_and_readme_say_the_same_number_of_the_same_bytes() -> None:
+def test_help_and_docs_say_the_same_number_of_the_same_bytes() -> None:
     text = " ".join(CliRunner().invoke(main, ["extract-features", "--help"]).stdout.split())
     assert "32 times fewer raw bytes of a 1024 px StyleGAN1" in text
-    readme = (REPOSITORY / "README.md").read_text(encoding="utf-8")
-    assert "32 times fewer raw bytes at 512 x 512 x 5088, 8 times fewer in the demo" in readme
+    page = (REPOSITORY / "docs" / "extract-features.md").read_text(encoding="utf-8")
+    assert "32 times fewer raw bytes at 512 x 512 x 5088, 8 times fewer in the demo" in page
 
 
 def test_a_small_store_and_a_pyramid_get_no_note() -> None:

@@ -5,15 +5,21 @@
 from __future__ import annotations
 
 import json
+import shutil
 from pathlib import Path
 
+import numpy as np
 import pytest
 from support.processes import run, run_until
 from support.stores import store_bytes, tree_bytes
 from support.tiny import input_flags, write_inputs
 
+import fstore
+from pipeline.interpreter.files import load_interpreter
+
 TASK_IMAGES = 8
 EXTRACT = ["extract-features", "--resolution", "64", "--render-batch", "3"]
+SECOND = [*EXTRACT, "--layout", "pyramid", "--annotated-only", "--image-zero", "latent"]
 TRAIN = ["train", "--members", "2"]
 TRAIN_SETTINGS = "[train]\nbatch_size = 16\nepoch_pixels = 320\nmax_epochs = 4\nfinal_epochs = 1\n"
 SYNTHESIZE = ["synthesize", "--checkpoint", "in/checkpoint.pt", "--render-batch", "8", "--keep", "0.5"]
@@ -54,6 +60,83 @@ def test_train_killed_ends_in_the_same_weights(inputs: Path, kills: int) -> None
     changes = run([*TRAIN, "--overwrite", "--out", "whole"], inputs)
     kill_and_go_on([*TRAIN, "--out", f"killed{kills}"], inputs, changes, kills)
     assert described(inputs / f"killed{kills}") == described(inputs / "whole")
+
+
+@pytest.fixture(scope="module")
+def second_round(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder of ``first.zarr``, of five images, an interpreter of it, and masks of four images more; of
+    images 1 and 3 the masks have been corrected.
+    """
+    folder = tmp_path_factory.mktemp("second")
+    write_inputs(folder / "in", num=9)
+    (folder / "dgan.toml").write_text(TRAIN_SETTINGS)
+    masks, later = folder / "in" / "masks", folder / "later"
+    later.mkdir()
+    for image in range(5, 9):
+        (masks / f"image_mask{image}.npy").rename(later / f"image_mask{image}.npy")
+    run([*SECOND, *input_flags(folder / "in"), "--store", "first.zarr"], folder)
+    run([*TRAIN, "--store", "first.zarr"], folder)
+    for mask in later.iterdir():
+        mask.rename(masks / mask.name)
+    for image in (1, 3):
+        path = masks / f"image_mask{image}.npy"
+        np.save(path, np.load(path).T)
+    return folder
+
+
+def round_of(folder: Path, name: str) -> Path:
+    """A copy of what the first round made, under the names of the project."""
+    copy = folder / name
+    shutil.copytree(folder / "first.zarr", copy / "features.zarr")
+    shutil.copytree(folder / "interpreter", copy / "interpreter")
+    shutil.copy(folder / "dgan.toml", copy / "dgan.toml")
+    return copy
+
+
+@pytest.mark.parametrize("kills", [pytest.param(4, id="four-moments"), MANY])
+def test_a_second_extraction_killed_is_never_less_and_ends_in_the_bytes_of_one_run(
+    second_round: Path, kills: int
+) -> None:
+    words = [*SECOND, *input_flags(second_round / "in")]
+    whole, killed = (round_of(second_round, f"{name}{kills}") for name in ("whole", "killed"))
+    changes = run(words, whole)
+    assert "4 images added to the 5 there, the masks of images 1, 3 corrected" in output(whole)
+    run([*words, "--store", "anew.zarr"], whole)
+    assert store_bytes(whole / "features.zarr") == store_bytes(whole / "anew.zarr")
+    for kill in range(kills):
+        run_until(changes // kills if kill else changes // 8, words, killed)
+        report = fstore.verify_store(killed / "features.zarr")
+        assert report.ok and report.checked >= 5, report.problems
+    run(words, killed)
+    assert store_bytes(killed / "features.zarr") == store_bytes(whole / "features.zarr")
+
+
+@pytest.mark.parametrize("kills", [pytest.param(3, id="three-moments"), MANY])
+def test_a_second_training_killed_leaves_one_of_the_two_and_ends_in_the_same_weights(
+    second_round: Path, kills: int
+) -> None:
+    whole = round_of(second_round, f"trained{kills}")
+    run([*SECOND, *input_flags(second_round / "in")], whole)
+    killed = second_round / f"trained-killed{kills}"
+    shutil.copytree(whole, killed)
+    old = load_interpreter(whole / "interpreter").sha256
+    changes = run(TRAIN, whole)
+    new = load_interpreter(whole / "interpreter").sha256
+    for change in (1, *[changes // 2] * (kills - 2), changes // 4):
+        run_until(change, TRAIN, killed)
+        assert load_interpreter(killed / "interpreter").sha256 in (old, new)
+    run(TRAIN, killed)
+    assert described(killed / "interpreter") == described(whole / "interpreter")
+    for folder in (whole, killed):
+        assert load_interpreter(folder / "interpreter.round-1").sha256 == old
+        assert sorted(path.name for path in folder.glob("*interpreter*")) == [
+            "interpreter",
+            "interpreter.round-1",
+        ]
+
+
+def output(folder: Path) -> str:
+    return (folder / "output.txt").read_text()
 
 
 def described(folder: Path) -> dict[str, object]:

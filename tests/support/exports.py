@@ -17,7 +17,7 @@ from support.stores import make_maps, make_meta, tree_bytes
 
 import fstore
 from fstore import format as fmt
-from pipeline.export.marks import MARK
+from pipeline.exports.marks import MARK
 from pipeline.settings.classes import default_palette
 
 SHAPE = (16, 24)  # rows, columns: not square, so that a swap of the two is seen

@@ -32,8 +32,8 @@ PRELOADED = [
     "pipeline.stages.train.stage",
     "pipeline.stages.synthesize.stage",
     "pipeline.stages.sample.stage",
-    "pipeline.export.run",
-    "pipeline.export.formats.png",
+    "pipeline.exports.run",
+    "pipeline.exports.formats.png",
     "dask.array",
     "torch._dynamo",  # which the first step of an optimizer imports
 ]

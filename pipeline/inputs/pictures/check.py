@@ -99,11 +99,13 @@ def check_pictures(
     average: np.ndarray,
     device: torch.device,
     say: Callable[[str], None],
+    num_annotated: int | None = None,
 ) -> None:
     """Compare each picture (image number -> file) with what the latent of that number renders.
 
-    Says a line when all agree, and one for each that does not. Raises UsageError, one line that sums these up
-    with a way out, and for a picture that cannot be read.
+    ``num_annotated``: images whose pictures were looked for; None: all of ``latents``. Says a line when all
+    agree, and one for each that does not. Raises UsageError, one line that sums these up with a way out, and
+    for a picture that cannot be read.
     """
     views = {number: view_of(picture_size(path), settings, path) for number, path in paths.items()}
     pictures = {number: read_reduced(path, views[number].size) for number, path in paths.items()}
@@ -115,7 +117,7 @@ def check_pictures(
     doubtful = [fit for fit in fits if fit.own > SURE and not fit.fits_another]
     other = _better_settings(run, doubtful, limit) if len(doubtful) > len(fits) // 2 else None
     if not wrong and (other is None or not other.refused):
-        say(_agreement(fits, len(latents), other))
+        say(_agreement(fits, num_annotated or len(latents), other))
         return
     other = other if other is not None and other.refused else None
     lines = [_line(fit, run) for fit in (wrong if other is None else doubtful)]

@@ -20,13 +20,16 @@ from pipeline.stages.extract.memory import ExtractMemory, extract_sizes, plan_me
 
 def check(
     job: ExtractJob, device: torch.device, *, overwrite: bool, memory_budget: int | None
-) -> ExtractMemory:
-    """Check that the run can start. Returns how it shares out its memory.
+) -> tuple[ExtractMemory, fstore.Revision | None]:
+    """Check that the run can start.
+
+    Returns how it shares out its memory, and what it changes in a store that it goes on with.
 
     ``memory_budget``: bytes of host memory that the process may take; None: as many as make it faster.
 
     Raises:
-        UsageError: the budget is too small. MismatchError: the store was begun with other settings.
+        UsageError: the budget is too small. MismatchError: the store was begun with other settings, or of
+            an image that it holds the latent is another one or the annotation is gone.
         StoreError: something else lies there, or another writer has it open. RunError: the disk cannot hold
             what is left to write.
     """
@@ -34,11 +37,16 @@ def check(
     sizes = extract_sizes(job.meta, job.num_images, job.loaded.generator, job.render_batch, on_gpu=on_gpu)
     memory = plan_memory(sizes, memory_budget)
     latent_shape = job.inputs.latents.values.shape[1:]
-    fstore.check_create(
-        job.store, job.meta, num_images=job.num_images, latent_shape=latent_shape, overwrite=overwrite
+    revision = fstore.check_create(
+        job.store,
+        job.meta,
+        num_images=job.num_images,
+        latent_shape=latent_shape,
+        overwrite=overwrite,
+        annotated=job.annotated,
     )
     _check_disk(job, overwrite)
-    return memory
+    return memory, revision
 
 
 def _check_disk(job: ExtractJob, overwrite: bool) -> None:

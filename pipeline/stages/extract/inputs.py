@@ -22,7 +22,7 @@ from pipeline.inputs.annotations.formats.keypoint_files import open_keypoints
 from pipeline.inputs.annotations.keypoints import KeypointAnnotations, load_keypoints
 from pipeline.inputs.annotations.load import Annotations, load_annotations, open_annotations
 from pipeline.inputs.latent_files import load_latents, seed_latents
-from pipeline.inputs.pairing import Pairing, pair
+from pipeline.inputs.pairing import Pairing, in_order, pair
 from pipeline.inputs.pictures.find import Pictures, find_pictures, picture_size
 from pipeline.rendering.latents import LatentSet, array_sha256
 from pipeline.rendering.renderer import Renderer, RenderSettings
@@ -48,18 +48,25 @@ class ExtractInputs:
     """Where keypoints are the task; ``annotations`` are then the masks made of them."""
     picture_note: str | None = None
     """A line on pictures that were not found or not taken, where they are to be compared."""
+    exact: bool = True
+    """Whether the latents are as they were read; else they were mapped here, which rounds."""
 
 
 def read_inputs(
-    config: Config, loaded: LoadedGenerator, settings: RenderSettings, average: np.ndarray
+    config: Config,
+    loaded: LoadedGenerator,
+    settings: RenderSettings,
+    average: np.ndarray,
+    first: Sequence[int] = (),
 ) -> ExtractInputs:
     """Read latents and annotations as ``config`` names them, or the demo's where it names neither.
 
-    ``average`` is the average latent, (D,) or (L, D), which image 0 may be. Raises UsageError, one line, for
+    ``average`` is the average latent, (D,) or (L, D), which image 0 may be. ``first``: numbers of the images
+    of a store that is gone on with, which come first, in this order. Raises UsageError, one line, for
     whatever does not fit.
     """
     if not _is_demo(config):
-        return _read(config, loaded, settings, average)
+        return _read(config, loaded, settings, average, first)
     from pipeline import embedded
 
     with tempfile.TemporaryDirectory() as folder:
@@ -69,7 +76,8 @@ def read_inputs(
         annotations = replace(config.annotations, folder=Path(folder) / "masks", check=check)
         if annotations.task == KEYPOINTS:
             annotations = replace(annotations, folder=embedded.write_keypoints(folder))
-        return _read(replace(config, latents=latents, annotations=annotations), loaded, settings, average)
+        config = replace(config, latents=latents, annotations=annotations)
+        return _read(config, loaded, settings, average, first)
 
 
 def _is_demo(config: Config) -> bool:
@@ -78,7 +86,11 @@ def _is_demo(config: Config) -> bool:
 
 
 def _read(
-    config: Config, loaded: LoadedGenerator, settings: RenderSettings, average: np.ndarray
+    config: Config,
+    loaded: LoadedGenerator,
+    settings: RenderSettings,
+    average: np.ndarray,
+    first: Sequence[int],
 ) -> ExtractInputs:
     latents = _latents(config, loaded)
     if config.annotations.folder is None:
@@ -87,7 +99,7 @@ def _read(
             "configuration"
         )
     if config.annotations.task == KEYPOINTS:
-        return _read_keypoints(config, loaded, settings, average, latents)
+        return _read_keypoints(config, loaded, settings, average, latents, first)
     if config.annotations.sigma is not None:
         raise UsageError(
             f"--sigma is {config.annotations.sigma:g} and the task is segmentation; it is of keypoints' heat "
@@ -97,6 +109,7 @@ def _read(
     pairing = _pair(
         config, source.numbers, latents, source.location, source.files, source.hint, source.unread
     )
+    pairing = in_order(pairing, first)
     annotations = load_annotations(
         source,
         pairing.annotations,
@@ -116,6 +129,7 @@ def _read(
         pictures.paths,
         tuple(note for note in (*annotations.notes, pairing.note) if note),
         picture_note=pictures.note,
+        exact=None not in pairing.latents,
     )
 
 
@@ -125,6 +139,7 @@ def _read_keypoints(
     settings: RenderSettings,
     average: np.ndarray,
     latents: LatentSet,
+    first: Sequence[int],
 ) -> ExtractInputs:
     """The same for keypoints.
 
@@ -134,7 +149,7 @@ def _read_keypoints(
     assert config.annotations.folder is not None
     _refuse_of_masks(config.annotations)
     source = open_keypoints(config.annotations.folder)
-    pairing = _pair(config, source.numbers, latents, source.path)
+    pairing = in_order(_pair(config, source.numbers, latents, source.path), first)
     pictures = _pictures(config, source.path, pairing, latents)
     keypoints = load_keypoints(
         source,
@@ -158,6 +173,7 @@ def _read_keypoints(
         (pairing.note,) if pairing.note else (),
         keypoints,
         pictures.note if check else None,
+        exact=None not in pairing.latents,
     )
 
 

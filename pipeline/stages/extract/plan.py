@@ -9,6 +9,7 @@ import time
 
 import torch
 
+import fstore
 from fstore import format as fmt
 from fstore.display import human_bytes, human_duration
 from fstore.location import Location
@@ -22,14 +23,20 @@ from pipeline.stages.extract.memory import ExtractMemory
 WRITE_BYTES_PER_SECOND = 200e6
 
 
-def plan_lines(job: ExtractJob, device: torch.device, memory: ExtractMemory) -> list[str]:
-    """What the run makes and costs, a line for each subject."""
+def plan_lines(
+    job: ExtractJob, device: torch.device, memory: ExtractMemory, revision: fstore.Revision | None
+) -> list[str]:
+    """What the run makes and costs, a line for each subject.
+
+    ``revision``: what it changes in a store that it goes on with; None: it creates one.
+    """
     meta, n = job.meta, job.num_images
     location = Location.parse(job.store)
     free = location.free_bytes()
     dense_raw = 2 * n * meta.height * meta.width * meta.channels
     raw = costs.store_bytes(meta, n)
-    seconds = _render_seconds(job, device) * n + raw / WRITE_BYTES_PER_SECOND
+    left = n - (0 if revision is None else len(revision.committed))
+    seconds = _render_seconds(job, device) * left + raw * left / n / WRITE_BYTES_PER_SECOND
     on_device = f", about {human_bytes(_device_bytes(job))} at the peak" if device.type == "cuda" else ""
     lines = [
         f"checkpoint   {job.loaded.path} ({job.loaded.generator.architecture}, "
@@ -44,10 +51,12 @@ def plan_lines(job: ExtractJob, device: torch.device, memory: ExtractMemory) -> 
         f"device       {device}{on_device}",
         f"time         about {human_duration(seconds)}",
     ]
-    if job.inputs.pictures:
-        lines.append(
-            f"pictures     {len(job.inputs.pictures)}, compared with the renders before anything is written"
-        )
+    change = job.change_line(revision)
+    if change is not None:
+        lines.append(f"changes      {change}")
+    pictures = len(job.to_compare(revision) & job.inputs.pictures.keys())
+    if pictures:
+        lines.append(f"pictures     {pictures}, compared with the renders before anything is written")
     notes = (*job.inputs.notes, job.inputs.picture_note, costs.pyramid_note(meta, n))
     return lines + [f"note         {note}" for note in notes if note]
 

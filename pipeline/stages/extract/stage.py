@@ -30,6 +30,7 @@ from pipeline.settings.classes import default_names, default_palette
 from pipeline.settings.schema import Config
 from pipeline.stages import costs
 from pipeline.stages.extract.average_latent import run_average
+from pipeline.stages.extract.begun import begun_images
 from pipeline.stages.extract.checks import check
 from pipeline.stages.extract.inputs import ExtractInputs, read_inputs
 from pipeline.stages.extract.job import ExtractJob
@@ -45,10 +46,11 @@ def prepare(config: Config, *, overwrite: bool = False) -> ExtractJob:
     loaded = with_layers(load_chosen(config), config.features.layers)
     settings = render_settings(config, loaded)
     average, origin = run_average(config, loaded, settings, overwrite=overwrite)
-    inputs = read_inputs(config, loaded, settings, average)
-    meta = _meta(config, loaded, inputs, settings, origin)
     features = config.features
-    return ExtractJob(loaded, inputs, average, settings, meta, features.store, features.render_batch)
+    begun = begun_images(features.store, overwrite=overwrite)
+    inputs = read_inputs(config, loaded, settings, average, begun.numbers)
+    meta = _meta(config, loaded, inputs, settings, origin)
+    return ExtractJob(loaded, inputs, average, settings, meta, features.store, features.render_batch, begun)
 
 
 def _meta(
@@ -102,8 +104,8 @@ def dry_run(
 
     The annotated pictures are not compared: that renders every image.
     """
-    memory = check(job, device, overwrite=overwrite, memory_budget=memory_budget)
-    return plan_lines(job, device, memory)
+    memory, revision = check(job, device, overwrite=overwrite, memory_budget=memory_budget)
+    return plan_lines(job, device, memory, revision)
 
 
 def extract(
@@ -116,6 +118,8 @@ def extract(
 ) -> str:
     """Render and write what is not committed yet, a batch while the image before is written.
 
+    A store that is there may hold fewer images, and other annotations of them: those are written anew.
+
     Returns:
         One line on what is in the store.
 
@@ -125,12 +129,14 @@ def extract(
         RunError: the disk cannot hold it. MismatchError: the store was begun with other settings.
         OverflowError16: a feature does not fit float16.
     """
-    memory = check(job, device, overwrite=overwrite, memory_budget=memory_budget)
+    memory, revision = check(job, device, overwrite=overwrite, memory_budget=memory_budget)
     location = Location.parse(job.store)
     for line in job.inputs.notes:
         say(line)
-    if overwrite or costs.committed_images(location) == 0:  # else an earlier run compared them
-        _check_pictures(job, device, say)
+    _check_pictures(job, device, job.to_compare(revision), say)
+    change = job.change_line(revision)
+    if change is not None:
+        say(change)
     writer = fstore.create(
         job.store,
         job.meta,
@@ -139,6 +145,7 @@ def extract(
         average_latent=job.average_latent,
         overwrite=overwrite,
         band_buffers=memory.band_buffers,
+        annotated=job.annotated,
     )
     with closing(writer):
         pending = writer.pending()
@@ -153,13 +160,18 @@ def extract(
     )
 
 
-def _check_pictures(job: ExtractJob, device: torch.device, say: Callable[[str], None]) -> None:
+def _check_pictures(
+    job: ExtractJob, device: torch.device, numbers: frozenset[int], say: Callable[[str], None]
+) -> None:
+    """Compare the pictures of the images ``numbers``; an earlier run has compared the others."""
     inputs = job.inputs
-    if inputs.picture_note:
+    if inputs.picture_note and numbers:
         say(inputs.picture_note)
-    if inputs.pictures:
+    pictures = {number: path for number, path in inputs.pictures.items() if number in numbers}
+    if pictures:
         generator, average = job.loaded.generator, job.average_latent
-        check_pictures(inputs.pictures, inputs.latents, generator, job.settings, average, device, say)
+        settings = job.settings
+        check_pictures(pictures, inputs.latents, generator, settings, average, device, say, len(numbers))
 
 
 def _write_pending(

@@ -35,6 +35,11 @@ def open_features(store_path: str | os.PathLike[str]) -> FeatureStore:
             f"{store.location}: {len(store)} of {store.num_images} images are extracted, expected all; "
             "run the same `dgan extract-features` again, it goes on"
         )
+    if store.meta.corrected:
+        raise UsageError(
+            f"{store.location}: its annotations are being corrected; run the same `dgan extract-features` "
+            "again, it goes on"
+        )
     store.array("masks")  # read once training has begun: damage to its metadata is better found now
     if store.meta.keypoints is not None:
         store.array("keypoints")

@@ -32,6 +32,8 @@ class TrainJob:
     interpreter: Interpreter | None
     state: TrainingState | None
     average_latent: np.ndarray | None
+    replaces: InterpreterInfo | None = None
+    """What was trained, or half trained, on the store before it was added to or corrected."""
 
     @property
     def folder(self) -> Path:

@@ -22,11 +22,12 @@ from fstore.feature_store import FeatureStore
 from fstore.location import Location
 from fstore.meta import KeypointInfo
 from pipeline.errors import UsageError, count
-from pipeline.interpreter.description import InterpreterInfo
+from pipeline.interpreter.description import InterpreterInfo, has_grown, settings_differences
 from pipeline.interpreter.files import check_same_settings, load_interpreter
-from pipeline.interpreter.folder import check_writable, folder_state, used_bytes
+from pipeline.interpreter.folder import STATE, check_writable, folder_state, used_bytes
 from pipeline.interpreter.released import is_released
-from pipeline.interpreter.training_state import load_state
+from pipeline.interpreter.rounds import keeping_folder
+from pipeline.interpreter.training_state import TrainingState, load_state
 from pipeline.machine.device import precision_name, resolve_precision
 from pipeline.models.interpreter import default_widths, member_seeds
 from pipeline.settings.schema import TrainConfig
@@ -61,22 +62,41 @@ def prepare(
     check_task(store, task)
     interpreter = load_interpreter(folder) if found == "finished" else None
     state = load_state(folder) if found == "unfinished" else None
-    earlier = interpreter or state
+    earlier, replaces = interpreter or state, None
     with reading(store):
         plan = plan_train(store, settle(config, device, earlier.info.training if earlier else {}))
+        info = describe(store, plan)
+        if earlier is not None and has_grown(earlier.info, info):
+            replaces, state = earlier.info, _state_since(folder, info) if interpreter else None
+            interpreter, recorded = None, _precision_of(replaces) if state is None else state.info.training
+            plan = plan_train(store, settle(config, device, recorded))
+        elif earlier is not None:
+            check_same_settings(folder, earlier.info, info)
         memory = None
         if interpreter is None:
             memory = plan_memory(plan, device, memory_budget)
             plan = replace(plan, config=replace(plan.config, buffer_mb=memory.buffer_mb))
-        info = describe(store, plan)
+            info = replace(info, training={**info.training, "buffer_mb": memory.buffer_mb})
         average = store.average_latent  # needed at the very end: damage to it is better found now
-    if earlier is not None:
-        check_same_settings(folder, earlier.info, info)
     if interpreter is None:
         check_writable(folder)
-        needed = max(0, plan.disk_bytes - used_bytes(folder))
+        kept = used_bytes(folder) if replaces is not None and found == "finished" else -used_bytes(folder)
+        needed = max(0, plan.disk_bytes + kept)
         check_disk(Location.parse(folder), needed, "training", "free some, or choose another --out")
-    return TrainJob(store, plan, info, memory, interpreter, state, average)
+    return TrainJob(store, plan, info, memory, interpreter, state, average, replaces)
+
+
+def _state_since(folder: Path, info: InterpreterInfo) -> TrainingState | None:
+    """Where an unfinished training of these settings was, in a folder with a finished interpreter."""
+    if not (folder / STATE).exists():
+        return None
+    state = load_state(folder)
+    return None if settings_differences(state.info, info) else state
+
+
+def _precision_of(info: InterpreterInfo) -> dict[str, Any]:
+    """What a training anew takes over from what it replaces. Its shuffle buffer is that of this run."""
+    return {"precision": info.training.get("precision")}
 
 
 def _checked_state(folder: Path) -> str:
@@ -197,7 +217,7 @@ def describe(store: FeatureStore, plan: TrainPlan) -> InterpreterInfo:
 def notes(job: TrainJob) -> list[str]:
     """What a user should know before training begins, a line each."""
     plan, config = job.plan, job.plan.config
-    lines = []
+    lines = [] if job.replaces is None else [_anew_note(job, job.replaces)]
     if job.state is not None and job.state.info.store.get("id") != job.store.id:
         lines.append(
             f"{job.store.location}: was written anew since this training began; it goes on, because a "
@@ -213,6 +233,18 @@ def notes(job: TrainJob) -> list[str]:
         )
     coarse = _coarse_grid_note(job.store, plan)
     return lines if coarse is None else [*lines, coarse]
+
+
+def _anew_note(job: TrainJob, before: InterpreterInfo) -> str:
+    """One line on why an interpreter is trained anew, and what becomes of the one that is there."""
+    then, now = before.store.get("num_images"), len(job.store)
+    what = "has corrected annotations" if then == now else f"has grown from {then} to {count(now, 'image')}"
+    if folder_state(job.folder) != "finished":
+        return f"{job.folder}: {job.store.location} {what} since this training began; it begins anew"
+    return (
+        f"{job.folder}: {job.store.location} {what} since it was trained; it is trained anew, and the old "
+        f"one stays until that is done, then it is kept as {keeping_folder(job.folder)}"
+    )
 
 
 def _coarse_grid_note(store: FeatureStore, plan: TrainPlan) -> str | None:

@@ -19,15 +19,15 @@ from fstore.location import Location
 from fstore.lock import FolderLock
 from pipeline.errors import UsageError, count
 from pipeline.interpreter.description import InterpreterInfo
-from pipeline.interpreter.files import Interpreter, save_interpreter
+from pipeline.interpreter.files import Interpreter, finish_saving, save_interpreter
 from pipeline.interpreter.folder import (
     STATE,
     check_place,
     damaged,
     folder_state,
     remove_interpreter,
-    remove_state,
 )
+from pipeline.interpreter.rounds import keep_interpreter
 from pipeline.labelling.heat_maps import heat_objective
 from pipeline.machine.device import resolve_precision
 from pipeline.machine.provenance import created_record
@@ -55,6 +55,9 @@ def train(
 ) -> Interpreter:
     """Train the interpreter of ``config.out`` on the store, or go on with it; a finished one is returned.
 
+    One of the same store before images were added to it, or its annotations corrected, is trained anew and
+    kept beside the new one; it can be loaded until the new one is whole.
+
     ``memory_budget``: bytes of host memory that the process may take. ``task``: what the store must have been
     extracted for; None: whatever it was. ``report`` is told, in one line each, what a user should know.
     Raises UsageError for a store, task, folder or budget that cannot be used; RunError where the disk is too
@@ -65,7 +68,7 @@ def train(
     with _locked(folder) as lock:
         job = prepare(store_path, config, device, overwrite=overwrite, memory_budget=memory_budget, task=task)
         if job.interpreter is not None:
-            remove_state(folder)  # left where a run was killed at the very end
+            finish_saving(folder)  # where a run was killed at the very end
             report(_nothing_to_do(folder))
             return job.interpreter
         _make_folder(folder, lock, overwrite)
@@ -155,6 +158,8 @@ def _run(
     info = replace(info, created=created_record(torch=torch.__version__, device=str(learner.device)))
     learner.restore_best()
     check_same_store(job.store)
+    if job.replaces is not None and folder_state(job.folder) == "finished":
+        keep_interpreter(job.folder)
     return save_interpreter(job.folder, learner.ensemble, info, job.average_latent)
 
 

@@ -38,6 +38,7 @@ _NO_CLASSES = (
     | frozenset(
         {
             *("pictures", "photos", "default", "raw", "rgb", "data", "ann", "jpegimages", "imagesets"),
+            "panoptic",
             *("train", "training", "val", "valid", "validation", "test", "overlay", "overlays"),
         }
     )

@@ -1,10 +1,10 @@
 """COCO files, one JSON for all images, as COCO defines them and CVAT, Label Studio and Roboflow export them.
 
-``images`` have ``id``, ``file_name``, ``height``, ``width``; ``categories`` ``id`` and ``name``;
-``annotations`` ``image_id`` and ``category_id``, and ``segmentation``: polygons [[x, y, x, y, ...], ...], of
-which a pixel may lie in any, or a run-length code {"counts", "size": [h, w]}. The image's number is that in
-its file name. ``iscrowd``, ``area``, ``bbox`` and ``attributes`` mean nothing here. An image without any
-annotation counts as not annotated: exports list every image of a task.
+``images`` have ``id``, ``file_name``, ``height``, ``width``; ``categories`` ``id`` and ``name``, and of some
+programs a ``color``; ``annotations`` ``image_id`` and ``category_id``, and ``segmentation``: polygons
+[[x, y, x, y, ...], ...], of which a pixel may lie in any, or a run-length code {"counts", "size": [h, w]}.
+The image's number is that in its file name. ``iscrowd``, ``area``, ``bbox`` and ``attributes`` mean nothing
+here. An image without any annotation counts as not annotated: exports list every image of a task.
 """
 
 from __future__ import annotations
@@ -18,17 +18,15 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from fstore.meta import LARGEST_LABEL
 from pipeline.errors import UsageError, count, few
+from pipeline.inputs.annotations.formats.coco_categories import classes_of, has_colors, labels_of
 from pipeline.inputs.annotations.json_file import describe, objects, read_json
 from pipeline.inputs.annotations.raster import shapes as draw
 from pipeline.inputs.annotations.source import (
     OUTSIDE,
     AnnotationSource,
     MaskFile,
-    SourceLabel,
     check_size,
-    label_text,
 )
 from pipeline.inputs.numbers import image_number
 
@@ -72,22 +70,23 @@ def read_coco(path: Path, what: str = WHAT) -> CocoFile:
     document = read_json(path, what)
     if not is_coco(document) or "categories" not in document:
         raise UsageError(f"{path}: is {describe(document)} without {', '.join(_KEYS)}; expected {what}")
-    images = _images(path, _by_id(path, "images", document["images"]))
-    categories = _by_id(path, "categories", document["categories"])
+    images = images_of(path, by_id(path, "images", document["images"]))
+    categories = by_id(path, "categories", document["categories"])
     annotations = []
     for index, entry in enumerate(objects(document["annotations"], f"{path}: annotations")):
         where = f"{path}: annotation {describe(entry.get('id', f'number {index}'))}"
         if "segments_info" in entry:
             raise UsageError(
-                f"{where}: has segments_info, as COCO's panoptic JSON, which is not read; export COCO"
+                f"{where}: has segments_info, as COCO's panoptic JSON; expected {what}, not all of one file"
             )
-        _check_known(entry, "image_id", images, where)
-        _check_known(entry, "category_id", categories, where)
+        check_known(entry, "image_id", images, where)
+        check_known(entry, "category_id", categories, where)
         annotations.append((where, entry))
     return CocoFile(images, categories, tuple(annotations))
 
 
-def _by_id(path: Path, table: str, entries: Any) -> dict[int, dict[str, Any]]:
+def by_id(path: Path, table: str, entries: Any) -> dict[int, dict[str, Any]]:
+    """The entries of a table of the file by their ids. Raises UsageError naming an entry that is wrong."""
     found: dict[int, dict[str, Any]] = {}
     for index, entry in enumerate(objects(entries, f"{path}: {table}")):
         where = f"{path}: {table} number {index}"
@@ -99,7 +98,8 @@ def _by_id(path: Path, table: str, entries: Any) -> dict[int, dict[str, Any]]:
     return found
 
 
-def _images(path: Path, entries: Mapping[int, dict[str, Any]]) -> dict[int, CocoImage]:
+def images_of(path: Path, entries: Mapping[int, dict[str, Any]]) -> dict[int, CocoImage]:
+    """The images by their ids. Raises UsageError for a name without a number, and two images of one."""
     images: dict[int, CocoImage] = {}
     by_number: dict[int, str] = {}
     for index, (key, entry) in enumerate(entries.items()):
@@ -127,7 +127,8 @@ def _id(entry: dict[str, Any], key: str, where: str) -> int:
     return value
 
 
-def _check_known(entry: dict[str, Any], key: str, known: Mapping[int, object], where: str) -> None:
+def check_known(entry: dict[str, Any], key: str, known: Mapping[int, object], where: str) -> None:
+    """Raise UsageError unless the entry's ``key`` is an integer and one of the ``known`` ids."""
     value = _id(entry, key, where)
     if value not in known:
         raise UsageError(
@@ -138,7 +139,7 @@ def _check_known(entry: dict[str, Any], key: str, known: Mapping[int, object], w
 def open_coco(path: Path, overlap: str) -> AnnotationSource:
     """The annotations of a COCO file. Raises UsageError, one line, naming the entry that is wrong."""
     file = read_coco(path)
-    images, labels = file.images, _categories(path, file.categories)
+    images, labels = file.images, labels_of(path, file.categories)
     _check_annotated(path, file)
     by_image: dict[int, list[tuple[str, dict[str, Any]]]] = defaultdict(list)
     for where, entry in file.annotations:
@@ -147,6 +148,7 @@ def open_coco(path: Path, overlap: str) -> AnnotationSource:
     by_number = {images[key].number: (key, images[key], by_image[key]) for key in by_image}
     bare = [image.file_name for key, image in images.items() if key not in by_image]
     sliver = _without_area(by_image.values())
+    classes = classes_of(file.categories, labels) if has_colors(file.categories) else ()
 
     def read(number: int) -> MaskFile:
         _, image, entries = by_number[number]
@@ -166,6 +168,8 @@ def open_coco(path: Path, overlap: str) -> AnnotationSource:
         (OUTSIDE, *labels.values()),
         f"images without any annotation: {few(bare)}" if bare else None,
         (f"{path}: left out {count(sliver, 'polygon')} of fewer than 3 points",) if sliver else (),
+        classes=classes,
+        classes_from=path if classes else None,
     )
 
 
@@ -184,16 +188,6 @@ def _check_annotated(path: Path, file: CocoFile) -> None:
             f"{path}: its annotations have keypoints and no segmentation; expected polygons or run-length "
             "codes: these are keypoints: pass --task keypoints"
         )
-
-
-def _categories(path: Path, entries: Mapping[int, dict[str, Any]]) -> dict[int, SourceLabel]:
-    """Category id -> label, in the order of the ids."""
-    if len(entries) > LARGEST_LABEL:
-        raise UsageError(f"{path}: has {count(len(entries), 'category')}; expected at most {LARGEST_LABEL}")
-    return {
-        key: SourceLabel(key, (label_text(entry.get("name"), f"{path}: category {key}: name"),))
-        for key, entry in sorted(entries.items())
-    }
 
 
 def _inside(entry: dict[str, Any], size: tuple[int, int], where: str) -> NDArray[np.bool_]:

@@ -9,7 +9,6 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 from pipeline.errors import UsageError, few
 from pipeline.inputs.annotations.formats.class_masks import NAMES as CLASS_NAMES
@@ -20,6 +19,7 @@ from pipeline.inputs.annotations.formats.class_masks import (
     open_binary,
 )
 from pipeline.inputs.annotations.formats.coco import is_coco, open_coco
+from pipeline.inputs.annotations.formats.coco_panoptic import is_panoptic, open_panoptic, segment_folder
 from pipeline.inputs.annotations.formats.exported import find_exported, open_exported
 from pipeline.inputs.annotations.formats.file_names import is_label_studio, parse_name
 from pipeline.inputs.annotations.formats.labelme import is_labelme, open_labelme
@@ -31,6 +31,10 @@ from pipeline.inputs.annotations.formats.mask_files import (
     unread_hint,
     unread_masks,
 )
+from pipeline.inputs.annotations.formats.ome_zarr import find_ome_zarr, open_ome_zarr
+from pipeline.inputs.annotations.formats.other_programs import JSON_FILES, program_in, program_of
+from pipeline.inputs.annotations.formats.parquet import find_parquet, open_parquet
+from pipeline.inputs.annotations.formats.tar_shards import find_shards, open_shards
 from pipeline.inputs.annotations.formats.voc import CLASS_FOLDERS, class_folder, is_instances, open_listed
 from pipeline.inputs.annotations.json_file import read_json
 from pipeline.inputs.annotations.raster.png import has_colors, is_rgb
@@ -38,11 +42,16 @@ from pipeline.inputs.annotations.source import AnnotationSource
 from pipeline.inputs.numbers import image_number
 from pipeline.settings.schema import ClassConfig
 
-JSON_FILES = "[!.]*.[jJ][sS][oO][nN]"  # without the hidden files that macOS leaves in archives
 EXPECTED = (
-    f"masks {MASK_NAMES}, LabelMe or COCO .json, a folder with SegmentationClass/, or one PNG a class, "
-    f"{CLASS_NAMES}"
+    f"masks {MASK_NAMES}, LabelMe or COCO .json, a folder with SegmentationClass/, OME-Zarr images, Parquet "
+    f"or tar files, or one PNG a class, {CLASS_NAMES}"
 )
+# Formats of which one file or folder holds all of an image: what finds an example, and what opens a folder.
+_CONTAINERS = {
+    "parquet": (find_parquet, open_parquet),
+    "ome-zarr": (find_ome_zarr, open_ome_zarr),
+    "webdataset": (find_shards, open_shards),
+}
 
 
 def open_source(
@@ -78,10 +87,10 @@ def _open_file(path: Path, format: str, overlap: str) -> AnnotationSource:
     document = read_json(path, "annotations")
     if is_labelme(document):
         raise UsageError(f"{path}: is a LabelMe file of one image; pass the folder that holds them")
-    program = _program_of(document)
+    program = program_of(document)
     if program:
         raise UsageError(f"{path}: is {program}, which is not read; export COCO")
-    return open_coco(path, overlap)
+    return open_panoptic(path) if is_panoptic(document) else open_coco(path, overlap)
 
 
 def _open_folder(folder: Path, format: str, overlap: str, classes: Sequence[ClassConfig]) -> AnnotationSource:
@@ -121,7 +130,7 @@ def _advice(folder: Path) -> str:
     suffixes = {path.suffix.lower() for path in paths}
     numbered = any(image_number(path.name) is not None for path in paths)
     hint = unread_hint(unread_masks([path.name for path in paths], ()))
-    program = _program_in(folder)
+    program = program_in(folder)
     if program:
         return f"; {program}, which is not read: export COCO"
     if hint:
@@ -145,49 +154,20 @@ def _advice(folder: Path) -> str:
 def _holds_masks(folder: Path) -> bool:
     if is_instances(folder.name):
         return False
+    if any(find(folder) for find, _ in _CONTAINERS.values()):
+        return True
     return class_folder(folder) is not None or (not is_class(folder.name) and bool(find_masks(folder)[0]))
-
-
-def _program_in(folder: Path) -> str | None:
-    """The first JSON file of a program whose JSON is known and not read, and whose it is."""
-    for path in sorted(folder.glob(JSON_FILES)):
-        try:
-            program = _program_of(read_json(path, "annotations"))
-        except UsageError:
-            continue
-        if program:
-            return f"{path.name} is {program}"
-    return None
-
-
-def _program_of(document: Any) -> str | None:
-    """Whose JSON a document is, of programs whose JSON is known and not read."""
-    first = document[0] if isinstance(document, list) and document else document
-    if not isinstance(first, dict):
-        return None
-    keys = set(first)
-    marks = {
-        "Supervisely's JSON": {"objects", "size"},
-        "Label Studio's JSON": {"annotations", "data"},
-        "Label Studio's short JSON": {"image", "annotator"},
-        "Labelbox's JSON": {"data_row"},
-        "CreateML's JSON": {"image", "annotations"},
-        "V7's JSON": {"item", "annotations"},
-        "GeoJSON": {"type", "features"},
-    }
-    values = [value for value in first.values() if isinstance(value, dict)]
-    if "_via_img_metadata" in keys or (values and all({"filename", "regions"} <= set(v) for v in values)):
-        return "the JSON of the VGG Image Annotator"
-    return next((name for name, mark in marks.items() if mark <= keys), None)
 
 
 def _open_as(folder: Path, format: str, overlap: str, classes: Sequence[ClassConfig]) -> AnnotationSource:
     if format == "labelme":
         return open_labelme(folder, overlap)
     if format == "coco":
-        return open_coco(_coco_file(folder), overlap)
+        return _open_coco_in(folder, overlap)
     if format == "binary":
         return open_binary(folder, overlap, [entry.name for entry in classes])
+    if format in _CONTAINERS:
+        return _CONTAINERS[format][1](folder)
     inner = class_folder(folder) or folder
     source = open_listed(inner, format)
     beside = [path.name for files in find_binary(inner).values() for path in files.values()]
@@ -199,7 +179,7 @@ def _formats(folder: Path, classes: Sequence[ClassConfig]) -> dict[str, str]:
     """Format -> an example, of what ``folder`` holds. RGB counts only where nothing else is there."""
     if folder.name.lower() in CLASS_FOLDERS:
         return {"voc": folder.name}
-    found: dict[str, str] = {}
+    found = {name: example for name, (find, _) in _CONTAINERS.items() if (example := find(folder))}
     known = {entry.color for entry in classes if entry.color}
     colors, _ = find_color_masks(folder)
     colored = are_colors(colors.values(), known, palettes=False)
@@ -243,11 +223,21 @@ def _class_names(folder: Path) -> list[str]:
     return sorted({name for files in find_class_folders(folder).values() for name in files})
 
 
-def _coco_file(folder: Path) -> Path:
-    files = [path for path in sorted(folder.glob(JSON_FILES)) if is_coco(read_json(path, "annotations"))]
+def _open_coco_in(folder: Path, overlap: str) -> AnnotationSource:
+    """The one COCO file of a folder, or of ``annotations`` in it. Of several it is the panoptic one, if one
+    is, because it alone has every pixel.
+    """
+    read = {path: read_json(path, "annotations") for path in sorted(folder.glob(JSON_FILES))}
+    files = [path for path, document in read.items() if is_coco(document)]
     if not files and (folder / "annotations").is_dir():
-        return _coco_file(folder / "annotations")
+        return _open_coco_in(folder / "annotations", overlap)
+    whole = [path for path in files if is_panoptic(read[path]) and segment_folder(path) is not None]
+    if len(whole) == 1:
+        source = open_panoptic(whole[0])
+        others = few([path.name for path in files if path not in whole])
+        note = f"{whole[0]}: is read, which has every pixel, and not {others} beside it"
+        return replace(source, notes=(*source.notes, note)) if others else source
     if len(files) != 1:
         there = few([path.name for path in files]) if files else "none"
         raise UsageError(f"{folder}: expected one COCO file; there: {there}; name the file itself")
-    return files[0]
+    return open_panoptic(files[0]) if is_panoptic(read[files[0]]) else open_coco(files[0], overlap)

@@ -70,7 +70,9 @@ def open_keypoints(path: str | os.PathLike[str]) -> KeypointSource:
 
 
 def _find(path: Path) -> Path:
-    """The file itself; of a folder ``keypoints.*``, or the only file of a format of ours."""
+    """The file itself; of a folder ``keypoints.*``, or the only file of a format of ours, in it or else in
+    ``annotations`` there.
+    """
     if not path.is_dir():
         if not path.is_file():
             raise UsageError(f"{path}: does not exist; expected {FORMATS}")
@@ -78,7 +80,7 @@ def _find(path: Path) -> Path:
             raise UsageError(f"{path}: is no keypoint file; expected {FORMATS}")
         return path
     try:
-        found = sorted(p for p in path.iterdir() if p.suffix.lower() in SUFFIXES)
+        found = _files_in(path) or _files_in(path / "annotations")
     except OSError as error:
         raise UsageError(f"{path}: cannot be read ({error.strerror}); expected {FORMATS}") from None
     named = [p for p in found if p.stem.lower() == "keypoints"]
@@ -90,6 +92,12 @@ def _find(path: Path) -> Path:
             "pass the file itself"
         )
     return chosen[0]
+
+
+def _files_in(folder: Path) -> list[Path]:
+    """The files of a format of ours, without hidden ones; none where there is no such folder."""
+    inner = sorted(folder.iterdir()) if folder.is_dir() else []
+    return [path for path in inner if path.suffix.lower() in SUFFIXES and not path.name.startswith(".")]
 
 
 def _checked(path: Path, array: NDArray[Any]) -> NDArray[np.float64]:

@@ -49,6 +49,8 @@ def find_masks(folder: Path) -> tuple[dict[int, Path], list[str]]:
     """Image number -> its mask of labels in ``folder``, and the names that were left alone.
 
     RGB beside a mask of the same image is the picture of that image, and so is a file with a picture's name.
+    A .npy beside a mask that says so in its name is none: the released code keeps the divergence of
+    label_{i}.png in {i}.npy.
     Where there are such pictures, RGB without a mask is the picture of an image that is not annotated. Raises
     UsageError, one line, for two masks of one image.
     """
@@ -57,6 +59,7 @@ def find_masks(folder: Path) -> tuple[dict[int, Path], list[str]]:
     masks = {number: [name for name in files if not _may_be_picture(name)] for number, files in plain.items()}
     if not any(masks.values()):
         masks = plain
+    masks = {number: _without_divergence(files) for number, files in masks.items()}
     pictures = any(0 < len(masks[number]) < len(files) for number, files in named.items())
     found: dict[int, Path] = {}
     others = [path.name for path in rest]
@@ -211,6 +214,12 @@ def _without_colors(files: Sequence[MaskName]) -> list[MaskName]:
         return is_rgb(name.path) if len(files) > 1 and not name.says_mask else has_colors(name.path)
 
     return [name for name in files if not colored(name)]
+
+
+def _without_divergence(files: Sequence[MaskName]) -> list[MaskName]:
+    """Of the files of one image those without a .npy whose name says nothing, where another's says mask."""
+    said = any(name.says_mask for name in files)
+    return [name for name in files if name.is_png or name.says_mask or not said]
 
 
 def _may_be_picture(name: MaskName) -> bool:

@@ -5,9 +5,9 @@
     SegmentationClassPNG/, SegmentationClassNpy/    the same of labelme2voc, where it is not above
     SegmentationObject/, ImageSets/, JPEGImages/, *Visualization/    not read
 
-Colours are those of labelmap.txt, and indices are places in the list; what VOC leaves without a label, colour
-(224, 224, 192), index 255 (also of a palette that shows it black) or -1, counts nowhere. Does not know what
-the classes of a run are.
+Colours are those of labelmap.txt, and indices are places in the list. Where a palette shows every index in
+its class's colour, the indices count. What VOC leaves without a label, colour (224, 224, 192), index 255
+(also of a palette that shows it black) or -1, counts nowhere. Does not know what the classes of a run are.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ from pipeline.inputs.annotations.formats.mask_files import (
     open_masks,
     read_mask,
 )
-from pipeline.inputs.annotations.raster.png import is_index
+from pipeline.inputs.annotations.raster.png import is_index, is_rgb
 from pipeline.inputs.annotations.source import AnnotationSource, MaskFile
 from pipeline.settings.classes import BACKGROUND_NAMES, IGNORE_NAME, LISTS, read_classes_file
 from pipeline.settings.schema import ClassConfig
@@ -35,6 +35,7 @@ CLASS_FOLDERS = ("segmentationclass", "segmentationclasspng", "segmentationclass
 VOID = 255
 VOID_COLOR = "#e0e0c0"
 UNCERTAIN = "labels.txt"
+UNFILLED = "classes.toml"
 _VOID_NAMES = ("ignored", "void")
 
 
@@ -73,7 +74,8 @@ def open_listed(folder: Path, format: str) -> AnnotationSource:
     if format == "voc":
         known = {VOID_COLOR, *(entry.color for entry in classes if entry.color)}
         files = [folder / name for name in open_color(folder).files.values()]
-        format = "color" if are_colors(files, known, palettes=True) else "masks"
+        by_color = not _show_places(files, classes) and are_colors(files, known, palettes=True)
+        format = "color" if by_color else "masks"
     source = open_color(folder) if format == "color" else open_masks(folder)
     if format == "color" and not any(entry.color for entry in classes):
         classes = ()
@@ -86,6 +88,22 @@ def open_listed(folder: Path, format: str) -> AnnotationSource:
     if path is None:
         source = replace(source, notes=(*source.notes, *_unread_lists(folders)))
     return _of_voc(source, folder) if voc else source
+
+
+def _show_places(paths: Sequence[Path], classes: Sequence[ClassConfig]) -> bool:
+    """Whether every mask is of indices whose palette shows each in the colour of the class at that place.
+
+    Indices and colours say the same then, and indices say besides that the first class is label 0.
+    """
+    for path in paths:
+        mask = read_mask(path) if path.suffix.lower() == ".png" and not is_rgb(path) else None
+        if mask is None or mask.palette is None:
+            return False
+        for label in np.unique(mask.labels).tolist():
+            shown = mask.palette[label] if label < len(mask.palette) else None
+            if label != VOID and (label >= len(classes) or shown != classes[label].color):
+                return False
+    return bool(paths)
 
 
 def _list_in(folder: Path) -> Path | None:
@@ -104,8 +122,10 @@ def _unread_lists(folders: Sequence[Path]) -> list[str]:
 
 def _is_of_masks(path: Path) -> bool:
     """Whether a list numbers the classes as masks do. ``labels.txt`` may be of any tool: only the background
-    in its first place tells.
+    in its first place tells. ``classes.toml`` with one class is not filled in yet.
     """
+    if path.name == UNFILLED:
+        return len(read_classes_file(path)) > 1
     if path.name != UNCERTAIN:
         return True
     classes = read_classes_file(path)

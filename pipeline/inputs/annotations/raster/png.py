@@ -58,18 +58,25 @@ def _why_no_png(file: Path | BinaryIO) -> str:
     return f"is a file of {kind}, whatever its name says; export it as PNG"
 
 
-def depth_and_type(path: Path) -> tuple[int, int]:
+def depth_and_type(file: Path | BinaryIO) -> tuple[int, int]:
     """Bits of a channel and the colour type, from the header of a PNG.
 
     (0, 0) for a file that is no PNG: an error is raised when its pixels are read.
     """
     try:
-        with path.open("rb") as file:
-            header = file.read(26)
+        header = _beginning(file, 26)
     except OSError:
         return 0, 0
     # IHDR, PNG specification section 11.2.2: colour type 2 is RGB, 3 palette, 4 grey and alpha, 6 RGBA.
     return (header[24], header[25]) if header[:8] == _SIGNATURE and len(header) == 26 else (0, 0)
+
+
+def _beginning(file: Path | BinaryIO, num_bytes: int) -> bytes:
+    if isinstance(file, Path):
+        with file.open("rb") as opened:
+            return opened.read(num_bytes)
+    file.seek(0)
+    return file.read(num_bytes)
 
 
 def is_rgb(path: Path) -> bool:
@@ -91,43 +98,45 @@ def has_colors(path: Path) -> bool:
     return bool((pixels[..., :3] != pixels[..., :1]).any())
 
 
-def read_labels(path: Path) -> MaskFile:
+def read_labels(file: Path | BinaryIO, where: str | None = None) -> MaskFile:
     """The labels of one PNG, whatever its bit depth: palette indices, or values of grey, which may be stored
     as equal red, green and blue, and with opaque alpha.
 
-    A transparent pixel counts as label 0, if it has that value. Raises UsageError, one line, for damage,
-    colours, and pixels whose transparency says something else than their value.
+    A transparent pixel counts as label 0, if it has that value. ``where`` is the file in messages, if not its
+    path. Raises UsageError, one line, for damage, colours, and pixels whose transparency says something else
+    than their value.
     """
-    image = load_png(path, "a mask of 8-bit labels")
+    where = where or str(file)
+    image = load_png(file, "a mask of 8-bit labels", where)
     if image.mode in _ONE_CHANNEL:
         palette = _palette(image) if image.mode == "P" else None
-        return MaskFile(np.array(image) // _grey_scale(path), palette)
+        return MaskFile(np.array(image) // _grey_scale(file), palette)
     pixels: NDArray[Any] = np.array(image)  # [h, w, channels]
     alpha = pixels[..., -1] if image.mode in ("LA", "RGBA") else None
     values = pixels[..., 0]
     colors = pixels if alpha is None else pixels[..., :-1]
     if image.mode not in ("LA", "RGB", "RGBA") or (colors != colors[..., :1]).any():
         raise UsageError(
-            f"{path}: the PNG's mode is {image.mode}, colours; expected labels: save it as 8-bit greyscale "
+            f"{where}: the PNG's mode is {image.mode}, colours; expected labels: save it as 8-bit greyscale "
             "(L) whose values are the labels, as palette (P) whose indices are, or as .npy; or give the "
             "classes their colours, and --annotation-format color"
         )
-    if depth_and_type(path)[0] > 8:
+    if depth_and_type(file)[0] > 8:
         raise UsageError(
-            f"{path}: has {image.mode} channels of 16 bits; expected labels: save it as greyscale without "
+            f"{where}: has {image.mode} channels of 16 bits; expected labels: save it as greyscale without "
             "alpha, of 8 or 16 bits"
         )
-    return MaskFile(values, None, 0 if alpha is None else _transparent(path, values, alpha))
+    return MaskFile(values, None, 0 if alpha is None else _transparent(where, values, alpha))
 
 
-def _transparent(path: Path, values: NDArray[Any], alpha: NDArray[Any]) -> int:
+def _transparent(where: str, values: NDArray[Any], alpha: NDArray[Any]) -> int:
     """How many pixels are transparent. Raises UsageError where that contradicts their values."""
     partly, hidden = (alpha > 0) & (alpha < 255), (alpha == 0) & (values != 0)
     for wrong, how in ((partly, "partly transparent"), (hidden, "transparent and not 0")):
         if wrong.any():
             row, column = (int(i) for i in np.argwhere(wrong)[0])
             raise UsageError(
-                f"{path}: {int(wrong.sum())} of {wrong.size} pixels are {how}, as at row {row}, column "
+                f"{where}: {int(wrong.sum())} of {wrong.size} pixels are {how}, as at row {row}, column "
                 f"{column}; expected labels: save it without transparency (flattened, edges not smoothed)"
             )
     return int((alpha == 0).sum())
@@ -198,9 +207,9 @@ def _check_opaque(path: Path, pixels: NDArray[np.int64]) -> None:
         )
 
 
-def _grey_scale(path: Path) -> int:
+def _grey_scale(file: Path | BinaryIO) -> int:
     """What Pillow multiplied the values by: it stretches greyscale of 2 and 4 bits to 0..255, no palette."""
-    depth, color_type = depth_and_type(path)
+    depth, color_type = depth_and_type(file)
     return 255 // (2**depth - 1) if color_type == 0 and depth in (2, 4) else 1
 
 

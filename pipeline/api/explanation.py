@@ -1,0 +1,69 @@
+"""What an error means to people: one line, and whether they can mend it themselves.
+
+The commands make an exit code of it, the functions an exception.
+"""
+
+from __future__ import annotations
+
+import errno
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from pipeline.errors import RunError, UsageError
+
+FULL = (errno.ENOSPC, errno.EDQUOT)
+OUT_OF_MEMORY = ("out of memory", "can't allocate memory", "cannot allocate memory")
+REPORT = "run again with --debug for the traceback, and report it"
+
+
+def explain(error: Exception, report: str = REPORT) -> tuple[int, str]:
+    """Exit code and one line for an error: 1 for a run that failed, 2 for wrong use or bad input.
+
+    Only an error that no code foresaw is called unexpected; what to ``report`` follows then.
+    """
+    from fstore.errors import CorruptionError, OverflowError16, StoreError, UnreadableError
+
+    line = " ".join(str(error).split())
+    if isinstance(error, (RunError, CorruptionError, OverflowError16, UnreadableError)):
+        return 1, line
+    if isinstance(error, (UsageError, StoreError)):
+        return 2, line
+    return 1, _of_the_system(error, line) or f"unexpected {type(error).__name__}: {line}; {report}"
+
+
+def _of_the_system(error: Exception, line: str) -> str | None:
+    """The line for what the machine lacks or forbids."""
+    if isinstance(error, OSError) and error.errno in FULL:
+        return (
+            f"the disk is full ({error.filename or 'while writing'}); make room, then the same command goes "
+            "on from where it was"
+        )
+    if isinstance(error, OSError) and error.errno == errno.EFBIG:
+        return (
+            f"a file would become larger than is allowed ({error.filename or 'while writing'}); raise the "
+            "limit (ulimit -f) or write to another file system, then the same command goes on from where it "
+            "was"
+        )
+    if isinstance(error, OSError) and error.strerror:
+        return f"{error.filename or type(error).__name__}: {error.strerror}"
+    if isinstance(error, MemoryError) or any(words in line.lower() for words in OUT_OF_MEMORY):
+        return (
+            f"out of memory ({line or 'host'}); use a smaller --render-batch, --tile or --batch-size, or "
+            "--device cpu"
+        )
+    return None
+
+
+@contextmanager
+def errors_explained() -> Iterator[None]:
+    """A block that fails with UsageError or RunError alone, whatever its error was: that is the cause.
+
+    Both have the line that the command prints. KeyboardInterrupt passes as it is.
+    """
+    try:
+        yield
+    except Exception as error:
+        code, line = explain(error, "report it with this traceback")
+        if isinstance(error, (UsageError, RunError)) and str(error) == line:
+            raise
+        raise (UsageError if code == 2 else RunError)(line) from error

@@ -1,0 +1,138 @@
+"""The stages as functions: `pipeline.extract_features`, `train`, `synthesize`, `sample` and `filter`.
+
+Each does what the command of its name does, with the flags as keywords. Signature and documentation follow
+from the settings' declarations. A function installs no signal handler and may be called from any thread; an
+interruption is a KeyboardInterrupt, and the same call goes on from where it was.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable, Mapping
+from contextlib import ExitStack
+from inspect import Parameter, Signature, cleandoc
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TypeVar
+
+from pipeline.api import runs
+from pipeline.api.explanation import errors_explained
+from pipeline.api.keywords import checked, keywords
+from pipeline.errors import UsageError, short
+from pipeline.machine.environment import prepare_environment
+from pipeline.settings.options import FILTER
+from pipeline.settings.schema import EXPORT, EXTRACT, SAMPLE, SYNTHESIZE, TRAIN
+
+if TYPE_CHECKING:
+    from fstore.dataset import Dataset
+    from fstore.feature_store import FeatureStore
+    from pipeline.interpreter.trained import TrainedInterpreter
+
+if "torch" not in sys.modules:
+    prepare_environment()
+
+Function = TypeVar("Function", bound=Callable[..., Any])
+
+SAY = "say: Is called with each line that the command would print; None: show nothing, and no progress."
+ENDING = """
+None for a keyword is the same as to leave it out: then the configuration's file decides, and if it says
+nothing, the default. Values are Python's, or the flags' texts, such as "4GB" or "64:448". Messages name a
+keyword as its flag. After an interruption the same call goes on from where it was.
+
+Raises:
+    UsageError: wrong use or bad input, where the command has exit code 2.
+    RunError: a run that failed, where the command has exit code 1. Both are in `pipeline`, and have one line
+        and the cause in ``__cause__``.
+"""
+
+
+def documented(command: str) -> Callable[[Function], Function]:
+    """Give a function the signature and the documentation of the command's declarations."""
+
+    def decorate(function: Function) -> Function:
+        known = keywords(command).values()
+        lines = "\n".join(f"    {line}" for line in (*(each.line() for each in known), SAY))
+        function.__doc__ = f"{cleandoc(function.__doc__ or '')}\n\nArgs:\n{lines}\n{ENDING}"
+        say = Parameter("say", Parameter.KEYWORD_ONLY, default=print)
+        parameters = sorted((*(each.parameter() for each in known), say), key=lambda each: each.kind)
+        function.__signature__ = Signature(parameters)  # type: ignore[attr-defined]
+        return function
+
+    return decorate
+
+
+@documented(EXTRACT)
+def extract_features(**settings: Any) -> FeatureStore | str:
+    """Render annotated latents and write their per-pixel features to a Zarr store.
+
+    Returns the opened `fstore.FeatureStore`; with ``dry_run=True`` the plan as a text.
+    """
+    return _run(EXTRACT, "extract_features", runs.extract_features, settings)
+
+
+@documented(TRAIN)
+def train(**settings: Any) -> TrainedInterpreter | str:
+    """Train the ensemble of pixel classifiers on a feature store.
+
+    Returns the interpreter: its ``folder``, ``members``, ``epochs``, ``miou``, ``info``, ``ensemble``; with
+    ``dry_run=True`` the plan as a text.
+    """
+    return _run(TRAIN, "train", lambda say, **flags: runs.train(say, say, **flags), settings)
+
+
+@documented(SYNTHESIZE)
+def synthesize(**settings: Any) -> Dataset | str:
+    """Generate labelled images, score each by the members' divergence, and filter the most uncertain.
+
+    Returns the opened `fstore.Dataset`; with ``dry_run=True`` the plan as a text.
+    """
+    return _run(SYNTHESIZE, "synthesize", runs.synthesize, settings)
+
+
+@documented(SAMPLE)
+def sample(**settings: Any) -> Path | str:
+    """Start a project: images to annotate, and a dgan.toml for the next stage.
+
+    Returns the project's folder; with ``dry_run=True`` the plan as a text.
+    """
+    return _run(SAMPLE, "sample", runs.sample, settings)
+
+
+@documented(EXPORT)
+def export(store: Any = None, out: Any = None, **settings: Any) -> Path | str:
+    """Write images and labels of a store as files that other tools read.
+
+    Returns the folder; with ``dry_run=True`` the plan as a text.
+    """
+    return _run(EXPORT, "export", runs.export, {"store": store, "out": out, **settings})
+
+
+@documented(FILTER)
+def filter(store: Any = None, **settings: Any) -> Dataset:
+    """Change which images of a dataset are kept; nothing is rendered again.
+
+    Returns the opened `fstore.Dataset`.
+    """
+    return _run(FILTER, "filter", runs.filter_dataset, {"store": store, **settings})
+
+
+def _run(command: str, name: str, run: Callable[..., runs.Outcome], settings: Mapping[str, Any]) -> Any:
+    """Check the keywords, run, and say what the command would print at its end."""
+    say = settings.get("say", print)
+    if say is not None and not callable(say):
+        raise UsageError(f"say is {short(say)}; expected a function of one line, or None")
+    given = {key: value for key, value in settings.items() if key != "say"}
+    with errors_explained(), ExitStack() as stack:
+        flags = checked(command, f"pipeline.{name}", given)  # before anything heavy is loaded
+
+        from pipeline.machine.device import settings_restored
+        from pipeline.machine.progress import progress_hidden
+
+        stack.enter_context(settings_restored())
+        if say is None:
+            stack.enter_context(progress_hidden())
+        outcome = run(say or (lambda line: None), **flags)
+        if outcome.result is None:
+            return "\n".join(outcome.lines)
+        for line in outcome.lines if say is not None else ():
+            say(line)
+        return outcome.result()

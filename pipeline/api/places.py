@@ -1,0 +1,36 @@
+"""Places that no run can write to or read a store from, refused before anything heavy is loaded."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from pipeline.errors import UsageError
+
+
+def check_folder(path: Path | str) -> None:
+    """Refuse a place to write to that is a link to nowhere, or lies behind one or in a file.
+
+    Raises UsageError.
+    """
+    place = Path(path)
+    for folder in (place, *place.parents):
+        if folder.is_symlink() and not folder.exists():
+            raise UsageError(
+                f"{path}: {folder} is a link to {folder.readlink()}, which does not exist; mend or "
+                "remove the link"
+            )
+        if folder is not place and folder.exists() and not folder.is_dir():
+            raise UsageError(f"{path}: {folder} is a file; expected a folder, name another place")
+
+
+def check_store(store: str) -> None:
+    """Refuse a place of a store that a command cannot use. Raises UsageError."""
+    if store.lower().startswith("memory://"):
+        from fstore.urls import shown
+
+        raise UsageError(
+            f"{shown(store)}: lies in the memory of one process and ends with it; expected a "
+            "folder, or a URL that lasts"
+        )
+    if "://" not in store:
+        check_folder(store)

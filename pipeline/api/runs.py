@@ -1,0 +1,207 @@
+"""How each command runs, whether the command line or Python asked for it: the one thing that both call.
+
+A run takes the flags of settings as ``section__key``, None where one is not given, and the other options by
+their names, all of them checked by their rules. It tells ``say`` what people should know, a line each.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from pipeline.api.configuration import load_run_config
+from pipeline.api.places import check_folder, check_store
+from pipeline.settings.files import configured, with_overrides
+from pipeline.settings.values import Keep
+
+if TYPE_CHECKING:
+    from fstore.dataset import Dataset
+    from fstore.feature_store import FeatureStore
+
+Say = Callable[[str], None]
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What a run has to show: the ``lines`` that a command prints at its end, and what a function returns.
+
+    ``result`` opens it, because a command has no use for it; None after ``--dry-run``.
+    """
+
+    lines: list[str]
+    result: Callable[[], Any] | None = None
+
+
+def extract_features(
+    say: Say,
+    *,
+    config: Path | None,
+    device: str,
+    threads: int | None,
+    memory_budget: int | None,
+    overwrite: bool,
+    dry_run: bool,
+    **flags: Any,
+) -> Outcome:
+    """Run ``dgan extract-features``. The result is the `fstore.FeatureStore`."""
+    settings = load_run_config(config, flags["generator__checkpoint"], say, with_notes=True)
+    settings = configured(settings, flags)
+    check_store(settings.features.store)
+
+    from pipeline.machine.device import target_device
+    from pipeline.stages.extract import stage
+
+    target = target_device(device, threads)
+    job = stage.prepare(settings, overwrite=overwrite)
+    if dry_run:
+        return Outcome(stage.dry_run(job, target, overwrite=overwrite, memory_budget=memory_budget))
+    line = stage.extract(job, target, overwrite=overwrite, memory_budget=memory_budget, say=say)
+    return Outcome([line], partial(_opened, settings.features.store))
+
+
+def train(
+    say: Say,
+    report: Say,
+    *,
+    config: Path | None,
+    device: str,
+    threads: int | None,
+    memory_budget: int | None,
+    overwrite: bool,
+    dry_run: bool,
+    task: str | None,
+    **flags: Any,
+) -> Outcome:
+    """Run ``dgan train``; ``report`` is told what becomes of the interpreter.
+
+    The result is the `TrainedInterpreter`.
+    """
+    settings = configured(load_run_config(config, flags["features__store"], say), flags)
+    check_store(settings.features.store)
+    check_folder(settings.train.out)
+
+    from pipeline.interpreter.trained import TrainedInterpreter
+    from pipeline.machine.device import target_device
+    from pipeline.stages.train import stage
+
+    store, options = settings.features.store, settings.train
+    asked: dict[str, Any] = {
+        "device": target_device(device, threads),
+        "overwrite": overwrite,
+        "memory_budget": memory_budget,
+        "task": task,
+    }
+    if dry_run:
+        return Outcome(stage.dry_run(store, options, **asked))
+    interpreter = stage.train(store, options, **asked, report=report)
+    return Outcome([], partial(TrainedInterpreter, options.out, interpreter))
+
+
+def synthesize(
+    say: Say,
+    *,
+    config: Path | None,
+    device: str,
+    threads: int | None,
+    memory_budget: int | None,
+    overwrite: bool,
+    dry_run: bool,
+    force: bool,
+    task: str | None,
+    **flags: Any,
+) -> Outcome:
+    """Run ``dgan synthesize``. The result is the `fstore.Dataset`."""
+    settings = configured(load_run_config(config, flags["generator__checkpoint"], say), flags)
+    check_store(settings.synthesize.store)
+
+    from pipeline.machine.device import target_device
+    from pipeline.stages.synthesize import stage
+
+    target = target_device(device, threads)
+    job = stage.prepare(settings, force=force, task=task)
+    if dry_run:
+        return Outcome(stage.dry_run(job, target, overwrite=overwrite, memory_budget=memory_budget))
+    line = stage.synthesize(job, target, overwrite=overwrite, memory_budget=memory_budget, say=say)
+    return Outcome([line], partial(_opened, settings.synthesize.store))
+
+
+def sample(
+    say: Say,
+    *,
+    config: Path | None,
+    device: str,
+    threads: int | None,
+    dry_run: bool,
+    uncertain: Path | None,
+    num: int,
+    out: Path,
+    seed: int,
+    diverse: bool,
+    pool: int | None,
+    add: bool,
+    overwrite: bool,
+    **flags: Any,
+) -> Outcome:
+    """Run ``dgan sample``. The result is the project's folder."""
+    check_folder(out)
+    if add and config is None and (out / "dgan.toml").exists():
+        config = out / "dgan.toml"
+    settings = load_run_config(config, flags["generator__checkpoint"], say, with_notes=True)
+
+    from pipeline.machine.device import target_device
+    from pipeline.stages.sample import stage
+
+    if uncertain is not None:
+        settings = with_overrides(settings, "synthesize", interpreter=uncertain)
+        if not add:  # a project goes on with its own settings
+            settings = stage.as_trained(settings)
+    settings = configured(settings, flags)
+    target = target_device(device, threads)
+    options = stage.SampleOptions(num, out, seed, diverse, uncertain is not None, pool, add, overwrite)
+    job = stage.prepare(settings, options)
+    if dry_run:
+        return Outcome(stage.dry_run(job, target))
+    return Outcome([stage.sample(job, target)], lambda: out)
+
+
+def export(
+    say: Say,
+    *,
+    store: str,
+    out: Path,
+    config: Path | None,
+    threads: int | None,
+    overwrite: bool,
+    dry_run: bool,
+    **flags: Any,
+) -> Outcome:
+    """Run ``dgan export``. The result is the folder."""
+    settings = configured(load_run_config(config, store, say, tell_defaults=False), flags)
+    check_store(store)
+    check_folder(out)
+
+    from pipeline.exports import job as jobs
+    from pipeline.exports import run
+
+    job = jobs.prepare(store, out, settings.export)
+    if dry_run:
+        return Outcome(run.dry_run(job, overwrite=overwrite))
+    return Outcome([run.export(job, overwrite=overwrite, threads=threads, say=say)], lambda: out)
+
+
+def filter_dataset(say: Say, *, store: str, keep: Keep) -> Outcome:
+    """Run ``dgan filter``. The result is the `fstore.Dataset`."""
+    check_store(store)
+
+    from pipeline.stages.synthesize.stage import set_filter
+
+    return Outcome([set_filter(store, keep)], partial(_opened, store))
+
+
+def _opened(store: str) -> FeatureStore | Dataset:
+    import fstore
+
+    return fstore.open(store)

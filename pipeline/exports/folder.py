@@ -1,0 +1,181 @@
+"""The folder of an export: its states, its marks, and how an export becomes whole there.
+
+    OUT/
+      .dgan-export.partial/    while the export is not finished
+        job.json               the settings of the export that was begun
+        parts/0000012.json     a part that is written: its files with sizes, and the records of its images
+        tree/                  the files, as they will lie in OUT
+        ready.json             all files are there: the names in tree/, which move to OUT
+        discard.json           with --overwrite: the names in OUT that are being deleted
+      .dgan-export.json        the mark of a finished export: its settings, and which names in OUT are its
+
+Files move to OUT when all are written and forced to disk, and the mark comes last. So what lies in OUT
+without the mark is never taken for whole. All of it is in OUT, because OUT may be a link or a disk of its
+own, and only within one file system is a move one step. This module knows names and marks. It knows no
+formats.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any
+
+from fstore.durable import force_to_disk
+from pipeline.errors import RunError, UsageError
+from pipeline.exports.marks import MARK, PARTIAL, PartRecords, entries_of, read_mark, write_mark
+
+SYSTEM_NAMES = frozenset({"lost+found", ".DS_Store"})  # which appear in a folder by themselves
+
+
+class ExportFolder:
+    """The folder OUT. A class, because all of it hangs on one path."""
+
+    def __init__(self, out: Path) -> None:
+        self.out = out
+        self.partial = out / PARTIAL
+        self.tree = self.partial / "tree"
+
+    def state(self) -> str:
+        """``absent`` (or empty), ``unfinished``, ``finished``, ``discarding`` (a deletion was cut off), or
+        ``foreign`` (a file, or a folder of other things).
+        """
+        if not self.out.exists():
+            return "absent"
+        if not self.out.is_dir():
+            return "foreign"
+        if (self.partial / "discard.json").exists():
+            return "discarding"
+        if (self.out / MARK).exists():
+            return "finished"
+        if (self.partial / "job.json").exists():
+            return "unfinished"
+        return "foreign" if self.others() else "absent"
+
+    def others(self) -> list[str]:
+        """The names in OUT that are no export's, or of an export whose marks are damaged; ascending."""
+        names = {entry.name for entry in self.out.iterdir()} if self.out.is_dir() else set()
+        return sorted(names - {PARTIAL, MARK} - SYSTEM_NAMES - set(self._all_entries()))
+
+    def missing(self) -> list[str]:
+        """The names of a finished export that are not in OUT any more."""
+        return [name for name in self._marked() if not os.path.lexists(self.out / name)]
+
+    def settings(self) -> dict[str, Any]:
+        """The settings of the export that is or was begun there; {} where their file is damaged."""
+        path = self.out / MARK if self.state() == "finished" else self.partial / "job.json"
+        settings = read_mark(path).get("settings")
+        return settings if isinstance(settings, dict) else {}
+
+    def begin(self, settings: Mapping[str, Any]) -> None:
+        """Make what an export needs in the folder."""
+        (self.partial / "parts").mkdir(parents=True, exist_ok=True)
+        self.tree.mkdir(exist_ok=True)
+        write_mark(self.partial / "job.json", {"settings": settings})
+
+    def discard(self) -> None:
+        """Delete an export, finished or not, and of OUT only what is the export's. It may be cut off at any
+        moment, and called again.
+
+        What says that files are whole goes first, and ``discard.json`` last.
+        """
+        entries = self._all_entries()
+        self.partial.mkdir(exist_ok=True)
+        last = self.partial / "discard.json"
+        write_mark(last, {"entries": entries})
+        for path in (self.out / MARK, self.partial / "ready.json", self.partial / "job.json"):
+            path.unlink(missing_ok=True)
+        force_to_disk(self.partial)
+        force_to_disk(self.out)
+        for path in [*(self.out / name for name in entries), *self.partial.iterdir()]:
+            if path != last:
+                _remove(path)
+        last.unlink()
+        self.partial.rmdir()
+
+    def written(self, part: int) -> bool:
+        """Whether a part is marked, and its files have the sizes that they were written with.
+
+        Sizes are compared because a crash of the machine may lose the end of a file whose mark it keeps.
+        """
+        mark = read_mark(self._part(part))
+        files = mark.get("files")
+        if not isinstance(files, dict) or not isinstance(mark.get("records"), list):
+            return False
+        try:
+            return all((self.tree / name).stat().st_size == size for name, size in files.items())
+        except OSError:
+            return False
+
+    def mark_part(self, part: int, files: Mapping[str, int], records: list[dict[str, Any]]) -> None:
+        """Mark a part whose files, name and size in bytes, are written."""
+        write_mark(self._part(part), {"files": files, "records": records}, durable=False)
+
+    def records(self, parts: range) -> Iterable[dict[str, Any]]:
+        """The records of the images of these parts, one after another; only one part's are in memory.
+
+        They can be gone through more than once.
+        """
+        return PartRecords([self._part(part) for part in parts])
+
+    def finish(self, settings: Mapping[str, Any], more: Mapping[str, Any]) -> None:
+        """Move all files to OUT and mark the export as whole, with ``more`` in the mark.
+
+        After a kill at any moment the same call goes on. Raises UsageError where something with the name of
+        such a file was put into OUT meanwhile, RunError where one was taken away.
+        """
+        if not self.is_ready():
+            self._make_ready()
+        entries = self._entries("ready.json")
+        for name in entries:
+            if os.path.lexists(self.tree / name):
+                os.rename(self.tree / name, self.out / name)
+            elif not os.path.lexists(self.out / name):
+                raise RunError(f"{self.out / name}: was taken away; pass --overwrite to export anew")
+        force_to_disk(self.out)
+        # Not under a temporary name in OUT: a kill would leave it there.
+        write_mark(self.partial / "mark.json", {"settings": settings, "entries": entries, **more})
+        os.replace(self.partial / "mark.json", self.out / MARK)
+        force_to_disk(self.out)
+        self.sweep()
+
+    def _make_ready(self) -> None:
+        names = sorted(os.listdir(self.tree))
+        taken = [name for name in names if os.path.lexists(self.out / name)]
+        if taken:
+            raise UsageError(
+                f"{self.out / taken[0]}: was put there while the export ran, which has a file or folder of "
+                "that name; move it away, then the same command goes on"
+            )
+        os.sync()  # thousands of files at once take less time than one by one
+        write_mark(self.partial / "ready.json", {"entries": names})
+
+    def sweep(self) -> None:
+        """Delete what a finished export does not need any more."""
+        shutil.rmtree(self.partial, ignore_errors=True)
+
+    def is_ready(self) -> bool:
+        """Whether all files are written, so that only ``finish`` is left."""
+        return bool(self._entries("ready.json"))
+
+    def _part(self, part: int) -> Path:
+        return self.partial / "parts" / f"{part:07d}.json"
+
+    def _entries(self, name: str) -> list[str]:
+        return entries_of(self.partial / name)
+
+    def _marked(self) -> list[str]:
+        return entries_of(self.out / MARK)
+
+    def _all_entries(self) -> list[str]:
+        """The names in OUT that any mark says are the export's."""
+        return sorted({*self._marked(), *self._entries("ready.json"), *self._entries("discard.json")})
+
+
+def _remove(path: Path) -> None:
+    if path.is_dir() and not path.is_symlink():
+        shutil.rmtree(path)
+    else:
+        path.unlink(missing_ok=True)

@@ -1,0 +1,122 @@
+"""What a command takes beside its settings, such as ``--dry-run``: the rule, help and default of each.
+
+The flags of the commands and the keywords of the Python functions follow from these declarations, as they
+follow from those of the settings. This module does not know what the options do.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from pipeline.settings import values
+from pipeline.settings.schema import EXPORT, EXTRACT, SAMPLE, SYNTHESIZE, TASKS, TRAIN
+from pipeline.settings.values import ANY_SEED, BOOLEAN, BYTES, KEEP, PATH, STORE, Rule, choice, integer
+
+FILTER = "filter"
+
+
+@dataclass(frozen=True)
+class Option:
+    """One option: ``name`` is a keyword of Python, and the flag is the same with dashes.
+
+    ``unset`` says in the help what None stands for, and ``group`` under which heading of ``--help`` it
+    stands. An ``is_argument`` has no flag: it stands by its place. It is required, as what ``is_required``.
+    """
+
+    name: str
+    rule: Rule
+    help: str
+    default: Any = None
+    unset: str = ""
+    group: str = "Run"
+    is_argument: bool = False
+    is_required: bool = False
+
+    @property
+    def flag(self) -> str:
+        """What a command line and a message call it."""
+        return self.name.upper() if self.is_argument else f"--{self.name.replace('_', '-')}"
+
+    @property
+    def help_with_default(self) -> str:
+        """The help, and after it the default, where there is one to show."""
+        shown = self.unset if self.default is None else str(self.default)
+        return self.help if self.rule is BOOLEAN or not shown else f"{self.help}  [default: {shown}]"
+
+
+CONFIG = Option(
+    "config",
+    PATH,
+    "TOML file, or a .json experiment of DatasetGAN or EditGAN.",
+    unset="./dgan.toml, else the demo's",
+)
+DEVICE = Option("device", values.DEVICE, "auto, cpu, cuda or cuda:i.", default="auto")
+THREADS = Option("threads", values.THREADS, "CPU threads of torch.", unset="torch's own")
+MEMORY_BUDGET = Option(
+    "memory_budget", BYTES, "Most host memory of the process, as 8GB; buffers follow from it."
+)
+OVERWRITE = Option("overwrite", BOOLEAN, "Delete what is there and start anew.", default=False)
+DRY_RUN = Option("dry_run", BOOLEAN, "Print the plan and what it costs, and do nothing.", default=False)
+TASK = Option("task", choice(*TASKS), "Refuse a store of another task.", group="Input")
+STAGE = (CONFIG, DEVICE, THREADS, MEMORY_BUDGET, OVERWRITE, DRY_RUN)
+"""What every stage has."""
+
+_IMAGES = (
+    Option("num", integer(1, 10**6), "Images to annotate.", default=40),
+    Option("out", PATH, "Folder.", default=Path("annotate")),
+    Option("diverse", BOOLEAN, "Take the most spread in W of a larger pool.", default=False),
+    Option("uncertain", PATH, "Take those of the pool that this interpreter is least sure of."),
+    Option("pool", integer(1, 10**5), "Latents to choose from.", unset="20 x num"),
+    Option("add", BOOLEAN, "Add --num images to those that --out holds.", default=False),
+    Option("seed", ANY_SEED, "Of the latents.", default=0),
+)
+
+BEFORE_SETTINGS: dict[str, tuple[Option, ...]] = {
+    SAMPLE: tuple(replace(option, group="Images") for option in _IMAGES),
+    FILTER: (Option("store", STORE, "A dataset: a folder, or a URL.", is_argument=True),),
+    EXPORT: (
+        Option("store", STORE, "A dataset or a feature store: a folder, or a URL.", is_argument=True),
+        Option("out", PATH, "Folder of the export.", is_argument=True),
+    ),
+}
+"""By the command: what its help shows before the settings."""
+AFTER_SETTINGS: dict[str, tuple[Option, ...]] = {
+    EXTRACT: STAGE,
+    TRAIN: (TASK, *STAGE),
+    SYNTHESIZE: (
+        replace(TASK, help="Refuse an interpreter of another task."),
+        Option(
+            "force",
+            BOOLEAN,
+            "Label with another checkpoint than the interpreter was trained on.",
+            default=False,
+        ),
+        *STAGE,
+    ),
+    SAMPLE: (
+        CONFIG,
+        DEVICE,
+        THREADS,
+        replace(OVERWRITE, help="Replace the images of --out; annotations are never touched."),
+        DRY_RUN,
+    ),
+    EXPORT: (
+        replace(THREADS, help="Parts written at once.", unset="one a processor core"),
+        CONFIG,
+        replace(OVERWRITE, help="Delete the export that is there and start anew."),
+        DRY_RUN,
+    ),
+    FILTER: (
+        Option(
+            "keep", KEEP, "Fraction of least uncertain images to keep.", group="Dataset", is_required=True
+        ),
+    ),
+}
+"""By the command: what its help shows after the settings."""
+
+
+def options_of(command: str) -> tuple[Option, ...]:
+    """All options of a command that are no settings."""
+    return (*BEFORE_SETTINGS.get(command, ()), *AFTER_SETTINGS.get(command, ()))

@@ -1,0 +1,81 @@
+"""What an error means to people: one line, the right exit code, and the exception of a function."""
+
+from __future__ import annotations
+
+import errno
+from collections.abc import Iterator
+
+import pytest
+
+from fstore import errors as store_errors
+from pipeline.api.explanation import errors_explained, explain
+from pipeline.errors import RunError, UsageError
+
+
+def family(kind: type[Exception]) -> Iterator[type[Exception]]:
+    yield kind
+    for child in kind.__subclasses__():
+        yield from family(child)
+
+
+@pytest.mark.parametrize("kind", list(family(store_errors.StoreError)))
+def test_every_error_of_the_store_is_foreseen(kind: type[Exception]) -> None:
+    error = kind.__new__(kind)
+    error.args = ("x.zarr: array 'masks':\n  is damaged",)
+    code, line = explain(error)
+    assert code in (1, 2) and line == "x.zarr: array 'masks': is damaged"
+
+
+@pytest.mark.parametrize(
+    ("error", "code", "part"),
+    [
+        (UsageError("a"), 2, "a"),
+        (RunError("a"), 1, "a"),
+        (OSError(errno.ENOSPC, "No space left", "x.zarr"), 1, "the disk is full (x.zarr)"),
+        (
+            OSError(errno.EFBIG, "File too large"),
+            1,
+            "larger than is allowed (while writing); raise the limit",
+        ),
+        (PermissionError(errno.EACCES, "Permission denied", "x"), 1, "x: Permission denied"),
+        (MemoryError(), 1, "out of memory (host)"),
+        (RuntimeError("DefaultCPUAllocator: can't allocate memory: you tried"), 1, "out of memory (Default"),
+        (RuntimeError("CUDA out of memory. Tried to allocate"), 1, "--device cpu"),
+        (KeyError("x"), 1, "unexpected KeyError"),
+    ],
+)
+def test_an_error_has_its_exit_code_and_its_line(error: Exception, code: int, part: str) -> None:
+    found, line = explain(error)
+    assert found == code and part in line and "\n" not in line
+
+
+@pytest.mark.parametrize(
+    ("error", "kind"),
+    [
+        (store_errors.MismatchError("x.zarr: was begun otherwise"), UsageError),
+        (store_errors.CorruptionError("x.zarr: chunk 3 is damaged"), RunError),
+        (OSError(errno.ENOSPC, "No space left", "x.zarr"), RunError),
+        (MemoryError(), RunError),
+        (UsageError("two\nlines"), UsageError),
+    ],
+)
+def test_an_error_becomes_one_of_two_with_the_same_line_and_its_cause(
+    error: Exception, kind: type[Exception]
+) -> None:
+    with pytest.raises(kind) as caught, errors_explained():
+        raise error
+    assert type(caught.value) is kind and str(caught.value) == explain(error)[1]
+    assert caught.value.__cause__ is error
+
+
+def test_an_error_that_no_code_foresaw_says_so_without_a_flag() -> None:
+    with pytest.raises(RunError) as caught, errors_explained():
+        raise KeyError("x")
+    assert str(caught.value) == "unexpected KeyError: 'x'; report it with this traceback"
+
+
+@pytest.mark.parametrize("error", [UsageError("a"), RunError("b"), KeyboardInterrupt()])
+def test_the_two_errors_and_an_interruption_pass_as_they_are(error: BaseException) -> None:
+    with pytest.raises(type(error)) as caught, errors_explained():
+        raise error
+    assert caught.value is error and error.__cause__ is None

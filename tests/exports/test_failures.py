@@ -1,0 +1,188 @@
+"""How an export ends when a disk, a chunk, a store or a thread fails, and how it goes on."""
+
+from __future__ import annotations
+
+import errno
+import json
+import os
+import shutil
+import signal
+from pathlib import Path
+from typing import Any, BinaryIO
+
+import numpy as np
+import pytest
+from support.commands import dgan, done
+from support.exports import (
+    export_refusal,
+    make_dataset,
+    make_features,
+    uncertainty,
+    without_mark,
+)
+
+import fstore
+from pipeline.exports.formats import png
+from pipeline.exports.marks import MARK, PARTIAL
+from pipeline.exports.run import export
+from pipeline.exports.sink import Sink
+
+PNG = ("--format", "png")
+
+
+class FullDisk:
+    """A sink's ``write`` on a disk that is full after some files."""
+
+    def __init__(self, patch: pytest.MonkeyPatch, num_files: int) -> None:
+        self.left, self.write = num_files, Sink.write
+        patch.setattr(Sink, "write", lambda sink, name, content: self(sink, name, content))
+
+    def __call__(self, sink: Sink, name: str, content: bytes) -> None:
+        self.left -= 1
+        if self.left < 0:
+            with sink.open(name) as file:
+                file.write(content[: len(content) // 2])
+                raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+        self.write(sink, name, content)
+
+
+@pytest.mark.parametrize("threads", [1, 2])
+def test_a_full_disk_is_one_line_and_the_same_command_goes_on(
+    dataset: Path, tmp_path: Path, threads: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with monkeypatch.context() as patch:
+        FullDisk(patch, 8 + 2 * 40)  # 8 are for the estimate
+        result = dgan("export", dataset, tmp_path / "out", *PNG, "--threads", threads)
+    assert result.exit_code == 1
+    line = result.stderr.splitlines()[-1]
+    assert line.startswith(f"Error: the disk is full ({tmp_path / 'out' / PARTIAL}")
+    assert line.endswith("then the same command goes on from where it was")
+    assert [path.name for path in (tmp_path / "out").iterdir()] == [PARTIAL]
+    again = done("export", dataset, tmp_path / "out", *PNG)
+    assert "out: going on after " in again.stderr
+    done("export", dataset, tmp_path / "whole", *PNG)
+    assert without_mark(tmp_path / "out") == without_mark(tmp_path / "whole")
+
+
+def test_a_disk_that_is_too_small_is_refused_before_anything_is_written(
+    dataset: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    usage = shutil.disk_usage(tmp_path)
+    monkeypatch.setattr(shutil, "disk_usage", lambda _: usage._replace(free=10_000))
+    for more in ((), ("--dry-run",)):
+        result = dgan("export", dataset, tmp_path / "out", *PNG, *more)
+        assert result.exit_code == 1
+        assert "the disk has 10 kB free; make room" in result.stderr
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_signal_ends_an_export_in_one_line_and_it_goes_on(
+    dataset: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write, calls = png.PngExporter._write, iter(range(10**6))
+
+    def interrupted(self: Any, *arguments: Any) -> Any:
+        if next(calls) == 30:
+            os.kill(os.getpid(), signal.SIGINT)
+        return write(self, *arguments)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(png.PngExporter, "_write", interrupted)
+        assert dgan("export", dataset, tmp_path / "out", *PNG).exit_code == 130
+    assert not (tmp_path / "out" / MARK).exists()
+    done("export", dataset, tmp_path / "out", *PNG)
+    done("export", dataset, tmp_path / "whole", *PNG)
+    assert without_mark(tmp_path / "out") == without_mark(tmp_path / "whole")
+
+
+def test_an_error_of_one_thread_ends_the_others_early(dataset: Path, tmp_path: Path) -> None:
+    """Otherwise hours might pass until it is told."""
+    from pipeline.exports import job as jobs
+    from pipeline.settings.schema import ExportConfig
+
+    job = jobs.prepare(str(dataset), tmp_path / "out", ExportConfig(format="png", all=True))
+    read, places = job.content.read, []
+
+    def fails(place: int) -> Any:
+        places.append(place)
+        if len(places) > 4 and place == 16:
+            raise ValueError("no luck")
+        return read(place)
+
+    job.content.read = fails  # type: ignore[method-assign]
+    with pytest.raises(ValueError, match="no luck"):
+        export(job, threads=2, say=lambda _: None)
+    assert len(places) < 60
+    assert not (tmp_path / "out" / MARK).exists()
+
+
+def test_a_damaged_chunk_is_named(tmp_path: Path) -> None:
+    store = make_dataset(tmp_path / "d.zarr", num_images=20, keep="1")
+    file = next(path for path in (store / "images" / "c").rglob("*") if path.is_file())
+    content = bytearray(file.read_bytes())
+    content[len(content) // 2] ^= 255
+    file.write_bytes(content)
+    result = dgan("export", store, tmp_path / "out", *PNG)
+    assert result.exit_code == 1
+    assert f"{store}: array 'images', image " in result.stderr.splitlines()[-1]
+    assert "is damaged" in result.stderr.splitlines()[-1]
+    assert not (tmp_path / "out" / MARK).exists()
+
+
+def anew(store: Path) -> None:
+    shutil.rmtree(store)
+    make_dataset(store, num_images=20, keep="1")
+
+
+def filtered(store: Path) -> None:
+    scores = uncertainty(20)
+    fstore.set_kept(store, scores <= np.sort(scores)[9], "0.5", float(np.sort(scores)[9]))
+
+
+@pytest.mark.parametrize("change", [anew, filtered])
+def test_a_store_that_is_replaced_meanwhile_is_never_half_exported(
+    tmp_path: Path, change: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    store = make_dataset(tmp_path / "d.zarr", num_images=20, keep="1")
+    whole = png.PngExporter.write_whole
+
+    def changed(*arguments: Any) -> None:
+        change(store)
+        whole(*arguments)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(png.PngExporter, "write_whole", changed)
+        result = dgan("export", store, tmp_path / "out", *PNG)
+    assert result.exit_code == 2
+    assert f"{store}: " in result.stderr.splitlines()[-1]
+    assert not (tmp_path / "out" / MARK).exists()
+    assert "the export that was begun there" in export_refusal(store, tmp_path / "out", *PNG)
+    done("export", store, tmp_path / "out", *PNG, "--overwrite")
+
+
+def test_an_export_is_not_gone_on_with_after_annotations_were_corrected(tmp_path: Path) -> None:
+    store = make_features(tmp_path / "f.zarr")
+    done("export", store, tmp_path / "out", *PNG)
+    root = json.loads((store / "zarr.json").read_text())
+    root["attributes"]["fstore"]["inputs"]["annotations"] = "another hash"
+    (store / "zarr.json").write_text(json.dumps(root))
+    assert "is of the store before its annotations were changed" in export_refusal(
+        store, tmp_path / "out", *PNG
+    )
+
+
+def test_bytes_that_are_written_count_as_files(tmp_path: Path) -> None:
+    sink = Sink(tmp_path)
+    sink.write("a/b.txt", b"four")
+    with sink.folder("c") as folder:
+        (folder / "d").mkdir()
+        (folder / "d/e").write_bytes(b"12345")
+    assert sink.files == {"a/b.txt": 4, "c/d/e": 5}
+
+    def broken(file: BinaryIO) -> None:
+        raise OSError(errno.ENOSPC, "full")
+
+    with pytest.raises(OSError, match="full") as raised, sink.open("f") as file:
+        broken(file)
+    assert raised.value.filename == str(tmp_path / "f")
+    assert "f" not in sink.files

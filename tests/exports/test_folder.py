@@ -1,0 +1,188 @@
+"""The folder of an export: whose it is, when it is whole, and what is never deleted."""
+
+from __future__ import annotations
+
+import errno
+import os
+import shutil
+from pathlib import Path
+from typing import Any
+
+import pytest
+from support.commands import dgan, done
+from support.exports import (
+    export_refusal,
+    exported_numbers,
+    make_dataset,
+    without_mark,
+)
+from support.stores import tree_bytes
+
+from pipeline.exports.formats import png
+from pipeline.exports.marks import MARK
+from pipeline.exports.sink import Sink
+
+PNG = ("--format", "png")
+
+
+def test_the_same_command_again_does_nothing_and_another_is_refused(dataset: Path, tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    done("export", dataset, out, *PNG, "--split", "train=0.9,val=0.1", "--limit", 20)
+    before = tree_bytes(out)
+    words = ("--split", "train = 0.90, val = 0.1", "--limit", 20)
+    assert (
+        "exported already with these settings; nothing to do"
+        in done("export", dataset, out, *PNG, *words).stdout
+    )
+    assert "nothing to do" in done("export", dataset, out, *PNG, *words, "--dry-run").stdout
+    for more, said in {
+        ("--limit", 20): "split is train=0.9,val=0.1, this run has none",
+        ("--limit", 21, "--split", "train=0.9,val=0.1"): "limit is 20, this run has 21",
+        ("--all", *words): "--all is off, this run has on",
+        ("--seed", 1, *words): "seed is 0, this run has 1",
+        ("--image-encoding", "jpeg", *words): "image_encoding is png, this run has jpeg",
+    }.items():
+        for run in ((), ("--dry-run",)):
+            line = export_refusal(dataset, out, *PNG, *more, *run)
+            assert f"the export there has other settings: {said}; use the same" in line
+    assert tree_bytes(out) == before
+
+
+def test_another_store_another_format_and_another_label_map_are_told_in_words(
+    dataset: Path, features: Path, tmp_path: Path
+) -> None:
+    out = tmp_path / "out"
+    maps = [tmp_path / "a.toml", tmp_path / "b.toml"]
+    for path, sources in zip(maps, ([1, 2], [3, 4]), strict=True):
+        path.write_text(
+            'drop = ["part 1", "part 2", "part 3", "part 4"]\n'.replace(f'"part {sources[0]}", ', "")
+            + '[[classes]]\nname = "background"\n[[classes]]\n'
+            f'name = "body"\ncolor = "#010203"\nfrom = [{sources[0]}]\n'
+        )
+    done("export", dataset, out, *PNG, "--limit", 2, "--label-map", maps[0])
+    assert "the export there is of another store; use" in export_refusal(features, out, *PNG)
+    assert "format is png, this run has webdataset" in export_refusal(dataset, out, "--format", "webdataset")
+    assert "is with another label map" in export_refusal(
+        dataset, out, *PNG, "--limit", 2, "--label-map", maps[1]
+    )
+    plain = export_refusal(dataset, out, *PNG, "--limit", 2)
+    assert "is with another label map" in plain
+
+
+def test_overwrite_replaces_an_export_and_nothing_else(dataset: Path, features: Path, tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    done("export", dataset, out, *PNG, "--split", "train=0.9,val=0.1")
+    (out / "notes.txt").write_text("mine")
+    line = export_refusal(features, out, "--format", "webdataset", "--overwrite")
+    assert "holds files that are not the export's (notes.txt); move them away" in line
+    assert exported_numbers(out, "train")
+    (out / "notes.txt").unlink()
+    done("export", features, out, "--format", "webdataset", "--overwrite")
+    done("export", features, tmp_path / "other", "--format", "webdataset")
+    assert without_mark(out) == without_mark(tmp_path / "other")
+
+
+@pytest.mark.parametrize("more", [(), ("--overwrite",), ("--dry-run",)])
+def test_a_folder_of_something_else_is_left_alone(
+    dataset: Path, tmp_path: Path, more: tuple[str, ...]
+) -> None:
+    (tmp_path / "out").mkdir()
+    (tmp_path / "out" / "thesis.tex").touch()
+    assert "holds other files (thesis.tex); expected an empty" in export_refusal(
+        dataset, tmp_path / "out", *PNG, *more
+    )
+    (tmp_path / "file").touch()
+    assert "file: is a file" in export_refusal(dataset, tmp_path / "file", *PNG, *more)
+    assert "is a file" in export_refusal(dataset, tmp_path / "file" / "out", *PNG, *more)
+    assert sorted(path.name for path in tmp_path.rglob("*")) == ["file", "out", "thesis.tex"]
+
+
+def test_a_store_is_no_place_for_an_export(tmp_path: Path) -> None:
+    store = make_dataset(tmp_path / "d.zarr", num_images=2, keep="1")
+    before = tree_bytes(store)
+    for out in (store, store / "png"):
+        assert "lies in the store" in export_refusal(store, out, *PNG, "--overwrite")
+    assert "holds other files (d.zarr)" in export_refusal(store, tmp_path, *PNG, "--overwrite")
+    assert tree_bytes(store) == before
+
+
+@pytest.mark.parametrize("place", ["link", ".", "lost+found"])
+def test_a_link_a_dot_and_an_empty_disk_are_places_for_an_export(
+    features: Path, tmp_path: Path, place: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "there").mkdir()
+    (tmp_path / "link").symlink_to("there")
+    if place == "lost+found":
+        (tmp_path / "there" / place).mkdir()
+    monkeypatch.chdir(tmp_path / "there")
+    out = tmp_path / "link" if place == "link" else Path(".")
+    done("export", features, out, *PNG)
+    assert exported_numbers(tmp_path / "there") == [3, 7, 8, 20]
+    done("export", features, out, "--format", "webdataset", "--overwrite")
+    assert (tmp_path / "link").is_symlink()
+    assert not (tmp_path / "there" / "images").exists()
+
+
+def test_a_link_to_nowhere_and_a_folder_that_cannot_be_made_are_one_line(
+    features: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "link").symlink_to("nowhere")
+    assert "is a link to nowhere, which does not exist" in export_refusal(features, tmp_path / "link", *PNG)
+
+    def mkdir(self: Path, *arguments: object, **more: object) -> None:
+        raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), str(self))
+
+    monkeypatch.setattr(Path, "mkdir", mkdir)
+    result = dgan("export", features, tmp_path / "out", *PNG)
+    assert (result.exit_code, result.stderr) == (1, f"Error: {tmp_path / 'out'}: Permission denied\n")
+
+
+@pytest.mark.parametrize("content", ["", "{", "[]", '{"entries": [".."], "settings": {}}', '{"entries": 3}'])
+def test_a_mark_that_is_damaged_deletes_nothing(features: Path, tmp_path: Path, content: str) -> None:
+    out = tmp_path / "out"
+    done("export", features, out, *PNG)
+    (out / MARK).write_text(content)
+    (tmp_path / "beside").touch()
+    before = tree_bytes(tmp_path)
+    assert "damaged; delete the folder, or name another OUT" in export_refusal(features, out, *PNG)
+    assert "not the export's (classes.toml, images" in export_refusal(features, out, *PNG, "--overwrite")
+    assert tree_bytes(tmp_path) == before
+
+
+def test_an_export_of_which_something_was_deleted_is_not_called_whole(features: Path, tmp_path: Path) -> None:
+    done("export", features, tmp_path / "out", *PNG)
+    shutil.rmtree(tmp_path / "out/labels")
+    assert "was exported, but labels is not there any more; pass --overwrite" in export_refusal(
+        features, tmp_path / "out", *PNG
+    )
+    done("export", features, tmp_path / "out", *PNG, "--overwrite")
+    assert (tmp_path / "out/labels/000003.png").exists()
+
+
+def test_what_is_put_into_the_folder_meanwhile_is_not_replaced(
+    features: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def put(self: Any, sink: Sink) -> None:
+        (tmp_path / "out/images").mkdir()
+        (tmp_path / "out/images/mine.png").touch()
+
+    with monkeypatch.context() as patch:
+        patch.setattr(png.PngExporter, "write_last", put)
+        assert "out/images: was put there while the export ran" in export_refusal(
+            features, tmp_path / "out", *PNG
+        )
+    assert os.listdir(tmp_path / "out/images") == ["mine.png"]
+    assert "(images); move them away" in export_refusal(features, tmp_path / "out", *PNG)
+    shutil.rmtree(tmp_path / "out/images")
+    done("export", features, tmp_path / "out", *PNG)
+    assert exported_numbers(tmp_path / "out") == [3, 7, 8, 20]
+
+
+def test_two_exports_do_not_write_into_one_folder(features: Path, tmp_path: Path) -> None:
+    from fstore.lock import FolderLock
+
+    (tmp_path / "out").mkdir()
+    lock = FolderLock(tmp_path / "out")
+    assert "another writer has it open" in export_refusal(features, tmp_path / "out", *PNG)
+    lock.release()
+    done("export", features, tmp_path / "out", *PNG)

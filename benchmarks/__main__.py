@@ -22,6 +22,7 @@ PROGRAMS = {
     "training": ["--repeats", "2"],
     "labelling": ["--repeats", "2"],
     "released_procedure": ["--seeds", "1"],
+    "export": ["--images", "600"],
     "loading": [],
     "startup": [],
 }

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -19,6 +21,7 @@ from support.exports import (
     make_dataset,
     without_mark,
 )
+from support.places import REPOSITORY
 from support.stores import tree_bytes
 
 PNG = ("--format", "png")
@@ -121,3 +124,16 @@ def test_settings_of_a_file_are_used_and_named(features: Path, tmp_path: Path) -
     result = done("export", features, tmp_path / "out", "--config", tmp_path / "dgan.toml")
     assert result.stderr == f"using {tmp_path / 'dgan.toml'}\n"
     assert "2 images exported as webdataset" in result.stdout
+
+
+@pytest.mark.parametrize("store", ["dataset", "features"])
+def test_an_export_imports_neither_torch_nor_dask(
+    store: str, tmp_path: Path, request: pytest.FixtureRequest
+) -> None:
+    """They take seconds, and an export of some hundred images takes less."""
+    words = ["export", str(request.getfixturevalue(store)), str(tmp_path / "out"), *PNG]
+    code = "import sys; from pipeline.cli import main; main(sys.argv[1:], standalone_mode=False); "
+    code += "print(*sys.modules, file=sys.stderr)"
+    command = [sys.executable, "-c", code, *words]
+    ended = subprocess.run(command, capture_output=True, text=True, check=True, cwd=REPOSITORY)
+    assert not {"torch", "dask", "datasets", "pandas"} & set(ended.stderr.split())

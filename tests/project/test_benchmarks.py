@@ -22,9 +22,9 @@ def _importable(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.fixture
 def quick_children(monkeypatch: pytest.MonkeyPatch) -> None:
     """What the programs start as processes of their own begins without the seconds of imports."""
-    from benchmarks import extraction, face_size, measure
+    from benchmarks import export, extraction, face_size, measure
 
-    for module in (extraction, face_size, measure):
+    for module in (export, extraction, face_size, measure):
         monkeypatch.setattr(module, "run_child", run_python)
 
 
@@ -149,6 +149,32 @@ def test_the_released_labelling_is_votes_and_divergence_of_resized_features() ->
         logits = ensemble.forward_shared(torch.cat(whole).flatten(1).T.contiguous())  # [E, P, K]
     assert torch.equal(labels.flatten(), vote(logits))
     torch.testing.assert_close(divergence.flatten(), js_divergence(logits.softmax(2)), rtol=0, atol=1e-5)
+
+
+@pytest.mark.usefixtures("quick_children")
+def test_export_table_has_the_plain_loop_whose_pictures_are_equal(capsys: pytest.CaptureFixture[str]) -> None:
+    from benchmarks import export
+
+    export.main(["--quick"])
+    printed = capsys.readouterr().out
+    assert all(
+        f"│ {name} " in printed for name in ("pillow", "dgan png", "dgan webdataset", *export.SETTINGS)
+    )
+    assert "Pictures and labels of pillow and dgan are equal." in printed
+
+
+def test_pictures_that_differ_are_told(tmp_path: Path) -> None:
+    from PIL import Image
+
+    from benchmarks.export import check_equal
+
+    for way, color in {"a": "red", "b": "red", "c": "#fe0000"}.items():
+        for name in ("images", "labels"):
+            (tmp_path / way / name).mkdir(parents=True)
+            Image.new("RGB", (4, 4), color).save(tmp_path / way / name / "0.png")
+    check_equal(tmp_path / "a", tmp_path / "b")
+    with pytest.raises(AssertionError, match=r"0\.png"):
+        check_equal(tmp_path / "a", tmp_path / "c")
 
 
 def test_startup_times_the_help(capsys: pytest.CaptureFixture[str]) -> None:

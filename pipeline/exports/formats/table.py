@@ -6,7 +6,7 @@ import importlib
 
 from pipeline.exports.formats.protocol import Exporter, ExportInfo
 
-_MODULES = {
+MODULES = {
     "png": "png",
     "voc": "voc",
     "coco": "coco",
@@ -22,6 +22,6 @@ def make_exporter(name: str, info: ExportInfo) -> Exporter:
 
     Raises UsageError where the format cannot hold what the store has, or a library that it needs is missing.
     """
-    module = importlib.import_module(f"pipeline.exports.formats.{_MODULES[name]}")
+    module = importlib.import_module(f"pipeline.exports.formats.{MODULES[name]}")
     exporter: Exporter = module.open_exporter(info)
     return exporter

@@ -41,7 +41,7 @@ def exported(out: Path) -> dict[str, bytes]:
 
 
 def moments(changes: int, number: int) -> list[int]:
-    """The changes before which a run is killed: the first, the last, and as many between as make ``number``."""
+    """The ``number`` changes before which a run is killed: the first, the last, and some between."""
     return sorted({1 + i * (changes - 1) // (number - 1) for i in range(number)})
 
 

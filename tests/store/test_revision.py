@@ -324,9 +324,7 @@ def test_a_correction_that_counts_is_ended_by_a_run_with_other_masks(
     assert fstore.verify_store(tmp_path / "s.zarr").ok
     run = first.corrected(2)
     annotated = fstore.Annotated(run.latents, run.masks)
-    fstore.check_create(
-        tmp_path / "s.zarr", run.meta, num_images=3, latent_shape=(8,), annotated=annotated
-    )
+    fstore.check_create(tmp_path / "s.zarr", run.meta, num_images=3, latent_shape=(8,), annotated=annotated)
     run.write(tmp_path / "s.zarr")
     assert version(tmp_path / "s.zarr") == 1
     run.write(tmp_path / "whole.zarr")

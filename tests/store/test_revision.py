@@ -269,6 +269,7 @@ REVISIONS = {
 }
 
 
+EVERY = "{}-{}-every-change"
 EVERY_REVISION = [*((kind, False) for kind in REVISIONS), ("append", True), ("correct", True)]
 
 
@@ -277,7 +278,10 @@ EVERY_REVISION = [*((kind, False) for kind in REVISIONS), ("append", True), ("co
     [
         ("all", False, 13),
         ("correct", True, 13),
-        *(pytest.param(*found, 1, marks=pytest.mark.slow, id=f"{found}-every") for found in EVERY_REVISION),
+        *(
+            pytest.param(*found, 1, marks=pytest.mark.slow, id=EVERY.format(*found))
+            for found in EVERY_REVISION
+        ),
     ],
 )
 def test_killed_at_any_change_the_store_is_what_it_was_or_what_it_becomes(

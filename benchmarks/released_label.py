@@ -102,7 +102,7 @@ def label(maps, members, grid: tuple[int, int], crop_rows: tuple[int, int]):  # 
         height, width = features.shape[1:]
         pixels = features.reshape(channels, -1).T.contiguous()  # [P, C]
         del features
-        votes, entropies, mean = [], [], 0
+        votes, entropies, mean = [], [], torch.zeros(())
         for member in members:
             logits = member(pixels)  # [P, K]
             probability = logits.softmax(1)

@@ -98,7 +98,7 @@ def precision_agreement(folder: Path, num: int) -> float:
     config = with_overrides(Config(), "generator", checkpoint=checkpoint_path())
     job = prepare(with_overrides(config, "synthesize", interpreter=folder / "interpreter"))
     source = make_source(job, torch.device("cpu"), torch.float32)
-    return source.agreement(range(num), torch.bfloat16)
+    return source.agreement(range(num), torch.bfloat16, batch_size=job.config.render_batch)
 
 
 def class_ious(truth: np.ndarray, labels: np.ndarray, num_classes: int) -> np.ndarray:

@@ -19,7 +19,7 @@ import argparse
 import json
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from itertools import islice
 from pathlib import Path
 from statistics import median
@@ -102,9 +102,9 @@ def dgan_rate(folder: Path, device: str, way: str, draws: int) -> float:
     return done / (_now(device) - start)
 
 
-def _endless(loader: object) -> Iterator[tuple]:
+def _endless(loader: Iterable[tuple]) -> Iterator[tuple]:
     while True:
-        yield from loader  # type: ignore[attr-defined]
+        yield from loader
 
 
 def _now(device: str) -> float:
@@ -137,9 +137,9 @@ def measure_steps(folder: Path, options: argparse.Namespace) -> None:
         spread = f"{min(rates):,.0f} to {max(rates):,.0f}"
         peak = f"{max(peak for _, peak in runs[name]) / 1e6:,.0f}"
         rows.append([name, f"{median(rates):,.0f}", spread, f"{ratio:.1f}", peak])
-    rates = {name: median(rate for rate, _ in runs[name]) for name in names}
-    small, large = rates["dense, bfloat16, batch 64"], rates["dense, bfloat16, batch 256"]
-    base = rates["released"]
+    typical = {name: median(rate for rate, _ in runs[name]) for name in names}
+    small, large = typical["dense, bfloat16, batch 64"], typical["dense, bfloat16, batch 256"]
+    base = typical["released"]
     add_to_summary(
         f"train, pixels x members a second, {MEMBERS} members of 5,088 channels ({options.device})",
         f"{small:,.0f} batch 64, {large:,.0f} batch 256",

@@ -34,7 +34,7 @@ def finish_correction(location: Location, group: zarr.Group) -> None:
         for name in fmt.ANNOTATIONS:
             _move(location, group, name)
         del attribute[fmt.CORRECTED]
-        set_attribute(group, attribute, location)
+        set_attribute(group, {**attribute, "version": fmt.SETTLED_VERSION}, location)
         sync_all(location, ["zarr.json"])
     sync(group.store.delete_dir(fmt.CORRECTED))
     if location.folder is not None:
@@ -69,7 +69,8 @@ def revise(
     found = {**found, **changed, "created": created}
     if revision.corrected or other_arrays:
         _write_beside(location, group, list(by_name.values()), revision, annotated, len(meta.classes))
-        found[fmt.CORRECTED] = True
+        # An older program would take masks of two rounds, some moved and some not: the version keeps it out.
+        found |= {fmt.CORRECTED: True, "version": fmt.VERSION}
     set_attribute(group, found, location)
     sync_all(location, ["zarr.json"])
     finish_correction(location, group)

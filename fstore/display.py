@@ -72,6 +72,8 @@ def facts(store: Shown) -> list[tuple[str, str]]:
             ("grid", f"{meta.grid[0]} x {meta.grid[1]}, rows {meta.crop_rows[0]} to {meta.crop_rows[1] - 1}"),
             ("dense raw", human_bytes(2 * np.prod([store.num_images, *shape[1:]], dtype=float))),
         ]
+        if meta.corrected:
+            lines.append(("correction", "of annotations, cut off; the same `dgan extract-features` ends it"))
     else:
         lines += [
             ("shape", f"{meta.shape[0]} x {meta.shape[1]}"),

@@ -1,4 +1,4 @@
-"""Format version 1: names, shapes and chunk arithmetic of every array. Pure: no I/O, no zarr, no torch.
+"""Format versions 1 and 2: names, shapes and chunk arithmetic of every array. Pure: no I/O, zarr or torch.
 
 ``docs/format.md`` is the prose of this file. A store is a Zarr v3 group of one of two kinds:
 
@@ -27,6 +27,7 @@ from fstore.compare import check_same as check_same
 from fstore.errors import StoreError
 from fstore.meta import LARGEST_AXIS as LARGEST_AXIS
 from fstore.meta import LAYOUTS as LAYOUTS
+from fstore.meta import SETTLED_VERSION as SETTLED_VERSION
 from fstore.meta import TASK_IMAGES as TASK_IMAGES
 from fstore.meta import VERSION as VERSION
 from fstore.meta import ClassInfo as ClassInfo

@@ -1,4 +1,4 @@
-"""The ``fstore`` attribute of format version 1: what a store says of itself, to and from JSON.
+"""The ``fstore`` attribute of format versions 1 and 2: what a store says of itself, to and from JSON.
 
 Section 2 of ``docs/format.md`` is the prose of this file. Pure. It knows no arrays: ``fstore.format`` derives
 them from what stands here.
@@ -14,7 +14,8 @@ from typing import Any
 from fstore import values
 from fstore.errors import StoreError
 
-VERSION = 1
+VERSION = 2  # the newest that this program reads: of a store while a correction is moved into place
+SETTLED_VERSION = 1  # of every other store, so that older programs read it
 LAYOUTS = ("dense", "pyramid")
 UPSAMPLE_MODES = ("bilinear", "nearest")
 SCORES = ("top10", "mean", "sum")
@@ -134,7 +135,7 @@ class FeatureMeta:
     def to_attribute(self) -> dict[str, Any]:
         """The attribute as JSON values, keys as in ``docs/format.md``."""
         return {
-            "version": VERSION,
+            "version": VERSION if self.corrected else SETTLED_VERSION,
             "kind": self.kind,
             "layout": self.layout,
             "grid": list(self.grid),
@@ -224,7 +225,7 @@ class DatasetMeta:
     def to_attribute(self) -> dict[str, Any]:
         """The attribute as JSON values, keys as in ``docs/format.md``."""
         return {
-            "version": VERSION,
+            "version": SETTLED_VERSION,
             "kind": self.kind,
             "shape": list(self.shape),
             "classes": [{"id": c.id, "name": c.name, "color": c.color} for c in self.classes],

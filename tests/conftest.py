@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import os
+import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 import torch
 from hypothesis import settings
-from support.tiny import build
+from support.tiny import build, write_inputs
 
 from fstore import format as fmt
 
@@ -38,6 +39,22 @@ def _files_are_not_forced_to_the_disk() -> Iterator[None]:
 def built(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder of the inputs ``in``, ``features.zarr`` and ``interpreter``, for all tests: change a copy."""
     return build(tmp_path_factory.mktemp("built"))
+
+
+@pytest.fixture
+def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """An empty current folder with inputs in ``in/``."""
+    write_inputs(tmp_path / "in")
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+@pytest.fixture
+def trained(folder: Path, built: Path) -> Path:
+    """The current folder, with copies of ``features.zarr`` and ``interpreter`` of ``built`` too."""
+    for name in ("features.zarr", "interpreter"):
+        shutil.copytree(built / name, name)
+    return folder
 
 
 @pytest.fixture

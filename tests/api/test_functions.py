@@ -19,7 +19,6 @@ import torch
 from support.commands import dgan
 from support.places import REPOSITORY
 from support.stores import tree_bytes
-from support.tiny import write_inputs
 
 import fstore
 import pipeline
@@ -28,22 +27,6 @@ from pipeline import RunError, UsageError
 from pipeline.api import runs
 
 TRAIN = {"members": 3, "steps": 20, "batch_size": 16}
-
-
-@pytest.fixture
-def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """An empty current folder with inputs in ``in/``."""
-    write_inputs(tmp_path / "in")
-    monkeypatch.chdir(tmp_path)
-    return tmp_path
-
-
-@pytest.fixture
-def trained(folder: Path, built: Path) -> Path:
-    """The same with the ``features.zarr`` and the ``interpreter`` that the commands make of it."""
-    for name in ("features.zarr", "interpreter"):
-        shutil.copytree(built / name, name)
-    return folder
 
 
 def extract(**more: Any) -> Any:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import shutil
 import subprocess
 import sys
 from collections.abc import Callable
@@ -15,27 +14,11 @@ import torch
 import zarr
 from support.commands import dgan, done
 from support.stores import tree_bytes
-from support.tiny import CHANNELS, LATENT_SIZE, input_flags, write_checkpoint, write_inputs
+from support.tiny import CHANNELS, LATENT_SIZE, input_flags, write_checkpoint
 
 import fstore
 
 TRAIN = ["--members", "3", "--steps", "20", "--batch-size", "16"]
-
-
-@pytest.fixture
-def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """An empty current folder with inputs in ``in/``."""
-    write_inputs(tmp_path / "in")
-    monkeypatch.chdir(tmp_path)
-    return tmp_path
-
-
-@pytest.fixture
-def trained(folder: Path, built: Path) -> Path:
-    """The same with the ``features.zarr`` of these inputs and the ``interpreter`` of that."""
-    for name in ("features.zarr", "interpreter"):
-        shutil.copytree(built / name, name)
-    return folder
 
 
 def refused(*words: str | Path, code: int = 2) -> str:

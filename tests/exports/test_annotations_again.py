@@ -6,7 +6,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from support.second_round import annotate, assert_same_annotations, extract
+from support.annotated_again import annotate, assert_same_annotations, extract
 from support.small_datasets import exported
 from support.tiny import RESOLUTION
 

@@ -111,21 +111,38 @@ def test_a_second_extraction_killed_is_never_less_and_ends_in_the_bytes_of_one_r
     assert store_bytes(killed / "features.zarr") == store_bytes(whole / "features.zarr")
 
 
-@pytest.mark.parametrize("kills", [pytest.param(3, id="three-moments"), MANY])
+ONE_AFTER_ANOTHER = [(0, 1 / 2, 1 / 4)]
+EACH_ALONE = [(kill / 12,) for kill in range(12)]
+
+
+@pytest.mark.parametrize(
+    "runs",
+    [
+        pytest.param(ONE_AFTER_ANOTHER, id="three-moments"),
+        pytest.param(EACH_ALONE, marks=pytest.mark.slow, id="twelve-moments"),
+    ],
+)
 def test_a_second_training_killed_leaves_one_of_the_two_and_ends_in_the_same_weights(
-    second_round: Path, kills: int
+    second_round: Path, runs: list[tuple[float, ...]]
 ) -> None:
-    whole = round_of(second_round, f"trained{kills}")
-    run([*SECOND, *input_flags(second_round / "in")], whole)
-    killed = second_round / f"trained-killed{kills}"
-    shutil.copytree(whole, killed)
+    """``runs``: of each, the shares of an undisturbed run's changes after which it is killed, one by one."""
+    first, whole = (round_of(second_round, f"{name}{len(runs)}") for name in ("begun", "trained"))
+    run([*SECOND, *input_flags(second_round / "in")], first)
+    shutil.copytree(first, whole, dirs_exist_ok=True)
     old = load_interpreter(whole / "interpreter").sha256
     changes = run(TRAIN, whole)
     new = load_interpreter(whole / "interpreter").sha256
-    for change in (1, *[changes // 2] * (kills - 2), changes // 4):
-        run_until(change, TRAIN, killed)
-        assert load_interpreter(killed / "interpreter").sha256 in (old, new)
-    run(TRAIN, killed)
+    for number, shares in enumerate(runs):
+        killed = shutil.copytree(first, second_round / f"killed{len(runs)}-{number}")
+        for share in shares:
+            run_until(1 + int(share * changes), TRAIN, killed)
+            assert load_interpreter(killed / "interpreter").sha256 in (old, new)
+        run(TRAIN, killed)
+        check_second_training(killed, whole, old)
+
+
+def check_second_training(killed: Path, whole: Path, old: str) -> None:
+    """Both have the new interpreter, and beside it the first one, whose hash is ``old``."""
     assert described(killed / "interpreter") == described(whole / "interpreter")
     for folder in (whole, killed):
         assert load_interpreter(folder / "interpreter.round-1").sha256 == old

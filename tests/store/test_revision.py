@@ -4,6 +4,7 @@ written, and never less than it was.
 
 from __future__ import annotations
 
+import json
 import os
 from contextlib import closing
 from dataclasses import dataclass, replace
@@ -247,6 +248,10 @@ def test_a_reader_is_told_that_its_store_has_changed(tmp_path: Path, change: str
     assert fstore.open(tmp_path / "s.zarr").id == store.id
 
 
+def version(path: Path) -> int:
+    return json.loads((path / "zarr.json").read_text())["attributes"]["fstore"]["version"]
+
+
 def seen(path: Path) -> tuple[dict[str, np.ndarray], int]:
     """All that a reader sees of the first three images, and how many classes there are."""
     store = fstore.open(path)
@@ -264,9 +269,20 @@ REVISIONS = {
 }
 
 
-@pytest.mark.parametrize("step", [13, pytest.param(1, marks=pytest.mark.slow, id="every-change")])
+EVERY = "{}-{}-every-change"
+EVERY_REVISION = [*((kind, False) for kind in REVISIONS), ("append", True), ("correct", True)]
+
+
 @pytest.mark.parametrize(
-    ("kind", "keypoints"), [*((kind, False) for kind in REVISIONS), ("append", True), ("correct", True)]
+    ("kind", "keypoints", "step"),
+    [
+        ("all", False, 13),
+        ("correct", True, 13),
+        *(
+            pytest.param(*found, 1, marks=pytest.mark.slow, id=EVERY.format(*found))
+            for found in EVERY_REVISION
+        ),
+    ],
 )
 def test_killed_at_any_change_the_store_is_what_it_was_or_what_it_becomes(
     tmp_path: Path, kind: str, keypoints: bool, step: int
@@ -314,10 +330,16 @@ def test_a_correction_that_counts_is_ended_by_a_run_with_other_masks(
             first.corrected(0).write(tmp_path / "s.zarr")
     store = fstore.open(tmp_path / "s.zarr")
     assert store.meta.corrected and "corrected" in os.listdir(tmp_path / "s.zarr")
+    assert version(tmp_path / "s.zarr") == 2  # which programs that know no corrections refuse
+    assert "correction of annotations, cut off; the same" in " ".join(repr(store).split())
     np.testing.assert_array_equal(store.masks.compute(), first.corrected(0).masks)
     assert fstore.verify_store(tmp_path / "s.zarr").ok
-    first.corrected(2).write(tmp_path / "s.zarr")
-    first.corrected(2).write(tmp_path / "whole.zarr")
+    run = first.corrected(2)
+    annotated = fstore.Annotated(run.latents, run.masks)
+    fstore.check_create(tmp_path / "s.zarr", run.meta, num_images=3, latent_shape=(8,), annotated=annotated)
+    run.write(tmp_path / "s.zarr")
+    assert version(tmp_path / "s.zarr") == 1 and "cut off" not in repr(fstore.open(tmp_path / "s.zarr"))
+    run.write(tmp_path / "whole.zarr")
     assert store_bytes(tmp_path / "s.zarr") == store_bytes(tmp_path / "whole.zarr")
 
 

@@ -13,12 +13,12 @@ from pathlib import Path
 
 import numpy as np
 from support.commands import dgan
+from support.small_datasets import make_classes
 from support.stores import make_maps, make_meta, tree_bytes
 
 import fstore
 from fstore import format as fmt
 from pipeline.exports.marks import MARK
-from pipeline.settings.classes import default_palette
 
 SHAPE = (16, 24)  # rows, columns: not square, so that a swap of the two is seen
 NUM_IMAGES = 70  # more than the 64 of one task
@@ -31,10 +31,7 @@ KEYPOINT_NAMES = ("left eye", "right eye", "nose")
 
 def classes_of(num: int) -> tuple[fmt.ClassInfo, ...]:
     """``background``, then parts, with colours that differ."""
-    names = ["background", *(f"part {i}" for i in range(1, num))]
-    return tuple(
-        fmt.ClassInfo(i, n, c) for i, (n, c) in enumerate(zip(names, default_palette(num), strict=True))
-    )
+    return make_classes(["background", *(f"part {i}" for i in range(1, num))])
 
 
 @cache

@@ -1,4 +1,4 @@
-"""Small datasets to export, written without a network; and stores of annotations that came back."""
+"""Small datasets to export, of labels and points that the test gives; no network is needed."""
 
 from __future__ import annotations
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import errno
 import json
-import shutil
 from dataclasses import replace
 from pathlib import Path
 
@@ -85,14 +84,6 @@ def built(tmp_path_factory: pytest.TempPathFactory) -> Path:
         done(*extract("--layout", "pyramid"))
         done("train", *TRAIN)
     return made
-
-
-@pytest.fixture
-def trained(folder: Path, built: Path) -> Path:
-    """The current folder with a copy of both."""
-    for name in ("features.zarr", "interpreter"):
-        shutil.copytree(built / name, name)
-    return folder
 
 
 def extract(*more: str | Path) -> list[str | Path]:

@@ -14,9 +14,15 @@ import numpy as np
 
 from fstore.meta import ClassInfo
 from pipeline.errors import UsageError, few
-from pipeline.inputs.annotations.classes.label_map import IGNORED, map_labels, read_label_map
+from pipeline.inputs.annotations.classes.label_map import (
+    IGNORED,
+    LabelMap,
+    map_labels,
+    nearest_name,
+    read_label_map,
+)
 from pipeline.inputs.annotations.source import SourceLabel
-from pipeline.settings.classes import default_palette
+from pipeline.settings.classes import IGNORE_NAME, default_palette
 from pipeline.settings.schema import ClassConfig
 
 SMALL, LARGE = 255, 65535  # the greatest label of one byte and of two
@@ -46,10 +52,12 @@ def identity(classes: Sequence[ClassInfo], ignore: int | None) -> ClassMapping:
 def read_mapping(path: Path, classes: Sequence[ClassInfo], ignore: int | None, where: str) -> ClassMapping:
     """The mapping of a label map's file. ``where`` is the store, for messages.
 
-    Raises UsageError for a file that cannot be read, and for a class that it does not mention.
+    Raises UsageError for a file that cannot be read, for a class that it does not mention, and for one that
+    it mentions and the store does not have.
     """
     label_map = read_label_map(path)
     labels = [SourceLabel(entry.id, (entry.name, entry.color)) for entry in classes]
+    _refuse_strangers(label_map, labels, where)
     targets, found = map_labels(label_map, labels)
     unknown = [entry.name for entry, target in zip(classes, targets, strict=True) if target is None]
     if unknown:
@@ -65,6 +73,21 @@ def read_mapping(path: Path, classes: Sequence[ClassInfo], ignore: int | None, w
         for i, (entry, color) in enumerate(zip(found, _colors(found, classes, known), strict=True))
     )
     return ClassMapping(merged, ignore, _table(known, merged, ignore))
+
+
+def _refuse_strangers(label_map: LabelMap, labels: Sequence[SourceLabel], where: str) -> None:
+    """Raises UsageError for labels in ``from`` and ``drop`` that the store does not have: with ``rest``, a
+    class whose name is mistyped would go elsewhere without a word.
+    """
+    keys = [key for keys in (*label_map.sources, label_map.drop) for key in keys]
+    strangers = [key for key in keys if key != IGNORE_NAME and not any(label.has(key) for label in labels)]
+    if strangers:
+        names = [label.names[0] for label in labels]
+        near = nearest_name(str(strangers[0]), names)
+        raise UsageError(
+            f"{label_map.path}: {few([repr(key) for key in strangers], 6)} is no class of {where}, which has "
+            f"{few(names, 6)}" + (f"; the nearest is {near!r}" if near else "") + "; mend or remove it"
+        )
 
 
 def _table(targets: Sequence[int], classes: Sequence[ClassInfo], ignore: int | None) -> np.ndarray:

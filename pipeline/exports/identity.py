@@ -22,7 +22,9 @@ _SENTENCES = {
     "store": "is of another store",
     "inputs": "is of the store before its annotations were changed",
     "label map": "is with another label map",
+    "folder": "was made in another folder, whose path its files hold",
 }
+_HOLD_PATHS = ("released",)  # formats whose files hold the absolute path of their folder
 
 
 def settings_of(content: Content, config: ExportConfig, info: ExportInfo) -> dict[str, Any]:
@@ -32,6 +34,7 @@ def settings_of(content: Content, config: ExportConfig, info: ExportInfo) -> dic
         "store": content.store.id,
         "inputs": _digest(getattr(meta, "inputs", {})),
         "format": config.format,
+        "folder": str(info.out) if config.format in _HOLD_PATHS else None,
         "split": None if config.split is None else _canonical(config.split),
         "seed": config.seed if config.split is not None else None,
         "limit": config.limit,

@@ -8,7 +8,6 @@ to an exporter.
 from __future__ import annotations
 
 import os
-import tempfile
 from collections.abc import Callable, Iterator
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from contextlib import contextmanager, suppress
@@ -24,11 +23,11 @@ from pipeline.exports.content import Item
 from pipeline.exports.identity import difference
 from pipeline.exports.job import ExportJob
 from pipeline.exports.plan import Part
-from pipeline.exports.sink import Sink
+from pipeline.exports.sink import MeasuringSink, Sink
 from pipeline.machine.progress import Bar, progress
 from pipeline.machine.provenance import created_record
 
-SAMPLE_IMAGES = 4  # that are written to tell the size of the whole
+SAMPLE_IMAGES = 4  # that are encoded to tell the size of the whole
 
 
 def dry_run(job: ExportJob, *, overwrite: bool = False) -> list[str]:
@@ -178,15 +177,14 @@ def _check_begun(job: ExportJob, what: str) -> None:
 
 
 def _estimate(job: ExportJob) -> tuple[int, float]:
-    """Bytes of all files, and seconds on one thread, from the first few images, which are written aside."""
+    """Bytes of all files, and seconds on one thread, from the first few images, which are only measured."""
     first = job.parts[0]
     places = first.places[:SAMPLE_IMAGES]
     part = Part(0, first.split, 0, 1, places)
-    with tempfile.TemporaryDirectory() as folder:
-        sink, start = Sink(Path(folder)), monotonic()
-        list(job.exporter.write_part(part, (job.content.read(place) for place in places), sink))
-        ratio = len(job.content) / len(places)
-        return int(sum(sink.files.values()) * ratio), (monotonic() - start) * ratio
+    sink, start = MeasuringSink(), monotonic()
+    list(job.exporter.write_part(part, (job.content.read(place) for place in places), sink))
+    ratio = len(job.content) / len(places)
+    return int(sum(sink.files.values()) * ratio), (monotonic() - start) * ratio
 
 
 def _used_bytes(folder: Path) -> int:

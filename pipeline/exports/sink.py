@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import shutil
+import io
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -42,13 +42,16 @@ class Sink:
             raise
         self.files[name] = path.stat().st_size
 
+
+class MeasuringSink(Sink):
+    """Counts the bytes of files and keeps none of them, so that an estimate needs no disk."""
+
+    def __init__(self) -> None:
+        super().__init__(Path())
+
     @contextmanager
-    def folder(self, name: str) -> Iterator[Path]:
-        """An empty folder, which the block fills by itself."""
-        path = self._tree / name
-        shutil.rmtree(path, ignore_errors=True)
-        path.mkdir(parents=True)
-        yield path
-        for entry in sorted(path.rglob("*")):
-            if entry.is_file():
-                self.files[entry.relative_to(self._tree).as_posix()] = entry.stat().st_size
+    def open(self, name: str) -> Iterator[BinaryIO]:
+        """A file in memory, which is forgotten after the block."""
+        with io.BytesIO() as file:
+            yield file
+            self.files[name] = file.getbuffer().nbytes

@@ -105,6 +105,18 @@ def test_each_split_is_such_a_folder(store: fstore.Dataset, tmp_path: Path) -> N
         assert (out / folder / "classes.toml").is_file()
 
 
+def test_a_folder_that_was_moved_does_not_pass_for_whole(store: fstore.Dataset, tmp_path: Path) -> None:
+    source = Path(str(store.location))
+    out = exported(source, tmp_path / "o", "released", "--limit", "2")
+    moved = out.rename(tmp_path / "moved")
+    words = ("export", source, moved, "--format", "released", "--limit", "2")
+    result = dgan(*words)
+    assert result.exit_code == 2
+    assert "was made in another folder, whose path its files hold; " in result.stderr
+    assert dgan(*words, "--overwrite").exit_code == 0
+    assert all(Path(path).is_file() for pair in pairs_of(entries_of(moved)) for path in pair)
+
+
 def test_it_comes_back_as_annotations(store: fstore.Dataset, labels: np.ndarray, tmp_path: Path) -> None:
     out = exported(Path(str(store.location)), tmp_path / "o", "released", "--all")
     config = AnnotationsConfig(folder=out, min_pixels=0)

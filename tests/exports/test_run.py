@@ -88,6 +88,17 @@ def test_a_label_map_that_lacks_a_class_is_refused_and_so_is_one_of_keypoints(
     assert not (tmp_path / "out").exists()
 
 
+def test_a_label_map_that_names_a_class_which_the_store_lacks_is_refused(
+    dataset: Path, tmp_path: Path
+) -> None:
+    """With ``rest`` a name that is mistyped would merge its class elsewhere without a word."""
+    head = 'rest = "background"\ndrop = [9]\n[[classes]]\nname = "background"\n[[classes]]\nname = "body"\n'
+    (tmp_path / "map.toml").write_text(head + 'from = ["part 1", "part2"]\n')
+    line = export_refusal(dataset, tmp_path / "out", *PNG, "--label-map", tmp_path / "map.toml")
+    assert f"map.toml: 'part2', 9 is no class of {dataset}, which has background, part 1," in line
+    assert "the nearest is 'part 2'; mend or remove it" in line
+
+
 def test_a_store_that_is_not_finished_is_refused(tmp_path: Path) -> None:
     store = make_dataset(tmp_path / "d.zarr", committed=1)
     assert "is not finished, 64 of 70 images are committed; run `dgan synthesize`" in export_refusal(

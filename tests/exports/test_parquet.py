@@ -65,7 +65,7 @@ def hub(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Any]:
 
 def small_files(monkeypatch: pytest.MonkeyPatch) -> None:
     """Files of four images, and row groups of two."""
-    monkeypatch.setattr(parquet, "PART_IMAGES", 4)
+    monkeypatch.setattr(parquet, "MOST_IMAGES", 4)
     monkeypatch.setattr(parquet, "ROW_GROUP_BYTES", 2 * 4 * SHAPE[0] * SHAPE[1])
 
 
@@ -192,10 +192,17 @@ def test_without_pyarrow_one_line_says_what_to_install(monkeypatch: pytest.Monke
 
 
 def test_a_row_group_and_a_file_are_bounded_by_bytes() -> None:
-    large = parquet.ParquetExporter(replace(INFO, shape=(1024, 1024)))
-    assert (large.part_images, large._group_images) == (32, 4)
-    huge = parquet.ParquetExporter(replace(INFO, shape=(8192, 8192)))
+    many = replace(INFO, splits={None: 2000})
+    large = parquet.ParquetExporter(replace(many, shape=(1024, 1024)))
+    assert (large.part_images, large._group_images) == (32, 1)
+    huge = parquet.ParquetExporter(replace(many, shape=(8192, 8192)))
     assert (huge.part_images, huge._group_images) == (1, 1)
+
+
+@pytest.mark.parametrize(("num_images", "expected"), [(5, 16), (200, 25), (2000, 250), (10**6, 256)])
+def test_files_are_many_enough_for_several_threads(num_images: int, expected: int) -> None:
+    info = replace(INFO, shape=(256, 256), splits={"train": num_images - 1, "val": 1})
+    assert parquet.ParquetExporter(info).part_images == expected
 
 
 def test_classes_of_one_name_are_plain_numbers() -> None:

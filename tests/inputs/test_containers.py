@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import io
 import json
+import os
 import sys
 import tarfile
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +20,7 @@ import zarr
 from PIL import Image
 from support.annotations import load_masks, refusal_of
 
+from pipeline.errors import UsageError
 from pipeline.inputs.annotations.formats import parquet
 
 GRID = (8, 12)
@@ -131,6 +134,17 @@ def test_a_damaged_chunk_and_damaged_metadata_end_in_one_line(tmp_path: Path) ->
     assert "zarr.json: cannot be read as JSON" in refusal_of(tmp_path, grid=GRID)
 
 
+@pytest.mark.parametrize("kind", ["pipe", "device"])
+def test_a_chunk_that_never_ends_is_refused(tmp_path: Path, kind: str) -> None:
+    chunk = image_group(tmp_path, 0) / LABELS / "0" / "c" / "0" / "0"
+    chunk.unlink()
+    if kind == "pipe":
+        os.mkfifo(chunk)
+    else:
+        chunk.symlink_to("/dev/zero")
+    assert refusal_of(tmp_path, grid=GRID).startswith(f"{chunk}: is no folder and no plain file")
+
+
 @pytest.mark.parametrize(
     ("names", "said"),
     [
@@ -239,6 +253,41 @@ def test_a_row_group_that_would_not_fit_into_memory_is_refused(
     assert "write smaller row groups" in refusal_of(tmp_path, grid=GRID)
 
 
+def test_equal_labels_of_many_rows_are_one_in_memory(tmp_path: Path) -> None:
+    """A file of some kilobytes could fill the memory otherwise."""
+    label = png(mask_of(0)) + bytes(10**5)
+    for columns in (pa.array([label] * 500), pa.array([{"bytes": label, "path": "0.png"}] * 500)):
+        table = pa.table({"label": columns, "number": range(500)})
+        pq.write_table(table, tmp_path / "a.parquet", compression="zstd", store_schema=False)
+        assert (tmp_path / "a.parquet").stat().st_size < 10**5
+        source = parquet.open_parquet(tmp_path)
+        before = pa.total_allocated_bytes()
+        source.read(499)
+        assert pa.total_allocated_bytes() - before < 10**6
+
+
+def test_a_row_group_of_too_many_rows_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    write(tmp_path / "a.parquet", {"label": [png(mask_of(0))] * 3, "number": [0, 1, 2]})
+    monkeypatch.setattr(parquet, "MAX_GROUP_ROWS", 2)
+    assert "row group 0 has 3 rows; expected at most 2" in refusal_of(tmp_path, grid=GRID)
+
+
+@pytest.mark.parametrize("name", ["label", "number"])
+def test_two_columns_of_one_name_are_refused(tmp_path: Path, name: str) -> None:
+    columns = [pa.array([png(mask_of(0))]), pa.array([0]), pa.array([0])]
+    pq.write_table(pa.Table.from_arrays(columns, ["label", "number", name]), tmp_path / "a.parquet")
+    assert f"a.parquet: has two columns '{name}'" in refusal_of(tmp_path, grid=GRID)
+
+
+def test_any_damaged_byte_of_a_footer_ends_in_one_line_if_at_all(tmp_path: Path) -> None:
+    path = write(tmp_path / "a.parquet", {"label": [png(mask_of(i)) for i in range(3)], "number": [0, 1, 2]})
+    whole = path.read_bytes()
+    for place in range(len(whole) // 2, len(whole), 3):
+        path.write_bytes(whole[:place] + bytes([whole[place] ^ 0xFF]) + whole[place + 1 :])
+        with suppress(UsageError):
+            load_masks(tmp_path, grid=GRID)
+
+
 def test_without_pyarrow_one_line_says_what_to_install(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -306,3 +355,23 @@ def test_a_member_that_is_no_plain_file_is_not_read(tmp_path: Path) -> None:
         link.type, link.linkname = tarfile.SYMTYPE, "/etc/hostname"
         shard.addfile(link)
     assert "no annotations are found" in refusal_of(tmp_path, grid=GRID)
+
+
+@pytest.mark.parametrize("name", ["0.tar", "0.parquet", "data/0.parquet"])
+def test_a_pipe_is_not_waited_for(tmp_path: Path, name: str) -> None:
+    (tmp_path / "data").mkdir()
+    os.mkfifo(tmp_path / name)
+    assert "no annotations are found" in refusal_of(tmp_path, grid=GRID)
+
+
+@pytest.mark.parametrize("name", [f"{LABELS}/zarr.json", f"{LABELS}/0/zarr.json"])
+def test_metadata_that_never_ends_is_refused(tmp_path: Path, name: str) -> None:
+    path = image_group(tmp_path, 0) / name
+    path.unlink()
+    path.symlink_to("/dev/zero")
+    assert refusal_of(tmp_path, grid=GRID).startswith(f"{path}: is no plain file")
+
+
+def test_an_annotation_of_json_that_is_a_pipe_is_refused(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "a.json")
+    assert "a.json: is no plain file" in refusal_of(tmp_path, grid=GRID)

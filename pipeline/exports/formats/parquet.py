@@ -36,8 +36,10 @@ from pipeline.exports.formats.protocol import ExportInfo, Record
 from pipeline.exports.plan import Part
 from pipeline.exports.sink import Sink
 
-PART_BYTES, PART_IMAGES = 128 << 20, 256  # of a file: raw bytes of its images, and how many
-ROW_GROUP_BYTES = 16 << 20  # raw; a reader that streams holds one row group
+PART_BYTES = 128 << 20  # of a file: raw bytes of its images
+MOST_IMAGES, FEWEST_IMAGES = 256, 16  # of a file
+FEWEST_FILES = 8  # of an export that is large enough, so that several threads write and workers read
+ROW_GROUP_BYTES = 4 << 20  # raw; a thread that writes and a reader that streams hold one row group
 STATISTICS = ("number", "uncertainty")  # columns by which a reader may skip row groups
 ONE_SPLIT = "train"
 _SPLIT_NAME = re.compile(r"\w+")  # as `datasets` takes them
@@ -53,7 +55,8 @@ class ParquetExporter:
         self._splits: list[SplitSize] = []
         height, width = info.shape
         image_bytes = height * width * 4  # RGB and a label
-        self.part_images = max(1, min(PART_IMAGES, PART_BYTES // image_bytes))
+        by_number = max(FEWEST_IMAGES, -(-sum(info.splits.values()) // FEWEST_FILES))
+        self.part_images = max(1, min(PART_BYTES // image_bytes, by_number, MOST_IMAGES))
         self._group_images = max(1, ROW_GROUP_BYTES // image_bytes)
 
     def write_part(self, part: Part, items: Iterator[Item], sink: Sink) -> Iterable[Record]:

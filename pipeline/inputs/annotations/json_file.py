@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from stat import S_ISREG
 from typing import Any
 
 from pipeline.errors import UsageError, short
@@ -17,7 +18,10 @@ MAX_BYTES = 2**28
 def read_json(path: Path, what: str) -> Any:
     """The value in ``path``; ``what`` names it in messages. Raises UsageError, one line."""
     try:
-        size = path.stat().st_size
+        found = path.stat()
+        size = found.st_size
+        if not S_ISREG(found.st_mode):  # a device has no end, and a pipe may never begin
+            raise UsageError(f"{path}: is no plain file; expected {what}")
         if size > MAX_BYTES:
             raise UsageError(f"{path}: is {size} bytes; expected {what} of at most {MAX_BYTES}")
         return json.loads(path.read_bytes().decode("utf-8-sig"))

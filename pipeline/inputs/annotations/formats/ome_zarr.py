@@ -26,6 +26,7 @@ from pipeline.inputs.numbers import image_number
 
 WHAT = "the metadata of Zarr"
 PREFERRED = "segmentation"
+MAX_CHUNK_BYTES = 16 * MAX_PIXELS  # of a file; labels of eight bytes that do not compress take half of it
 # Of all codecs that may be installed these are the ones of which we know what they do.
 _CODECS = ("bytes", "transpose", "zstd", "gzip", "blosc", "crc32c", "sharding_indexed")
 _DTYPES = [f"{kind}{bits}" for kind in ("int", "uint") for bits in (8, 16, 32, 64)]
@@ -174,9 +175,19 @@ def _check_array(place: Path) -> None:
     sides = [side for side in chunk if isinstance(side, int)] if isinstance(chunk, list) else []
     if len(sides) != len(shape) or min(sides) < 1 or prod(sides) > MAX_PIXELS:
         raise UsageError(f"{place}: its chunks are {chunk!r:.60}; expected at most {MAX_PIXELS} pixels each")
+    odd = next((path for path in place.rglob("*") if not _is_plain(path)), None)
+    if odd is not None:
+        raise UsageError(
+            f"{odd}: is no folder and no plain file of at most {MAX_CHUNK_BYTES:,} bytes; expected chunks"
+        )
     for name in _codec_names(node.get("codecs")):
         if name not in _CODECS:
             raise UsageError(f"{place}: codec {name!r:.40} is not read; expected {', '.join(_CODECS)}")
+
+
+def _is_plain(path: Path) -> bool:
+    """Whether it is a folder, or a file that comes to an end: a pipe or a device would be read for ever."""
+    return path.is_dir() or (path.is_file() and path.stat().st_size <= MAX_CHUNK_BYTES)
 
 
 def _codec_names(codecs: object) -> Iterator[object]:

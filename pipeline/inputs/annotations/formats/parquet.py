@@ -5,7 +5,7 @@ Column ``number`` has the images' numbers; without it, the number is in the labe
 ``dgan`` may name the values, as ``pipeline.exports.formats.parquet`` says. The folder is that of the files,
 or the one with ``data/`` in it.
 
-One row group is in memory at a time.
+One row group of labels is in memory at a time, and each label once that a file has for many rows.
 """
 
 from __future__ import annotations
@@ -27,6 +27,9 @@ from pipeline.settings.classes import IGNORE_NAME
 
 FILES = "[!.]*.parquet"
 MAX_GROUP_BYTES = 2**30  # of one column in one row group
+MAX_GROUP_ROWS = 2**22  # in one row group: equal values of a column take next to no bytes in a file
+BATCH_ROWS = 2**12  # of numbers that are read at once
+TEXTS = ("label", "label.bytes", "label.path")  # columns of which equal values stay one value in memory
 WHAT = "Parquet files with the columns label and number"
 
 
@@ -82,7 +85,7 @@ def open_parquet(folder: Path) -> AnnotationSource:
         place = places[number]
         where = f"{place.path}: the label of image {number}"
         column = labels_of(place.path, place.group)
-        content = _bytes(column[place.row].as_py()) if place.row < len(column) else None
+        content = _bytes(place.path, column[place.row]) if place.row < len(column) else None
         if content is None:
             raise UsageError(f"{where} is no picture; expected the bytes of a PNG")
         return read_labels(io.BytesIO(content), where)
@@ -99,7 +102,9 @@ def open_parquet(folder: Path) -> AnnotationSource:
 
 
 def _files(folder: Path) -> list[Path]:
-    return sorted(folder.glob(FILES)) or sorted(folder.glob(f"data/{FILES}"))
+    """Plain files: a pipe would be waited for."""
+    found = sorted(folder.glob(FILES)) or sorted(folder.glob(f"data/{FILES}"))
+    return [path for path in found if path.is_file()]
 
 
 def _places(path: Path) -> Iterator[tuple[int, _Place]]:
@@ -111,9 +116,9 @@ def _places(path: Path) -> Iterator[tuple[int, _Place]]:
         raise UsageError(f"{path}: has no column label; expected {WHAT}{more}")
     numbered = "number" in names
     for group in range(file.num_row_groups):
-        for row, value in enumerate(_column(path, group, "number" if numbered else "label").to_pylist()):
+        for row, value in enumerate(_values(path, group, "number" if numbered else "label")):
             number = value if numbered else _number_in_path(value)
-            if not isinstance(number, int) or not 0 <= number < 10**9:
+            if not isinstance(number, int) or isinstance(number, bool) or not 0 <= number < 10**9:
                 raise UsageError(
                     f"{path}: row {row} of row group {group} has the number {number!r:.40}; expected that of "
                     "an image, in the column number or in the path of the label"
@@ -127,7 +132,7 @@ def _number_in_path(label: object) -> int | None:
 
 
 def _open(path: Path) -> Any:
-    """The open file, a ``pyarrow.parquet.ParquetFile``."""
+    """The open file, a ``pyarrow.parquet.ParquetFile``. No two of its columns have one name."""
     try:
         import pyarrow.parquet
     except ModuleNotFoundError as error:
@@ -135,28 +140,64 @@ def _open(path: Path) -> Any:
             raise
         raise UsageError(f"{path}: to read it, pyarrow is needed; run: pip install 'dgan[export]'") from None
     try:
-        return pyarrow.parquet.ParquetFile(path)
-    except (pyarrow.ArrowException, OSError) as error:
+        schema = pyarrow.parquet.read_metadata(path).schema
+        texts = [name for i in range(len(schema)) if (name := schema.column(i).path) in TEXTS]
+        file = pyarrow.parquet.ParquetFile(path, read_dictionary=texts)
+        names = file.schema_arrow.names
+    except _errors() as error:
+        raise _damaged(path, error) from error
+    twice = next((name for name in names if names.count(name) > 1), None)
+    if twice is not None:
+        raise UsageError(f"{path}: has two columns {twice!r:.40}; expected {WHAT}")
+    return file
+
+
+def _errors() -> tuple[type[Exception], ...]:
+    """What pyarrow raises for damaged files; ValueError for names that are no UTF-8."""
+    import pyarrow
+
+    return pyarrow.ArrowException, OSError, ValueError
+
+
+def _values(path: Path, group: int, name: str) -> Iterator[Any]:
+    """The values of one column of one row group, a few at a time."""
+    file = _open(path)
+    _check_group(path, file, group, name)
+    try:
+        for batch in file.iter_batches(BATCH_ROWS, row_groups=[group], columns=[name]):
+            yield from (value.as_py() for value in batch.column(0))
+    except _errors() as error:
         raise _damaged(path, error) from error
 
 
 def _column(path: Path, group: int, name: str) -> Any:
     """One column of one row group, a ``pyarrow.ChunkedArray``."""
-    import pyarrow
-
     file = _open(path)
-    described = file.metadata.row_group(group)
-    columns = [described.column(i) for i in range(described.num_columns)]
-    size = sum(c.total_uncompressed_size for c in columns if c.path_in_schema.split(".")[0] == name)
+    _check_group(path, file, group, name)
+    try:
+        return file.read_row_group(group, [name]).column(name)
+    except _errors() as error:
+        raise _damaged(path, error) from error
+
+
+def _check_group(path: Path, file: Any, group: int, name: str) -> None:
+    """Refuse a row group whose column would take too much memory."""
+    try:
+        described = file.metadata.row_group(group)
+        columns = [described.column(i) for i in range(described.num_columns)]
+        size = sum(c.total_uncompressed_size for c in columns if c.path_in_schema.split(".")[0] == name)
+    except _errors() as error:
+        raise _damaged(path, error) from error
+    if described.num_rows > MAX_GROUP_ROWS:
+        raise UsageError(
+            f"{path}: row group {group} has {described.num_rows:,} rows; expected at most "
+            f"{MAX_GROUP_ROWS:,}: write smaller row groups"
+        )
     if size > MAX_GROUP_BYTES:
         raise UsageError(
             f"{path}: column {name} of row group {group} has {size:,} bytes; expected at most "
             f"{MAX_GROUP_BYTES:,}: write smaller row groups"
         )
-    try:
-        return file.read_row_group(group, [name]).column(name)
-    except (pyarrow.ArrowException, OSError) as error:
-        raise _damaged(path, error) from error
 
 
 def _damaged(path: Path, error: Exception) -> UsageError:
@@ -164,7 +205,12 @@ def _damaged(path: Path, error: Exception) -> UsageError:
     return UsageError(f"{path}: cannot be read as Parquet, or is truncated ({reason:.200}); expected {WHAT}")
 
 
-def _bytes(label: object) -> bytes | None:
+def _bytes(path: Path, value: Any) -> bytes | None:
+    """The bytes of one label, a ``pyarrow.Scalar``; None where it has none."""
+    try:
+        label = value.as_py()
+    except _errors() as error:  # a text that is no UTF-8
+        raise _damaged(path, error) from error
     found = label.get("bytes") if isinstance(label, dict) else label
     return found if isinstance(found, bytes) else None
 

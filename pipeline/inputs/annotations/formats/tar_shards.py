@@ -40,7 +40,12 @@ class _Member:
 
 def find_shards(folder: Path) -> str | None:
     """The first shard in ``folder`` that has a mask or cannot be read, or None."""
-    return next((path.name for path in sorted(folder.glob(FILES)) if _may_have_masks(path)), None)
+    return next((path.name for path in _files(folder) if _may_have_masks(path)), None)
+
+
+def _files(folder: Path) -> list[Path]:
+    """Plain files: a pipe would be waited for, and a device has no end."""
+    return sorted(path for path in folder.glob(FILES) if path.is_file())
 
 
 def _may_have_masks(path: Path) -> bool:
@@ -57,7 +62,7 @@ def open_shards(folder: Path) -> AnnotationSource:
     of one image.
     """
     members: dict[int, _Member] = {}
-    for path in sorted(folder.glob(FILES)):
+    for path in _files(folder):
         for member in _masks(path):
             number = image_number(_key(member.name))
             if number is None:

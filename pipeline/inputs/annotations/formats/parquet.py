@@ -133,7 +133,7 @@ def _open(path: Path) -> Any:
     except ModuleNotFoundError as error:
         if error.name != "pyarrow":
             raise
-        raise UsageError(f"{path}: to read it, pyarrow is needed; run: pip install 'dgan[export]'") from None
+        raise UsageError(f"{path}: to read it, pyarrow is needed; run: pip install pyarrow") from None
     try:
         return pyarrow.parquet.ParquetFile(path)
     except (pyarrow.ArrowException, OSError) as error:

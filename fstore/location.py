@@ -148,7 +148,7 @@ class Location:
             from fsspec.registry import get_filesystem_class
         except ImportError:
             raise StoreError(
-                f"{self}: URLs of scheme {scheme!r} need fsspec; pip install 'dgan[remote]'"
+                f"{self}: URLs of scheme {scheme!r} need fsspec; run: pip install fsspec"
             ) from None
         try:
             get_filesystem_class(scheme)

@@ -23,8 +23,8 @@ prepare_environment()
 def main() -> None:
     """DatasetGAN on an out-of-core feature store.
 
-    Three stages: extract-features writes the per-pixel features of annotated images to disk, train fits an
-    ensemble of classifiers on them, synthesize makes labelled images and filters the most uncertain.
+    From a pretrained StyleGAN and a few labelled images of it to a labelled dataset: extract-features, train
+    and synthesize, in this order. sample makes the images to label; export writes files for other tools.
     """
 
 

@@ -1,4 +1,5 @@
-"""The stages as functions: `pipeline.extract_features`, `train`, `synthesize`, `sample` and `filter`.
+"""The stages as functions: `pipeline.extract_features`, `train`, `synthesize`, `sample`, `export` and
+`filter`.
 
 Each does what the command of its name does, with the flags as keywords. Signature and documentation follow
 from the settings' declarations. A function installs no signal handler and may be called from any thread; an
@@ -8,7 +9,7 @@ interruption is a KeyboardInterrupt, and the same call goes on from where it was
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
 from inspect import Parameter, Signature, cleandoc
 from pathlib import Path
@@ -16,7 +17,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from pipeline.api import runs
 from pipeline.api.explanation import errors_explained
-from pipeline.api.keywords import checked, keywords
+from pipeline.api.keywords import by_name, checked, keywords
 from pipeline.errors import UsageError, short
 from pipeline.machine.environment import prepare_environment
 from pipeline.settings.options import FILTER
@@ -32,11 +33,12 @@ if "torch" not in sys.modules:
 
 Function = TypeVar("Function", bound=Callable[..., Any])
 
-SAY = "say: Is called with each line that the command would print; None: show nothing, and no progress."
+SAY = "say: A function of one line, called with each that the command would print; None: show nothing at all."
 ENDING = """
-None for a keyword is the same as to leave it out: then the configuration's file decides, and if it says
-nothing, the default. Values are Python's, or the flags' texts, such as "4GB" or "64:448". Messages name a
-keyword as its flag. After an interruption the same call goes on from where it was.
+A keyword that is None or left out has the value of the configuration's file, and if it has none there, the
+default. Values are Python's, or the flags' texts, such as "4GB" or "64:448". A store or an interpreter that a
+function returned may stand in place of its path. Messages name a keyword by its flag. After an interruption
+the same call goes on from where it was.
 
 Raises:
     UsageError: wrong use or bad input, where the command has exit code 2.
@@ -61,62 +63,69 @@ def documented(command: str) -> Callable[[Function], Function]:
 
 
 @documented(EXTRACT)
-def extract_features(**settings: Any) -> FeatureStore | str:
+def extract_features(*places: Any, **settings: Any) -> FeatureStore | str:
     """Render annotated latents and write their per-pixel features to a Zarr store.
 
     Returns the opened `fstore.FeatureStore`; with ``dry_run=True`` the plan as a text.
     """
-    return _run(EXTRACT, "extract_features", runs.extract_features, settings)
+    return _run(EXTRACT, "extract_features", places, runs.extract_features, settings)
 
 
 @documented(TRAIN)
-def train(**settings: Any) -> TrainedInterpreter | str:
+def train(*places: Any, **settings: Any) -> TrainedInterpreter | str:
     """Train the ensemble of pixel classifiers on a feature store.
 
     Returns the interpreter: its ``folder``, ``members``, ``epochs``, ``miou``, ``info``, ``ensemble``; with
     ``dry_run=True`` the plan as a text.
     """
-    return _run(TRAIN, "train", lambda say, **flags: runs.train(say, say, **flags), settings)
+    return _run(TRAIN, "train", places, lambda say, **flags: runs.train(say, say, **flags), settings)
 
 
 @documented(SYNTHESIZE)
-def synthesize(**settings: Any) -> Dataset | str:
+def synthesize(*places: Any, **settings: Any) -> Dataset | str:
     """Generate labelled images, score each by the members' divergence, and filter the most uncertain.
 
     Returns the opened `fstore.Dataset`; with ``dry_run=True`` the plan as a text.
     """
-    return _run(SYNTHESIZE, "synthesize", runs.synthesize, settings)
+    return _run(SYNTHESIZE, "synthesize", places, runs.synthesize, settings)
 
 
 @documented(SAMPLE)
-def sample(**settings: Any) -> Path | str:
+def sample(*places: Any, **settings: Any) -> Path | str:
     """Start a project: images to annotate, and a dgan.toml for the next stage.
 
     Returns the project's folder; with ``dry_run=True`` the plan as a text.
     """
-    return _run(SAMPLE, "sample", runs.sample, settings)
+    return _run(SAMPLE, "sample", places, runs.sample, settings)
 
 
 @documented(EXPORT)
-def export(store: Any = None, out: Any = None, **settings: Any) -> Path | str:
+def export(*places: Any, **settings: Any) -> Path | str:
     """Write images and labels of a store as files that other tools read.
 
     Returns the folder; with ``dry_run=True`` the plan as a text.
     """
-    return _run(EXPORT, "export", runs.export, {"store": store, "out": out, **settings})
+    return _run(EXPORT, "export", places, runs.export, settings)
 
 
 @documented(FILTER)
-def filter(store: Any = None, **settings: Any) -> Dataset:
+def filter(*places: Any, **settings: Any) -> Dataset:
     """Change which images of a dataset are kept; nothing is rendered again.
 
     Returns the opened `fstore.Dataset`.
     """
-    return _run(FILTER, "filter", runs.filter_dataset, {"store": store, **settings})
+    return _run(FILTER, "filter", places, runs.filter_dataset, settings)
 
 
-def _run(command: str, name: str, run: Callable[..., runs.Outcome], settings: Mapping[str, Any]) -> Any:
-    """Check the keywords, run, and say what the command would print at its end."""
+def _run(
+    command: str,
+    name: str,
+    places: Sequence[Any],
+    run: Callable[..., runs.Outcome],
+    named: Mapping[str, Any],
+) -> Any:
+    """Check the values of the call, run, and say what the command would print at its end."""
+    settings = by_name(command, f"pipeline.{name}", places, named)
     say = settings.get("say", print)
     if say is not None and not callable(say):
         raise UsageError(f"say is {short(say)}; expected a function of one line, or None")

@@ -6,12 +6,12 @@ makes the signature and the documentation too, so that a new setting needs no li
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields
 from inspect import Parameter
 from typing import Any
 
-from pipeline.errors import UsageError
+from pipeline.errors import UsageError, short
 from pipeline.settings.options import AFTER_SETTINGS, BEFORE_SETTINGS, Option
 from pipeline.settings.schema import SECTIONS, declaration, flag_settings, flags_of, keyword_of
 from pipeline.settings.text_files import refuse_unknown
@@ -41,10 +41,12 @@ class Keyword:
         """The value as its rule keeps it. Raises UsageError, the line that the flag's value gets."""
         if value is None:
             return self.absent
+        if self.rule.is_path:
+            value = _place_of(value)
         num_axes = getattr(value, "ndim", None)
         if num_axes == 0 and hasattr(value, "item"):  # a number of NumPy's or of torch's
             value = value.item()
-        elif num_axes is not None:
+        elif isinstance(num_axes, int):
             save = "; save it with numpy.save, and name the file" if self.rule.is_path else ""
             raise UsageError(
                 f"{self.label} is an array {tuple(value.shape)}; expected {self.rule.expected}{save}"
@@ -62,6 +64,15 @@ class Keyword:
         shown = self.unset if self.default is None else repr(plain(self.default))
         known = bool(shown) and not self.is_argument and not self.is_required
         return f"{self.name}: {self.help}" + (f" [default: {shown}]" if known else "")
+
+
+def _place_of(value: Any) -> Any:
+    """Where an opened store or a trained interpreter lies, so that a function takes what another returned.
+
+    Any other value stays as it is.
+    """
+    place = getattr(getattr(value, "location", None), "target", None)
+    return place or getattr(value, "folder", None) or value
 
 
 def plain(default: Any) -> Any:
@@ -101,6 +112,23 @@ def _of_settings(command: str) -> list[Keyword]:
             Keyword(name, target, flag, declared.rule, declared.help, item.default, None, declared.unset)
         )
     return found
+
+
+def by_name(command: str, function: str, places: Sequence[Any], named: Mapping[str, Any]) -> dict[str, Any]:
+    """All values of a call by their keywords, also those that were given by their place.
+
+    Raises UsageError for a value without a keyword where one is needed, and for one that is given twice.
+    """
+    names = [each.name for each in keywords(command).values() if each.is_argument]
+    if len(places) > len(names):
+        surplus = places[len(names)]
+        takes = f"only {' and '.join(names)} may stand" if names else "no value may stand"
+        raise UsageError(f"{function}: {short(surplus)} has no keyword; {takes} without one")
+    by_place = dict(zip(names, places, strict=False))
+    for name in by_place:
+        if name in named:
+            raise UsageError(f"{function}: {name} is given twice; pass it once")
+    return {**by_place, **named}
 
 
 def checked(command: str, function: str, given: Mapping[str, Any]) -> dict[str, Any]:

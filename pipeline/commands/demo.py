@@ -14,8 +14,13 @@ from pipeline.settings.schema import KEYPOINTS, SEGMENTATION, TASKS
 from pipeline.settings.values import PATH, POSITIVE, choice
 
 
-@click.command("demo", cls=Command, examples=("dgan demo --out demo", "dgan demo --task keypoints --num 50"))
-@declared(Option("out", PATH, "Folder.", default=Path("demo")))
+@click.command(
+    "demo",
+    cls=Command,
+    short_help="Run the stages on the embedded generator of faces.",
+    examples=("dgan demo --out demo", "dgan demo --task keypoints --num 50"),
+)
+@declared(Option("out", PATH, "Folder of all results.", default=Path("demo")))
 @declared(Option("num", POSITIVE, "Fresh images to label and to test on.", default=200))
 @declared(Option("task", choice(*TASKS), "What is learnt.", default=SEGMENTATION))
 @declared(DEVICE)

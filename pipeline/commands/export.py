@@ -15,6 +15,7 @@ from pipeline.settings.schema import EXPORT
 @click.command(
     EXPORT,
     cls=Command,
+    short_help="Write images and labels for other tools.",
     examples=(
         "dgan export dataset.zarr out --format coco --split train=0.9,val=0.1",
         "dgan export features.zarr annotated --format png",

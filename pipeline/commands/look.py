@@ -24,10 +24,13 @@ from pipeline.settings.options import FILTER
 from pipeline.settings.schema import INSPECT
 from pipeline.settings.values import PATH, STORE
 
+STORE_OR_INTERPRETER = "A store, as a folder or a URL; or the folder of an interpreter."
+
 
 @click.command(
     FILTER,
     cls=Command,
+    short_help="Change which images of a dataset are kept.",
     examples=("dgan filter dataset.zarr --keep 0.8", "dgan filter s3://bucket/dataset.zarr --keep 1"),
 )
 @command_options(FILTER)
@@ -36,8 +39,13 @@ def filter_dataset(**flags: Any) -> None:
     echo_lines(runs.filter_dataset(note, **flags).lines)
 
 
-@click.command("info", cls=Command, examples=("dgan info dataset.zarr", "dgan info interpreter"))
-@argument("store", STORE)
+@click.command(
+    "info",
+    cls=Command,
+    short_help="Show what a store or an interpreter holds.",
+    examples=("dgan info dataset.zarr", "dgan info interpreter"),
+)
+@argument("store", STORE, STORE_OR_INTERPRETER)
 @DEBUG
 def info(store: str) -> None:
     """Show what a store or an interpreter holds: classes, sizes, how it was made, how far it is."""
@@ -53,8 +61,13 @@ def info(store: str) -> None:
     echo_wrapped(repr(fstore.open(store)).splitlines())
 
 
-@click.command("verify", cls=Command, examples=("dgan verify dataset.zarr", "dgan verify interpreter"))
-@argument("store", STORE)
+@click.command(
+    "verify",
+    cls=Command,
+    short_help="Check a store or an interpreter for damage.",
+    examples=("dgan verify dataset.zarr", "dgan verify interpreter"),
+)
+@argument("store", STORE, STORE_OR_INTERPRETER)
 @DEBUG
 def verify(store: str) -> None:
     """Read all of a store's committed images, or of an interpreter, and check them; exit code 1 if anything
@@ -100,9 +113,10 @@ def _maybe_interpreter(store: str) -> Path | None:
 @click.command(
     INSPECT,
     cls=Command,
+    short_help="Show what a generator's file is.",
     examples=("dgan inspect-checkpoint network.pkl", "dgan inspect-checkpoint stylegan2.pt"),
 )
-@argument("file", PATH)
+@argument("file", PATH, "The generator's file.")
 @setting_options(INSPECT)
 @DEBUG
 def inspect_checkpoint(file: Path, generator__key: str | None) -> None:

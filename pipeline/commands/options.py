@@ -15,7 +15,7 @@ from typing import Any, TypeVar
 import click
 from click.shell_completion import CompletionItem
 
-from pipeline.commands.program import DEBUG_KEY, GroupedOption
+from pipeline.commands.program import DEBUG_KEY, Argument, GroupedOption
 from pipeline.settings.options import AFTER_SETTINGS, BEFORE_SETTINGS, Option
 from pipeline.settings.schema import SAMPLE, TRAIN, declaration, flag_settings, flags_of
 from pipeline.settings.values import BOOLEAN, STORE, Rule
@@ -62,7 +62,7 @@ class Checked(click.ParamType):
 def declared(each: Option) -> Any:
     """The argument, switch or option of a declaration."""
     if each.is_argument:
-        return argument(each.name, each.rule)
+        return argument(each.name, each.rule, each.help)
     if each.rule is BOOLEAN:
         return switch(each.flag, each.help, group=each.group)
     return click.option(
@@ -82,9 +82,9 @@ def switch(flag: str, help: str, *, group: str = "Run") -> Any:
     return click.option(flag, cls=GroupedOption, is_flag=True, help=help, group=group)
 
 
-def argument(name: str, rule: Rule) -> Any:
+def argument(name: str, rule: Rule, help: str) -> Any:
     """A value that stands without a flag."""
-    return click.argument(name, type=Checked(rule), metavar=name.upper())
+    return click.argument(name, cls=Argument, type=Checked(rule), metavar=name.upper(), help=help)
 
 
 def metavar(rule: Rule) -> str:

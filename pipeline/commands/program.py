@@ -18,7 +18,7 @@ from pipeline.api.explanation import explain
 from pipeline.commands import interruption
 from pipeline.commands.warning_lines import warnings_in_one_line
 
-GROUPS = ("Input", "Generator", "Images", "Features", "Training", "Dataset", "Run")
+GROUPS = ("Input", "Generator", "Images", "Features", "Training", "Dataset", "Export", "Run")
 """The headings of ``--help``, in their order."""
 DEBUG_KEY = "pipeline.debug"
 
@@ -31,6 +31,17 @@ class GroupedOption(click.Option):
             more.pop("default", None)  # since click 8.3 None is a default, with which nothing is missing
         super().__init__(*arguments, **more)
         self.group = group
+
+
+class Argument(click.Argument):
+    """A value that stands without a flag, and has a line in ``--help`` all the same."""
+
+    def __init__(self, *arguments: Any, group: str = "Input", help: str = "", **more: Any) -> None:
+        super().__init__(*arguments, **more)
+        self.group, self.line = group, help  # `help` is a name of newer clicks, which show it elsewhere
+
+    def get_help_record(self, _: click.Context) -> tuple[str, str]:
+        return str(self.metavar), self.line
 
 
 class Command(click.Command):

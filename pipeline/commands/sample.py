@@ -15,6 +15,7 @@ from pipeline.settings.schema import SAMPLE
 @click.command(
     SAMPLE,
     cls=Command,
+    short_help="Begin a project: images to annotate, a dgan.toml.",
     examples=(
         "dgan sample --checkpoint network.pkl --num 40 --diverse --out annotate",
         "dgan sample --uncertain interpreter --num 16 --add --out .",

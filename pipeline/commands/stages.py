@@ -15,6 +15,7 @@ from pipeline.settings.schema import EXTRACT, SYNTHESIZE, TRAIN
 @click.command(
     EXTRACT,
     cls=Command,
+    short_help="Write the features of annotated images to a store.",
     examples=(
         "dgan extract-features --checkpoint g.pkl --latents z.npy --annotations masks/",
         "dgan extract-features --config face_34.toml --dry-run",
@@ -29,6 +30,7 @@ def extract_features(**flags: Any) -> None:
 @click.command(
     TRAIN,
     cls=Command,
+    short_help="Train the ensemble of pixel classifiers on a store.",
     examples=("dgan train --store features.zarr", "dgan train --members 5 --out small --memory-budget 4GB"),
 )
 @command_options(TRAIN)
@@ -40,6 +42,7 @@ def train(**flags: Any) -> None:
 @click.command(
     SYNTHESIZE,
     cls=Command,
+    short_help="Make labelled images, and filter the uncertain ones.",
     examples=(
         "dgan synthesize --checkpoint network.pkl --num 10000 --keep 0.9",
         "dgan synthesize --interpreter released --checkpoint g.pt --config face_34.json",

@@ -52,11 +52,9 @@ CONFIG = Option(
     "TOML file, or a .json experiment of DatasetGAN or EditGAN.",
     unset="./dgan.toml, else the demo's",
 )
-DEVICE = Option("device", values.DEVICE, "auto, cpu, cuda or cuda:i.", default="auto")
+DEVICE = Option("device", values.DEVICE, "auto (a GPU if there is one), cpu, cuda or cuda:i.", default="auto")
 THREADS = Option("threads", values.THREADS, "CPU threads of torch.", unset="torch's own")
-MEMORY_BUDGET = Option(
-    "memory_budget", BYTES, "Most host memory of the process, as 8GB; buffers follow from it."
-)
+MEMORY_BUDGET = Option("memory_budget", BYTES, "Most host memory of the process, such as 8GB.")
 OVERWRITE = Option("overwrite", BOOLEAN, "Delete what is there and start anew.", default=False)
 DRY_RUN = Option("dry_run", BOOLEAN, "Print the plan and what it costs, and do nothing.", default=False)
 TASK = Option("task", choice(*TASKS), "Refuse a store of another task.", group="Input")
@@ -65,12 +63,12 @@ STAGE = (CONFIG, DEVICE, THREADS, MEMORY_BUDGET, OVERWRITE, DRY_RUN)
 
 _IMAGES = (
     Option("num", integer(1, 10**6), "Images to annotate.", default=40),
-    Option("out", PATH, "Folder.", default=Path("annotate")),
-    Option("diverse", BOOLEAN, "Take the most spread in W of a larger pool.", default=False),
-    Option("uncertain", PATH, "Take those of the pool that this interpreter is least sure of."),
+    Option("out", PATH, "Folder of the project.", default=Path("annotate")),
+    Option("diverse", BOOLEAN, "Choose those of a larger pool that differ most, in W.", default=False),
+    Option("uncertain", PATH, "Choose those of the pool of which this interpreter is least sure."),
     Option("pool", integer(1, 10**5), "Latents to choose from.", unset="20 x num"),
     Option("add", BOOLEAN, "Add --num images to those that --out holds.", default=False),
-    Option("seed", ANY_SEED, "Of the latents.", default=0),
+    Option("seed", ANY_SEED, "Seed of the latents.", default=0),
 )
 
 BEFORE_SETTINGS: dict[str, tuple[Option, ...]] = {
@@ -103,7 +101,7 @@ AFTER_SETTINGS: dict[str, tuple[Option, ...]] = {
         DRY_RUN,
     ),
     EXPORT: (
-        replace(THREADS, help="Parts written at once.", unset="one a processor core"),
+        replace(THREADS, help="How many parts are written at once.", unset="one a processor core"),
         CONFIG,
         replace(OVERWRITE, help="Delete the export that is there and start anew."),
         DRY_RUN,

@@ -108,18 +108,28 @@ class GeneratorConfig:
     class_label: int | None = setting(
         None,
         integer(0),
-        "Class of a conditional generator; synthesize takes the interpreter's without it.",
+        "Class of a conditional generator.",
+        unset="none, of synthesize the interpreter's",
         also=(SYNTHESIZE,),
     )
     average_latent: Path | None = setting(
         None, PATH, "A .npy, .npz or .pt file.", unset="the checkpoint's, else the mean of 8,000 samples"
     )
-    truncation: float = setting(0.7, number("a finite number", lambda _: True), "Psi, of Z latents.")
-    truncation_layers: int | None = setting(
-        None, integer(0), "W+ rows it acts on.", unset="StyleGAN1 8, but 7 at 256 px; StyleGAN2 all"
+    truncation: float = setting(
+        0.7, number("a finite number", lambda _: True), "Truncation psi of Z latents; 1 is none."
     )
-    noise: str = setting("const", choice(*NOISE_MODES), "Noise inputs of the generator.")
-    noise_seed: int = setting(0, ANY_SEED, "Seed of the noise.")
+    truncation_layers: int | None = setting(
+        None,
+        integer(0),
+        "How many of the first W+ rows are truncated.",
+        unset="StyleGAN1 8, but 7 at 256 px; StyleGAN2 all",
+    )
+    noise: str = setting(
+        "const",
+        choice(*NOISE_MODES),
+        "Noise inputs of the generator; const is one map a layer, for all images.",
+    )
+    noise_seed: int = setting(0, ANY_SEED, "Seed of the noise inputs.")
 
 
 @dataclass(frozen=True)
@@ -169,11 +179,14 @@ class AnnotationsConfig:
         flags="--annotations",
     )
     format: str = setting(
-        "auto", choice(*ANNOTATION_FORMATS), "How they are written.", flags="--annotation-format"
+        "auto",
+        choice(*ANNOTATION_FORMATS),
+        "Format of the annotations; auto tells it from the files.",
+        flags="--annotation-format",
     )
     label_map: Path | None = setting(None, PATH, "TOML file: rename, merge and drop classes.")
     classes_file: Path | None = in_file(None, PATH, "A TOML file with the [[classes]] tables.")
-    overlap: str = setting("later", choice(*OVERLAPS), "Which of two shapes on a pixel wins.")
+    overlap: str = setting("later", choice(*OVERLAPS), "Which of two shapes on the same pixel wins.")
     images: Path | None = setting(
         None,
         PATH,
@@ -183,18 +196,21 @@ class AnnotationsConfig:
     check: bool = setting(True, BOOLEAN, "Compare the annotated pictures with what is rendered.")
     task: str = setting(SEGMENTATION, choice(*TASKS), "What is annotated.", also=(SAMPLE,))
     sigma: float | None = setting(
-        None, POSITIVE_NUMBER, "Of keypoints' heat maps, in pixels.", unset="resolution / 64"
+        None, POSITIVE_NUMBER, "Width of keypoints' heat maps, in pixels.", unset="resolution / 64"
     )
     num_classes: int | None = setting(
-        None, integer(1, LARGEST_LABEL + 1), "Number of classes.", unset="the largest label and 1"
+        None, integer(1, LARGEST_LABEL + 1), "Number of classes.", unset="the largest label + 1"
     )
     ignore: int | None = setting(
-        None, integer(0, LARGEST_LABEL), "Label of pixels that count nowhere.", unset="none"
+        None,
+        integer(0, LARGEST_LABEL),
+        "Label of pixels that are of no class and count nowhere.",
+        unset="none",
     )
     min_pixels: int = setting(
         30, integer(0), "A class with fewer pixels in an image is dropped there."
     )  # the released rule, counted at the feature resolution
-    small_classes: str = setting("background", choice(*SMALL_CLASSES), "Where the dropped pixels go.")
+    small_classes: str = setting("background", choice(*SMALL_CLASSES), "What the dropped pixels become.")
     classes: tuple[ClassConfig, ...] = in_file(
         (), Rule("tables [[annotations.classes]]", lambda value: value), "Names and colours."
     )
@@ -221,10 +237,10 @@ class FeaturesConfig:
     layers: str | None = setting(
         None, LAYERS, "Feature layers by name, number or slice, as b8_out,3,4:-2.", unset="all"
     )
-    upsample: str = setting("bilinear", choice(*UPSAMPLE_MODES), "How maps are resized.")
+    upsample: str = setting("bilinear", choice(*UPSAMPLE_MODES), "How feature maps are resized to the image.")
     channels: int | None = in_file(None, POSITIVE, "What all layers have together, to be checked.")
     store: str = setting("features.zarr", STORE, "Feature store: a folder, or a URL.", also=(TRAIN,))
-    render_batch: int = setting(1, POSITIVE, "Images a forward pass.", also=(SAMPLE,))
+    render_batch: int = setting(1, POSITIVE, "Images in one forward pass.", also=(SAMPLE,))
 
 
 @dataclass(frozen=True)
@@ -233,11 +249,13 @@ class TrainConfig:
     steps: int | None = setting(
         None, POSITIVE, "Optimisation steps.", unset="until validation stops improving"
     )
-    batch_size: int = setting(64, integer(2), "Pixels a member and step.")  # a batch norm needs two samples
+    batch_size: int = setting(
+        64, integer(2), "Pixels in a step, for each member."
+    )  # a batch norm needs two samples
     balance: float | None = setting(
         None,
         number("a number from 0 (balanced) to 1 (natural)", lambda alpha: 0 <= alpha <= 1),
-        "Class mix frequency^BALANCE: 1 natural, 0 balanced.",
+        "How often classes are drawn: 1 as they occur, 0 all alike.",
         unset="1, of keypoints 0.5",  # they cover few pixels
     )
     seed: int = setting(0, ANY_SEED, "Seed of weights and batches.")
@@ -263,12 +281,15 @@ class TrainConfig:
     buffer_mb: int | None = in_file(
         None, POSITIVE, "Shuffle buffer, in MiB.", unset="512, or what a budget leaves"
     )
-    precision: str = setting("auto", choice(*PRECISIONS), "Of the first layer's products.")
+    precision: str = setting("auto", choice(*PRECISIONS), "Precision of the first layer's products.")
     cache: str | None = setting(
-        None, CACHE, "Hold a pyramid store in memory if it fits this size; none: do not.", unset="by itself"
+        None,
+        CACHE,
+        "Hold a pyramid store in memory if it fits this size; none: never.",
+        unset="by the free memory",
     )
     sigma: float | None = setting(
-        None, POSITIVE_NUMBER, "Of keypoints' heat maps, in pixels.", unset="the store's"
+        None, POSITIVE_NUMBER, "Width of keypoints' heat maps, in pixels.", unset="the store's"
     )
     out: Path = setting(Path("interpreter"), PATH, "Folder of the interpreter.")
 
@@ -279,12 +300,16 @@ class SynthesizeConfig:
     num: int = setting(1000, POSITIVE, "Images in all; a larger number continues a dataset.")
     keep: Keep = setting(Keep.parse("0.9"), KEEP, "Fraction of least uncertain images to keep.")
     seed: int = setting(0, ANY_SEED, "Seed of the latents.")
-    score: str = setting("top10", choice(*SCORES), "What an image's uncertainty is, of its pixels'.")
+    score: str = setting(
+        "top10",
+        choice(*SCORES),
+        "How an image's uncertainty is made of its pixels': mean of the highest 10%, mean or sum of all.",
+    )
     store: str = setting("dataset.zarr", STORE, "Dataset store: a folder, or a URL.")
     render_batch: int = setting(
-        2, RENDER_BATCH, "Images a forward pass; divides 64."
+        2, RENDER_BATCH, "Images in one forward pass; a divisor of 64."
     )  # at 1024 px each image of a batch takes 0.6 GiB
-    precision: str = setting("auto", choice(*PRECISIONS), "Of the labelling's large products.")
+    precision: str = setting("auto", choice(*PRECISIONS), "Precision of the labelling's large products.")
     tile: int | None = setting(
         None, TILE, "Grid rows labelled at once, a multiple of 8.", unset="by the memory"
     )
@@ -292,9 +317,11 @@ class SynthesizeConfig:
 
 @dataclass(frozen=True)
 class ExportConfig:
-    format: str | None = setting(None, choice(*EXPORT_FORMATS), "What to write.", unset="none, name it")
+    format: str | None = setting(
+        None, choice(*EXPORT_FORMATS), "What to write; needed, here or in a dgan.toml."
+    )
     split: Split | None = setting(
-        None, SPLIT, "Parts that share the images out, as train=0.9,val=0.1.", unset="one part without a name"
+        None, SPLIT, "Parts with their shares, such as train=0.9,val=0.1.", unset="one part without a name"
     )
     seed: int = setting(0, ANY_SEED, "Seed of the split.")
     all: bool = setting(
@@ -305,9 +332,9 @@ class ExportConfig:
     image_encoding: str = setting(
         "auto",
         choice(*IMAGE_ENCODINGS),
-        "How images are stored; auto is jpeg in voc and png, without loss, elsewhere.",
+        "How images are stored; auto is jpeg for voc, and png, without loss, for the others.",
     )
-    jpeg_quality: int = setting(95, integer(1, 100), "Of images that are stored as JPEG.")
+    jpeg_quality: int = setting(95, integer(1, 100), "Quality of images that are stored as JPEG.")
 
 
 @dataclass(frozen=True)

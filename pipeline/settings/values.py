@@ -9,7 +9,7 @@ from __future__ import annotations
 import math
 import os
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from fractions import Fraction
 from pathlib import Path
@@ -134,7 +134,8 @@ def _color(value: Any) -> str:
 
 
 def _device(value: Any) -> str:
-    _require(isinstance(value, str) and re.fullmatch(r"auto|cpu|cuda(:[0-9]{1,4})?", value) is not None)
+    _require(isinstance(value, str) or type(value).__name__ == "device")  # a torch.device has the same text
+    _require(re.fullmatch(r"auto|cpu|cuda(:[0-9]{1,4})?", str(value)) is not None)
     return str(value)
 
 
@@ -205,14 +206,16 @@ class Split:
     parts: tuple[tuple[str, Fraction], ...]
 
     @classmethod
-    def parse(cls, value: str | Split) -> Split:
-        """From ``"train=0.9,val=0.1"``.
+    def parse(cls, value: str | Mapping[str, float] | Split) -> Split:
+        """From ``"train=0.9,val=0.1"``, or a dict of names and fractions.
 
         Raises ValueError unless the names differ, also without their case, and the fractions are decimal and
         over 0 with the sum 1.
         """
         if isinstance(value, Split):
             return value
+        if isinstance(value, Mapping):
+            value = ",".join(f"{name}={fraction}" for name, fraction in value.items())
         _require(isinstance(value, str))
         matches = [_SPLIT_PART.fullmatch(part.strip()) for part in value.split(",")]
         _require(all(matches))
@@ -238,6 +241,10 @@ def parse_seeds(value: str) -> tuple[int, ...]:
 
 
 def _seeds_text(value: Any) -> str:
+    """One text of seeds, from a text, a number, or a list or range of numbers."""
+    if isinstance(value, (list, tuple, range)):
+        _require(0 < len(value) <= 2**20)
+        value = ",".join(str(integer(0).parse(each)) for each in value)
     text = str(value) if isinstance(value, int) and not isinstance(value, bool) else value
     _require(isinstance(text, str))
     parse_seeds(text)

@@ -47,18 +47,18 @@ def test_the_functions_leave_what_the_commands_leave(trained: Path) -> None:
     assert isinstance(store, fstore.FeatureStore) and len(store) == 4
     assert content("mine.zarr") == content("features.zarr")
 
-    interpreter = pipeline.train(store="mine.zarr", out="mine", **TRAIN)
+    interpreter = pipeline.train(store=store, out="mine", **TRAIN)
     weights = "interpreter.safetensors"
     assert Path("mine", weights).read_bytes() == Path("interpreter", weights).read_bytes()
 
     wanted = {"checkpoint": "in/checkpoint.pt", "num": 11, "keep": 0.9, "store": "mine-dataset.zarr"}
-    dataset = pipeline.synthesize(interpreter=interpreter.folder, **wanted)
+    dataset = pipeline.synthesize(interpreter=interpreter, **wanted)
     assert isinstance(dataset, fstore.Dataset) and dataset.kept.sum() == 10  # ceil(0.9 * 11)
     result = dgan("synthesize", "--checkpoint", "in/checkpoint.pt", "--num", 11, "--interpreter", "mine")
     assert result.exit_code == 0, result.output
     assert content("mine-dataset.zarr") == content("dataset.zarr")
 
-    dataset = pipeline.filter("mine-dataset.zarr", keep="0.5")
+    dataset = pipeline.filter(dataset, keep="0.5")
     assert dataset.kept.sum() == 6
 
 

@@ -143,6 +143,10 @@ def test_a_keyword_reaches_the_run_as_its_flag_does(
         (EXTRACT, "checkpoint", Path("a/b.pkl"), "a/b.pkl"),
         (EXTRACT, "store", Path("x.zarr"), "x.zarr"),
         (EXTRACT, "seeds", 7, "7"),
+        (EXTRACT, "seeds", [3, 7], "3,7"),
+        (EXTRACT, "seeds", range(3), "0,1,2"),
+        (EXTRACT, "device", torch.device("cuda", 1), "cuda:1"),
+        ("export", "split", {"train": 0.9, "val": 0.1}, "train=0.9,val=0.1"),
         (TRAIN, "memory_budget", 4 * 10**9, "4GB"),
         (TRAIN, "members", np.int64(5), "5"),  # as numbers come out of arrays
         (TRAIN, "sigma", np.float64(0.5), "0.5"),
@@ -179,6 +183,11 @@ def test_a_cache_may_be_a_number_of_bytes() -> None:
         ),
         (EXTRACT, {"crop_rows": np.arange(2)}, "--crop-rows is an array (2,); expected two rows"),
         (EXTRACT, {"annotations": [1]}, "--annotations is [1]; expected a path on this machine"),
+        (EXTRACT, {"checkpoint": np}, "--checkpoint is <module 'numpy'"),  # its ndim is a function
+        (EXTRACT, {"seeds": [1, -1]}, "--seeds is [1, -1]; expected seeds such as"),
+        (EXTRACT, {"seeds": range(2**40)}, "--seeds is range(0, 1099511627776); expected seeds such as"),
+        (EXTRACT, {"device": torch.device("meta")}, "--device is device(type='meta'); expected auto, cpu"),
+        ("export", {"store": "s", "out": "o", "split": {"a": 0.9}}, "--split is {'a': 0.9}; expected names"),
         ("filter", {"keep": 1}, "f: store is missing; expected a path or a URL of a store"),
         ("filter", {"store": "d.zarr"}, "f: keep is missing; expected a decimal fraction"),
     ],
@@ -187,6 +196,33 @@ def test_a_wrong_keyword_is_one_line(command: str, given: dict[str, Any], line: 
     with pytest.raises(UsageError) as caught:
         checked(command, "f", given)
     assert str(caught.value).startswith(line) and "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("call", "line"),
+    [
+        (
+            lambda: pipeline.train("features.zarr"),
+            "pipeline.train: 'features.zarr' has no keyword; no value may stand without one",
+        ),
+        (
+            lambda: pipeline.filter("dataset.zarr", 0.5),
+            "pipeline.filter: 0.5 has no keyword; only store may stand without one",
+        ),
+        (
+            lambda: pipeline.export("dataset.zarr", "out", "png"),
+            "pipeline.export: 'png' has no keyword; only store and out may stand without one",
+        ),
+        (
+            lambda: pipeline.export("dataset.zarr", "out", store="other.zarr"),
+            "pipeline.export: store is given twice; pass it once",
+        ),
+    ],
+)
+def test_a_value_at_a_wrong_place_is_one_line(call: Callable[[], Any], line: str) -> None:
+    with pytest.raises(UsageError) as caught:
+        call()
+    assert str(caught.value) == line
 
 
 def test_none_is_the_same_as_to_leave_a_keyword_out() -> None:

@@ -48,6 +48,10 @@ FLAGS = {
         "noise noise-seed num out overwrite pool render-batch resolution seed task threads "
         "truncation truncation-layers uncertain"
     ),
+    "export": (
+        "all config debug dry-run format image-encoding jpeg-quality kept-only label-map limit overwrite "
+        "seed split threads"
+    ),
     "filter": ("debug keep"),
     "info": ("debug"),
     "verify": ("debug"),
@@ -55,6 +59,7 @@ FLAGS = {
     "demo": ("debug device num out task threads"),
 }
 ARGUMENTS = {
+    "export": ["store", "out"],
     "filter": ["store"],
     "info": ["store"],
     "verify": ["store"],
@@ -79,6 +84,10 @@ CHOICES = {
         "--task": "segmentation keypoints",
     },
     "sample": {"--noise": "const zero random", "--task": "segmentation keypoints"},
+    "export": {
+        "--format": "png voc coco webdataset parquet ome-zarr released",
+        "--image-encoding": "auto png jpeg",
+    },
     "demo": {"--task": "segmentation keypoints"},
 }
 
@@ -102,7 +111,7 @@ def test_every_flag_that_ever_was_is_there(name: str) -> None:
 
 
 def test_every_command_and_argument_is_there() -> None:
-    assert main.commands.keys() >= FLAGS.keys() - {""}
+    assert main.commands.keys() == FLAGS.keys() - {""}
     for name, expected in ARGUMENTS.items():
         found = [p for p in command(name).params if isinstance(p, click.Argument)]
         assert [p.name for p in found] == expected and all(p.required for p in found)
@@ -126,6 +135,8 @@ def test_help_ends_with_two_examples_of_the_command_whose_flags_are_there(name: 
         ("train", ["Input:", "Training:", "Run:"]),
         ("synthesize", ["Input:", "Generator:", "Dataset:", "Run:"]),
         ("sample", ["Generator:", "Images:", "Run:"]),
+        ("export", ["Input:", "Export:", "Run:"]),
+        ("inspect-checkpoint", ["Input:", "Generator:", "Run:"]),
     ],
 )
 def test_help_has_a_heading_for_each_group(name: str, headings: list[str]) -> None:
@@ -143,7 +154,23 @@ def test_a_flag_with_few_values_lists_them(name: str, flag: str) -> None:
     assert result.stderr == f"Error: {flag} is 'none-of-them'; expected one of {expected}\n"
 
 
-@pytest.mark.parametrize("name", ["extract-features", "train", "synthesize", "sample"])
+@pytest.mark.parametrize("name", ARGUMENTS)
+def test_help_says_what_each_argument_is(name: str) -> None:
+    lines = run(name, "--help").stdout.splitlines()
+    shown = lines[lines.index("Input:") + 1 :][: len(ARGUMENTS[name])]
+    for argument, line in zip(ARGUMENTS[name], shown, strict=True):
+        assert re.fullmatch(rf"  {argument.upper()} +\S.*\.", line)
+
+
+def test_the_list_of_commands_cuts_no_sentence_off() -> None:
+    text = CliRunner().invoke(main, ["--help"], terminal_width=80).stdout
+    assert "..." not in text.partition("Commands:")[2]
+
+
+STAGES = ["extract-features", "train", "synthesize", "sample", "export"]
+
+
+@pytest.mark.parametrize("name", STAGES)
 def test_help_gives_the_default_that_is_declared(name: str) -> None:
     text = " ".join(run(name, "--help").stdout.split())
     for _, item in flag_settings(name):
@@ -189,17 +216,13 @@ ANOTHER = {  # a value that is no default, by what stands for it in the help
         "LAYERS": "0",
         "TEXT": "dogs",
     },
-    **{"A:B": "1:8", "FRACTION": "0.5", "SIZE": "4GB"},
+    **{"A:B": "1:8", "FRACTION": "0.5", "SIZE": "4GB", "NAME=FRACTION": "a=0.5,b=0.5"},
 }
 
 
 @pytest.mark.parametrize(
     ("name", "key"),
-    [
-        (name, (section, item.name))
-        for name in ("extract-features", "train", "synthesize", "sample")
-        for section, item in flag_settings(name)
-    ],
+    [(name, (section, item.name)) for name in STAGES for section, item in flag_settings(name)],
 )
 def test_a_flag_reaches_its_setting_and_no_other(
     name: str, key: tuple[str, str], monkeypatch: pytest.MonkeyPatch
@@ -213,7 +236,7 @@ def test_a_flag_reaches_its_setting_and_no_other(
         words = [option.opts[0], rule.choices[-1] if rule.choices else ANOTHER[rule.metavar]]
     seen: list[Config] = []
     monkeypatch.setattr(command(name), "callback", lambda **flags: seen.append(configured(Config(), flags)))
-    result = run(name, *words)
+    result = run(name, *words, *ARGUMENTS.get(name, ()))
     assert result.exit_code == 0, result.output
     value = (not default) if option.is_flag else rule.check_text("", words[1])
     changed = replace(getattr(Config(), key[0]), **{key[1]: value})
@@ -346,6 +369,7 @@ STORES = [
     ["extract-features", "--store"],
     ["train", "--store"],
     ["synthesize", "--store"],
+    ["export"],
     ["filter", "--keep=1"],
     ["info"],
     ["verify"],
@@ -354,7 +378,7 @@ STORES = [
 
 @pytest.mark.parametrize("words", STORES, ids=" ".join)
 def test_a_store_in_memory_is_refused(words: list[str]) -> None:
-    result = run(*words, "memory://features.zarr")
+    result = run(*words, "memory://features.zarr", *ARGUMENTS.get(words[0], [])[1:])
     assert result.exit_code == 2
     assert "ends with it" in result.stderr.splitlines()[-1]
 
@@ -366,6 +390,7 @@ def test_a_store_in_memory_is_refused(words: list[str]) -> None:
         ["train", "--out"],
         ["synthesize", "--store"],
         ["sample", "--out"],
+        ["export", "features.zarr"],
         ["demo", "--out"],
     ],
     ids=" ".join,
@@ -386,7 +411,9 @@ def test_an_output_behind_a_link_to_nowhere_is_named(
     )
 
 
-@pytest.mark.parametrize("words", [["train", "--out"], ["sample", "--out"], ["demo", "--out"]], ids=" ".join)
+@pytest.mark.parametrize(
+    "words", [["train", "--out"], ["sample", "--out"], ["export", "x.zarr"], ["demo", "--out"]], ids=" ".join
+)
 def test_an_output_inside_a_file_is_named(
     words: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -39,9 +39,10 @@ LONG_NUM = 64  # of synthesize: a task; more is planned, and not made
 ONLY_READ: dict[str, str] = {}
 # Libraries that the tests do not install: Python snippets that need one are compiled only.
 NOT_INSTALLED = "detectron2|torchvision"
+# Pages that begin in an empty folder: here in one with inputs and settings, but without stores.
+WITHOUT_STORES = ("docs/python.md",)
 # Pages whose Python has a test of its own, because it wants other stores; here it is compiled only.
 OWN_TEST = {
-    "docs/python.md": "tests/api/test_python_page.py",
     "docs/training-on-a-dataset.md": "tests/project/test_training_page.py",
 }
 
@@ -138,6 +139,9 @@ def test_the_blocks_of_a_page_run_in_their_order(
     monkeypatch.syspath_prepend(str(REPOSITORY))  # of `python -m benchmarks`
     if any(code.kind == PYTHON and "from datasets import" in code.text for code in codes(page)):
         monkeypatch.setattr("datasets.config.HF_DATASETS_CACHE", folder / "cache")
+    if page in WITHOUT_STORES:
+        for made in ("features.zarr", "interpreter", "dataset.zarr"):
+            shutil.rmtree(made)
     names: dict[str, object] = {"__name__": "page"}
     for code in codes(page):
         monkeypatch.chdir(folder)

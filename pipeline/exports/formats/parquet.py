@@ -121,7 +121,7 @@ def open_exporter(info: ExportInfo) -> ParquetExporter:
     except ModuleNotFoundError as error:
         if error.name != "pyarrow":
             raise
-        raise UsageError("--format parquet needs pyarrow; run: pip install 'dgan[export]'") from None
+        raise UsageError("--format parquet needs pyarrow; run: pip install pyarrow") from None
     return ParquetExporter(info)
 
 

@@ -138,7 +138,7 @@ def _open(path: Path) -> Any:
     except ModuleNotFoundError as error:
         if error.name != "pyarrow":
             raise
-        raise UsageError(f"{path}: to read it, pyarrow is needed; run: pip install 'dgan[export]'") from None
+        raise UsageError(f"{path}: to read it, pyarrow is needed; run: pip install pyarrow") from None
     try:
         schema = pyarrow.parquet.read_metadata(path).schema
         texts = [name for i in range(len(schema)) if (name := schema.column(i).path) in TEXTS]

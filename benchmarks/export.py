@@ -158,7 +158,7 @@ def settings_rows(side: int, repeats: int, num: int) -> list[list[str]]:
     for name, settings in SETTINGS.items():
         row = [name]
         for arrays in (grainy, smooth, masks):
-            found = [encode(arrays, **settings) for _ in range(repeats)]
+            found = [encode(list(arrays), **settings) for _ in range(repeats)]
             row += [f"{median(time for time, _ in found):.2f}", f"{found[0][1]:.1f}"]
         rows.append(row)
     return rows
@@ -209,7 +209,8 @@ def main(arguments: list[str] | None = None) -> None:
     )
     options = parser.parse_args(arguments)
     if options.loop:
-        pillow_loop(*options.loop, options.processes)
+        store, out = options.loop
+        pillow_loop(store, out, options.processes)
         return
     if options.quick:
         options.images, options.side, options.repeats = 10, 32, 1

@@ -357,6 +357,15 @@ def test_a_member_that_is_no_plain_file_is_not_read(tmp_path: Path) -> None:
     assert "no annotations are found" in refusal_of(tmp_path, grid=GRID)
 
 
+@pytest.mark.parametrize("size", ["-5", "999999999999"])
+def test_a_size_that_a_longer_header_makes_up_is_refused(tmp_path: Path, size: str) -> None:
+    with tarfile.open(tmp_path / "0.tar", "w", format=tarfile.PAX_FORMAT) as shard:
+        member = tarfile.TarInfo("0.seg.png")
+        member.pax_headers = {"size": size}
+        shard.addfile(member)
+    assert "0.tar: '0.seg.png' has " in refusal_of(tmp_path, grid=GRID)
+
+
 @pytest.mark.parametrize("name", ["0.tar", "0.parquet", "data/0.parquet"])
 def test_a_pipe_is_not_waited_for(tmp_path: Path, name: str) -> None:
     (tmp_path / "data").mkdir()

@@ -110,7 +110,7 @@ def _masks(path: Path) -> Iterator[_Member]:
                 name = member.name
                 if name.rpartition("/")[2].partition(".")[2].lower() != MASK or not member.isreg():
                     continue
-                if member.issparse() or member.size > MAX_BYTES or not name.isprintable():
+                if member.issparse() or not 0 <= member.size <= MAX_BYTES or not name.isprintable():
                     raise UsageError(
                         f"{path}: {name!r:.80} has {member.size:,} bytes; expected a plain file of at most "
                         f"{MAX_BYTES:,}"

@@ -51,6 +51,7 @@ def documented(command: str) -> Callable[[Function], Function]:
     """Give a function the signature and the documentation of the command's declarations."""
 
     def decorate(function: Function) -> Function:
+        """The function itself, with both."""
         known = keywords(command).values()
         lines = "\n".join(f"    {line}" for line in (*(each.line() for each in known), SAY))
         function.__doc__ = f"{cleandoc(function.__doc__ or '')}\n\nArgs:\n{lines}\n{ENDING}"

@@ -56,6 +56,7 @@ def test_the_notebook_runs_and_shows_its_progress_in_lines_that_change(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     (tmp_path / "dgan.toml").write_text(f"{demo_text()}\n{NO_COMPARISON}")
+    monkeypatch.setenv("OMP_NUM_THREADS", "1")  # beside other tests, two threads wait for one another
     notebook = executed(tmp_path, SMALL, monkeypatch)
     shown = texts(notebook)
     for title, units in (("extracting features", "16/16 images"), ("synthesizing", "16/16 images")):

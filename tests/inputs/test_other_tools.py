@@ -11,6 +11,7 @@ import pytest
 from PIL import Image
 
 from pipeline.errors import UsageError
+from pipeline.inputs.annotations.formats.detect import open_source
 from pipeline.inputs.annotations.load import Annotations, load_annotations, open_annotations
 from pipeline.settings.classes import read_classes_file
 from pipeline.settings.schema import AnnotationsConfig, ClassConfig
@@ -480,3 +481,11 @@ def test_a_list_of_values_and_names_gives_the_names(tmp_path: Path, text: str) -
     (tmp_path / "c.txt").write_text("")
     with pytest.raises(UsageError, match="lists no class"):
         read_classes_file(tmp_path / "c.txt")
+
+
+@pytest.mark.parametrize("name", ["cvat.zip", "roboflow.TAR.GZ"])
+def test_an_archive_is_to_be_unpacked(tmp_path: Path, name: str) -> None:
+    (tmp_path / name).write_bytes(b"PK")
+    with pytest.raises(UsageError) as caught:
+        open_source(tmp_path / name, "auto", "later", ())
+    assert str(caught.value) == f"{tmp_path / name}: is an archive; unpack it, and name the folder"

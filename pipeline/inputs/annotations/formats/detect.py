@@ -46,6 +46,7 @@ EXPECTED = (
     f"masks {MASK_NAMES}, LabelMe or COCO .json, a folder with SegmentationClass/, OME-Zarr images, Parquet "
     f"or tar files, or one PNG a class, {CLASS_NAMES}"
 )
+ARCHIVES = (".zip", ".tgz", ".tar.gz", ".7z", ".rar")  # as annotation tools give them
 # Formats of which one file or folder holds all of an image: what finds an example, and what opens a folder.
 _CONTAINERS = {
     "parquet": (find_parquet, open_parquet),
@@ -76,6 +77,8 @@ def open_source(
 
 
 def _open_file(path: Path, format: str, overlap: str) -> AnnotationSource:
+    if path.name.lower().endswith(ARCHIVES):
+        raise UsageError(f"{path}: is an archive; unpack it, and name the folder")
     if path.suffix.lower() != ".json":
         array = path.suffix.lower() in (".npy", ".npz")
         raise UsageError(

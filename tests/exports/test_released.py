@@ -127,6 +127,18 @@ def test_it_comes_back_as_annotations(store: fstore.Dataset, labels: np.ndarray,
     np.testing.assert_array_equal(loaded.masks, labels)
 
 
+def test_the_ignored_label_comes_back_as_that_of_the_files(tmp_path: Path) -> None:
+    """It is 77 in the store, and 255 in the files."""
+    labels = np.full((1, *SIZE), 1, np.uint8)
+    labels[0, :3] = 77
+    write_dataset(tmp_path / "d.zarr", make_classes(NAMES), labels, ignore=77)
+    config = AnnotationsConfig(folder=exported(tmp_path / "d.zarr", tmp_path / "o", "released"), min_pixels=0)
+    source = open_annotations(config)
+    loaded = load_annotations(source, source.numbers, grid=SIZE, config=config)
+    assert loaded.ignore == 255
+    np.testing.assert_array_equal(loaded.masks, np.where(labels == 77, 255, labels))
+
+
 def test_annotated_images_are_certain_and_have_no_divergence(tmp_path: Path) -> None:
     fill(tmp_path / "f.zarr", make_meta("pyramid"))
     out = exported(tmp_path / "f.zarr", tmp_path / "o", "released")

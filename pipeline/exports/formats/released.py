@@ -23,6 +23,7 @@ from __future__ import annotations
 import math
 import pickle
 from collections.abc import Iterable, Iterator
+from dataclasses import replace
 from itertools import islice
 
 import numpy as np
@@ -39,6 +40,7 @@ from pipeline.exports.sink import Sink
 PART_IMAGES = 16
 LIST_IMAGES = 1000  # of one pickle; the released code writes one after so many images too
 PICKLE_PROTOCOL = 2  # every Python of the released code reads it
+IGNORED = BYTE_VALUES - 1  # what ``one_byte`` makes of the ignored label
 SCORE = "uncertrainty_score"  # as the released code spells it
 
 
@@ -79,9 +81,11 @@ class ReleasedExporter:
             first += len(images)
 
     def write_last(self, sink: Sink) -> None:
-        """``classes.toml``, in each of the folders."""
+        """``classes.toml``, in each of the folders, with the ignored label that the files have."""
+        ignore = None if self._info.ignore is None else IGNORED
+        classes = classes_toml(replace(self._info, ignore=ignore)).encode()
         for split in self._info.splits:
-            sink.write(_under(split, "classes.toml"), classes_toml(self._info).encode())
+            sink.write(_under(split, "classes.toml"), classes)
 
 
 def open_exporter(info: ExportInfo) -> ReleasedExporter:

@@ -13,6 +13,7 @@ from support.stores import store_bytes, tree_bytes
 from support.tiny import write_checkpoint
 
 import fstore
+from pipeline.interpreter import folder
 from pipeline.interpreter.files import load_interpreter
 from pipeline.stages.train import epochs
 
@@ -24,16 +25,16 @@ ADD = ("sample", "--uncertain", "interpreter", "--num", 3, "--pool", 6, "--add",
 @pytest.fixture(scope="module")
 def after_one_round(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A project with a store of four of its five images, an interpreter and a dataset; three images added."""
-    folder = tmp_path_factory.mktemp("round")
+    made = tmp_path_factory.mktemp("round")
     with pytest.MonkeyPatch.context() as patch:
-        patch.chdir(folder)
-        write_checkpoint(folder / "checkpoint.pt")
+        patch.chdir(made)
+        write_checkpoint(made / "checkpoint.pt")
         done("sample", "--checkpoint", "checkpoint.pt", "--num", 5, "--out", "annotate")
         patch.chdir("annotate")
         draw([0, 1, 2, 3])
         for words in (["extract-features", "--layout", "pyramid"], TRAIN, SYNTHESIZE, ADD):
             done(*words)
-    return folder
+    return made
 
 
 @pytest.fixture
@@ -179,6 +180,21 @@ def test_a_training_that_was_not_finished_begins_anew_on_a_store_that_has_grown(
 
 def _killed(*arguments: object) -> None:
     raise KeyboardInterrupt
+
+
+def test_a_place_in_which_the_old_interpreter_cannot_be_kept_is_refused_before_training(
+    project: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The folder itself may be written to, and the one around it not."""
+    draw([4])
+    extract()
+    before = tree_bytes(Path("interpreter"))
+    monkeypatch.setattr(
+        folder.os, "access", lambda place, mode: Path(place) == Path("interpreter").absolute()
+    )
+    for more in ((), ("--dry-run",)):
+        assert f"{project}: may not be written to; change its permissions" in refused(*TRAIN, *more)
+    assert tree_bytes(Path("interpreter")) == before
 
 
 def test_a_training_during_which_images_are_added_ends_with_a_line(

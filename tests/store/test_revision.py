@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 from contextlib import closing
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -296,7 +297,7 @@ def test_killed_at_any_change_the_store_is_what_it_was_or_what_it_becomes(
     change = 1
     while True:
         path = tmp_path / f"{change}.zarr"
-        first.write(path)
+        shutil.copytree(tmp_path / "before.zarr", path)
         with dying(path, change):
             second.write(path)
         if survived():

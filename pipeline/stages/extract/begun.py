@@ -71,12 +71,13 @@ def change_line(
 
 
 def _class_changes(revision: fstore.Revision) -> list[str]:
-    """What happens to the list of classes. New ones at the end are named."""
+    """What happens to the list of classes. A class is its position there: the label that masks have."""
     before = [info.name for info in revision.classes]
     after = [info.name for info in revision.new_classes]
-    if before == after:
-        return []
-    if after[: len(before)] == before:
-        new = after[len(before) :]
-        return [f"{'class' if len(new) == 1 else 'classes'} {few(new, MAX_NAMED)} added"]
-    return [f"its classes are now {few(after, MAX_NAMED)}, they were {few(before, MAX_NAMED)}"]
+    renamed = [f"{was} to {now}" for was, now in zip(before, after, strict=False) if was != now]
+    changes = {"renamed": renamed, "added": after[len(before) :], "dropped": before[len(after) :]}
+    return [
+        f"{'class' if len(names) == 1 else 'classes'} {few(names, MAX_NAMED)} {what}"
+        for what, names in changes.items()
+        if names
+    ]

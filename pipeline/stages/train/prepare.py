@@ -80,6 +80,8 @@ def prepare(
         average = store.average_latent  # needed at the very end: damage to it is better found now
     if interpreter is None:
         check_writable(folder)
+        if replaces is not None and found == "finished":
+            check_writable(keeping_folder(folder))  # at the very end it would be too late
         kept = used_bytes(folder) if replaces is not None and found == "finished" else -used_bytes(folder)
         needed = max(0, plan.disk_bytes + kept)
         check_disk(Location.parse(folder), needed, "training", "free some, or choose another --out")

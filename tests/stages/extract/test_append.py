@@ -12,8 +12,10 @@ from support.stores import store_bytes
 from support.tiny import RESOLUTION, write_inputs
 
 import fstore
+from fstore import format as fmt
 from pipeline.cli import main
 from pipeline.rendering.renderer import Renderer
+from pipeline.stages.extract.begun import change_line
 
 NUM = 5
 
@@ -98,3 +100,24 @@ def test_a_corrected_keypoint_is_written_alone(folder: Path) -> None:
     extract("whole.zarr", ".", *options)
     assert store_bytes(folder / "k.zarr") == store_bytes(folder / "whole.zarr")
     assert fstore.open("k.zarr").keypoints[3, 1].compute().tolist() == [9, 11, 1]
+
+
+@pytest.mark.parametrize(
+    ("before", "after", "says"),
+    [
+        ("a b c", "a b c d e", "classes d, e added"),
+        ("a b c d", "a b c", "class d dropped"),
+        ("a b c", "a x c", "class b to x renamed"),
+        ("a b c", "a x b c", "classes b to x, c to b renamed, class c added"),
+        ("a b c d e f g h x", "a b c d e f g h", "class x dropped"),
+    ],
+)
+def test_what_is_said_of_classes_names_those_that_change(before: str, after: str, says: str) -> None:
+    """Of one that was put between two others too: what was label 1 has another name now."""
+    lists = [
+        tuple(fmt.ClassInfo(i, name, "#808080") for i, name in enumerate(names.split()))
+        for names in (before, after)
+    ]
+    revision = fstore.Revision(3, 3, (0, 1, 2), (), *lists)
+    expected = f"f.zarr: {says}; nothing else in it is written"
+    assert change_line("f.zarr", revision, (0, 1, 2), keypoints=False) == expected

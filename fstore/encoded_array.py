@@ -36,10 +36,13 @@ class EncodedArray(CheckedArray):
         """
         return self._fetch_here(chunks) if self._root is not None else self._fetch_by_store(chunks)
 
-    def decode(self, chunk: Chunk, content: bytes) -> np.ndarray:
-        """A chunk from its bytes: the array's chunk shape, read-only. Raises CorruptionError."""
+    def decode(self, chunk: Chunk, content: bytes, into: np.ndarray | None = None) -> np.ndarray:
+        """A chunk from its bytes: the array's chunk shape, read-only, or in the memory of ``into``.
+
+        Raises CorruptionError.
+        """
         try:
-            return decode_chunk(content, self.array.chunks, self.array.dtype)
+            return decode_chunk(content, self.array.chunks, self.array.dtype, into)
         except ValueError as error:
             raise self._damaged(chunk, error) from None
 

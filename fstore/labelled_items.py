@@ -56,6 +56,9 @@ class LabelledItems:
         self._with_filter = with_filter
         self._opened: _Opened | None = None
         images = store.array("images").array
+        target = store.array(self.target).array
+        self.image_form = images.shape[1:], images.dtype
+        self.target_form = target.shape[1:], target.dtype
         self.images_of_file: int = (images.shards or images.chunks)[0]
 
     def __len__(self) -> int:
@@ -100,30 +103,31 @@ class LabelledItems:
             fetched = self._fetch(places)
         return fetched
 
-    def decode(self, item: EncodedItem) -> tuple[np.ndarray, np.ndarray]:
-        """An image (H, W, 3) uint8 and its label (H, W), or keypoints (K, 3) float32; both are read-only.
+    def decode(self, item: EncodedItem, image: np.ndarray) -> np.ndarray:
+        """Write the item's image (H, W, 3) uint8 to ``image``; return its label (H, W), or keypoints (K, 3)
+        float32, read-only.
 
         Raises CorruptionError.
         """
         try:
-            return self._decode(item)
+            return self._decode(item, image)
         except CorruptionError:
             # A dataset that is lengthened gets a new last file. Where the chunks lay in the old one says
             # nothing then, and a fresh look helps.
             self.open()
-            return self._decode(*self.fetch([item.place]))
+            return self._decode(*self.fetch([item.place]), image)
 
     def _fetch(self, places: Sequence[int]) -> list[EncodedItem]:
         ids = self.ids[list(places)].tolist()
         columns = [array.fetch([(i, *[0] * (array.array.ndim - 1)) for i in ids]) for array in self._arrays()]
         return [EncodedItem(*item) for item in zip(places, zip(*columns, strict=True), strict=True)]
 
-    def _decode(self, item: EncodedItem) -> tuple[np.ndarray, np.ndarray]:
-        image, target = (
-            array.decode((int(self.ids[item.place]), *[0] * (array.array.ndim - 1)), content)[0]
-            for array, content in zip(self._arrays(), item.chunks, strict=True)
-        )
-        return image, target
+    def _decode(self, item: EncodedItem, image: np.ndarray) -> np.ndarray:
+        images, targets = self._arrays()
+        index = int(self.ids[item.place])
+        content, target = item.chunks
+        images.decode((index, 0, 0, 0), content, image)
+        return targets.decode((index, *[0] * (targets.array.ndim - 1)), target)[0]
 
     def _arrays(self) -> tuple[EncodedArray, ...]:
         if not self._is_open():

@@ -7,6 +7,7 @@ format has; the caller has checked it. It knows files and bytes. It does not kno
 
 from __future__ import annotations
 
+import math
 import os
 from collections.abc import Sequence
 from pathlib import Path
@@ -18,6 +19,8 @@ from google_crc32c import value as crc32c
 from numcodecs.zstd import decompress
 from zarr.storage import LocalStore
 
+from fstore.zstd_frames import declared_size
+
 CHECKSUM_BYTES = 4
 
 
@@ -28,18 +31,31 @@ def local_root(array: zarr.Array[Any]) -> Path | None:
     return Path(store.root) if sharded_here and isinstance(store, LocalStore) else None
 
 
-def decode_chunk(content: bytes, shape: tuple[int, ...], dtype: np.dtype[Any]) -> np.ndarray:
-    """A chunk from its bytes, checksum at the end: ``shape``, read-only. Raises ValueError for damage."""
+def decode_chunk(
+    content: bytes, shape: tuple[int, ...], dtype: np.dtype[Any], into: np.ndarray | None = None
+) -> np.ndarray:
+    """A chunk from its bytes, checksum at the end: ``shape``, read-only. With ``into``, C-contiguous and as
+    many bytes, it lies there. Raises ValueError for damage.
+    """
     if len(content) < CHECKSUM_BYTES:
         raise ValueError(f"it has {len(content)} bytes, too few for its crc32c")
     packed, stored = content[:-CHECKSUM_BYTES], content[-CHECKSUM_BYTES:]
     if crc32c(packed) != int.from_bytes(stored, "little"):
         raise ValueError("its crc32c does not fit its bytes")
+    expected = math.prod(shape) * dtype.itemsize
+    declared = declared_size(packed)
+    # Before memory is given to it: a few kilobytes can claim to be gigabytes.
+    if declared is not None and declared != expected:
+        raise ValueError(f"it unpacks to {declared} bytes, and a chunk has {expected}")
     try:
-        decoded = decompress(packed)
+        decoded = decompress(packed, into if declared is not None else None)
     except RuntimeError as error:
         raise ValueError(str(error)) from None
-    return np.frombuffer(decoded, dtype).reshape(shape)
+    values = np.frombuffer(decoded, dtype).reshape(shape)
+    if into is None or declared is not None:
+        return values
+    into[...] = values.reshape(into.shape)
+    return into.reshape(shape)
 
 
 def read_local_chunk(

@@ -10,9 +10,10 @@ bytes lie is the business of ``fstore.labelled_items``.
 
 from __future__ import annotations
 
+import math
 import operator
 import os
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any, SupportsIndex
 
 import numpy as np
@@ -32,6 +33,35 @@ from fstore.values import integer
 Transform = Callable[[Tensor, Tensor], Any]
 LARGEST_SEED = 2**63 - 1
 LARGEST_BUFFER = 2**31
+BYTES_TOGETHER = 2**24  # of a stream's labels, or of its images where these are larger
+
+
+class _Memory:
+    """Where decoded items go: one array for the images of ``count`` items, one for their targets.
+
+    The system hands out large pieces of memory in large pages. With a piece for each item a batch spends more
+    time on the first touch of its pages than on decoding. No place is used twice: an item belongs to whoever
+    asked for it.
+    """
+
+    def __init__(self, count: int, items: LabelledItems) -> None:
+        self.count, self.used = count, 0
+        (image, _), (target, kind) = items.image_form, items.target_form
+        self._images = np.empty((count, *image), np.uint8)
+        self._targets = np.empty((count, *target), np.float32 if kind.kind == "f" else np.int64)
+
+    @property
+    def is_full(self) -> bool:
+        return self.used == self.count
+
+    def decode(self, items: LabelledItems, item: EncodedItem) -> tuple[Tensor, Tensor]:
+        """The next item: image (3, H, W) uint8, and label (H, W) int64 or keypoints (K, 3) float32."""
+        pixels, label = self._images[self.used], self._targets[self.used]
+        self.used += 1
+        label[...] = items.decode(item, pixels)
+        # Each is a tensor of a storage of its own: to save or to send one does not take the others along.
+        # The image keeps its pixels in the order of the file, as torchvision's readers of pictures do.
+        return torch.from_numpy(pixels).permute(2, 0, 1), torch.from_numpy(label)
 
 
 class _LabelledImages:
@@ -66,14 +96,21 @@ class _LabelledImages:
         """The label that belongs to no class, as ``CrossEntropyLoss(ignore_index=...)`` wants it, or None."""
         return self.meta.ignore
 
-    def _finish(self, item: EncodedItem) -> Any:
-        image, target = self._items.decode(item)
-        pixels = torch.from_numpy(image.transpose(2, 0, 1).copy())  # [3, H, W]
-        if self.image_dtype != torch.uint8:
-            pixels = _in_unit_interval(pixels, self.image_dtype)
-        kind = np.float32 if target.dtype.kind == "f" else np.int64
-        label = torch.from_numpy(target.astype(kind))  # a copy, also of float32
-        return (pixels, label) if self.transform is None else self.transform(pixels, label)
+    def _finish(self, items: Iterable[EncodedItem], together: int | None = None) -> Iterator[Any]:
+        """Each item decoded when its turn comes, ``together`` of them in one piece of memory. Where it is not
+        known how many are asked for at once: as many as ``BYTES_TOGETHER`` holds.
+        """
+        if together is None:
+            (image, _), (target, _) = self._items.image_form, self._items.target_form
+            together = max(1, BYTES_TOGETHER // max(math.prod(image), 8 * math.prod(target)))
+        memory: _Memory | None = None
+        for item in items:
+            if memory is None or memory.is_full:
+                memory = _Memory(together, self._items)
+            pixels, label = memory.decode(self._items, item)
+            if self.image_dtype != torch.uint8:
+                pixels = _in_unit_interval(pixels, self.image_dtype)
+            yield (pixels, label) if self.transform is None else self.transform(pixels, label)
 
     def _shown(self, name: str) -> str:
         what = "keypoints" if self.meta.keypoints is not None else f"{len(self.classes)} classes"
@@ -87,13 +124,14 @@ class LabelledImages(_LabelledImages, Dataset[Any]):
         return len(self._items)
 
     def __getitem__(self, index: SupportsIndex) -> Any:
-        return self._finish(*self._items.fetch([self._place(index)]))
+        (item,) = self._finish(self._items.fetch([self._place(index)]), 1)
+        return item
 
     def __getitems__(self, indices: Sequence[SupportsIndex]) -> list[Any]:
         """The items of a batch, for which ``DataLoader`` asks at once: each file is opened once, and at a
         URL they all come together.
         """
-        return [self._finish(item) for item in self._items.fetch([self._place(i) for i in indices])]
+        return list(self._finish(self._items.fetch([self._place(i) for i in indices]), len(indices)))
 
     def __repr__(self) -> str:
         return self._shown("torch_dataset")
@@ -139,9 +177,9 @@ class LabelledImageStream(_LabelledImages, IterableDataset[Any]):
         workers = (0, 1) if worker is None else (worker.id, worker.num_workers)
         reader = Reader(*(self._ranks or _ranks_of_torch() or (0, 1)), *workers)
         self._items.check()
-        return self._pass(reader, int(self._epoch))
+        return self._finish(self._pass(reader, int(self._epoch)))
 
-    def _pass(self, reader: Reader, epoch: int) -> Iterator[Any]:
+    def _pass(self, reader: Reader, epoch: int) -> Iterator[EncodedItem]:
         random = {"seed": self.seed, "epoch": epoch}
         runs = runs_of(
             self.ids,
@@ -155,7 +193,7 @@ class LabelledImageStream(_LabelledImages, IterableDataset[Any]):
         for turn in turns(runs, reader, shuffle_buffer=self.shuffle_buffer, **random):
             for run in turn.runs:
                 waiting.update((item.place, item) for item in self._items.fetch(run.tolist()))
-            yield self._finish(waiting.pop(turn.place))
+            yield waiting.pop(turn.place)
 
     def __getstate__(self) -> dict[str, Any]:
         # A spawned worker does not know the process group of the rank that it works for.

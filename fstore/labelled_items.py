@@ -115,7 +115,8 @@ class LabelledItems:
             # A dataset that is lengthened gets a new last file. Where the chunks lay in the old one says
             # nothing then, and a fresh look helps.
             self.open()
-            return self._decode(*self.fetch([item.place]), image)
+            (fresh,) = self.fetch([item.place])
+            return self._decode(fresh, image)
 
     def _fetch(self, places: Sequence[int]) -> list[EncodedItem]:
         ids = self.ids[list(places)].tolist()

@@ -17,12 +17,16 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from pipeline.api.functions import calibrate as calibrate
+    from pipeline.api.functions import evaluate as evaluate
     from pipeline.api.functions import export as export
     from pipeline.api.functions import extract_features as extract_features
     from pipeline.api.functions import filter as filter
+    from pipeline.api.functions import report as report
     from pipeline.api.functions import sample as sample
     from pipeline.api.functions import synthesize as synthesize
     from pipeline.api.functions import train as train
+    from pipeline.api.functions import view as view
     from pipeline.errors import RunError as RunError
     from pipeline.errors import UsageError as UsageError
 
@@ -33,6 +37,10 @@ _LAZY = {
     "sample": "api.functions",
     "filter": "api.functions",
     "export": "api.functions",
+    "report": "api.functions",
+    "view": "api.functions",
+    "evaluate": "api.functions",
+    "calibrate": "api.functions",
     "UsageError": "errors",
     "RunError": "errors",
 }

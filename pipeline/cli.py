@@ -9,7 +9,7 @@ from __future__ import annotations
 import click
 
 from fstore._version import __version__
-from pipeline.commands import demo, export, look, sample, stages
+from pipeline.commands import demo, export, judge, look, sample, stages
 from pipeline.commands.options import DEBUG
 from pipeline.commands.program import Program
 from pipeline.machine.environment import prepare_environment
@@ -24,7 +24,8 @@ def main() -> None:
     """DatasetGAN on an out-of-core feature store.
 
     From a pretrained StyleGAN and a few labelled images of it to a labelled dataset: extract-features, train
-    and synthesize, in this order. sample makes the images to label; export writes files for other tools.
+    and synthesize, in this order. sample makes the images to label; report and view show what came out,
+    evaluate and calibrate measure it; export writes files for other tools.
     """
 
 
@@ -34,6 +35,10 @@ for command in (
     stages.synthesize,
     sample.sample,
     export.export,
+    judge.report,
+    judge.view,
+    judge.evaluate,
+    judge.calibrate,
     look.filter_dataset,
     look.info,
     look.verify,

@@ -1,5 +1,5 @@
-"""The stages as functions: `pipeline.extract_features`, `train`, `synthesize`, `sample`, `export` and
-`filter`.
+"""The commands as functions: `pipeline.extract_features`, `train`, `synthesize`, `sample`, `export`,
+`filter`, `report`, `view`, `evaluate` and `calibrate`.
 
 Each does what the command of its name does, with the flags as keywords. Signature and documentation follow
 from the settings' declarations. A function installs no signal handler and may be called from any thread; an
@@ -20,8 +20,8 @@ from pipeline.api.explanation import errors_explained
 from pipeline.api.keywords import by_name, checked, keywords
 from pipeline.errors import UsageError, short
 from pipeline.machine.environment import prepare_environment
-from pipeline.settings.options import FILTER
-from pipeline.settings.schema import EXPORT, EXTRACT, SAMPLE, SYNTHESIZE, TRAIN
+from pipeline.settings.options import FILTER, REPORT, VIEW
+from pipeline.settings.schema import CALIBRATE, EVALUATE, EXPORT, EXTRACT, SAMPLE, SYNTHESIZE, TRAIN
 
 if TYPE_CHECKING:
     from fstore.dataset import Dataset
@@ -116,6 +116,39 @@ def filter(*places: Any, **settings: Any) -> Dataset:
     Returns the opened `fstore.Dataset`.
     """
     return _run(FILTER, "filter", places, runs.filter_dataset, settings)
+
+
+@documented(REPORT)
+def report(*places: Any, **settings: Any) -> Path:
+    """Write one HTML file that shows a dataset, the annotations of a feature store, or an interpreter.
+
+    Returns the path of the file.
+    """
+    return _run(REPORT, "report", places, runs.report, settings)
+
+
+@documented(VIEW)
+def view(*places: Any, **settings: Any) -> None:
+    """Show all images of a store in the browser of this machine, until it is interrupted."""
+    _run(VIEW, "view", places, runs.view, settings)
+
+
+@documented(EVALUATE)
+def evaluate(*places: Any, **settings: Any) -> dict[str, Any]:
+    """Compare an interpreter's labels with true ones.
+
+    Returns the figures, as the JSON file has them.
+    """
+    return _run(EVALUATE, "evaluate", places, runs.evaluate, settings)
+
+
+@documented(CALIBRATE)
+def calibrate(*places: Any, **settings: Any) -> dict[str, Any] | str:
+    """Compare error with uncertainty on annotated images that a training has not seen.
+
+    Returns the calibration, as the JSON file has it; with ``dry_run=True`` the plan as a text.
+    """
+    return _run(CALIBRATE, "calibrate", places, runs.calibrate, settings)
 
 
 def _run(

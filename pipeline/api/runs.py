@@ -192,6 +192,81 @@ def export(
     return Outcome([run.export(job, overwrite=overwrite, threads=threads, say=say)], lambda: out)
 
 
+def report(say: Say, *, path: str, out: Path, images: int, annotated: str | None, overwrite: bool) -> Outcome:
+    """Run ``dgan report``. The result is the path of the page."""
+    check_store(path)
+    if annotated is not None:
+        check_store(annotated)
+
+    from pipeline.reports import run
+
+    return Outcome(
+        [run.report(path, out, num_images=images, annotated=annotated, overwrite=overwrite, say=say)],
+        lambda: out,
+    )
+
+
+def view(say: Say, *, store: str, annotated: str | None, port: int | None, no_browser: bool) -> Outcome:
+    """Run ``dgan view``, until it is interrupted."""
+    check_store(store)
+    if annotated is not None:
+        check_store(annotated)
+
+    from pipeline.viewer import run
+
+    run.view(store, annotated=annotated, port=port or 0, open_browser=not no_browser, say=say)
+    return Outcome([], lambda: None)
+
+
+def evaluate(
+    say: Say,
+    *,
+    interpreter: Path,
+    store: str,
+    annotations: Path | None,
+    label_map: Path | None,
+    out: Path,
+    device: str,
+    threads: int | None,
+) -> Outcome:
+    """Run ``dgan evaluate``. The result is the figures, as the file has them."""
+    check_store(store)
+
+    from pipeline.evaluation import run
+    from pipeline.machine.device import target_device
+
+    target = target_device(device, threads)
+    job = run.prepare(interpreter, store, annotations=annotations, label_map=label_map, out=out)
+    figures = run.evaluate(job, target, say=say)
+    return Outcome(run.table_lines(figures, out), lambda: figures)
+
+
+def calibrate(
+    say: Say,
+    *,
+    config: Path | None,
+    device: str,
+    threads: int | None,
+    memory_budget: int | None,
+    overwrite: bool,
+    dry_run: bool,
+    **flags: Any,
+) -> Outcome:
+    """Run ``dgan calibrate``. The result is the calibration, as the file has it."""
+    settings = configured(load_run_config(config, flags["features__store"], say), flags)
+    check_store(settings.features.store)
+
+    from pipeline.calibration import run
+    from pipeline.machine.device import target_device
+
+    target = target_device(device, threads)
+    job = run.prepare(settings, overwrite=overwrite)
+    if dry_run:
+        return Outcome(run.dry_run(job, target, memory_budget=memory_budget))
+    found = run.calibrate(job, target, memory_budget=memory_budget, say=say)
+    return Outcome(run.table_lines(found, settings.calibrate.out), lambda: found)
+
+
 def filter_dataset(say: Say, *, store: str, keep: Keep) -> Outcome:
     """Run ``dgan filter``. The result is the `fstore.Dataset`."""
     check_store(store)

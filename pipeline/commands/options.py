@@ -17,7 +17,7 @@ from click.shell_completion import CompletionItem
 
 from pipeline.commands.program import DEBUG_KEY, Argument, GroupedOption
 from pipeline.settings.options import AFTER_SETTINGS, BEFORE_SETTINGS, Option
-from pipeline.settings.schema import SAMPLE, TRAIN, declaration, flag_settings, flags_of
+from pipeline.settings.schema import CALIBRATE, SAMPLE, TRAIN, declaration, flag_settings, flags_of
 from pipeline.settings.values import BOOLEAN, STORE, Rule
 
 Function = TypeVar("Function", bound=Callable[..., Any])
@@ -29,11 +29,13 @@ HEADINGS = {
     "annotations": "Input",
     "features": "Features",
     "train": "Training",
+    "calibrate": "Training",
     "synthesize": "Dataset",
     "export": "Export",
 }
 SECTION_HEADINGS = {
     TRAIN: {"features": "Input"},
+    CALIBRATE: {"features": "Input"},
     SAMPLE: {"annotations": "Images", "features": "Images"},
 }
 """By the command: where a section does not stand under its usual heading."""

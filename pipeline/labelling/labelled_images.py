@@ -112,7 +112,7 @@ class LabelledImages:
             "images": torch.stack(pictures),
             **{name: torch.stack([one[name] for one in annotations]) for name in annotations[0]},
             "divergence": self._stored_divergence(exact),
-            "uncertainty": score_images(exact, self._score),
+            "uncertainty": score_images(exact, self._score, _labels(annotations)),
         }
         on_host = {name: download(values) for name, values in tensors.items()}
         ready = None
@@ -178,3 +178,8 @@ class LabelledImages:
         size = self._renderer.generator.z_size
         latents = seeded_latents(self._latent_purpose, self._seed, images, size)
         return latents, self._renderer.render(latents, SAMPLED_SPACE, images)
+
+
+def _labels(annotations: Sequence[Mapping[str, Tensor]]) -> Tensor | None:
+    """[n, H, W] of images that have labels, which some scores need."""
+    return torch.stack([one["labels"] for one in annotations]) if "labels" in annotations[0] else None

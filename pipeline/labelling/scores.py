@@ -6,21 +6,29 @@ Pure functions of divergences and scores. Nothing here knows of stores, files or
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from fractions import Fraction
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 from torch import Tensor
+from torch.nn.functional import max_pool2d
 
-from fstore.meta import SCORES
+from fstore.meta import SCORES, SCORES_OF_LABELS
+
+WIDTHS_A_SIDE = 128
 
 
-def score_images(divergence: Tensor, score: str = "top10") -> Tensor:
+def score_images(divergence: Tensor, score: str = "top10", labels: Tensor | None = None) -> Tensor:
     """Each image's uncertainty [n] float64 from its divergence [n, H, W], on the same device.
 
     ``top10`` (DatasetGAN's rule) is the mean of the most uncertain 10% of the pixels, at least one; ``mean``
-    and ``sum`` are over all. Sums are taken in float64. A NaN anywhere gives NaN. Raises ValueError for an
-    unknown score or an empty map.
+    and ``sum`` are over all. Two need the ``labels`` [n, H, W], whole numbers: ``class-mean`` is the mean,
+    over the classes that an image shows, of their pixels' mean, so that small classes weigh as much as large
+    ones; ``interior`` is ``top10`` without the pixels near a boundary between labels (all of them where none
+    is left). Sums are taken in float64. A NaN anywhere gives NaN. Raises ValueError for an unknown score, an
+    empty map, or labels that are missing.
     """
     if score not in SCORES:
         raise ValueError(f"score is {score!r}, expected one of {', '.join(SCORES)}")
@@ -28,10 +36,48 @@ def score_images(divergence: Tensor, score: str = "top10") -> Tensor:
         raise ValueError(
             f"divergence of shape {tuple(divergence.shape)} is empty, expected at least one pixel"
         )
+    if score in SCORES_OF_LABELS:
+        if labels is None or labels.shape != divergence.shape:
+            found = "none" if labels is None else f"of shape {tuple(labels.shape)}"
+            raise ValueError(f"score {score} needs labels {tuple(divergence.shape)}, found {found}")
+        rule = _class_mean if score == "class-mean" else _interior
+        scores = [rule(one, label) for one, label in zip(divergence, labels, strict=True)]
+        return torch.stack(scores).where(divergence.isfinite().all(2).all(1), torch.nan)
     pixels = divergence.flatten(1)  # [n, H * W]
     if score == "top10":
         pixels = pixels.topk(max(1, pixels.shape[1] // 10), dim=1).values  # a NaN counts as the largest
     return pixels.double().sum(1) if score == "sum" else pixels.double().mean(1)
+
+
+def _class_mean(divergence: Tensor, labels: Tensor) -> Tensor:
+    """The mean over the classes of ``labels`` [H, W] of the mean divergence [H, W] of their pixels."""
+    classes = labels.flatten().long()
+    pixels = torch.bincount(classes)
+    sums = torch.zeros(len(pixels), dtype=torch.float64, device=divergence.device)
+    sums.index_add_(0, classes, divergence.flatten().double())
+    present = pixels > 0
+    return (sums[present] / pixels[present]).mean()
+
+
+def _interior(divergence: Tensor, labels: Tensor) -> Tensor:
+    """``top10`` of the pixels [H, W] that lie farther from every boundary than its width."""
+    inside = divergence[~near_boundary(labels, boundary_width(labels.shape))]
+    pixels = inside if len(inside) else divergence.flatten()
+    return pixels.topk(max(1, len(pixels) // 10)).values.double().mean()
+
+
+def boundary_width(shape: Sequence[int]) -> int:
+    """How many pixels on each side of a boundary count as near it: 1/128 of the larger side, at least 1."""
+    return max(1, max(shape) // WIDTHS_A_SIDE)
+
+
+def near_boundary(labels: Tensor, width: int) -> Tensor:
+    """Whether another label lies at most ``width`` rows and columns from a pixel: [H, W] bool."""
+    values = labels.float()[None, None]
+    size, padding = 2 * width + 1, width
+    highest = max_pool2d(values, size, 1, padding)
+    lowest = -max_pool2d(-values, size, 1, padding)
+    return (highest != lowest)[0, 0]
 
 
 def keep_mask(scores: NDArray[np.floating], keep: Fraction) -> tuple[NDArray[np.bool_], float | None]:

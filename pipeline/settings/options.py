@@ -11,10 +11,10 @@ from pathlib import Path
 from typing import Any
 
 from pipeline.settings import values
-from pipeline.settings.schema import EXPORT, EXTRACT, SAMPLE, SYNTHESIZE, TASKS, TRAIN
+from pipeline.settings.schema import CALIBRATE, EVALUATE, EXPORT, EXTRACT, SAMPLE, SYNTHESIZE, TASKS, TRAIN
 from pipeline.settings.values import ANY_SEED, BOOLEAN, BYTES, KEEP, PATH, STORE, Rule, choice, integer
 
-FILTER = "filter"
+FILTER, REPORT, VIEW = "filter", "report", "view"
 
 
 @dataclass(frozen=True)
@@ -71,9 +71,35 @@ _IMAGES = (
     Option("seed", ANY_SEED, "Seed of the latents.", default=0),
 )
 
+_ANNOTATED = Option(
+    "annotated",
+    STORE,
+    "Feature store of the annotated images that a dataset is compared with.",
+    unset="the one beside it, where it fits",
+    group="Input",
+)
+
 BEFORE_SETTINGS: dict[str, tuple[Option, ...]] = {
     SAMPLE: tuple(replace(option, group="Images") for option in _IMAGES),
     FILTER: (Option("store", STORE, "A dataset: a folder, or a URL.", is_argument=True),),
+    EVALUATE: (
+        Option("interpreter", PATH, "Folder that train wrote.", is_argument=True),
+        Option(
+            "store",
+            STORE,
+            "Feature store whose masks are the truth; or a dataset, beside --annotations.",
+            group="Input",
+            is_required=True,
+        ),
+        Option("annotations", PATH, "The truth of a dataset's images, in any format.", group="Input"),
+        Option("label_map", PATH, "TOML file: rename, merge and drop classes.", group="Input"),
+    ),
+    REPORT: (
+        Option(
+            "path", STORE, "A dataset, a feature store, or the folder of an interpreter.", is_argument=True
+        ),
+    ),
+    VIEW: (Option("store", STORE, "A dataset or a feature store: a folder, or a URL.", is_argument=True),),
     EXPORT: (
         Option("store", STORE, "A dataset or a feature store: a folder, or a URL.", is_argument=True),
         Option("out", PATH, "Folder of the export.", is_argument=True),
@@ -105,6 +131,25 @@ AFTER_SETTINGS: dict[str, tuple[Option, ...]] = {
         CONFIG,
         replace(OVERWRITE, help="Delete the export that is there and start anew."),
         DRY_RUN,
+    ),
+    EVALUATE: (
+        Option(
+            "out", PATH, "File of the figures; the picture stands beside it.", default=Path("evaluation.json")
+        ),
+        DEVICE,
+        THREADS,
+    ),
+    CALIBRATE: (CONFIG, DEVICE, THREADS, MEMORY_BUDGET, OVERWRITE, DRY_RUN),
+    REPORT: (
+        Option("out", PATH, "The HTML file.", default=Path("report.html")),
+        Option("images", integer(1, 2000), "Most images that the page shows.", default=240),
+        _ANNOTATED,
+        replace(OVERWRITE, help="Replace a file that is no report."),
+    ),
+    VIEW: (
+        _ANNOTATED,
+        Option("port", integer(0, 65535), "Port of 127.0.0.1.", unset="a free one"),
+        Option("no_browser", BOOLEAN, "Open no browser.", default=False),
     ),
     FILTER: (
         Option(

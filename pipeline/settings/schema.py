@@ -62,6 +62,7 @@ IMAGE_ENCODINGS = ("auto", "png", "jpeg")
 
 EXTRACT, TRAIN, SYNTHESIZE, SAMPLE = "extract-features", "train", "synthesize", "sample"
 INSPECT, EXPORT = "inspect-checkpoint", "export"
+EVALUATE, CALIBRATE = "evaluate", "calibrate"
 
 POSITIVE_NUMBER = number("a number > 0", lambda value: value > 0)
 PART = number("a number from 0 to 1", lambda part: 0 <= part <= 1)
@@ -239,26 +240,33 @@ class FeaturesConfig:
     )
     upsample: str = setting("bilinear", choice(*UPSAMPLE_MODES), "How feature maps are resized to the image.")
     channels: int | None = in_file(None, POSITIVE, "What all layers have together, to be checked.")
-    store: str = setting("features.zarr", STORE, "Feature store: a folder, or a URL.", also=(TRAIN,))
+    store: str = setting(
+        "features.zarr", STORE, "Feature store: a folder, or a URL.", also=(TRAIN, CALIBRATE)
+    )
     render_batch: int = setting(1, POSITIVE, "Images in one forward pass.", also=(SAMPLE,))
 
 
 @dataclass(frozen=True)
 class TrainConfig:
-    members: int = setting(10, POSITIVE, "Classifiers in the ensemble.")
+    members: int = setting(10, POSITIVE, "Classifiers in the ensemble.", also=(CALIBRATE,))
     steps: int | None = setting(
-        None, POSITIVE, "Optimisation steps.", unset="until validation stops improving"
+        None,
+        POSITIVE,
+        "Optimisation steps.",
+        unset="until validation stops improving",
+        also=(CALIBRATE,),
     )
     batch_size: int = setting(
-        64, integer(2), "Pixels in a step, for each member."
+        64, integer(2), "Pixels in a step, for each member.", also=(CALIBRATE,)
     )  # a batch norm needs two samples
     balance: float | None = setting(
         None,
         number("a number from 0 (balanced) to 1 (natural)", lambda alpha: 0 <= alpha <= 1),
         "How often classes are drawn: 1 as they occur, 0 all alike.",
         unset="1, of keypoints 0.5",  # they cover few pixels
+        also=(CALIBRATE,),
     )
-    seed: int = setting(0, ANY_SEED, "Seed of weights and batches.")
+    seed: int = setting(0, ANY_SEED, "Seed of weights and batches.", also=(CALIBRATE,))
     learning_rate: float = in_file(1e-3, POSITIVE_NUMBER, "Of Adam.")
     hidden: tuple[int, int] | None = in_file(
         None, HIDDEN, "Widths of the two hidden layers.", unset="128/32 under 32 classes, else 256/128"
@@ -281,17 +289,28 @@ class TrainConfig:
     buffer_mb: int | None = in_file(
         None, POSITIVE, "Shuffle buffer, in MiB.", unset="512, or what a budget leaves"
     )
-    precision: str = setting("auto", choice(*PRECISIONS), "Precision of the first layer's products.")
+    precision: str = setting(
+        "auto", choice(*PRECISIONS), "Precision of the first layer's products.", also=(CALIBRATE,)
+    )
     cache: str | None = setting(
         None,
         CACHE,
         "Hold a pyramid store in memory if it fits this size; none: never.",
         unset="by the free memory",
+        also=(CALIBRATE,),
     )
     sigma: float | None = setting(
         None, POSITIVE_NUMBER, "Width of keypoints' heat maps, in pixels.", unset="the store's"
     )
     out: Path = setting(Path("interpreter"), PATH, "Folder of the interpreter.")
+
+
+@dataclass(frozen=True)
+class CalibrateConfig:
+    folds: int = setting(
+        5, integer(2), "Parts of the annotated images; each is labelled by a training on the others."
+    )
+    out: Path = setting(Path("calibration.json"), PATH, "File of the result.")
 
 
 @dataclass(frozen=True)
@@ -351,6 +370,7 @@ class Config:
     annotations: AnnotationsConfig = AnnotationsConfig()
     features: FeaturesConfig = FeaturesConfig()
     train: TrainConfig = TrainConfig()
+    calibrate: CalibrateConfig = CalibrateConfig()
     synthesize: SynthesizeConfig = SynthesizeConfig()
     export: ExportConfig = ExportConfig()
     demo: bool = in_file(False, BOOLEAN, "Use the embedded generator, latents and masks.")
@@ -364,6 +384,7 @@ SECTIONS: dict[str, type] = {
     "annotations": AnnotationsConfig,
     "features": FeaturesConfig,
     "train": TrainConfig,
+    "calibrate": CalibrateConfig,
     "synthesize": SynthesizeConfig,
     "export": ExportConfig,
 }
@@ -373,6 +394,7 @@ _COMMANDS = {  # that have a section's keys as flags
     "annotations": (EXTRACT,),
     "features": (EXTRACT,),
     "train": (TRAIN,),
+    "calibrate": (CALIBRATE,),
     "synthesize": (SYNTHESIZE,),
     "export": (EXPORT,),
 }

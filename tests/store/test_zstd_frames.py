@@ -20,7 +20,9 @@ def test_a_header_without_a_size_says_none() -> None:
     assert declared_size(b"\x28\xb5\x2f\xfd\x00\x58\x01\x00\x00") is None
 
 
-@pytest.mark.parametrize("frame", [b"", b"\x28\xb5\x2f\xfd", b"PK\x03\x04\x00\x00", b"\x28\xb5\x2f\xfd\xe0\x01"])
+@pytest.mark.parametrize(
+    "frame", [b"", b"\x28\xb5\x2f\xfd", b"PK\x03\x04\x00\x00", b"\x28\xb5\x2f\xfd\xe0\x01"]
+)
 def test_what_is_no_frame_is_refused(frame: bytes) -> None:
     with pytest.raises(ValueError, match="zstd"):
         declared_size(frame)

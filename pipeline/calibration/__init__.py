@@ -1,0 +1,3 @@
+"""`dgan calibrate`: what uncertainty says of error, by training on parts of the annotated images. Imports
+`pipeline.stages` and the rooms below.
+"""

@@ -1,0 +1,3 @@
+"""`dgan evaluate`: an interpreter's labels against true ones. Imports `pipeline.interpreter`,
+`pipeline.inputs` and the rooms below.
+"""

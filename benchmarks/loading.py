@@ -4,8 +4,9 @@
 
 *PNG* is what people write for such a folder: PIL, one file for the image and one for its label. *By index*
 is ``fstore.torch_dataset`` with ``shuffle=True``, as the PNGs are read; *stream* is
-``fstore.torch_iterable``. All give the same tensors to the same DataLoader. Ways take turns, the workers live
-on from epoch to epoch, the files are in the page cache. ``photo``: crops of the photograph that matplotlib
+``fstore.torch_iterable``; *in batches* either gives whole batches, where else ``DataLoader`` makes them of
+items. All give the same tensors to a DataLoader. Ways take turns, the workers live on from epoch to epoch,
+the files are in the page cache. ``photo``: crops of the photograph that matplotlib
 brings, as noisy as photographs are. ``rendered``: the demo's faces, smooth and easily compressed, which
 favours PNG. The labels are the demo's masks.
 """
@@ -15,6 +16,7 @@ from __future__ import annotations
 import argparse
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from statistics import median
 from typing import TYPE_CHECKING, Any
@@ -119,23 +121,23 @@ def make_files(case: Case, folder: Path) -> None:
 
 def loaders(case: Case, folder: Path, num_workers: int) -> dict[str, DataLoader[Any]]:
     """The same DataLoader for each way."""
-    from torch.utils.data import DataLoader
+    from torch.utils.data import BatchSampler, DataLoader, RandomSampler
 
     import fstore
 
     path = folder / "dataset.zarr"
-    stream = fstore.torch_iterable(path, kept_only=False, shuffle_buffer=SHUFFLE_BUFFER)
-    ways: dict[str, tuple[Any, bool]] = {
-        "PNG": (PngFolder(folder / "png", case.num_images), True),
-        "by index": (fstore.torch_dataset(path, kept_only=False), True),
-        "stream": (stream, False),
+    by_index = fstore.torch_dataset(path, kept_only=False)
+    stream = partial(fstore.torch_iterable, path, kept_only=False, shuffle_buffer=SHUFFLE_BUFFER)
+    batches = BatchSampler(RandomSampler(by_index), BATCH, drop_last=False)
+    ways: dict[str, tuple[Any, dict[str, Any]]] = {
+        "PNG": (PngFolder(folder / "png", case.num_images), {"batch_size": BATCH, "shuffle": True}),
+        "by index": (by_index, {"batch_size": BATCH, "shuffle": True}),
+        "by index, in batches": (by_index, {"batch_size": None, "sampler": batches}),
+        "stream": (stream(), {"batch_size": BATCH}),
+        "stream, in batches": (stream(batch_size=BATCH), {"batch_size": None}),
     }
-    return {
-        name: DataLoader(
-            dataset, BATCH, shuffle=shuffle, num_workers=num_workers, persistent_workers=num_workers > 0
-        )
-        for name, (dataset, shuffle) in ways.items()
-    }
+    more: dict[str, Any] = {"num_workers": num_workers, "persistent_workers": num_workers > 0}
+    return {name: DataLoader(dataset, **how, **more) for name, (dataset, how) in ways.items()}
 
 
 def an_epoch(loader: DataLoader[Any], num_images: int) -> Callable[[], None]:
@@ -198,7 +200,7 @@ def main(arguments: list[str] | None = None) -> None:
                     rows += measure(case, folder, num_workers, options.repeats)
     columns = ["images", "workers", "way", "images/s", "range", "/ PNG", "kB an image"]
     print_table(f"{options.images} images, batches of {BATCH}, warm", columns, rows)
-    png, by_index = rows[:2]
+    png, _, by_index = rows[:3]
     what = f"images a second to torch, {png[0]}, {png[1]} workers"
     add_to_summary(what, by_index[3], f"{png[3]} (PNG)", f"{by_index[5]}x")
 

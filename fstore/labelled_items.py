@@ -57,8 +57,8 @@ class LabelledItems:
         self._opened: _Opened | None = None
         images = store.array("images").array
         target = store.array(self.target).array
-        self.image_form = images.shape[1:], images.dtype
-        self.target_form = target.shape[1:], target.dtype
+        self.image_shape, self.target_shape = images.shape[1:], target.shape[1:]
+        self.target_is_integer = target.dtype.kind == "u"
         self.images_of_file: int = (images.shards or images.chunks)[0]
 
     def __len__(self) -> int:

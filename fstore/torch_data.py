@@ -14,12 +14,13 @@ import math
 import operator
 import os
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from itertools import islice
 from typing import Any, SupportsIndex
 
 import numpy as np
 import torch
 from torch import Tensor
-from torch.utils.data import Dataset, IterableDataset, get_worker_info
+from torch.utils.data import Dataset, IterableDataset, default_collate, get_worker_info
 
 from fstore.dataset import Dataset as LabelledDataset
 from fstore.errors import StoreError
@@ -37,18 +38,22 @@ BYTES_TOGETHER = 2**24  # of a stream's labels, or of its images where these are
 
 
 class _Memory:
-    """Where decoded items go: one array for the images of ``count`` items, one for their targets.
+    """Where decoded items go: ``images`` (count, 3, H, W), and ``targets`` (count, H, W) or (count, K, 3).
 
     The system hands out large pieces of memory in large pages. With a piece for each item a batch spends more
     time on the first touch of its pages than on decoding. No place is used twice: an item belongs to whoever
     asked for it.
     """
 
-    def __init__(self, count: int, items: LabelledItems) -> None:
+    def __init__(self, count: int, items: LabelledItems, *, shared: bool = False) -> None:
+        height, width, channels = items.image_shape
+        make = _shared_tensor if shared else _tensor
+        self.images = make((count, channels, height, width), torch.uint8)
+        kind = torch.int64 if items.target_is_integer else torch.float32
+        self.targets = make((count, *items.target_shape), kind)
         self.count, self.used = count, 0
-        (image, _), (target, kind) = items.image_form, items.target_form
-        self._images = np.empty((count, *image), np.uint8)
-        self._targets = np.empty((count, *target), np.float32 if kind.kind == "f" else np.int64)
+        self._pixels = np.empty(items.image_shape, np.uint8)  # of one image: it stays in the caches
+        self._into = self.images.numpy(), self.targets.numpy()
 
     @property
     def is_full(self) -> bool:
@@ -56,12 +61,12 @@ class _Memory:
 
     def decode(self, items: LabelledItems, item: EncodedItem) -> tuple[Tensor, Tensor]:
         """The next item: image (3, H, W) uint8, and label (H, W) int64 or keypoints (K, 3) float32."""
-        pixels, label = self._images[self.used], self._targets[self.used]
+        image, target = (array[self.used] for array in self._into)
         self.used += 1
-        label[...] = items.decode(item, pixels)
+        target[...] = items.decode(item, self._pixels)
+        image[...] = self._pixels.transpose(2, 0, 1)
         # Each is a tensor of a storage of its own: to save or to send one does not take the others along.
-        # The image keeps its pixels in the order of the file, as torchvision's readers of pictures do.
-        return torch.from_numpy(pixels).permute(2, 0, 1), torch.from_numpy(label)
+        return torch.from_numpy(image), torch.from_numpy(target)
 
 
 class _LabelledImages:
@@ -101,8 +106,8 @@ class _LabelledImages:
         known how many are asked for at once: as many as ``BYTES_TOGETHER`` holds.
         """
         if together is None:
-            (image, _), (target, _) = self._items.image_form, self._items.target_form
-            together = max(1, BYTES_TOGETHER // max(math.prod(image), 8 * math.prod(target)))
+            shapes = self._items.image_shape, self._items.target_shape
+            together = max(1, BYTES_TOGETHER // max(math.prod(shapes[0]), 8 * math.prod(shapes[1])))
         memory: _Memory | None = None
         for item in items:
             if memory is None or memory.is_full:
@@ -112,18 +117,37 @@ class _LabelledImages:
                 pixels = _in_unit_interval(pixels, self.image_dtype)
             yield (pixels, label) if self.transform is None else self.transform(pixels, label)
 
+    def _batch(self, items: Sequence[EncodedItem]) -> Any:
+        """A batch: images (B, 3, H, W), and labels (B, H, W) int64 or keypoints (B, K, 3) float32.
+
+        Each item is decoded to its place in the batch. ``DataLoader`` makes a batch of single items by
+        copying them once more, and of labels as int64 that takes longer than to decode them.
+        """
+        if self.transform is not None:
+            return default_collate(list(self._finish(items, len(items))))
+        memory = _Memory(len(items), self._items, shared=get_worker_info() is not None)
+        for item in items:
+            memory.decode(self._items, item)
+        if self.image_dtype == torch.uint8:
+            return memory.images, memory.targets
+        return _in_unit_interval(memory.images, self.image_dtype), memory.targets
+
     def _shown(self, name: str) -> str:
         what = "keypoints" if self.meta.keypoints is not None else f"{len(self.classes)} classes"
         return f"<fstore.{name} '{self._items.location}': {len(self.ids)} images, {what}>"
 
 
 class LabelledImages(_LabelledImages, Dataset[Any]):
-    """The map-style dataset of ``torch_dataset``. An index is one of a list: from the end where negative."""
+    """The map-style dataset of ``torch_dataset``. An index is one of a list: from the end where negative; a
+    list of them gives a batch.
+    """
 
     def __len__(self) -> int:
         return len(self._items)
 
-    def __getitem__(self, index: SupportsIndex) -> Any:
+    def __getitem__(self, index: SupportsIndex | list[SupportsIndex]) -> Any:
+        if isinstance(index, list):
+            return self._batch(self._items.fetch([self._place(i) for i in index]))
         (item,) = self._finish(self._items.fetch([self._place(index)]), 1)
         return item
 
@@ -156,11 +180,13 @@ class LabelledImageStream(_LabelledImages, IterableDataset[Any]):
         seed: int,
         ranks: tuple[int, int] | None,
         drop_last: bool,
+        batch_size: int | None,
     ) -> None:
         super().__init__(items, transform, image_dtype)
         self.shuffle_buffer = integer("shuffle_buffer", shuffle_buffer, 1, LARGEST_BUFFER)
         self.seed = integer("seed", seed, 0, LARGEST_SEED)
         self.drop_last = drop_last
+        self.batch_size = None if batch_size is None else integer("batch_size", batch_size, 1, LARGEST_BUFFER)
         self._ranks = ranks
         # In shared memory, because workers that live on from epoch to epoch have a copy of this object.
         self._epoch = torch.zeros((), dtype=torch.int64).share_memory_()
@@ -177,7 +203,12 @@ class LabelledImageStream(_LabelledImages, IterableDataset[Any]):
         workers = (0, 1) if worker is None else (worker.id, worker.num_workers)
         reader = Reader(*(self._ranks or _ranks_of_torch() or (0, 1)), *workers)
         self._items.check()
-        return self._finish(self._pass(reader, int(self._epoch)))
+        items = self._pass(reader, int(self._epoch))
+        return self._finish(items) if self.batch_size is None else self._batches(items, self.batch_size)
+
+    def _batches(self, items: Iterator[EncodedItem], size: int) -> Iterator[Any]:
+        while batch := list(islice(items, size)):
+            yield self._batch(batch)
 
     def _pass(self, reader: Reader, epoch: int) -> Iterator[EncodedItem]:
         random = {"seed": self.seed, "epoch": epoch}
@@ -222,6 +253,10 @@ def torch_dataset(
     (column, row) + 0.5; then the confidence or, in a feature store, 1, and 0 for a point that is not
     labelled.
 
+    ``dataset[[3, 1, 4]]`` gives a batch, ``(images (B, 3, H, W), labels (B, H, W))``; with a ``transform`` it
+    is what ``default_collate`` makes of the items. The fastest way is to let workers ask for batches: a
+    ``DataLoader`` with ``batch_size=None`` and ``sampler=BatchSampler(RandomSampler(dataset), 32, False)``.
+
     ``.ids`` (n,) are the images' indices in the store, ``.classes`` the names of the classes, ``.meta``
     has their colours and the keypoints' names, ``.ignore`` is the label to leave out, or None.
 
@@ -257,6 +292,7 @@ def torch_iterable(
     rank: int | None = None,
     world_size: int | None = None,
     drop_last: bool = False,
+    batch_size: int | None = None,
 ) -> LabelledImageStream:
     """A store's labelled images as a ``torch.utils.data.IterableDataset`` that reads file by file.
 
@@ -282,6 +318,8 @@ def torch_iterable(
         seed: 0 to 2**63 - 1.
         rank, world_size: in place of what ``torch.distributed`` says at the time of iterating.
         drop_last: leave out up to ``world_size`` - 1 images, so that the ranks have equally many.
+        batch_size: give whole batches, as ``torch_dataset`` does for a list, for ``DataLoader`` with
+            ``batch_size=None``; it is the fastest way. The last one of each worker may be smaller.
 
     Raises:
         StoreError: as ``torch_dataset``, and at the beginning of an epoch where the store was replaced.
@@ -294,6 +332,7 @@ def torch_iterable(
         seed=seed,
         ranks=_checked_ranks(rank, world_size),
         drop_last=drop_last,
+        batch_size=batch_size,
     )
 
 
@@ -313,6 +352,18 @@ def _select(path: str | os.PathLike[str], kept_only: bool) -> LabelledItems:
             f"{where}: no filter is set yet; run `dgan filter`, or pass kept_only=False for all its images"
         )
     return kept_items(store, store.kept)
+
+
+def _tensor(shape: tuple[int, ...], dtype: torch.dtype) -> Tensor:
+    """A tensor to be filled, of memory of NumPy's, which asks the system for large pages."""
+    names = {torch.uint8: np.uint8, torch.int64: np.int64, torch.float32: np.float32}
+    return torch.from_numpy(np.empty(shape, names[dtype]))
+
+
+def _shared_tensor(shape: tuple[int, ...], dtype: torch.dtype) -> Tensor:
+    """A tensor to be filled, in memory that other processes can have without a copy."""
+    storage = torch.UntypedStorage._new_shared(math.prod(shape) * dtype.itemsize)
+    return torch.empty(0, dtype=dtype).set_(storage, 0, shape)  # type: ignore[call-overload]
 
 
 def _in_unit_interval(pixels: Tensor, dtype: torch.dtype) -> Tensor:

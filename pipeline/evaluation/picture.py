@@ -34,7 +34,7 @@ def _labels_picture(figures: Mapping[str, Any]) -> str:
     elements = matrix
     if figures["reliability"] is not None:
         elements = [*matrix, *_diagram(figures, width + MARGIN)]
-        width, height = width + 2 * MARGIN + PLOT + 40, max(height, TITLE + PLOT + 130)
+        width, height = width + 2 * MARGIN + PLOT + 40, max(height, 2 * TITLE + PLOT + 140)
     return document(width, height, "Confusion matrix and calibration", elements)
 
 
@@ -102,7 +102,7 @@ def _row(
 
 def _diagram(figures: Mapping[str, Any], x: float) -> list[str]:
     """The reliability diagram (Guo et al., ICML 2017, figure 1), and below it the share of pixels a bin."""
-    left, top = x + 30, MARGIN + TITLE
+    left, top = x + 30, MARGIN + 2 * TITLE
     bottom, bins = top + PLOT, figures["reliability"]
     error = figures["expected_calibration_error"]
     title = f"Calibration error {error:.4f}" if error is not None else "Calibration error -"
@@ -131,11 +131,11 @@ def _diagram(figures: Mapping[str, Any], x: float) -> list[str]:
         text(
             left + PLOT / 2,
             bottom + 28,
-            "largest mean probability; below, the share of pixels",
+            "largest mean probability; below, pixels",
             anchor="middle",
         ),
-        text(left + 8, top + 16, "blue: share of right pixels", fill=BLUE),
-        text(left + 8, top + 30, "red: mean probability", fill=RED),
+        text(left, MARGIN + TITLE + 2, "bar: share of right pixels", fill=BLUE),
+        text(left + 160, MARGIN + TITLE + 2, "line: mean probability", fill=RED),
     ]
 
 

@@ -99,7 +99,7 @@ class ConfidenceTally(Tally):
     """A tally that says, beside the majority, what the members' mean probability says.
 
     ``labels`` are three values a pixel: the label by majority; the class of the largest mean probability,
-    which may be another one; and that probability, NaN where an output of a member is not finite.
+    which may be another one; and that probability, NaN where an output of a member is NaN.
     """
 
     @staticmethod

@@ -44,9 +44,25 @@ def inner_boundary(labels: Tensor, known: Tensor, distance: int) -> Tensor:
 
 def _largest_around(values: Tensor, distance: int) -> Tensor:
     """The maximum of the square of 2d + 1 pixels around each: [H, W] -> [H, W], along rows, then columns."""
-    side = 2 * distance + 1
-    rows = F.max_pool2d(values[None, None], (1, side), stride=1, padding=(0, distance))
-    return F.max_pool2d(rows, (side, 1), stride=1, padding=(distance, 0))[0, 0]
+    for axis in range(2):
+        values = _largest_along(values, distance, axis)
+    return values
+
+
+def _largest_along(values: Tensor, distance: int, axis: int) -> Tensor:
+    """The maximum of the 2d + 1 values around each along one axis.
+
+    Maxima of 1, 2, 4, ... values follow from one another, and any number of values is two of these that
+    overlap. The cost hardly grows with d.
+    """
+    size, window, span = values.shape[axis], 2 * distance + 1, 1
+    sides = (0, 0, distance, distance) if axis == 0 else (distance, distance, 0, 0)
+    held = F.pad(values, sides, value=-torch.inf)
+    while 2 * span <= window:
+        length = held.shape[axis] - span
+        held = torch.maximum(held.narrow(axis, 0, length), held.narrow(axis, span, length))
+        span *= 2
+    return torch.maximum(held.narrow(axis, 0, size), held.narrow(axis, window - span, size))
 
 
 class BoundaryCounts:

@@ -231,6 +231,7 @@ def evaluate(
 ) -> Outcome:
     """Run ``dgan evaluate``. The result is the figures, as the file has them."""
     check_store(store)
+    check_folder(out)
 
     from pipeline.evaluation import run
     from pipeline.machine.device import target_device

@@ -95,6 +95,24 @@ class Tally:
         return _bounded(entropy(mean) + self._entropy / self._num_members, self._num_members)
 
 
+class ConfidenceTally(Tally):
+    """A tally that says, beside the majority, what the members' mean probability says.
+
+    ``labels`` are three values a pixel: the label by majority; the class of the largest mean probability,
+    which may be another one; and that probability, NaN where an output of a member is NaN.
+    """
+
+    @staticmethod
+    def empty(height: int, width: int, num_classes: int, device: torch.device) -> Tensor:
+        """An image's values [H, W, 3] float32 to be filled. float32 holds every label exactly."""
+        return torch.empty(height, width, 3, device=device)
+
+    def labels(self) -> Tensor:
+        """[P, 3] float32: label, most probable class, its mean probability."""
+        confidence, winner = (self._probability / self._num_members).max(1)
+        return torch.stack([super().labels().float(), winner.float(), confidence.clamp(max=1)], dim=1)
+
+
 class HeatTally:
     """The same for heat maps of K keypoints: running mean and squared deviations, one member after another.
 

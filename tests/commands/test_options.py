@@ -52,6 +52,7 @@ FLAGS = {
         "all config debug dry-run format image-encoding jpeg-quality kept-only label-map limit overwrite "
         "seed split threads"
     ),
+    "evaluate": ("annotations debug device label-map out store threads"),
     "filter": ("debug keep"),
     "info": ("debug"),
     "verify": ("debug"),
@@ -60,11 +61,13 @@ FLAGS = {
 }
 ARGUMENTS = {
     "export": ["store", "out"],
+    "evaluate": ["interpreter"],
     "filter": ["store"],
     "info": ["store"],
     "verify": ["store"],
     "inspect-checkpoint": ["file"],
 }
+REQUIRED = {"filter": ("--keep", "1"), "evaluate": ("--store", "x")}  # flags without which nothing runs
 CHOICES = {
     EXTRACT: {
         "--noise": "const zero random",
@@ -136,6 +139,7 @@ def test_help_ends_with_two_examples_of_the_command_whose_flags_are_there(name: 
         ("synthesize", ["Input:", "Generator:", "Dataset:", "Run:"]),
         ("sample", ["Generator:", "Images:", "Run:"]),
         ("export", ["Input:", "Export:", "Run:"]),
+        ("evaluate", ["Input:", "Run:"]),
         ("inspect-checkpoint", ["Input:", "Generator:", "Run:"]),
     ],
 )
@@ -292,7 +296,8 @@ def parsed(name: str, flag: str, value: str) -> Result:
     stage = main.commands[name]
     runner = CliRunner()
     arguments = ["x"] * sum(isinstance(p, click.Argument) for p in stage.params)
-    keep = ["--keep", "1"] if name == "filter" and flag != "--keep" else []
+    needed = REQUIRED.get(name, ())
+    keep = () if flag in needed else needed
     before, stage.callback = stage.callback, lambda **flags: None
     try:
         return runner.invoke(main, [name, f"{flag}={value}", *keep, *arguments])
@@ -371,6 +376,7 @@ STORES = [
     ["synthesize", "--store"],
     ["export"],
     ["filter", "--keep=1"],
+    ["evaluate", "interpreter", "--store"],
     ["info"],
     ["verify"],
 ]
@@ -392,6 +398,7 @@ def test_a_store_in_memory_is_refused(words: list[str]) -> None:
         ["sample", "--out"],
         ["export", "features.zarr"],
         ["demo", "--out"],
+        ["evaluate", "interpreter", "--store=x.zarr", "--out"],
     ],
     ids=" ".join,
 )

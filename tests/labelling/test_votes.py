@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 from pipeline.labelling.votes import (
+    ConfidenceTally,
     Tally,
     divergence_limit,
     divergence_to_float16,
@@ -148,3 +149,26 @@ def test_the_plain_way_finds_it_too(value: float, monkeypatch: pytest.MonkeyPatc
     logits[2, 5, 3] = value
     monkeypatch.setattr(InterpreterEnsemble, "forward_shared", lambda self, features: logits)
     assert label_pixels(ensemble, torch.zeros(8, 6))[1].isnan().nonzero().tolist() == [[5]]
+
+
+@given(sizes, scales)
+def test_a_confidence_is_the_largest_mean_probability(size: tuple[int, int, int, int], scale: float) -> None:
+    logits = random_logits(size, scale)
+    tally = ConfidenceTally(size[1], size[2], torch.device("cpu"))
+    for member in logits:
+        tally.add(member)
+    label, winner, confidence = tally.labels().unbind(1)
+    mean = logits.double().softmax(2).mean(0)  # [P, K]
+    assert label.tolist() == vote(logits).tolist()
+    np.testing.assert_allclose(confidence, mean.amax(1), rtol=1e-5)
+    np.testing.assert_allclose(mean.gather(1, winner.long()[:, None])[:, 0], mean.amax(1), rtol=1e-5)
+    assert confidence.max() <= 1
+
+
+def test_a_pixel_with_an_output_that_is_nan_has_no_confidence() -> None:
+    logits = random_logits((3, 6, 4, 0))
+    logits[1, 2, 0] = math.nan
+    tally = ConfidenceTally(6, 4, torch.device("cpu"))
+    for member in logits:
+        tally.add(member)
+    assert tally.labels()[:, 2].isnan().tolist() == [False, False, True, False, False, False]

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from support.commands import done
@@ -29,15 +30,23 @@ def write_dataset(
     ignore: int | None = None,
     dropped: Sequence[int] = (),
     points: np.ndarray | None = None,
+    interpreter: Mapping[str, Any] | None = None,
 ) -> fstore.Dataset:
     """A dataset with labels (N, H, W), or with keypoints (N, K, 3) ``points`` in their place, of which only
     the shape of the labels counts then; random images and scores. The filter drops the images ``dropped``,
-    and those with a point that is NaN.
+    and those with a point that is NaN. ``interpreter``: what the dataset says of the one that labelled it.
     """
     num, height, width = labels.shape
     random = np.random.default_rng(0)
     keypoints = None if points is None else fmt.KeypointInfo(("eye", "nose", "tail")[: points.shape[1]], 1.0)
-    meta = fmt.DatasetMeta((height, width), tuple(classes), LATENT_SIZE, ignore, keypoints=keypoints)
+    meta = fmt.DatasetMeta(
+        (height, width),
+        tuple(classes),
+        LATENT_SIZE,
+        ignore,
+        interpreter=interpreter or {},
+        keypoints=keypoints,
+    )
     kept = np.ones(num, bool)
     kept[list(dropped)] = False
     whole = np.ones(num, bool) if points is None else np.isfinite(points).all(axis=(1, 2))

@@ -1,5 +1,4 @@
-"""What lies beside a dataset and belongs to it: the interpreter that labelled it, and the annotated images that
-this was trained on.
+"""What lies beside a dataset and belongs to it: the interpreter that labelled it, and its annotated images.
 
 Each is taken only where hashes and ids say that it is the one. This module shows nothing.
 """

@@ -78,5 +78,5 @@ def _of_class(shares: Shares, k: int) -> dict[str, Any]:
 def _ratio(ratio: float) -> str:
     """How many times as many pixels a class has as in the annotated set, in words."""
     if math.isnan(ratio):
-        return "–"
+        return "-"
     return "not annotated" if math.isinf(ratio) else f"{ratio:.2f} x"

@@ -1,4 +1,4 @@
-"""``dgan report`` of a dataset: its figures by brute force, and what it does with stores that are not whole."""
+"""``dgan report`` of a dataset: its figures by brute force, and what it does with unfinished stores."""
 
 from __future__ import annotations
 

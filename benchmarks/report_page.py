@@ -18,7 +18,7 @@ from statistics import median
 
 import numpy as np
 
-from benchmarks.export import GRAIN, pictures
+from benchmarks.export import DISTINCT, GRAIN, pictures
 from benchmarks.measure import DGAN, ChildRun, add_to_summary, machine, print_table, run_child, working_folder
 
 READING = """
@@ -46,7 +46,7 @@ def make_store(path: Path, side: int, num: int) -> None:
     from pipeline.labelling.scores import keep_mask
     from pipeline.settings.classes import default_palette
 
-    images, masks = pictures(side, GRAIN)
+    images, masks = pictures(side, GRAIN, min(num, DISTINCT))
     edges = masks != np.roll(masks, 1, 2)  # [N, H, W]
     random = np.random.default_rng(0)
     colors = default_palette(int(masks.max()) + 1)

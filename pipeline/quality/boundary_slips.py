@@ -18,7 +18,7 @@ MAX_SHIFT = 6  # pixels; an edge further away is another edge
 MIN_SHIFT = 2  # pixels; an edge's own blur is as wide
 ON_EDGE = 1  # pixels; within these the boundary lies on its edge
 MIN_CHANGE = 20.0  # levels of 255, the root of the sum over the three channels
-MIN_RATIO = 3.0  # of the change at the edge to the change at the boundary
+MIN_RATIO = 5.0  # of the change at the edge to the change at the boundary
 MIN_TILE = 8  # pixels
 TILES = 16  # in the larger side of the picture
 

@@ -14,8 +14,9 @@ import numpy as np
 
 from fstore.display import class_warnings
 from fstore.feature_store import FeatureStore
+from fstore.format import Region
 from pipeline.errors import count
-from pipeline.quality.annotation_checks import KINDS, SWAPPED, Finding, mask_findings
+from pipeline.quality.annotation_checks import KINDS, SLIP, SWAPPED, Finding, mask_findings
 from pipeline.quality.keypoint_checks import keypoint_findings
 from pipeline.quality.swapped_masks import Outlines
 
@@ -52,21 +53,27 @@ def review_annotations(store: FeatureStore, looked: Callable[[int], None] | None
     height, width = store.shape[1:3]
     if store.meta.keypoints is not None:
         names = tuple(store.meta.keypoints.names)
-        points = np.asarray(store.keypoints.compute(scheduler="sync"))
+        region = ((0, len(names)), (0, 3))
+        points = np.array([_read(store, "keypoints", number, region) for number in store.image_ids.tolist()])
         return AnnotationReview(tuple(keypoint_findings(points, names, height, width)), names, warnings)
     names = tuple(info.name for info in store.meta.classes)
     outlines, found = Outlines(), []
     for image, number in enumerate(store.image_ids.tolist()):
-        region = ((number, number + 1), (0, height), (0, width))
-        mask = store.array("masks").read(region)[0]
-        picture = store.array("images").read((*region, (0, 3)))[0]
+        region = ((0, height), (0, width))
+        mask = _read(store, "masks", number, region)
+        picture = _read(store, "images", number, (*region, (0, 3)))
         found.append(mask_findings(image, mask, picture, store.meta.ignore))
         outlines.add(image, mask, picture)
         if looked is not None:
             looked(1)
     for image, other in outlines.swapped():
-        found[image].insert(0, Finding(image, SWAPPED, None, (), _fits(store, other)))
+        others = [finding for finding in found[image] if finding.kind != SLIP]  # all of it slips
+        found[image] = [Finding(image, SWAPPED, None, (), _fits(store, other)), *others]
     return AnnotationReview(tuple(finding for of_image in found for finding in of_image), names, warnings)
+
+
+def _read(store: FeatureStore, name: str, number: int, region: Region) -> np.ndarray:
+    return store.array(name).read(((number, number + 1), *region))[0]
 
 
 def _fits(store: FeatureStore, other: int) -> str:

@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 SIDE = 64  # pixels of the larger side at which pictures are compared
 MAX_COMPARED = 100  # images: each mask is laid over each picture
 MIN_TIMES = 1.25  # as much change of colour along the boundaries on the other picture as on its own
+MIN_OF_OWN = 0.75  # of how well a mask fits its own picture, in the middle of all images
 
 
 class Outlines:
@@ -55,12 +56,16 @@ def fit(boundaries: NDArray[np.float32], pictures: NDArray[np.float32]) -> NDArr
 
 
 def better_elsewhere(fits: NDArray[np.float32]) -> list[tuple[int, int]]:
-    """(i, j) where mask i fits picture j at least MIN_TIMES as well as its own."""
+    """(i, j) where mask i fits picture j at least MIN_TIMES as well as its own, and as a mask fits its picture.
+
+    The second keeps out a mask that fits no picture, as one that is moved by many pixels.
+    """
     others = fits.copy()
     np.fill_diagonal(others, -1)
     best = others.argmax(axis=1)
-    value = others[np.arange(len(best)), best]
-    return [(int(i), int(best[i])) for i in np.flatnonzero((value > 0) & (value >= MIN_TIMES * fits.diagonal()))]
+    value, own = others[np.arange(len(best)), best], fits.diagonal()
+    fit = (value > 0) & (value >= MIN_TIMES * own) & (value >= MIN_OF_OWN * np.median(own))
+    return [(int(i), int(best[i])) for i in np.flatnonzero(fit)]
 
 
 def boundary(mask: NDArray[Any]) -> NDArray[np.float32]:

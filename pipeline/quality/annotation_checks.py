@@ -51,7 +51,8 @@ class Finding:
     def text(self, names: Sequence[str]) -> str:
         """The finding in words; ``names`` of the classes by label, or of the keypoints."""
         named = " and ".join(names[label] if label < len(names) else str(label) for label in self.classes)
-        return " ".join(part for part in (KINDS[self.kind] + ":", named, self.detail) if part).rstrip(":")
+        told = ", ".join(part for part in (named, self.detail) if part)
+        return f"{KINDS[self.kind]}: {told}" if told else KINDS[self.kind]
 
 
 def mask_findings(
@@ -74,7 +75,7 @@ def slip_findings(
         way = {(0, 1): "right", (0, -1): "left", (1, 0): "down", (-1, 0): "up"}[
             int(np.sign(slip.rows)), int(np.sign(slip.columns))
         ]
-        where = f"at row {slip.row}, column {slip.column}: the edge lies {slip.shift} pixels {way}"
+        where = f"row {slip.row}, column {slip.column}: the edge lies {slip.shift} pixels {way}"
         findings.append(Finding(image, SLIP, slip.box, slip.classes, where))
     return findings
 
@@ -107,7 +108,9 @@ def _specks(regions: Regions, most: int) -> NDArray[np.bool_]:
     largest = np.zeros(labels.max(initial=0) + 1, np.int64)
     np.maximum.at(largest, labels, regions.pixels)
     specks: NDArray[np.bool_] = (
-        (labels != BACKGROUND) & (regions.pixels <= most) & (regions.pixels <= SPECK_OF_MAIN * largest[labels])
+        (labels != BACKGROUND)
+        & (regions.pixels <= most)
+        & (regions.pixels <= SPECK_OF_MAIN * largest[labels])
     )
     return specks
 
@@ -115,5 +118,5 @@ def _specks(regions: Regions, most: int) -> NDArray[np.bool_]:
 def _of_region(image: int, kind: str, regions: Regions, region: int) -> Finding:
     top, left, bottom, right = (int(side) for side in regions.boxes[region])
     classes = (int(regions.labels[region]),) if kind == SPECK else ()
-    detail = f"at row {top}, column {left}: {count(int(regions.pixels[region]), 'pixel')}"
+    detail = f"row {top}, column {left}: {count(int(regions.pixels[region]), 'pixel')}"
     return Finding(image, kind, (top, left, bottom, right), classes, detail)

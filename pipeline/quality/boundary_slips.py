@@ -45,7 +45,9 @@ class Slip:
         return max(abs(self.rows), abs(self.columns))
 
 
-def boundary_slips(mask: NDArray[Any], picture: NDArray[np.uint8], unlabelled: int | None = None) -> list[Slip]:
+def boundary_slips(
+    mask: NDArray[Any], picture: NDArray[np.uint8], unlabelled: int | None = None
+) -> list[Slip]:
     """The slips of one mask (H, W) over its picture (H, W, 3) uint8, the longest first.
 
     Boundaries of the label ``unlabelled`` are left out: nobody has drawn them along an edge.

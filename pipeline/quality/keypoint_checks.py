@@ -18,9 +18,7 @@ MIN_OTHERS = 3  # images that must agree before one that differs is pointed out
 MARK = 3  # pixels around a point in its box
 
 
-def keypoint_findings(
-    points: NDArray[Any], names: Sequence[str], height: int, width: int
-) -> list[Finding]:
+def keypoint_findings(points: NDArray[Any], names: Sequence[str], height: int, width: int) -> list[Finding]:
     """What looks wrong in the keypoints (n, K, 3) of n images: x, y in pixels, and 0 where not labelled.
 
     ``names``: of the K keypoints; ``left_eye`` and ``right_eye`` are such a pair. A pair is exchanged where it
@@ -56,7 +54,9 @@ def _exchanged(points: NDArray[Any], names: Sequence[str]) -> Iterator[Finding]:
             if len(odd) == 1 and (order == -way).sum() >= MIN_OTHERS:
                 image = int(odd[0])
                 box = _box(points[image, [left, right]])
-                yield Finding(image, KEYPOINT, box, (left, right), "in another order than in all other images")
+                yield Finding(
+                    image, KEYPOINT, box, (left, right), "in another order than in all other images"
+                )
 
 
 def _pairs(names: Sequence[str]) -> Iterator[tuple[int, int]]:

@@ -15,6 +15,7 @@ from pipeline.errors import UsageError, count
 from pipeline.interpreter.folder import folder_state
 from pipeline.reports.built import Built
 from pipeline.reports.dataset_page import dataset_page
+from pipeline.reports.features_page import features_page
 from pipeline.reports.page import render
 from pipeline.reports.page_file import check_place, write_page
 
@@ -58,4 +59,5 @@ def build(path: str, *, num_images: int, annotated: str | None, say: Callable[[s
     store = fstore.open(path)
     if isinstance(store, fstore.Dataset):
         return dataset_page(store, num_images=num_images, annotated=annotated, say=say)
-    raise UsageError(f"{path}: is a feature store; expected a dataset")
+    assert isinstance(store, fstore.FeatureStore), "a store is of one of two kinds"
+    return features_page(store, num_images=num_images, say=say)

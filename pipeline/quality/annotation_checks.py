@@ -94,8 +94,8 @@ def region_findings(image: int, mask: NDArray[Any], ignore: int | None = None) -
     most = max(1, int(mask.size * HOLE_SHARE))
     holes = (regions.labels == BACKGROUND) & regions.inner & (regions.pixels <= most)
     specks = _specks(regions, max(1, int(mask.size * SPECK_SHARE)))
-    findings = [_of_region(image, HOLE, regions, region) for region in np.flatnonzero(holes)]
-    findings += [_of_region(image, SPECK, regions, region) for region in np.flatnonzero(specks)]
+    findings = [_of_region(image, HOLE, regions, region) for region in np.flatnonzero(holes).tolist()]
+    findings += [_of_region(image, SPECK, regions, region) for region in np.flatnonzero(specks).tolist()]
     labels = np.unique(mask if ignore is None else mask[mask != ignore])
     if len(labels) <= 1:
         findings.append(Finding(image, SINGLE, None, tuple(int(label) for label in labels)))

@@ -1,9 +1,10 @@
 """Stretches of a mask's boundary that lie beside an edge of the picture, not on it.
 
-The boundary is cut into short stretches: of one pair of classes, of one direction, within one tile. Along each
-the picture's change of colour is averaged where the boundary is, and where it would be if it were moved by a
-few pixels. Noise and texture have no common direction along a stretch and average out; an edge stays. The
-measure is ours; `benchmarks/annotation_checks.py` measures how often it is right. It knows no class names.
+The boundary is cut into short stretches: of one pair of classes, of one direction, within one tile. Along
+each the picture's change of colour is averaged where the boundary is, and where it would be if it were moved
+by a few pixels. Noise and texture have no common direction along a stretch and average out; an edge stays.
+The measure is ours; `benchmarks/annotation_checks.py` measures how often it is right. It knows no class
+names.
 """
 
 from __future__ import annotations
@@ -67,8 +68,7 @@ def _tile(shape: tuple[int, ...]) -> int:
 
 def _slips_across(mask: NDArray[Any], colors: NDArray[np.float32], unlabelled: int | None) -> list[Slip]:
     """The slips of boundaries between a pixel and its right neighbour."""
-    height, width = mask.shape
-    if width < 2:
+    if mask.shape[1] < 2:
         return []
     step = mask[:, 1:] != mask[:, :-1]  # [H, W - 1]
     if unlabelled is not None:
@@ -80,24 +80,28 @@ def _slips_across(mask: NDArray[Any], colors: NDArray[np.float32], unlabelled: i
     stretches, member, lengths = np.unique(keys, axis=1, return_inverse=True, return_counts=True)
     member = member.reshape(-1)
     profiles = _profiles(mask, colors, rows, columns, member, len(lengths))  # [S, 2 M + 1]
+    shifts = _shifts(profiles)
+    slips = []
+    for stretch in np.flatnonzero((shifts != 0) & (lengths >= tile // 2)).tolist():
+        here = member == stretch
+        y, x = rows[here], columns[here]
+        first, second = sorted((int(stretches[0, stretch]), int(stretches[1, stretch])))
+        box = (int(y.min()), int(x.min()), int(y.max()) + 1, int(x.max()) + 2)
+        middle = int(np.argsort(y, kind="stable")[len(y) // 2])
+        place, shift = (int(y[middle]), int(x[middle])), int(shifts[stretch])
+        slips.append(Slip(*place, 0, shift, (first, second), int(lengths[stretch]), box))
+    return slips
+
+
+def _shifts(profiles: NDArray[np.float32]) -> NDArray[np.int64]:
+    """(S,) pixels to the edge that each stretch seems to mean; 0 where it lies on one, or there is none."""
     own = profiles[:, MAX_SHIFT - ON_EDGE : MAX_SHIFT + ON_EDGE + 1].max(axis=1, initial=0)
     away = profiles.copy()
     away[:, MAX_SHIFT - MIN_SHIFT + 1 : MAX_SHIFT + MIN_SHIFT] = 0
     best = away.argmax(axis=1)
     change = away[np.arange(len(best)), best]
-    slipped = (change >= MIN_CHANGE) & (change >= MIN_RATIO * own) & (lengths >= tile // 2)
-    slips = []
-    for stretch in np.flatnonzero(slipped):
-        here = member == stretch
-        y, x = rows[here], columns[here]
-        first, second = sorted((int(stretches[0, stretch]), int(stretches[1, stretch])))
-        box = (int(y.min()), int(x.min()), int(y.max()) + 1, int(x.max()) + 2)
-        shift = int(best[stretch]) - MAX_SHIFT
-        middle = int(np.argsort(y, kind="stable")[len(y) // 2])
-        slips.append(
-            Slip(int(y[middle]), int(x[middle]), 0, shift, (first, second), int(lengths[stretch]), box)
-        )
-    return slips
+    slipped = (change >= MIN_CHANGE) & (change >= MIN_RATIO * own)
+    return np.where(slipped, best - MAX_SHIFT, 0)
 
 
 def _profiles(
@@ -141,8 +145,7 @@ def _change(
     width = colors.shape[1]
     places = [np.clip(columns + offset, 0, width - 1) for offset in (-1, 0, 1, 2)]
     first, second, third, fourth = (colors[rows, place] for place in places)
-    change: NDArray[np.float32] = (third + fourth - first - second) / 2
-    return change
+    return ((third + fourth - first - second) / 2).astype(np.float32, copy=False)
 
 
 def _transposed(slip: Slip) -> Slip:

@@ -21,9 +21,9 @@ MARK = 3  # pixels around a point in its box
 def keypoint_findings(points: NDArray[Any], names: Sequence[str], height: int, width: int) -> list[Finding]:
     """What looks wrong in the keypoints (n, K, 3) of n images: x, y in pixels, and 0 where not labelled.
 
-    ``names``: of the K keypoints; ``left_eye`` and ``right_eye`` are such a pair. A pair is exchanged where it
-    is ordered along x as in no other image, and MIN_OTHERS others have it. The findings are in the order of
-    the images.
+    ``names``: of the K keypoints; ``left_eye`` and ``right_eye`` are such a pair. A pair is exchanged where
+    it is ordered along x as in no other image, and MIN_OTHERS others have it. The findings are in the order
+    of the images.
     """
     found = [*_outside(points, height, width), *_doubled(points), *_exchanged(points, names)]
     return sorted(found, key=lambda finding: finding.image)

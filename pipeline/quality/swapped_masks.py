@@ -56,7 +56,7 @@ def fit(boundaries: NDArray[np.float32], pictures: NDArray[np.float32]) -> NDArr
 
 
 def better_elsewhere(fits: NDArray[np.float32]) -> list[tuple[int, int]]:
-    """(i, j) where mask i fits picture j at least MIN_TIMES as well as its own, and as a mask fits its picture.
+    """(i, j) where mask i fits picture j at least MIN_TIMES as well as its own, and as well as masks do fit.
 
     The second keeps out a mask that fits no picture, as one that is moved by many pixels.
     """
@@ -84,12 +84,11 @@ def edges(picture: NDArray[np.uint8]) -> NDArray[np.float32]:
     rows, columns = _bounds(height, max(height, width)), _bounds(width, max(height, width))
     sums = np.add.reduceat(np.add.reduceat(picture.astype(np.float32), rows[:-1], 0), columns[:-1], 1)
     small = sums / (np.diff(rows)[:, None, None] * np.diff(columns)[None, :, None])  # [h, w, 3]
-    squares = np.zeros(small.shape[:2], np.float32)
+    squares: NDArray[np.floating] = np.zeros(small.shape[:2], np.float32)
     squares[:-1] += np.square(np.diff(small, axis=0)).sum(axis=2)
     squares[:, :-1] += np.square(np.diff(small, axis=1)).sum(axis=2)
     changes = np.sqrt(squares)
-    found: NDArray[np.float32] = changes / max(float(changes.mean()), 1e-6)
-    return found
+    return (changes / max(float(changes.mean()), 1e-6)).astype(np.float32)
 
 
 def _bounds(size: int, larger: int) -> NDArray[np.int64]:

@@ -7,27 +7,25 @@ from __future__ import annotations
 
 import shlex
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
-from itertools import groupby
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
 
 import fstore
-from fstore.display import RARE_IMAGES, class_rows
+from fstore.display import class_rows
 from pipeline.errors import UsageError, count
 from pipeline.machine.progress import progress
 from pipeline.quality.annotation_checks import KINDS, Finding
 from pipeline.quality.annotation_review import AnnotationReview, image_numbers, review_annotations
 from pipeline.reports import pictures
+from pipeline.reports.annotation_sections import classes_section, findings_section
 from pipeline.reports.built import Built
 from pipeline.reports.dataset_page import title_of
 from pipeline.reports.gallery import NUM_DIGITS, areas, class_entries
-from pipeline.reports.page import ANNOTATION_SCRIPTS, Page, Section
+from pipeline.reports.page import ANNOTATION_SCRIPTS, Page
 from pipeline.reports.provenance import provenance_section
 from pipeline.reports.reading import read_image, worked_through
-
-MAX_LISTED = 500  # findings in the list below the gallery
 
 
 def features_page(store: fstore.FeatureStore, *, num_images: int, say: Callable[[str], None]) -> Built:
@@ -52,7 +50,11 @@ def features_page(store: fstore.FeatureStore, *, num_images: int, say: Callable[
         facts=_facts(store, len(chosen)),
         notes=_notes(store, review),
         data=_data(store, title, review, numbers, chosen),
-        sections=_sections(store, review, numbers),
+        sections=[
+            findings_section(review, numbers, of_keypoints=store.meta.keypoints is not None),
+            classes_section(store),
+            provenance_section(store.meta.to_attribute(), left_out=("classes", "layers")),
+        ],
         scripts=ANNOTATION_SCRIPTS,
     )
     return Built(page, len(chosen), len(store), store.check_unchanged)
@@ -81,8 +83,8 @@ def _notes(store: fstore.FeatureStore, review: AnnotationReview) -> list[str]:
     notes = [f"Classes {warning}." for warning in review.warnings]
     if len(store) < store.num_images:
         notes.append(
-            f"This store is not finished: {len(store):,} of {count(store.num_images, 'image')} are committed, "
-            "and this page shows those. The same dgan extract-features goes on with it."
+            f"This store is not finished: {len(store):,} of {count(store.num_images, 'image')} are "
+            "committed, and this page shows those. The same dgan extract-features goes on with it."
         )
     return notes
 
@@ -174,46 +176,3 @@ def _entry(store: fstore.FeatureStore, finding: Finding, names: Sequence[str]) -
         [store.meta.width, store.meta.height], 2
     )
     return {"text": finding.text(names), "box": sides.round(NUM_DIGITS).tolist()}
-
-
-def _sections(store: fstore.FeatureStore, review: AnnotationReview, numbers: Sequence[int]) -> list[Section]:
-    shown = review.findings[:MAX_LISTED]
-    listed = [
-        {"image": numbers[image], "texts": [finding.text(review.names) for finding in of_image]}
-        for image, of_image in groupby(shown, key=lambda finding: finding.image)
-    ]
-    attribute: dict[str, Any] = store.meta.to_attribute()
-    keypoints = store.meta.keypoints is not None
-    looked = "keypoints outside their picture, at one position, or exchanged" if keypoints else (
-        "boundaries beside their edges, holes, specks, swapped masks, and masks of a single class"
-    )  # fmt: skip
-    nothing = f"Nothing was found. Looked for: {looked}."
-    findings = {"images": listed, "num_left": len(review.findings) - len(shown), "nothing": nothing}
-    return [
-        Section("findings", "Findings", "findings.html.j2", findings),
-        Section("classes", "Classes", "annotated_classes.html.j2", _class_table(store)),
-        provenance_section(attribute, left_out=("classes", "layers")),
-    ]
-
-
-def _class_table(store: fstore.FeatureStore) -> Mapping[str, Any]:
-    """Pixels and images of each class; of keypoints, of the pixels near each."""
-    total = _num_pixels(store)
-    least = min(RARE_IMAGES, len(store))
-    rows = [
-        {
-            "name": name,
-            "color": color,
-            "pixels": pixels or 0,
-            "share": (pixels or 0) / total,
-            "images": images or 0,
-            "warning": "" if (images or 0) >= least else "in no image" if not images else "in few images",
-        }
-        for _, name, color, pixels, images in class_rows(store)
-    ]
-    return {
-        "noun": "Class" if store.meta.keypoints is None else "Pixels near",
-        "rows": rows,
-        "largest": max((row["share"] for row in rows), default=0),
-        "ignored": 1 - sum(row["pixels"] for row in rows) / total,
-    }

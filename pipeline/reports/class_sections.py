@@ -20,7 +20,7 @@ def classes_section(found: Frequencies, classes: Sequence[ClassInfo], annotated:
     """A row for each class. ``annotated``: the place of the annotated set, or None where there is none."""
     warnings = rare_classes(found, [entry.name for entry in classes])
     hit = {warning.id for warning in warnings}
-    rows = [
+    rows: list[dict[str, Any]] = [
         {
             "entry": entry,
             "is_rare": entry.id in hit,

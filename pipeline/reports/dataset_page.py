@@ -15,6 +15,7 @@ from pipeline.reports.duplicates_section import duplicates_section
 from pipeline.reports.gallery import (
     class_entries,
     gallery_data,
+    is_per_class,
     kept_of,
     largest_divergence,
     picture_items,
@@ -84,7 +85,7 @@ def _facts(store: fstore.Dataset, num_shown: int) -> list[tuple[str, str]]:
     rows, columns = meta.shape
     facts = [("Images", f"{len(store):,}, {rows} x {columns} pixels each")]
     if kept is not None:
-        how = ", each class by itself" if getattr(getattr(meta, "filter", None), "per_class", False) else ""
+        how = ", of every class its share" if is_per_class(store) else ""
         text = f"{int(kept.sum()):,} (share {meta.keep}, by the score {score_name(store)}{how})"
         facts.append(("Kept", text))
     facts.append(("On this page", f"{num_shown:,}: both ends of uncertainty, the rest evenly between")
@@ -104,6 +105,8 @@ def _notes(store: fstore.Dataset) -> list[str]:
         )
     elif store.meta.keep is None:
         notes.append("No filter is set: every image counts as kept. dgan filter sets one.")
+    if is_per_class(store):
+        notes.append("The filter keeps its share of every class; the slider goes by the score alone.")
     return notes
 
 

@@ -41,9 +41,8 @@ class Cards {
   }
 
   seen(entries) {
-    const byElement = new Map([...this.cards.values()].map((card) => [card.element, card]));
     for (const entry of entries) {
-      const card = byElement.get(entry.target);
+      const card = this.cards.get(Number(entry.target.firstElementChild.dataset.id));
       card.isNear = entry.isIntersecting;
       if (card.isNear) this.paint(card);
       else card.pixels = null; // what is far away is decoded again when it comes back: memory stays small

@@ -71,7 +71,7 @@ class LargeView {
       canvas.classList.toggle("small", this.pixels.width < 400);
     }
     const scale = document.getElementById("large-scale");
-    if (scale) scale.textContent = `black 0 to pale ${shown(this.data.largest_divergence)}`;
+    if (scale) scale.textContent = `from 0 (black) to ${shown(this.data.largest_divergence)} (pale)`;
   }
 
   fillFindings(item) {

@@ -3,7 +3,7 @@
 const data = JSON.parse(document.getElementById("data").textContent);
 const scores = data.all;
 const order = scores ? ranked(scores.uncertainty) : [];
-const binned = scores ? binsOf(scores.uncertainty) : null;
+const binned = scores ? binsOf(scores.uncertainty, order) : null;
 const placeOf = scores ? new Map((scores.ids ?? scores.uncertainty.map((_, i) => i)).map((id, i) => [id, i])) : null;
 const itemOf = new Map(data.items.map((item) => [item.id, item]));
 const colors = [];

@@ -5,13 +5,14 @@ const MARKED = [255, 0, 200];
 const MARKED_OPACITY = 0.85;
 const POINT_CANVAS = 320; // pixels across on which keypoints and their names can be read
 
-// Colours for 0 to 255, from dark to light: black, violet, red, orange, pale yellow.
+// Colours for 0 to 255, from dark to light: black, violet, red, orange, pale yellow. They follow the square root of
+// the value: most divergences are small, and would all be black.
 const RAMP = rampOf([[0, 0, 4], [59, 15, 112], [140, 41, 129], [222, 73, 104], [254, 159, 109], [252, 253, 191]]);
 
 function rampOf(stops) {
   const ramp = new Uint8ClampedArray(3 * 256);
   for (let value = 0; value < 256; value++) {
-    const place = (value / 255) * (stops.length - 1);
+    const place = Math.sqrt(value / 255) * (stops.length - 1);
     const lower = Math.min(Math.floor(place), stops.length - 2);
     for (let c = 0; c < 3; c++) {
       ramp[3 * value + c] = stops[lower][c] + (place - lower) * (stops[lower + 1][c] - stops[lower][c]);

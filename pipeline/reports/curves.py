@@ -9,6 +9,7 @@ import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from html import escape
+from itertools import pairwise
 
 from markupsafe import Markup
 
@@ -27,17 +28,23 @@ class Curve:
 
 
 def line_chart(
-    title: str, curves: Sequence[Curve], *, best: int | None = None, final_from: int | None = None
+    title: str,
+    curves: Sequence[Curve],
+    *,
+    best: int | None = None,
+    final_from: int | None = None,
+    is_log: bool = False,
 ) -> Markup:
     """The curves in one plot whose axis of y holds all finite values. Epochs are counted from 1.
 
     ``best``: the place (from 0) of an epoch that a dashed line marks. ``final_from``: from this place on the
-    ground is darker: epochs over all images. Values that are not finite are gaps.
+    ground is darker: epochs over all images. ``is_log``: the axis of y is logarithmic, if all values are
+    above 0. Values that are not finite are gaps.
     """
     num = max((len(curve.values) for curve in curves), default=0)
     finite = [v for curve in curves for v in curve.values if v is not None and math.isfinite(v)]
-    low, high = _range(finite)
-    plot = _Plot(max(num, 1), low, high)
+    ticks = log_ticks(min(finite), max(finite)) if is_log and finite and min(finite) > 0 else []
+    plot = _Plot(max(num, 1), tuple(ticks) or tuple(linear_ticks(finite)), is_log=bool(ticks))
     parts = [f'<svg class="curves" viewBox="0 0 {WIDTH} {HEIGHT}" role="img" aria-label="{escape(title)}">']
     if final_from is not None and final_from < num:
         left = plot.x(final_from - 0.5)
@@ -62,8 +69,9 @@ class _Plot:
     """Where epochs (places from 0) and values lie in the drawing."""
 
     num: int
-    low: float
-    high: float
+    ticks: tuple[float, ...]
+    """On the axis of y, ascending; the first and the last are its ends."""
+    is_log: bool
 
     def x(self, place: float) -> float:
         """A place's distance from the left side. One epoch alone lies in the middle."""
@@ -72,19 +80,36 @@ class _Plot:
 
     def y(self, value: float) -> float:
         """A value's distance from the upper side."""
-        share = (value - self.low) / (self.high - self.low)
+        low, high, at = self.ticks[0], self.ticks[-1], value
+        if self.is_log:
+            low, high, at = math.log10(low), math.log10(high), math.log10(value)
+        share = (at - low) / (high - low)
         return HEIGHT - BOTTOM - share * (HEIGHT - TOP - BOTTOM)
 
 
-def _range(values: Sequence[float]) -> tuple[float, float]:
-    """The ends of an axis that shows all values, at ticks' places; from 0 to 1 without any."""
-    if not values:
-        return 0.0, 1.0
-    low, high = min(values), max(values)
+def linear_ticks(values: Sequence[float]) -> list[float]:
+    """Ticks at equal distances that hold all values between them; from 0 to 1 where there are none."""
+    low, high = (min(values), max(values)) if values else (0.0, 1.0)
     if low == high:
         low, high = low - (abs(low) or 1) / 10, high + (abs(high) or 1) / 10
     step = tick_step(high - low)
-    return math.floor(low / step) * step, math.ceil(high / step) * step
+    first, last = math.floor(low / step), math.ceil(high / step)
+    return [i * step for i in range(first, last + 1)]
+
+
+def log_ticks(low: float, high: float) -> list[float]:
+    """Ticks at 1, 2 and 5 times powers of ten, from the last at or below ``low`` (above 0) to the first at or
+    above ``high``; at the powers alone where there would be too many.
+    """
+    powers = range(math.floor(math.log10(low)), math.ceil(math.log10(high)) + 1)
+    for factors in ((1, 2, 5), (1,)):
+        ticks = [factor * 10.0**power for power in powers for factor in factors]
+        first = max(i for i, tick in enumerate(ticks) if tick <= low or i == 0)
+        last = min(i for i, tick in enumerate(ticks) if tick >= high or i == len(ticks) - 1)
+        last = max(last, first + 1)
+        if last - first <= MOST_TICKS:
+            break
+    return ticks[first : last + 1]
 
 
 def tick_step(span: float) -> float:
@@ -94,11 +119,11 @@ def tick_step(span: float) -> float:
 
 
 def _axes(plot: _Plot, num: int) -> Iterator[str]:
-    step = tick_step(plot.high - plot.low)
+    step = min(after - before for before, after in pairwise(plot.ticks))
     digits = max(0, -math.floor(math.log10(step)))
-    for i in range(round((plot.high - plot.low) / step) + 1):
-        value = plot.low + i * step
-        y, text = f"{plot.y(value):.1f}", f"{value:.{digits}f}" if digits <= 4 else f"{value:.2g}"
+    for value in plot.ticks:
+        y = f"{plot.y(value):.1f}"
+        text = f"{value:.2g}" if plot.is_log or digits > 4 else f"{value:.{digits}f}"
         yield f'<line class="grid" x1="{LEFT}" x2="{WIDTH - RIGHT}" y1="{y}" y2="{y}"/>'
         yield f'<text x="{LEFT - 6}" y="{y}" dy="4" text-anchor="end">{text}</text>'
     every = max(1, math.ceil(num / 10))

@@ -79,7 +79,6 @@ def _facts(info: InterpreterInfo) -> list[tuple[str, str]]:
 
 def _trained_on(info: InterpreterInfo) -> Mapping[str, Any]:
     """Images, held-out ones, and what was learnt."""
-    held_out = info.training.get("held_out_images")
     points = info.keypoints
     colors = [entry.color for entry in info.classes]
     names = [entry.name for entry in info.classes] if points is None else list(points.names)
@@ -88,11 +87,21 @@ def _trained_on(info: InterpreterInfo) -> Mapping[str, Any]:
     return {
         "num_images": info.store.get("num_images"),
         "layout": info.store.get("layout"),
-        "held_out": held_out if isinstance(held_out, list | tuple) else [],
+        "held_out": _held_out(info),
         "noun": "Classes" if points is None else "Keypoints",
         "classes": [{"name": name, "color": color} for name, color in zip(names, colors, strict=True)],
         "ignore": info.ignore,
     }
+
+
+def _held_out(info: InterpreterInfo) -> list[Any]:
+    """Numbers of the held-out images, as a feature store's page gives them."""
+    places, inputs = info.training.get("held_out_images"), info.store.get("inputs")
+    numbers = inputs.get("image_numbers") if isinstance(inputs, Mapping) else None
+    found = list(places) if isinstance(places, list | tuple) else []
+    if isinstance(numbers, list) and all(isinstance(p, int) and 0 <= p < len(numbers) for p in found):
+        return [numbers[place] for place in found]
+    return found
 
 
 def _settings(info: InterpreterInfo) -> list[tuple[str, Any]]:

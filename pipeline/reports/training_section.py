@@ -13,14 +13,19 @@ from pipeline.reports.curves import Curve, line_chart
 from pipeline.reports.page import Section
 from pipeline.stages.train.schedule import rate_shares
 
+LOSS = "Loss, on a logarithmic axis"
+
 
 def training_section(info: InterpreterInfo) -> Section:
     """Loss of the members, quality on held-out images, and learning rate, by epoch."""
     final = next((epoch.epoch for epoch in info.epochs if epoch.final), None)
     charts = [
-        {"title": title, "svg": line_chart(title, curves, best=info.best_epoch, final_from=final)}
+        {
+            "title": title,
+            "svg": line_chart(title, curves, best=info.best_epoch, final_from=final, is_log=title == LOSS),
+        }
         for title, curves in (
-            ("Loss", loss_curves(info.epochs)),
+            (LOSS, loss_curves(info.epochs)),
             *quality_curves(info.epochs),
             ("Learning rate, at the end of each epoch", [Curve("learning rate", learning_rates(info))]),
         )

@@ -206,7 +206,7 @@ POINTS = ("left_eye", "right_eye", "nose")
 def points() -> np.ndarray:
     """(5, 3, 3): left eye at the left, in every image."""
     one = np.array([[10.0, 20, 1], [30, 20, 1], [20, 30, 1]])
-    return np.stack([one + (image, 0, 0) for image in range(5)])
+    return np.stack([one + np.array([image, 0, 0]) for image in range(5)])
 
 
 def said(values: np.ndarray) -> list[tuple[int, str]]:

@@ -62,7 +62,9 @@ def gallery_data(
     }
 
 
-def class_entries(store: fstore.Dataset, shares: Frequencies | None = None) -> list[dict[str, Any]]:
+def class_entries(
+    store: fstore.Dataset | fstore.FeatureStore, shares: Frequencies | None = None
+) -> list[dict[str, Any]]:
     """Id, name and colour of each class; of keypoints, of each point: ids from 0, in their order.
 
     With ``shares`` also ``share`` (of all pixels) and ``images`` (that show it).

@@ -31,7 +31,7 @@ class Cards {
     number.textContent = `#${item.id}`;
     const score = document.createElement("span");
     score.className = "score";
-    score.textContent = item.uncertainty === undefined ? "" : shown(item.uncertainty);
+    score.textContent = captionOf(item);
     caption.append(number, score);
     button.append(canvases, caption);
     button.addEventListener("click", () => open(item));
@@ -82,7 +82,8 @@ class Cards {
     for (const { item, button } of this.cards.values()) {
       const kept = isKept(item);
       button.classList.toggle("dropped", kept === false);
-      const score = item.uncertainty === undefined ? "" : `, uncertainty ${shown(item.uncertainty)}`;
+      const what = item.uncertainty === undefined ? "" : "uncertainty ";
+      const score = captionOf(item) && `, ${what}${captionOf(item)}`;
       const state = kept === null ? "" : kept ? ", kept" : ", dropped";
       button.setAttribute("aria-label", `Image ${item.id}${score}${state}`);
     }
@@ -121,4 +122,14 @@ class Cards {
     event.preventDefault();
     buttons[target].focus();
   }
+}
+
+// What stands beside an item's number: its uncertainty, or how much was found in its annotation.
+function captionOf(item) {
+  if (item.findings) return item.findings.length ? countedFindings(item.findings.length) : "";
+  return item.uncertainty === undefined ? "" : shown(item.uncertainty);
+}
+
+function countedFindings(num) {
+  return num === 1 ? "1 finding" : `${num} findings`;
 }

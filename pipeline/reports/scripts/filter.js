@@ -41,6 +41,7 @@ function sortedItems(items, sort) {
     const first = (item) => (item.uncertainty === null ? -Infinity : item.uncertainty);
     return [...items].sort((a, b) => compare(first(b), first(a)) || byNumber(a, b));
   }
+  if (sort === "findings") return [...items].sort((a, b) => b.findings.length - a.findings.length || byNumber(a, b));
   const match = /^class-(\d+)$/.exec(sort);
   if (!match) return [...items].sort(byNumber);
   const share = (item) => item.areas[Number(match[1])] ?? 0;

@@ -53,6 +53,7 @@ class LargeView {
     document.getElementById("previous").disabled = place <= 0;
     document.getElementById("next").disabled = place >= this.items.length - 1;
     this.fillAreas(item);
+    this.fillFindings(item);
     const pixels = await decoded({ ...item, ...item.full });
     if (this.item !== item) return; // the reader has gone on meanwhile
     this.pixels = pixels;
@@ -66,11 +67,20 @@ class LargeView {
     for (const [view, more] of Object.entries(views)) {
       const canvas = document.getElementById(`large-${view}`);
       if (!canvas) continue;
-      paint(canvas, this.pixels, { ...look, ...more, view });
+      paint(canvas, this.pixels, { ...look, ...more, view, isLarge: true });
       canvas.classList.toggle("small", canvas.width < 300);
     }
     const scale = document.getElementById("large-scale");
     if (scale) scale.textContent = `from 0 (black) to ${shown(this.data.largest_divergence)} (pale)`;
+  }
+
+  fillFindings(item) {
+    const lines = (item.findings ?? []).map((finding) => {
+      const line = document.createElement("li");
+      line.textContent = finding.text;
+      return line;
+    });
+    document.getElementById("large-findings")?.replaceChildren(...lines);
   }
 
   fillAreas(item) {

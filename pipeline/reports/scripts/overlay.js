@@ -45,6 +45,7 @@ async function decoded(item) {
     labels: label && Uint16Array.from({ length: num }, (_, i) => idAt(label.data, 4 * i)),
     divergence: divergence && Uint8Array.from({ length: num }, (_, i) => divergence.data[4 * i]),
     points: item.points ?? null,
+    findings: item.findings ?? [],
   };
 }
 
@@ -54,7 +55,8 @@ function idAt(data, place) {
 }
 
 // Paints `pixels` as `look` says: `view` is "picture", "labels" or "divergence"; `colors` and `isVisible` are by
-// class id; `opacity` is from 0 to 1; `above` is the divergence, 0 to 255, above which pixels are marked, or null.
+// class id; `opacity` is from 0 to 1; `isMarked` says whether findings are drawn, `isLarge` whether with their
+// numbers; `above` is the divergence, 0 to 255, above which pixels are marked, or null.
 function paint(canvas, pixels, look) {
   const { width, height } = pixels;
   const out = new ImageData(width, height);
@@ -65,16 +67,18 @@ function paint(canvas, pixels, look) {
     if (look.above !== null && pixels.divergence) blendMarked(out.data, pixels.divergence, look.above);
   }
   const withPoints = look.view === "labels" && pixels.points;
-  const scale = withPoints ? Math.max(1, Math.ceil(POINT_CANVAS / width)) : 1;
+  const withBoxes = look.isMarked && pixels.findings.some((finding) => finding.box);
+  const scale = withPoints || withBoxes ? Math.max(1, Math.ceil(POINT_CANVAS / width)) : 1;
   [canvas.width, canvas.height] = [width * scale, height * scale];
   const context = canvas.getContext("2d");
   context.putImageData(out, 0, 0);
-  if (!withPoints) return;
+  if (!withPoints && !withBoxes) return;
   context.imageSmoothingEnabled = false;
   context.globalCompositeOperation = "copy";
   context.drawImage(canvas, 0, 0, width, height, 0, 0, width * scale, height * scale);
   context.globalCompositeOperation = "source-over";
-  drawPoints(context, pixels.points, look);
+  if (withPoints) drawPoints(context, pixels.points, look);
+  if (withBoxes) drawBoxes(context, pixels.findings, look);
 }
 
 function paintDivergence(data, divergence) {

@@ -59,7 +59,7 @@ class Cards {
       card.second.hidden = !isDouble;
       if (isDouble) paint(card.second, pixels, { ...look, view: "divergence" });
       card.canvas.dataset.painted = "yes";
-      for (const canvas of [card.canvas, card.second]) canvas.classList.toggle("small", pixels.width < 200);
+      for (const canvas of [card.canvas, card.second]) canvas.classList.toggle("small", canvas.width < 200);
     } catch {
       card.button.classList.add("failed");
       card.button.setAttribute("aria-description", "its pictures cannot be shown");

@@ -68,7 +68,7 @@ class LargeView {
       const canvas = document.getElementById(`large-${view}`);
       if (!canvas) continue;
       paint(canvas, this.pixels, { ...look, ...more, view, isLarge: true });
-      canvas.classList.toggle("small", this.pixels.width < 400);
+      canvas.classList.toggle("small", canvas.width < 300);
     }
     const scale = document.getElementById("large-scale");
     if (scale) scale.textContent = `from 0 (black) to ${shown(this.data.largest_divergence)} (pale)`;

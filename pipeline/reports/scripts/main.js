@@ -12,6 +12,7 @@ for (const entry of data.classes) {
   colors[entry.id] = rgbOf(entry.color);
   names[entry.id] = entry.name;
 }
+if (data.points) DEFAULTS.opacity = "1"; // a point hides little of the image
 
 let filter = currentFilter();
 

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 SIDE = 64  # pixels of the larger side at which pictures are compared
 MAX_COMPARED = 100  # images: each mask is laid over each picture
-MIN_TIMES = 1.25  # as much change of colour along the boundaries on the other picture as on its own
+MIN_TIMES = 1.15  # as much change of colour along the boundaries on the other picture as on its own
 MIN_OF_OWN = 0.75  # of how well a mask fits its own picture, in the middle of all images
 
 

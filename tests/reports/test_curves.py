@@ -106,7 +106,7 @@ def test_a_step_is_the_least_round_one(span: float, step: float) -> None:
 
 
 def trained(config: TrainConfig, lengths: list[int], num_final: int) -> InterpreterInfo:
-    """Epochs of ``lengths`` steps, the last ``num_final`` of them final; settings as training has them."""
+    """Epochs of ``lengths`` steps, the last ``num_final`` of them final; settings as they are recorded."""
     recorded = {"learning_rate": config.learning_rate, "falling": config.falling, "steps": config.steps}
     steps, epochs = 0, []
     for place, length in enumerate(lengths):

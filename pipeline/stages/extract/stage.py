@@ -13,6 +13,7 @@ import torch
 
 import fstore
 from fstore import format as fmt
+from fstore.errors import StoreError
 from fstore.location import Location
 from pipeline.checkpoints.read import LoadedGenerator
 from pipeline.errors import count
@@ -172,7 +173,7 @@ def annotation_lines(job: ExtractJob) -> list[str]:
         assert isinstance(store, fstore.FeatureStore), "it was written as one"
         with progress("looking at the annotations", len(store), "images") as bar:
             line = review_annotations(store, bar.advance).line(str(store.location))
-    except fstore.StoreError as error:  # the store that the run was asked for is there all the same
+    except StoreError as error:  # the store that the run was asked for is there all the same
         return [f"annotations: not looked at: {error}"]
     return [] if line is None else [line]
 

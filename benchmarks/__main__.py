@@ -24,6 +24,7 @@ PROGRAMS = {
     "released_procedure": ["--seeds", "1"],
     "export": ["--images", "600"],
     "loading": [],
+    "report_page": ["--images", "1000", "--repeats", "1"],
     "startup": [],
 }
 

@@ -65,8 +65,9 @@ class Dataset(Store):
 
     @cached_property
     def filter_score(self) -> np.ndarray:
-        """(n,) float32: what the filter went by, which is ``uncertainty`` unless ``meta.filter`` names another
-        score. Raises StoreError before the filter has been set.
+        """(n,) float32: what the filter went by: ``uncertainty``, unless ``meta.filter`` names another score.
+
+        Raises StoreError before the filter has been set.
         """
         self._require_filter()
         own = self.meta.filter_score != self.meta.score

@@ -15,9 +15,7 @@ from fstore import values
 from fstore.errors import StoreError
 
 VERSION = 3  # the newest that this program reads
-RULED_VERSION = (
-    3  # of a dataset whose filter has a rule of its own, which older programs would take for damage
-)
+RULED_VERSION = 3  # of a dataset whose filter has a rule: older programs would take it for damage
 CORRECTED_VERSION = 2  # of a feature store while a correction is moved into place
 SETTLED_VERSION = 1  # of every other store, so that older programs read it
 LAYOUTS = ("dense", "pyramid")

@@ -70,12 +70,13 @@ class FilterCheck:
         if self._shown is not None:
             wrong = np.flatnonzero(kept != kept_per_class(keep, scores, self._shown))
             for image in wrong[:1]:
-                done, rule = ("kept", "drops") if kept[image] else ("dropped", "keeps")
-                yield f"array 'kept', image {image}: is {done}, and the rule per class {rule} it (keep {keep})"
+                is_, rule = ("kept", "drops") if kept[image] else ("dropped", "keeps")
+                yield f"array 'kept', image {image}: is {is_}, and the rule per class {rule} it (keep {keep})"
             return
         wanted, dropped = num_kept(keep, scores), scores[~kept & finite]
         if int(kept.sum()) != wanted:
-            yield f"array 'kept' keeps {int(kept.sum())} of {len(kept)} images, expected {wanted} (keep {keep})"
+            count = f"{int(kept.sum())} of {len(kept)} images"
+            yield f"array 'kept' keeps {count}, expected {wanted} (keep {keep})"
         if largest is not None and len(dropped) and float(dropped.min()) < largest:
             yield "array 'kept' drops an image that is less uncertain than one it keeps"
 

@@ -130,11 +130,11 @@ def open_dataset(
     opened = create_group(location, meta.to_attribute(), specs, overwrite, [])
     try:
         _check_length(location, opened.group, specs, num_images)
-    except StoreError:
+        if any(require_array(opened.group, spec.name, location).shape[0] < num_images for spec in specs):
+            grow(opened.group, location, specs)
+    except BaseException:
         opened.close()
         raise
-    if any(require_array(opened.group, spec.name, location).shape[0] < num_images for spec in specs):
-        grow(opened.group, location, specs)
     return DatasetWriter(location, opened, meta, num_images)
 
 

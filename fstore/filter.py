@@ -41,6 +41,7 @@ def write_filter(location: Location, wanted: Filter) -> None:
     try:
         inventory = read_inventory(location)
         _check(inventory, wanted)
+        location.sweep()  # what a filter left that was killed
         _write(inventory, wanted)
     finally:
         if lock is not None:

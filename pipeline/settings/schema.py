@@ -328,7 +328,10 @@ class SynthesizeConfig:
         False, BOOLEAN, "Keep that fraction of the images of every class too.", also=(FILTER,)
     )
     calibration: Path = setting(
-        Path("calibration.json"), PATH, "File of `dgan calibrate`, for --keep auto.", also=(FILTER,)
+        Path("calibration.json"),
+        PATH,
+        "File that says what `auto` keeps; `dgan calibrate` writes it.",
+        also=(FILTER,),
     )
     seed: int = setting(0, ANY_SEED, "Seed of the latents.")
     score: str = setting(

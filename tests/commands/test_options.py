@@ -40,8 +40,9 @@ FLAGS = {
         "precision seed sigma steps store task threads"
     ),
     "synthesize": (
-        "checkpoint class-label config debug device dry-run force interpreter keep memory-budget "
-        "num overwrite precision render-batch score seed store task threads tile"
+        "calibration checkpoint class-label config debug device dry-run force interpreter keep "
+        "keep-per-class memory-budget no-keep-per-class num overwrite precision render-batch score seed "
+        "store task threads tile"
     ),
     "sample": (
         "add average-latent checkpoint class-label config crop-rows debug device diverse dry-run "
@@ -52,7 +53,7 @@ FLAGS = {
         "all config debug dry-run format image-encoding jpeg-quality kept-only label-map limit overwrite "
         "seed split threads"
     ),
-    "filter": ("debug keep"),
+    "filter": ("calibration debug keep keep-per-class no-keep-per-class score"),
     "info": ("debug"),
     "verify": ("debug"),
     "inspect-checkpoint": ("debug"),
@@ -79,7 +80,7 @@ CHOICES = {
     },
     "train": {"--precision": "auto float32 bfloat16", "--task": "segmentation keypoints"},
     "synthesize": {
-        "--score": "top10 mean sum",
+        "--score": "top10 mean sum class-mean interior",
         "--precision": "auto float32 bfloat16",
         "--task": "segmentation keypoints",
     },
@@ -88,6 +89,7 @@ CHOICES = {
         "--format": "png voc coco webdataset parquet ome-zarr released",
         "--image-encoding": "auto png jpeg",
     },
+    "filter": {"--score": "top10 mean sum class-mean interior"},
     "demo": {"--task": "segmentation keypoints"},
 }
 

@@ -5,13 +5,15 @@ One image is in memory at a time. It reads what a run has saved, and the store's
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
+from fstore.feature_store import FeatureStore
 from pipeline.calibration.job import CalibrationJob
+from pipeline.calibration.predictions import Prediction
 from pipeline.labelling.scores import keep_mask
 from pipeline.machine.provenance import created_record
 from pipeline.quality.calibration_file import (
@@ -59,7 +61,7 @@ class Measured:
 
 def calibration_of(job: CalibrationJob, device: str) -> Calibration:
     """The whole calibration, once every image is labelled."""
-    measured = _keypoints(job) if job.store.meta.keypoints is not None else _labels(job)
+    measured = measure(job.store, job.images.tolist(), job.begun.load)
     scores = score_figures(measured)
     return Calibration(
         created=created_record(device=device),
@@ -75,6 +77,16 @@ def calibration_of(job: CalibrationJob, device: str) -> Calibration:
         recommended=choose_score(scores, measured.uncertainty, measured.parts),
         source=str(job.out),
     )
+
+
+def measure(store: FeatureStore, images: Sequence[int], predicted: Callable[[int], Prediction]) -> Measured:
+    """How wrong and how uncertain the images at these positions are, by what is ``predicted`` of each.
+
+    Of masks it is asked twice for each image: some scores need the means of all.
+    """
+    if store.meta.keypoints is None:
+        return _labels(store, images, predicted)
+    return _keypoints(store, images, predicted)
 
 
 def score_figures(measured: Measured) -> dict[str, ScoreFigures]:
@@ -100,37 +112,38 @@ def score_figures(measured: Measured) -> dict[str, ScoreFigures]:
     return figures
 
 
-def _labels(job: CalibrationJob) -> Measured:
-    """The measures of images with labels. The files are read twice: some scores need the means of all."""
-    store, begun = job.store, job.begun
+def _labels(store: FeatureStore, images: Sequence[int], predicted: Callable[[int], Prediction]) -> Measured:
     classes, known = len(store.meta.classes), drawable(store)
-    sums, errors, candidates = [], [], []
 
     def labelled(image: int, error: float = 0.0) -> LabelledImage:
-        found, truth = begun.load(image), store.read_masks([image])[0]
+        found, truth = predicted(image), store.read_masks([image])[0]
+        assert found.labels is not None, "a store of masks"
         inside = truth < classes
         counted = inside & known[np.where(inside, truth, 0)]
-        assert found.labels is not None, "a store of masks"
         return LabelledImage(found.labels, truth, counted, found.divergence, found.entropy, error)
 
-    for image in job.images.tolist():
+    errors, sums = [], []
+    for image in images:
         one = labelled(image)
         errors.append(label_error(one.labels, one.truth, one.counted, classes))
         sums.append(class_divergences(one, classes))
     means = pooled_class_means(sums)
-    for image, wrong in zip(job.images.tolist(), errors, strict=True):
-        candidates.append(label_candidates(labelled(image, wrong.error), means))
-    present = (store.class_counts[job.images] * known).any(axis=(1, 2))
-    names = tuple(info.name for info in store.meta.classes)
-    return _measured(errors, candidates, present, names)
+    candidates = [
+        label_candidates(labelled(image, wrong.error), means)
+        for image, wrong in zip(images, errors, strict=True)
+    ]
+    present = (store.class_counts[list(images)] * known).any(axis=(1, 2))
+    return _measured(errors, candidates, present, tuple(info.name for info in store.meta.classes))
 
 
-def _keypoints(job: CalibrationJob) -> Measured:
-    store, points = job.store, keypoint_array(job.store, job.images.tolist())
+def _keypoints(
+    store: FeatureStore, images: Sequence[int], predicted: Callable[[int], Prediction]
+) -> Measured:
     assert store.meta.keypoints is not None, "a store of keypoints"
+    points = keypoint_array(store, images)
     errors, candidates = [], []
-    for image, truth in zip(job.images.tolist(), points, strict=True):
-        found = job.begun.load(image)
+    for image, truth in zip(images, points, strict=True):
+        found = predicted(image)
         assert found.keypoints is not None, "a store of keypoints"
         errors.append(keypoint_error(found.keypoints, truth, store.shape[1:3]))
         candidates.append(keypoint_candidates(found.divergence, errors[-1].error))

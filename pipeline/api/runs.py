@@ -256,12 +256,13 @@ def calibrate(
     """Run ``dgan calibrate``. The result is the calibration, as the file has it."""
     settings = configured(load_run_config(config, flags["features__store"], say), flags)
     check_store(settings.features.store)
+    check_folder(settings.calibrate.out)
 
     from pipeline.calibration import run
     from pipeline.machine.device import target_device
 
     target = target_device(device, threads)
-    job = run.prepare(settings, overwrite=overwrite)
+    job = run.prepare(settings, target, overwrite=overwrite)
     if dry_run:
         return Outcome(run.dry_run(job, target, memory_budget=memory_budget))
     found = run.calibrate(job, target, memory_budget=memory_budget, say=say)

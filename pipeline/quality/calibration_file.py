@@ -74,14 +74,15 @@ class ScoreFigures:
     """What one score says of error. ``usable``: it may be a ``--score``.
 
     ``spearman``: its rank correlation with the images' error; ``spearman_quality``: with one minus their mIoU
-    or PCK; None where either is constant. ``area`` is the mean quality over the shares of ``curve``.
+    or PCK; None where either is constant. ``mean_gain``, the figure of merit, is the mean of the gains of
+    ``curve`` below 1.
     ``reason`` says in one sentence why ``recommended_keep`` is what it is.
     """
 
     usable: bool
     spearman: float | None
     spearman_quality: float | None
-    area: float
+    mean_gain: float
     recommended_keep: Keep
     reason: str
     curve: tuple[CurvePoint, ...]
@@ -242,7 +243,7 @@ def _calibration(measure: str) -> Check:
             "usable": flag,
             "spearman": optional(number),
             f"spearman_{measure}": optional(number),
-            "area": number,
+            "mean_gain": number,
             "recommended_keep": _keep,
             "reason": text,
             "curve": items(point),
@@ -316,7 +317,7 @@ def _score_json(figures: ScoreFigures, measure: str) -> dict[str, Any]:
         "usable": figures.usable,
         "spearman": figures.spearman,
         f"spearman_{measure}": figures.spearman_quality,
-        "area": figures.area,
+        "mean_gain": figures.mean_gain,
         "recommended_keep": figures.recommended_keep.text,
         "reason": figures.reason,
         "curve": [

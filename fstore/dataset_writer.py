@@ -181,7 +181,7 @@ def set_filter(
 ) -> None:
     """Write ``keep``, ``threshold`` and the filter's rule into the attribute, and force that to the disk."""
     attribute = get_attribute(group) or {}
-    version = fmt.SETTLED_VERSION if rule is None else fmt.RULED_VERSION
+    version = fmt.dataset_version(attribute.get("score"), rule)
     attribute.update(version=version, keep=keep, threshold=threshold)
     attribute.pop("filter", None)
     if rule is not None:

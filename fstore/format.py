@@ -28,7 +28,6 @@ from fstore.errors import StoreError
 from fstore.meta import CORRECTED_VERSION as CORRECTED_VERSION
 from fstore.meta import LARGEST_AXIS as LARGEST_AXIS
 from fstore.meta import LAYOUTS as LAYOUTS
-from fstore.meta import RULED_VERSION as RULED_VERSION
 from fstore.meta import SETTLED_VERSION as SETTLED_VERSION
 from fstore.meta import TASK_IMAGES as TASK_IMAGES
 from fstore.meta import VERSION as VERSION
@@ -40,6 +39,7 @@ from fstore.meta import KeypointInfo as KeypointInfo
 from fstore.meta import LayerInfo as LayerInfo
 from fstore.meta import Meta as Meta
 from fstore.meta import check_attribute as check_attribute
+from fstore.meta import dataset_version as dataset_version
 
 TILE = 16  # side of a dense inner chunk and of a cell of class_counts, in pixels
 BAND = 32  # rows of a dense shard, in pixels

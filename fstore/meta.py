@@ -15,7 +15,9 @@ from fstore import values
 from fstore.errors import StoreError
 
 VERSION = 3  # the newest that this program reads
-RULED_VERSION = 3  # of a dataset whose filter has a rule: older programs would take it for damage
+RULED_VERSION = (
+    3  # of a dataset whose filter has a rule, or its score needs labels: old programs know neither
+)
 CORRECTED_VERSION = 2  # of a feature store while a correction is moved into place
 SETTLED_VERSION = 1  # of every other store, so that older programs read it
 LAYOUTS = ("dense", "pyramid")
@@ -266,7 +268,7 @@ class DatasetMeta:
     def to_attribute(self) -> dict[str, Any]:
         """The attribute as JSON values, keys as in ``docs/format.md``."""
         return {
-            "version": SETTLED_VERSION if self.filter is None else RULED_VERSION,
+            "version": dataset_version(self.score, self.filter),
             "kind": self.kind,
             "shape": list(self.shape),
             "classes": [{"id": c.id, "name": c.name, "color": c.color} for c in self.classes],
@@ -308,6 +310,11 @@ class DatasetMeta:
 
 
 Meta = FeatureMeta | DatasetMeta
+
+
+def dataset_version(score: Any, rule: FilterRule | None) -> int:
+    """The lowest version whose programs read a dataset with this score and this rule of its filter."""
+    return SETTLED_VERSION if rule is None and score not in SCORES_OF_LABELS else RULED_VERSION
 
 
 def check_attribute(attribute: Mapping[str, Any], kind: str | None, where: str) -> None:

@@ -53,6 +53,10 @@ FLAGS = {
         "all config debug dry-run format image-encoding jpeg-quality kept-only label-map limit overwrite "
         "seed split threads"
     ),
+    "calibrate": (
+        "balance batch-size cache config debug device dry-run folds members memory-budget out overwrite "
+        "precision seed steps store threads"
+    ),
     "filter": ("calibration debug keep keep-per-class no-keep-per-class score"),
     "info": ("debug"),
     "verify": ("debug"),
@@ -79,6 +83,7 @@ CHOICES = {
         "--latent-space": "z w w+",
     },
     "train": {"--precision": "auto float32 bfloat16", "--task": "segmentation keypoints"},
+    "calibrate": {"--precision": "auto float32 bfloat16"},
     "synthesize": {
         "--score": "top10 mean sum class-mean interior",
         "--precision": "auto float32 bfloat16",
@@ -169,7 +174,7 @@ def test_the_list_of_commands_cuts_no_sentence_off() -> None:
     assert "..." not in text.partition("Commands:")[2]
 
 
-STAGES = ["extract-features", "train", "synthesize", "sample", "export"]
+STAGES = ["extract-features", "train", "synthesize", "sample", "export", "calibrate"]
 
 
 @pytest.mark.parametrize("name", STAGES)

@@ -71,7 +71,7 @@ def calibration(
             usable=True,
             spearman=0.5,
             spearman_quality=-0.5,
-            area=0.75,
+            mean_gain=0.125,
             recommended_keep=Keep.parse(keep),
             reason="a reason",
             curve=(CurvePoint("1", 4, 0.75, 0.0),),

@@ -269,14 +269,18 @@ def calibrate(
     return Outcome(run.table_lines(found, settings.calibrate.out), lambda: found)
 
 
-def filter_dataset(say: Say, *, store: str, keep: Keep, score: str | None, **flags: Any) -> Outcome:
+def filter_dataset(
+    say: Say, *, store: str, keep: Keep, score: str | None, threads: int | None, **flags: Any
+) -> Outcome:
     """Run ``dgan filter``. The result is the `fstore.Dataset`."""
     check_store(store)
     settings = configured(Config(), flags).synthesize
 
+    from pipeline.machine.device import set_threads
     from pipeline.stages.synthesize.filter_choice import FilterWish
     from pipeline.stages.synthesize.filtering import filter_store
 
+    set_threads(threads)
     outcome = filter_store(store, FilterWish(keep, score, settings.keep_per_class, settings.calibration), say)
     return Outcome([outcome.line, *outcome.table], partial(_opened, store))
 

@@ -165,6 +165,7 @@ AFTER_SETTINGS: dict[str, tuple[Option, ...]] = {
         _ANNOTATED,
         replace(OVERWRITE, help="Replace a file that is no report."),
     ),
+    FILTER: (replace(THREADS, help="How many images are read at once.", unset="one a processor core"),),
     VIEW: (
         _ANNOTATED,
         Option("port", integer(0, 65535), "Port of 127.0.0.1.", unset="a free one"),

@@ -57,7 +57,7 @@ FLAGS = {
         "balance batch-size cache config debug device dry-run folds members memory-budget out overwrite "
         "precision seed steps store threads"
     ),
-    "filter": ("calibration debug keep keep-per-class no-keep-per-class score"),
+    "filter": ("calibration debug keep keep-per-class no-keep-per-class score threads"),
     "info": ("debug"),
     "verify": ("debug"),
     "inspect-checkpoint": ("debug"),

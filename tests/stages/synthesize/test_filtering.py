@@ -13,6 +13,7 @@ import zarr
 from support.commands import dgan, done
 from support.filters import calibration, dataset_to_filter, random_dataset
 from support.labelled import dataset_meta, fill_dataset
+from support.processes import peak_bytes
 from support.synthesis import CPU, make_job, synthesize
 
 import fstore
@@ -120,6 +121,17 @@ def test_a_dataset_that_is_replaced_while_it_is_read_is_not_filtered(
     result = dgan("filter", store, "--keep", "0.5", "--score", "mean")
     assert result.exit_code != 0 and "is no longer the store that was opened" in result.stderr
     assert zarr.open_group(store).attrs["fstore"]["keep"] is None
+
+
+@pytest.mark.slow
+def test_ten_times_the_images_take_no_more_memory(tmp_path: Path) -> None:
+    peaks = []
+    for num in (30, 300):
+        random_dataset(tmp_path / f"{num}.zarr", num, side=128)
+        words = ["filter", f"{num}.zarr", "--keep", "0.5", "--score", "interior", "--keep-per-class"]
+        peaks.append(peak_bytes(words, tmp_path))
+    read_bytes = 270 * 128 * 128 * (1 + 2)  # labels and divergence of the images that are more
+    assert peaks[1] - peaks[0] < 0.4 * read_bytes
 
 
 # --- per class ---

@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from fstore.dataset import Dataset
     from fstore.dataset_writer import DatasetWriter
     from fstore.feature_store import FeatureStore
-    from fstore.format import DatasetMeta, FeatureMeta
+    from fstore.format import DatasetMeta, FeatureMeta, FilterRule
     from fstore.revision import Annotated as Annotated
     from fstore.revision import Revision as Revision
     from fstore.sampler import StratifiedChunkSampler as StratifiedChunkSampler
@@ -45,6 +45,7 @@ _LAZY = {
     "FeatureMeta": "format",
     "FeatureStore": "feature_store",
     "FeatureWriter": "writer",
+    "FilterRule": "format",
     "KeypointInfo": "format",
     "PreparedImage": "writer",
     "Revision": "revision",
@@ -169,23 +170,34 @@ def open(path: Path) -> FeatureStore | Dataset:
     return open_store(Location.parse(path))
 
 
-def set_kept(path: Path, kept: np.ndarray, keep: str, threshold: float | None) -> None:
+def set_kept(
+    path: Path,
+    kept: np.ndarray,
+    keep: str,
+    threshold: float | None,
+    *,
+    rule: FilterRule | None = None,
+    scores: np.ndarray | None = None,
+) -> None:
     """Replace the filter of a complete dataset.
 
     Args:
         path: folder or URL.
-        kept: (N,) bool, the images to keep: ceil(keep * N) of them, or all with a finite uncertainty where
-            these are fewer. One whose uncertainty is NaN is never kept.
+        kept: (N,) bool, the images to keep: ceil(keep * N) of them, or all with a finite score where these
+            are fewer; by a ``rule`` that is per class these and more. One whose score is NaN is never kept.
         keep: their share as decimal text, such as ``"0.9"``.
-        threshold: the largest uncertainty of a kept image, or None where none is kept.
+        threshold: the largest score of a kept image, or None where none is kept.
+        rule: what else there is to say of how they were chosen; None: by ``uncertainty`` and ``keep`` alone.
+        scores: (N,) float, NaN where there is none, to store as ``filter_score``: what the filter went by,
+            given exactly where the rule's score is another than the dataset's.
 
     Raises:
         StoreError: the store is no complete dataset, or the filter is not what the format says.
     """
-    from fstore.filter import write_kept
+    from fstore.filter import Filter, write_filter
     from fstore.location import Location
 
-    write_kept(Location.parse(path), kept, keep, threshold)
+    write_filter(Location.parse(path), Filter(kept, keep, threshold, rule, scores))
 
 
 def verify_store(path: Path, advance: Callable[[int], None] = lambda count: None) -> Report:

@@ -12,9 +12,9 @@ from fstore.errors import MismatchError
 from fstore.values import short
 
 # Keys of the attribute that may differ between a store and a rerun: file names do not matter where hashes
-# agree, and a correction that is being moved into place has a version of its own.
+# agree; a correction that is being moved into place, and a filter with a rule, have versions of their own.
 UNSEMANTIC = (
-    *("created", "keep", "threshold", "interpreter.folder", "generator.checkpoint"),
+    *("created", "keep", "threshold", "filter", "interpreter.folder", "generator.checkpoint"),
     *("corrected", "version"),
 )
 # Keys that follow from the annotations, which a run may correct and add to where it brings them all.

@@ -70,7 +70,7 @@ def revise(
     if revision.corrected or other_arrays:
         _write_beside(location, group, list(by_name.values()), revision, annotated, len(meta.classes))
         # An older program would take masks of two rounds, some moved and some not: the version keeps it out.
-        found |= {fmt.CORRECTED: True, "version": fmt.VERSION}
+        found |= {fmt.CORRECTED: True, "version": fmt.CORRECTED_VERSION}
     set_attribute(group, found, location)
     sync_all(location, ["zarr.json"])
     finish_correction(location, group)

@@ -15,6 +15,7 @@ from uuid import uuid4
 import numpy as np
 import zarr
 from zarr.codecs import Crc32cCodec, ZstdCodec
+from zarr.core.sync import sync
 
 from fstore import format as fmt
 from fstore.durable import force_to_disk, sync_all
@@ -162,6 +163,13 @@ def create_array(group: zarr.Group, spec: fmt.ArraySpec) -> None:
         dimension_names=spec.dimension_names,
         config={"write_empty_chunks": True},
     )
+
+
+def delete_array(group: zarr.Group, location: Location, name: str) -> None:
+    """Delete an array, or what is left of one, where there is one; and force that to the disk."""
+    sync(group.store.delete_dir(name))
+    if location.folder is not None:
+        force_to_disk(location.folder)
 
 
 def set_length(group: zarr.Group, location: Location, names: Sequence[str], num_images: int) -> None:

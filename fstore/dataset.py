@@ -73,11 +73,24 @@ class Dataset(Store):
     @property
     def kept(self) -> np.ndarray:
         """(n,) bool: the images that the filter keeps. Raises StoreError before the filter has been set."""
+        self._require_filter()
+        return self._vector("kept")
+
+    @cached_property
+    def filter_score(self) -> np.ndarray:
+        """(n,) float32: what the filter went by: ``uncertainty``, unless ``meta.filter`` names another score.
+
+        Raises StoreError before the filter has been set.
+        """
+        self._require_filter()
+        own = self.meta.filter_score != self.meta.score
+        return self._vector(fmt.FILTER_SCORE) if own else self.uncertainty
+
+    def _require_filter(self) -> None:
         if self.meta.keep is None:
             raise StoreError(
                 f"{self.location}: no filter is set yet; run `dgan synthesize` to its end, or `dgan filter`"
             )
-        return self._vector("kept")
 
     def _vector(self, name: str) -> np.ndarray:
         checked = self.array(name)

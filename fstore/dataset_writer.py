@@ -14,7 +14,7 @@ import numpy as np
 import zarr
 
 from fstore import format as fmt
-from fstore.creation import OpenGroup, check_place, create_group, set_length
+from fstore.creation import OpenGroup, check_place, create_group, delete_array, set_length
 from fstore.durable import sync_all
 from fstore.errors import StoreError
 from fstore.inventory import require_array
@@ -134,11 +134,11 @@ def open_dataset(
     opened = create_group(location, meta.to_attribute(), specs, overwrite, [])
     try:
         _check_length(location, opened.group, specs, num_images)
-    except StoreError:
+        if any(require_array(opened.group, spec.name, location).shape[0] < num_images for spec in specs):
+            grow(opened.group, location, specs)
+    except BaseException:
         opened.close()
         raise
-    if any(require_array(opened.group, spec.name, location).shape[0] < num_images for spec in specs):
-        grow(opened.group, location, specs)
     return DatasetWriter(location, opened, meta, num_images)
 
 
@@ -181,13 +181,24 @@ def _check_length(
 def grow(group: zarr.Group, location: Location, specs: Sequence[fmt.ArraySpec]) -> None:
     """Lengthen the arrays of a dataset to the lengths of ``specs``. Values stay, and the filter is unset."""
     set_filter(group, location, None, None)
+    delete_array(group, location, fmt.FILTER_SCORE)
     set_length(group, location, [spec.name for spec in specs], specs[0].shape[0])
 
 
-def set_filter(group: zarr.Group, location: Location, keep: str | None, threshold: float | None) -> None:
-    """Write ``keep`` and ``threshold`` into the attribute, and force that to the disk."""
+def set_filter(
+    group: zarr.Group,
+    location: Location,
+    keep: str | None,
+    threshold: float | None,
+    rule: fmt.FilterRule | None = None,
+) -> None:
+    """Write ``keep``, ``threshold`` and the filter's rule into the attribute, and force that to the disk."""
     attribute = get_attribute(group) or {}
-    attribute.update(keep=keep, threshold=threshold)
+    version = fmt.dataset_version(attribute.get("score"), rule)
+    attribute.update(version=version, keep=keep, threshold=threshold)
+    attribute.pop("filter", None)
+    if rule is not None:
+        attribute["filter"] = rule.to_json()
     set_attribute(group, attribute, location)
     sync_all(location, ["zarr.json"])
 

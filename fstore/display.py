@@ -80,6 +80,8 @@ def facts(store: Shown) -> list[tuple[str, str]]:
             ("score", f"{meta.score}, seed {meta.seed}"),
             ("kept", _kept(store)),
         ]
+        if meta.filter is not None:
+            lines.append(("filter", _rule(meta.filter)))
     if meta.keypoints is not None:
         lines.append(("keypoints", f"{len(meta.keypoints.names)}, sigma {meta.keypoints.sigma:g} pixels"))
     raw = sum(_array_bytes(store, name) for name in store.array_names())
@@ -227,6 +229,16 @@ def _kept(store: Any) -> str:
     unit = " nats" if meta.keypoints is None else ""  # a variance of heat maps has none
     threshold = "none" if meta.threshold is None else f"{meta.threshold:.4g}{unit}"
     return f"{int(kept.sum())} of {len(kept)} (keep {meta.keep}, threshold {threshold})"
+
+
+def _rule(rule: fmt.FilterRule) -> str:
+    """How a filter chose that is no ordinary one, in a few words."""
+    words = [f"by {rule.score}"]
+    if rule.per_class:
+        words.append("that share of every class too")
+    if rule.calibration is not None:
+        words.append(f"keep auto ({pairs_text(rule.calibration)})")
+    return ", ".join(words)
 
 
 def _array_bytes(store: Shown, name: str) -> int:

@@ -1,4 +1,4 @@
-"""Format versions 1 and 2: names, shapes and chunk arithmetic of every array. Pure: no I/O, zarr or torch.
+"""Format versions 1 to 3: names, shapes and chunk arithmetic of every array. Pure: no I/O, zarr or torch.
 
 ``docs/format.md`` is the prose of this file. A store is a Zarr v3 group of one of two kinds:
 
@@ -25,6 +25,7 @@ import numpy as np
 
 from fstore.compare import check_same as check_same
 from fstore.errors import StoreError
+from fstore.meta import CORRECTED_VERSION as CORRECTED_VERSION
 from fstore.meta import LARGEST_AXIS as LARGEST_AXIS
 from fstore.meta import LAYOUTS as LAYOUTS
 from fstore.meta import MOST_VOTED as MOST_VOTED
@@ -34,10 +35,12 @@ from fstore.meta import VERSION as VERSION
 from fstore.meta import ClassInfo as ClassInfo
 from fstore.meta import DatasetMeta as DatasetMeta
 from fstore.meta import FeatureMeta as FeatureMeta
+from fstore.meta import FilterRule as FilterRule
 from fstore.meta import KeypointInfo as KeypointInfo
 from fstore.meta import LayerInfo as LayerInfo
 from fstore.meta import Meta as Meta
 from fstore.meta import check_attribute as check_attribute
+from fstore.meta import dataset_version as dataset_version
 
 TILE = 16  # side of a dense inner chunk and of a cell of class_counts, in pixels
 BAND = 32  # rows of a dense shard, in pixels
@@ -48,11 +51,13 @@ KEPT_CHUNK = 65536  # `kept` is rewritten whole: one chunk makes that one atomic
 # Arrays of a dataset that hold NaN where the ensemble's output was not finite. Such an image is never kept.
 MAY_BE_NAN = ("divergence", "uncertainty", "heatmaps", "keypoints")
 
+FILTER_SCORE = "filter_score"  # an array, only where the filter went by another score than `uncertainty` is
 # Every name that a store of either kind may have at its top, beside its zarr.json.
 TOP_LEVEL = (
     *("features", "layers", "images", "masks", "latents", "class_counts", "average_latent"),
     *("labels", "divergence", "uncertainty", "kept", "heatmaps", "keypoints", "committed", "corrected"),
     "member_votes",
+    FILTER_SCORE,
 )
 CORRECTED = "corrected"  # attribute key, and the group that holds corrected annotations until they are moved
 ANNOTATIONS = ("masks", "class_counts", "keypoints")  # the arrays that a correction writes anew
@@ -183,6 +188,17 @@ def committed_array(kind: str, num_images: int) -> ArraySpec:
 def kept_array(num_images: int) -> ArraySpec:
     """The dataset's filter, written at the end by one writer."""
     return ArraySpec("kept", (num_images,), "bool", (KEPT_CHUNK,), None, ("image",))
+
+
+def filter_score_array(num_images: int) -> ArraySpec:
+    """What the filter went by, where that is not ``uncertainty``. The filter writes it, before ``kept``."""
+    return ArraySpec(FILTER_SCORE, (num_images,), "float32", (KEPT_CHUNK,), None, ("image",))
+
+
+def filter_arrays(meta: DatasetMeta, num_images: int) -> list[ArraySpec]:
+    """The arrays that the filter writes and that count."""
+    own = [] if meta.filter_score == meta.score else [filter_score_array(num_images)]
+    return [*own, kept_array(num_images)]
 
 
 def average_latent_array(shape: Sequence[int]) -> ArraySpec:

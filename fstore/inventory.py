@@ -101,7 +101,7 @@ def _specs(
 ) -> dict[str, fmt.ArraySpec]:
     specs = [fmt.committed_array(meta.kind, num_images)]
     if isinstance(meta, fmt.DatasetMeta):
-        specs += [*fmt.dataset_arrays(meta, num_images), fmt.kept_array(num_images)]
+        specs += [*fmt.dataset_arrays(meta, num_images), *fmt.filter_arrays(meta, num_images)]
     else:
         latents = require_array(group, "latents", location)
         check_shape(latents, (2, 3), location)

@@ -1,4 +1,4 @@
-"""The ``fstore`` attribute of format versions 1 and 2: what a store says of itself, to and from JSON.
+"""The ``fstore`` attribute of format versions 1 to 3: what a store says of itself, to and from JSON.
 
 Section 2 of ``docs/format.md`` is the prose of this file. Pure. It knows no arrays: ``fstore.format`` derives
 them from what stands here.
@@ -14,7 +14,11 @@ from typing import Any
 from fstore import values
 from fstore.errors import StoreError
 
-VERSION = 2  # the newest that this program reads: of a store while a correction is moved into place
+VERSION = 3  # the newest that this program reads
+RULED_VERSION = (
+    3  # of a dataset whose filter has a rule, or its score needs labels: old programs know neither
+)
+CORRECTED_VERSION = 2  # of a feature store while a correction is moved into place
 SETTLED_VERSION = 1  # of every other store, so that older programs read it
 LAYOUTS = ("dense", "pyramid")
 UPSAMPLE_MODES = ("bilinear", "nearest")
@@ -137,7 +141,7 @@ class FeatureMeta:
     def to_attribute(self) -> dict[str, Any]:
         """The attribute as JSON values, keys as in ``docs/format.md``."""
         return {
-            "version": VERSION if self.corrected else SETTLED_VERSION,
+            "version": CORRECTED_VERSION if self.corrected else SETTLED_VERSION,
             "kind": self.kind,
             "layout": self.layout,
             "grid": list(self.grid),
@@ -188,12 +192,42 @@ class FeatureMeta:
 
 
 @dataclass(frozen=True)
+class FilterRule:
+    """How a dataset's filter chose, where it was not by the dataset's own score and one threshold alone.
+
+    ``score``: what the filter went by. ``per_class``: whether it keeps its share of the images of every
+    class. ``calibration``: the file that recommended the share, as a record, or None.
+    """
+
+    score: str
+    per_class: bool = False
+    calibration: Mapping[str, Any] | None = None
+
+    def __post_init__(self) -> None:
+        values.choice("filter.score", self.score, SCORES)
+        values.flag("filter.per_class", self.per_class)
+        if self.calibration is not None:
+            values.record("filter.calibration", self.calibration)
+
+    def to_json(self) -> dict[str, Any]:
+        """JSON values, as in ``docs/format.md``."""
+        calibration = {} if self.calibration is None else {"calibration": dict(self.calibration)}
+        return {"score": self.score, "per_class": self.per_class, **calibration}
+
+    @classmethod
+    def from_json(cls, rule: Mapping[str, Any]) -> FilterRule:
+        """The inverse of ``to_json``. Raises KeyError or StoreError for malformed values."""
+        return cls(rule["score"], rule["per_class"], rule.get("calibration"))
+
+
+@dataclass(frozen=True)
 class DatasetMeta:
     """The ``fstore`` attribute of a dataset store.
 
     ``interpreter`` and ``generator`` say what labelled and what rendered; ``score`` how an image's
     uncertainty follows from its pixels; ``keep`` (decimal text) and ``threshold`` what was kept, None until
-    all images are done. ``keypoints``: what the images are annotated with in place of labels, or None.
+    all images are done. ``filter``: the filter's rule, None of one that keeps the share ``keep`` by
+    ``score``. ``keypoints``: what the images are annotated with in place of labels, or None.
     ``member_votes``: whether the array of that name is there; only labels of at most 256 classes have it.
     """
 
@@ -210,6 +244,7 @@ class DatasetMeta:
     created: Mapping[str, Any] = field(default_factory=dict)
     keypoints: KeypointInfo | None = None
     member_votes: bool = False
+    filter: FilterRule | None = None
 
     kind = "dataset"
 
@@ -223,15 +258,22 @@ class DatasetMeta:
             values.keep_fraction(self.keep)
         if self.threshold is not None:
             values.number("threshold", self.threshold)
+        if self.filter is not None:
+            _check_rule(self.filter, self.keep, self.keypoints)
         _check_classes(self.classes, self.ignore)
         if self.member_votes and (self.keypoints is not None or len(self.classes) > MOST_VOTED):
             raise StoreError(f"member_votes is true: expected labels of at most {MOST_VOTED} classes")
         _check_records(interpreter=self.interpreter, generator=self.generator, created=self.created)
 
+    @property
+    def filter_score(self) -> str:
+        """The score that the filter went by, or would without a rule of its own."""
+        return self.score if self.filter is None else self.filter.score
+
     def to_attribute(self) -> dict[str, Any]:
         """The attribute as JSON values, keys as in ``docs/format.md``."""
         return {
-            "version": SETTLED_VERSION,
+            "version": dataset_version(self.score, self.filter),
             "kind": self.kind,
             "shape": list(self.shape),
             "classes": [{"id": c.id, "name": c.name, "color": c.color} for c in self.classes],
@@ -246,6 +288,7 @@ class DatasetMeta:
             "created": dict(self.created),
             **_keypoints_entry(self.keypoints),
             **({"member_votes": True} if self.member_votes else {}),
+            **({} if self.filter is None else {"filter": self.filter.to_json()}),
         }
 
     @classmethod
@@ -269,10 +312,16 @@ class DatasetMeta:
                 created=attribute.get("created", {}),
                 keypoints=_keypoints(attribute),
                 member_votes=values.flag("member_votes", attribute.get("member_votes", False)),
+                filter=_filter(attribute),
             )
 
 
 Meta = FeatureMeta | DatasetMeta
+
+
+def dataset_version(score: Any, rule: FilterRule | None) -> int:
+    """The lowest version whose programs read a dataset with this score and this rule of its filter."""
+    return SETTLED_VERSION if rule is None and score not in SCORES_OF_LABELS else RULED_VERSION
 
 
 def check_attribute(attribute: Mapping[str, Any], kind: str | None, where: str) -> None:
@@ -365,3 +414,17 @@ def _keypoints_entry(keypoints: KeypointInfo | None) -> dict[str, Any]:
 def _keypoints(attribute: Mapping[str, Any]) -> KeypointInfo | None:
     found = attribute.get("keypoints")
     return None if found is None else KeypointInfo.from_json(values.record("keypoints", found))
+
+
+def _filter(attribute: Mapping[str, Any]) -> FilterRule | None:
+    found = attribute.get("filter")
+    return None if found is None else FilterRule.from_json(values.record("filter", found))
+
+
+def _check_rule(rule: FilterRule, keep: str | None, keypoints: KeypointInfo | None) -> None:
+    if keep is None:
+        raise StoreError("filter is there and keep is null: expected both, or neither")
+    if keypoints is not None and (rule.per_class or rule.score in SCORES_OF_LABELS):
+        raise StoreError(
+            f"filter is {values.short(rule.to_json())}: expected one without labels, of keypoints"
+        )

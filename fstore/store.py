@@ -161,8 +161,9 @@ def check_unchanged(location: Location, meta: fmt.Meta, *, with_filter: bool = T
 
 
 def _check_filter(location: Location, attribute: dict[str, Any], meta: fmt.DatasetMeta) -> None:
+    rule = None if meta.filter is None else meta.filter.to_json()
     found, expected = attribute.get("keep"), meta.keep
-    if (found, attribute.get("threshold")) != (expected, meta.threshold):
+    if (found, attribute.get("threshold"), attribute.get("filter")) != (expected, meta.threshold, rule):
         raise StoreError(
             f"{location}: its filter was changed while it was read (keep {found}, expected "
             f"{expected}); {_RUN_AGAIN}"

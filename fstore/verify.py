@@ -15,9 +15,9 @@ import zarr
 from fstore import format as fmt
 from fstore.chunks import CheckedArray, read_marker_file, read_markers
 from fstore.errors import StoreError
-from fstore.filter import num_kept
 from fstore.inventory import Inventory, array_problems, find_array, is_lengthened, read_inventory
 from fstore.location import Location
+from fstore.verify_filter import FilterCheck
 
 
 @dataclass(frozen=True)
@@ -52,8 +52,8 @@ def verify(location: Location, advance: Callable[[int], None] = lambda count: No
     for image in check.committed:
         problems += check.image_problems(image)
         advance(1)
-    if isinstance(inventory.meta, fmt.DatasetMeta) and inventory.meta.keep is not None and not problems:
-        problems += _filter_problems(inventory, inventory.meta)
+    if check.filter is not None and not problems:
+        problems += check.filter.problems()
     problems += _average_problems(inventory)
     return Report(tuple(problems), len(check.committed), inventory.num_images, check.bytes_read)
 
@@ -101,14 +101,17 @@ class _Check:
     bytes_read: int = 0
     committed: list[int] = field(default_factory=list)
     arrays: dict[str, CheckedArray] = field(default_factory=dict)
+    filter: FilterCheck | None = None
 
     def __post_init__(self) -> None:
         inventory, location = self.inventory, self.inventory.location
         markers = read_markers(inventory.array("committed"), location, 0, inventory.num_images)
         self.committed = [int(i) for i in np.flatnonzero(markers)]
         for name in inventory.specs:
-            if name not in ("committed", "kept"):
+            if name not in ("committed", "kept", fmt.FILTER_SCORE):
                 self.arrays[name] = CheckedArray(inventory.array(name), location)
+        if isinstance(inventory.meta, fmt.DatasetMeta) and inventory.meta.keep is not None:
+            self.filter = FilterCheck(inventory, inventory.meta)
 
     @property
     def _where(self) -> str:
@@ -159,7 +162,8 @@ class _Check:
                     yield f"{self._where}: array {name!r}, image {image}: has a value that is {kind}"
                     break
                 nan[name] = nan.get(name, False) or bool(np.isnan(values).any())
-                if name in ("masks", "labels", "class_counts", "member_votes"):
+                needed = ("masks", "labels", "class_counts", "member_votes")
+                if name in needed or (name == "divergence" and self.filter):
                     small[name] = values[0]
                 if name == "keypoints":
                     yield from _keypoint_problems(meta, values[0], image, self._where)
@@ -169,6 +173,8 @@ class _Check:
         for name in ("masks", "labels"):
             if name in small:
                 yield from _label_problems(meta, small[name], name, image, self._where)
+        if self.filter is not None and "divergence" in small:
+            self.filter.add(image, small["divergence"], small.get("labels"))
         if "masks" in small and "class_counts" in small:
             counts = fmt.class_counts(small["masks"], len(meta.classes))
             if not np.array_equal(counts, small["class_counts"]):
@@ -219,34 +225,6 @@ def _pieces(array: zarr.Array, image: int) -> Iterator[fmt.Region]:
         yield ((image, image + 1), (start, min(start + rows, array.shape[1])), *rest)
 
 
-def _filter_problems(inventory: Inventory, meta: fmt.DatasetMeta) -> Iterator[str]:
-    """What is wrong with the filter of a dataset whose images are all committed and whole."""
-    where = str(inventory.location)
-    try:
-        kept, uncertainty = (_whole(inventory.array(name), inventory.location) for name in _FILTER_ARRAYS)
-    except StoreError as error:
-        yield str(error)
-        return
-    wanted = num_kept(str(meta.keep), uncertainty)
-    if int(kept.sum()) != wanted:
-        count = f"{int(kept.sum())} of {len(kept)} images"
-        yield f"{where}: array 'kept' keeps {count}, expected {wanted} (keep {meta.keep})"
-    for image in np.flatnonzero(kept & ~np.isfinite(uncertainty))[:1]:
-        yield f"{where}: array 'kept', image {image}: is kept, and its uncertainty is not finite"
-    scores, dropped = uncertainty[kept], uncertainty[~kept]
-    scores, dropped = scores[np.isfinite(scores)], dropped[np.isfinite(dropped)]
-    largest = float(scores.max()) if len(scores) else None
-    if largest is None or meta.threshold is None:
-        same = largest is meta.threshold
-    else:
-        same = bool(np.isclose(largest, meta.threshold))
-    if not same:
-        expected = f"expected {largest}, the largest kept uncertainty"
-        yield f"{where}: attribute 'threshold' is {meta.threshold}, {expected}"
-    if largest is not None and len(dropped) and float(dropped.min()) < largest:
-        yield f"{where}: array 'kept' drops an image that is less uncertain than one it keeps"
-
-
 def _average_problems(inventory: Inventory) -> Iterator[str]:
     array = inventory.average_latent() if inventory.meta.kind == "features" else None
     if array is None:
@@ -260,6 +238,3 @@ def _average_problems(inventory: Inventory) -> Iterator[str]:
 
 def _whole(array: zarr.Array, location: Location) -> np.ndarray:
     return CheckedArray(array, location).read(tuple((0, size) for size in array.shape))
-
-
-_FILTER_ARRAYS = ("kept", "uncertainty")

@@ -20,8 +20,8 @@ from pipeline.api.explanation import errors_explained
 from pipeline.api.keywords import by_name, checked, keywords
 from pipeline.errors import UsageError, short
 from pipeline.machine.environment import prepare_environment
-from pipeline.settings.options import FILTER, REPORT, VIEW
-from pipeline.settings.schema import CALIBRATE, EVALUATE, EXPORT, EXTRACT, SAMPLE, SYNTHESIZE, TRAIN
+from pipeline.settings.options import REPORT, VIEW
+from pipeline.settings.schema import CALIBRATE, EVALUATE, EXPORT, EXTRACT, FILTER, SAMPLE, SYNTHESIZE, TRAIN
 
 if TYPE_CHECKING:
     from fstore.dataset import Dataset

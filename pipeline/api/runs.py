@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 from pipeline.api.configuration import load_run_config
 from pipeline.api.places import check_folder, check_store
 from pipeline.settings.files import configured, with_overrides
+from pipeline.settings.schema import Config
 from pipeline.settings.values import Keep
 
 if TYPE_CHECKING:
@@ -256,25 +257,33 @@ def calibrate(
     """Run ``dgan calibrate``. The result is the calibration, as the file has it."""
     settings = configured(load_run_config(config, flags["features__store"], say), flags)
     check_store(settings.features.store)
+    check_folder(settings.calibrate.out)
 
     from pipeline.calibration import run
     from pipeline.machine.device import target_device
 
     target = target_device(device, threads)
-    job = run.prepare(settings, overwrite=overwrite)
+    job = run.prepare(settings, target, overwrite=overwrite)
     if dry_run:
         return Outcome(run.dry_run(job, target, memory_budget=memory_budget))
     found = run.calibrate(job, target, memory_budget=memory_budget, say=say)
     return Outcome(run.table_lines(found, settings.calibrate.out), lambda: found)
 
 
-def filter_dataset(say: Say, *, store: str, keep: Keep) -> Outcome:
+def filter_dataset(
+    say: Say, *, store: str, keep: Keep, score: str | None, threads: int | None, **flags: Any
+) -> Outcome:
     """Run ``dgan filter``. The result is the `fstore.Dataset`."""
     check_store(store)
+    settings = configured(Config(), flags).synthesize
 
-    from pipeline.stages.synthesize.stage import set_filter
+    from pipeline.machine.device import set_threads
+    from pipeline.stages.synthesize.filter_choice import FilterWish
+    from pipeline.stages.synthesize.filtering import filter_store
 
-    return Outcome([set_filter(store, keep)], partial(_opened, store))
+    set_threads(threads)
+    outcome = filter_store(store, FilterWish(keep, score, settings.keep_per_class, settings.calibration), say)
+    return Outcome([outcome.line, *outcome.table], partial(_opened, store))
 
 
 def _opened(store: str) -> FeatureStore | Dataset:

@@ -20,8 +20,7 @@ from pipeline.commands.options import (
 )
 from pipeline.commands.program import Command
 from pipeline.errors import RunError, count
-from pipeline.settings.options import FILTER
-from pipeline.settings.schema import INSPECT
+from pipeline.settings.schema import FILTER, INSPECT
 from pipeline.settings.values import PATH, STORE
 
 STORE_OR_INTERPRETER = "A store, as a folder or a URL; or the folder of an interpreter."
@@ -31,7 +30,7 @@ STORE_OR_INTERPRETER = "A store, as a folder or a URL; or the folder of an inter
     FILTER,
     cls=Command,
     short_help="Change which images of a dataset are kept.",
-    examples=("dgan filter dataset.zarr --keep 0.8", "dgan filter s3://bucket/dataset.zarr --keep 1"),
+    examples=("dgan filter dataset.zarr --keep 0.8", "dgan filter dataset.zarr --keep auto --keep-per-class"),
 )
 @command_options(FILTER)
 def filter_dataset(**flags: Any) -> None:

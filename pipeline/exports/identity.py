@@ -11,6 +11,7 @@ from collections.abc import Mapping
 from hashlib import sha256
 from typing import Any
 
+from fstore import format as fmt
 from pipeline.errors import count, cut, few
 from pipeline.exports.content import Content
 from pipeline.exports.formats.protocol import ExportInfo
@@ -30,6 +31,7 @@ _HOLD_PATHS = ("released",)  # formats whose files hold the absolute path of the
 def settings_of(content: Content, config: ExportConfig, info: ExportInfo) -> dict[str, Any]:
     """What decides the bytes of an export, as JSON values, under names for people."""
     meta = content.store.meta
+    rule = meta.filter if isinstance(meta, fmt.DatasetMeta) else None
     return {
         "store": content.store.id,
         "inputs": _digest(getattr(meta, "inputs", {})),
@@ -41,6 +43,7 @@ def settings_of(content: Content, config: ExportConfig, info: ExportInfo) -> dic
         "--all": config.all,
         "the filter's keep": getattr(meta, "keep", None),
         "the filter's threshold": getattr(meta, "threshold", None),
+        "the filter's rule": None if rule is None else rule.to_json(),
         "the number of images": len(content),
         "label map": content.label_table,
         "the list of classes": [[entry.name, entry.color] for entry in info.classes],

@@ -92,4 +92,6 @@ def _source(content: Content) -> dict[str, Any]:
     if isinstance(meta, fmt.DatasetMeta):
         source |= {"interpreter": dict(meta.interpreter), "score": meta.score, "seed": meta.seed}
         source |= {"keep": meta.keep, "threshold": meta.threshold}
+        if meta.filter is not None:
+            source["filter"] = meta.filter.to_json()
     return source

@@ -13,7 +13,7 @@ from typing import Any
 from fstore.compare import differences
 from fstore.errors import StoreError
 from fstore.meta import UPSAMPLE_MODES, ClassInfo, KeypointInfo, LayerInfo
-from pipeline.interpreter.json_values import (
+from pipeline.settings.json_values import (
     color,
     flag,
     integer,

@@ -11,7 +11,7 @@ from pathlib import Path
 from pipeline.errors import UsageError, short
 from pipeline.interpreter.description import FORMAT_VERSION, InterpreterInfo
 from pipeline.interpreter.folder import DESCRIPTION, damaged, replace_file, unreadable
-from pipeline.interpreter.json_values import parse_object
+from pipeline.settings.json_values import parse_object
 
 MAX_BYTES = 2**26  # 65,536 classes take 5 MB
 

@@ -21,7 +21,7 @@ from torch import Tensor
 from pipeline.interpreter.description import InterpreterInfo
 from pipeline.interpreter.description_file import read_info
 from pipeline.interpreter.folder import STATE, damaged, replace_file, unreadable
-from pipeline.interpreter.json_values import parse_object
+from pipeline.settings.json_values import parse_object
 
 
 @dataclass(frozen=True)

@@ -6,14 +6,13 @@ Pure functions of divergences and scores. Nothing here knows of stores, files or
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from fractions import Fraction
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
-from torch.nn.functional import max_pool2d
 
 from fstore.meta import SCORES, SCORES_OF_LABELS
 
@@ -54,7 +53,8 @@ def _class_mean(divergence: Tensor, labels: Tensor) -> Tensor:
     classes = labels.flatten().long()
     pixels = torch.bincount(classes)
     sums = torch.zeros(len(pixels), dtype=torch.float64, device=divergence.device)
-    sums.index_add_(0, classes, divergence.flatten().double())
+    # It sorts on a GPU, so that equal runs add in the same order; `index_add_` adds there in any order.
+    sums.index_put_((classes,), divergence.flatten().double(), accumulate=True)
     present = pixels > 0
     return (sums[present] / pixels[present]).mean()
 
@@ -72,12 +72,31 @@ def boundary_width(shape: Sequence[int]) -> int:
 
 
 def near_boundary(labels: Tensor, width: int) -> Tensor:
-    """Whether another label lies at most ``width`` rows and columns from a pixel: [H, W] bool."""
-    values = labels.float()[None, None]
-    size, padding = 2 * width + 1, width
-    highest = max_pool2d(values, size, 1, padding)
-    lowest = -max_pool2d(-values, size, 1, padding)
-    return (highest != lowest)[0, 0]
+    """Whether another label lies at most ``width`` rows and columns from a pixel: [H, W] bool.
+
+    ``labels`` [H, W] are whole numbers up to 65,535. The image's edge is no boundary.
+    """
+    values = labels if labels.dtype == torch.uint8 else labels.int()  # uint16 has no maximum
+    return _over_squares(values, width, torch.maximum) != _over_squares(values, width, torch.minimum)
+
+
+def _over_squares(values: Tensor, width: int, combine: Callable[[Tensor, Tensor], Tensor]) -> Tensor:
+    """``combine`` over the square of 2 ``width`` + 1 rows and columns around each pixel, [H, W].
+
+    Rows first, then columns; each is combined with one beside it that covers as many, so that the number of
+    steps is the logarithm of the width.
+    """
+    for axis, size in enumerate(values.shape):
+        places = torch.arange(-width, size + width, device=values.device)
+        covered = values.index_select(axis, places.clamp(0, size - 1))  # what lies outside repeats the edge
+        span, whole = 1, 2 * width + 1
+        while span < whole:
+            step = min(span, whole - span)
+            length = covered.shape[axis] - step
+            covered = combine(covered.narrow(axis, 0, length), covered.narrow(axis, step, length))
+            span += step
+        values = covered
+    return values
 
 
 def keep_mask(scores: NDArray[np.floating], keep: Fraction) -> tuple[NDArray[np.bool_], float | None]:
@@ -104,3 +123,26 @@ def keep_mask(scores: NDArray[np.floating], keep: Fraction) -> tuple[NDArray[np.
     kept = np.zeros(len(scores), dtype=bool)
     kept[order[:num]] = True
     return kept, float(scores[kept].max()) if num else None
+
+
+def keep_mask_per_class(
+    scores: NDArray[np.floating], keep: Fraction, shown: NDArray[np.bool_]
+) -> tuple[NDArray[np.bool_], float | None]:
+    """What ``keep_mask`` keeps, and of each class the ``ceil(keep * N_c)`` least uncertain images too.
+
+    N_c is the number of images that show the class and have a finite score. So no class loses a larger part
+    of its images than ``keep`` says, and more than ``ceil(keep * N)`` images may be kept.
+
+    Args:
+        scores, keep: as for ``keep_mask``.
+        shown: (N, K) bool, whether the image shows the class with a pixel at least.
+
+    Returns:
+        The same as ``keep_mask``. Raises ValueError as it does.
+    """
+    kept, _ = keep_mask(scores, keep)
+    finite = np.isfinite(scores)
+    for images in shown.T:
+        of_class = np.flatnonzero(images & finite)
+        kept[of_class[keep_mask(scores[of_class], keep)[0]]] = True
+    return kept, float(scores[kept].max()) if kept.any() else None

@@ -10,11 +10,24 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from fstore.meta import SCORES
 from pipeline.settings import values
-from pipeline.settings.schema import CALIBRATE, EVALUATE, EXPORT, EXTRACT, SAMPLE, SYNTHESIZE, TASKS, TRAIN
+from pipeline.settings.schema import (
+    CALIBRATE,
+    EVALUATE,
+    EXPORT,
+    EXTRACT,
+    FILTER,
+    KEEP_HELP,
+    SAMPLE,
+    SCORE_HELP,
+    SYNTHESIZE,
+    TASKS,
+    TRAIN,
+)
 from pipeline.settings.values import ANY_SEED, BOOLEAN, BYTES, KEEP, PATH, STORE, Rule, choice, integer
 
-FILTER, REPORT, VIEW = "filter", "report", "view"
+REPORT, VIEW = "report", "view"
 
 
 @dataclass(frozen=True)
@@ -81,7 +94,13 @@ _ANNOTATED = Option(
 
 BEFORE_SETTINGS: dict[str, tuple[Option, ...]] = {
     SAMPLE: tuple(replace(option, group="Images") for option in _IMAGES),
-    FILTER: (Option("store", STORE, "A dataset: a folder, or a URL.", is_argument=True),),
+    FILTER: (
+        Option("store", STORE, "A dataset: a folder, or a URL.", is_argument=True),
+        Option("keep", KEEP, KEEP_HELP, group="Dataset", is_required=True),
+        Option(
+            "score", choice(*SCORES), SCORE_HELP, unset="the one that the dataset stores", group="Dataset"
+        ),
+    ),
     EVALUATE: (
         Option("interpreter", PATH, "Folder that train wrote.", is_argument=True),
         Option(
@@ -146,15 +165,11 @@ AFTER_SETTINGS: dict[str, tuple[Option, ...]] = {
         _ANNOTATED,
         replace(OVERWRITE, help="Replace a file that is no report."),
     ),
+    FILTER: (replace(THREADS, help="How many images are read at once.", unset="one a processor core"),),
     VIEW: (
         _ANNOTATED,
         Option("port", integer(0, 65535), "Port of 127.0.0.1.", unset="a free one"),
         Option("no_browser", BOOLEAN, "Open no browser.", default=False),
-    ),
-    FILTER: (
-        Option(
-            "keep", KEEP, "Fraction of least uncertain images to keep.", group="Dataset", is_required=True
-        ),
     ),
 }
 """By the command: what its help shows after the settings."""

@@ -62,7 +62,13 @@ IMAGE_ENCODINGS = ("auto", "png", "jpeg")
 
 EXTRACT, TRAIN, SYNTHESIZE, SAMPLE = "extract-features", "train", "synthesize", "sample"
 INSPECT, EXPORT = "inspect-checkpoint", "export"
-EVALUATE, CALIBRATE = "evaluate", "calibrate"
+EVALUATE, CALIBRATE, FILTER = "evaluate", "calibrate", "filter"
+
+KEEP_HELP = "Fraction of least uncertain images to keep; auto: what a calibration recommends."
+SCORE_HELP = (
+    "How an image's uncertainty is made of its pixels': mean of the highest 10%, mean or sum of all, mean of "
+    "the classes' means, mean of the highest 10% away from boundaries."
+)
 
 POSITIVE_NUMBER = number("a number > 0", lambda value: value > 0)
 PART = number("a number from 0 to 1", lambda part: 0 <= part <= 1)
@@ -317,12 +323,21 @@ class CalibrateConfig:
 class SynthesizeConfig:
     interpreter: Path = setting(Path("interpreter"), PATH, "Folder that train wrote, or of released members.")
     num: int = setting(1000, POSITIVE, "Images in all; a larger number continues a dataset.")
-    keep: Keep = setting(Keep.parse("0.9"), KEEP, "Fraction of least uncertain images to keep.")
+    keep: Keep = setting(Keep.parse("0.9"), KEEP, KEEP_HELP)
+    keep_per_class: bool = setting(
+        False, BOOLEAN, "Keep that fraction of the images of every class too.", also=(FILTER,)
+    )
+    calibration: Path = setting(
+        Path("calibration.json"),
+        PATH,
+        "File that says what `auto` keeps; `dgan calibrate` writes it.",
+        also=(FILTER,),
+    )
     seed: int = setting(0, ANY_SEED, "Seed of the latents.")
     score: str = setting(
         "top10",
         choice(*SCORES),
-        "How an image's uncertainty is made of its pixels': mean of the highest 10%, mean or sum of all.",
+        SCORE_HELP,
     )
     store: str = setting("dataset.zarr", STORE, "Dataset store: a folder, or a URL.")
     render_batch: int = setting(

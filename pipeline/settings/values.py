@@ -166,6 +166,7 @@ class Keep:
     """The kept part of a dataset: exactly what its digits say, and the ``text`` that a store records.
 
     ``"0.07"`` and ``0.07`` are 7/100, not the double beside it. Two that are the same fraction are equal.
+    `AUTO_KEEP` stands for the part that a calibration recommends; it has no fraction of its own.
     """
 
     text: str = field(compare=False)
@@ -186,13 +187,29 @@ class Keep:
         except StoreError as error:
             raise ValueError from error
 
+    @property
+    def is_auto(self) -> bool:
+        """Whether a calibration has to say which part."""
+        return self == AUTO_KEEP
+
     def __str__(self) -> str:
         return self.text
 
     def to_toml(self) -> str:
-        """A TOML number; a text in quotes where a double would lose digits."""
+        """A TOML number; a text in quotes where it is ``auto``, or a double would lose digits."""
+        if self.is_auto:
+            return f'"{self.text}"'
         number = repr(float(self.fraction))
         return number if Keep.parse(number) == self else f'"{self.text}"'
+
+
+AUTO_KEEP = Keep("auto", Fraction(0))  # equal to no part that can be asked for, each of which is over 0
+
+
+def parse_keep(value: str | float | int | Keep) -> Keep:
+    """`AUTO_KEEP` from the text ``auto``, else what `Keep.parse` makes of the value and raises."""
+    is_auto = isinstance(value, str) and value.strip() == AUTO_KEEP.text
+    return AUTO_KEEP if is_auto else Keep.parse(value)
 
 
 @dataclass(frozen=True)
@@ -295,7 +312,7 @@ PATH = Rule("a path on this machine", _path, metavar="PATH", is_path=True)
 STORE = Rule("a path or a URL of a store", _location, metavar="STORE", is_path=True)
 CROP_ROWS = Rule('two rows, [a, b] or "A:B", with 0 <= a < b', parse_crop_rows, metavar="A:B")
 HIDDEN = Rule("two widths such as [128, 32], each >= 1", lambda value: _integers(value, low=1))
-KEEP = Rule("a decimal fraction with 0 < keep <= 1, such as 0.9", Keep.parse, metavar="FRACTION")
+KEEP = Rule('a decimal fraction with 0 < keep <= 1, such as 0.9, or "auto"', parse_keep, metavar="FRACTION")
 SPLIT = Rule(
     'names with fractions whose sum is 1, such as "train=0.9,val=0.1"',
     Split.parse,

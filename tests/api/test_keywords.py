@@ -20,7 +20,7 @@ from pipeline.api.keywords import Keyword, checked, keywords
 from pipeline.cli import main
 from pipeline.errors import UsageError
 from pipeline.settings import schema
-from pipeline.settings.schema import EXTRACT, SAMPLE, SECTIONS, SYNTHESIZE, TRAIN, Config, setting
+from pipeline.settings.schema import CALIBRATE, EXTRACT, SAMPLE, SECTIONS, SYNTHESIZE, TRAIN, Config, setting
 from pipeline.settings.values import POSITIVE
 
 FUNCTIONS: dict[str, Callable[..., Any]] = {
@@ -30,6 +30,7 @@ FUNCTIONS: dict[str, Callable[..., Any]] = {
     SAMPLE: pipeline.sample,
     "filter": pipeline.filter,
     "export": pipeline.export,
+    CALIBRATE: pipeline.calibrate,
 }
 ANOTHER = {  # a value that is no default, by what stands for it in the help
     **{"INTEGER": "32", "NUMBER": "0.25", "PATH": "x/y", "STORE": "s3://b/x.zarr", "SEEDS": "3"},

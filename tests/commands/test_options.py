@@ -40,8 +40,9 @@ FLAGS = {
         "precision seed sigma steps store task threads"
     ),
     "synthesize": (
-        "checkpoint class-label config debug device dry-run force interpreter keep memory-budget "
-        "num overwrite precision render-batch score seed store task threads tile"
+        "calibration checkpoint class-label config debug device dry-run force interpreter keep "
+        "keep-per-class memory-budget no-keep-per-class num overwrite precision render-batch score seed "
+        "store task threads tile"
     ),
     "sample": (
         "add average-latent checkpoint class-label config crop-rows debug device diverse dry-run "
@@ -53,8 +54,12 @@ FLAGS = {
         "seed split threads"
     ),
     "evaluate": ("annotations debug device label-map out store threads"),
-    "filter": ("debug keep"),
     "report": ("annotated debug images out overwrite"),
+    "calibrate": (
+        "balance batch-size cache config debug device dry-run folds members memory-budget out overwrite "
+        "precision seed steps store threads"
+    ),
+    "filter": ("calibration debug keep keep-per-class no-keep-per-class score threads"),
     "info": ("debug"),
     "verify": ("debug"),
     "inspect-checkpoint": ("debug"),
@@ -83,8 +88,9 @@ CHOICES = {
         "--latent-space": "z w w+",
     },
     "train": {"--precision": "auto float32 bfloat16", "--task": "segmentation keypoints"},
+    "calibrate": {"--precision": "auto float32 bfloat16"},
     "synthesize": {
-        "--score": "top10 mean sum",
+        "--score": "top10 mean sum class-mean interior",
         "--precision": "auto float32 bfloat16",
         "--task": "segmentation keypoints",
     },
@@ -93,6 +99,7 @@ CHOICES = {
         "--format": "png voc coco webdataset parquet ome-zarr released",
         "--image-encoding": "auto png jpeg",
     },
+    "filter": {"--score": "top10 mean sum class-mean interior"},
     "demo": {"--task": "segmentation keypoints"},
 }
 
@@ -173,7 +180,7 @@ def test_the_list_of_commands_cuts_no_sentence_off() -> None:
     assert "..." not in text.partition("Commands:")[2]
 
 
-STAGES = ["extract-features", "train", "synthesize", "sample", "export"]
+STAGES = ["extract-features", "train", "synthesize", "sample", "export", "calibrate"]
 
 
 @pytest.mark.parametrize("name", STAGES)

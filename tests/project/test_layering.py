@@ -43,8 +43,8 @@ ROOMS = (
 # The floors of fstore/, lowest first. A module imports only modules of a lower floor.
 FLOORS = (
     ("_version", "errors"),
-    ("lock", "urls", "values", "zstd_frames"),
-    ("compare", "location", "meta"),
+    ("image_scores", "lock", "urls", "values", "zstd_frames"),
+    ("compare", "filter_rule", "location", "meta"),
     ("durable", "format"),
     ("display", "interpolate", "inventory", "local_shards", "plan", "views"),
     ("bands", "cache", "chunks", "creation", "stream_plan"),
@@ -52,7 +52,8 @@ FLOORS = (
     ("correction",),
     ("dataset", "dataset_writer", "feature_store", "labelled_items", "sampler", "writer"),
     ("filter", "opening"),
-    ("torch_data", "verify"),
+    ("torch_data", "verify_filter"),
+    ("verify",),
     ("__init__",),  # inside functions only: `import fstore` loads none of them
 )
 # The floors of pipeline/inputs/annotations/, lowest first; a folder's modules may import one another.
@@ -60,6 +61,8 @@ ANNOTATION_FLOORS = (("json_file", "source"), ("raster",), ("classes", "formats"
 LIBRARIES = {
     "fstore": {"numpy", "zarr", "numcodecs", "dask", "torch", "google_crc32c", "fsspec"},
     "fstore.format": {"numpy"},  # pure
+    "fstore.filter_rule": {"numpy"},  # pure
+    "fstore.image_scores": {"numpy"},  # pure
     "fstore.plan": {"numpy"},
     "fstore.stream_plan": {"numpy"},  # pure
     "fstore.labelled_items": {"numpy"},  # no torch: the tensors are made above it

@@ -23,6 +23,7 @@ from pipeline.settings.files import (
     with_overrides,
 )
 from pipeline.settings.schema import SECTIONS, ClassConfig, Config, declaration
+from pipeline.settings.values import AUTO_KEEP
 
 
 def write(folder: Path, text: str, name: str = "exp.toml") -> Path:
@@ -327,7 +328,10 @@ def test_a_configuration_written_as_toml_reads_back_equal(
     config = replace(config, annotations=replace(config.annotations, classes=tuple(classes)))
     config = with_overrides(config, "train", out=Path("/data/i"))
     config = with_overrides(config, "features", store="/data/f")
-    config = with_overrides(config, "synthesize", store="/data/d", interpreter="/data/i")
+    config = with_overrides(config, "calibrate", out="/data/c")
+    config = with_overrides(
+        config, "synthesize", store="/data/d", interpreter="/data/i", calibration="/data/c"
+    )
     for section, keys in flags.items():
         config = with_overrides(config, section, **keys)
     path = write(tmp_path_factory.mktemp("config"), to_toml(config))
@@ -373,3 +377,14 @@ def test_an_odd_value_in_a_file_is_taken_or_named_in_one_line(
         except UsageError as error:
             message = str(error)
             assert message.startswith(f"{path}: ") and "\n" not in message and "secret" not in message
+
+
+def test_auto_survives_a_file_and_a_flag(tmp_path: Path) -> None:
+    path = tmp_path / "dgan.toml"
+    path.write_text('[synthesize]\nkeep = "auto"\nkeep_per_class = true\ncalibration = "c.json"\n')
+    config = load_config(path)
+    assert config.synthesize.keep == AUTO_KEEP and config.synthesize.keep.is_auto
+    assert config.synthesize.keep_per_class and config.synthesize.calibration == tmp_path / "c.json"
+    path.write_text(to_toml(config))
+    assert load_config(path).synthesize.keep == AUTO_KEEP
+    assert with_overrides(config, "synthesize", keep="auto").synthesize.keep == AUTO_KEEP

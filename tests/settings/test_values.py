@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from pipeline.errors import UsageError
-from pipeline.settings.values import BYTES, KEEP, Keep, parse_bytes, parse_crop_rows
+from pipeline.settings.values import AUTO_KEEP, BYTES, KEEP, Keep, parse_bytes, parse_crop_rows
 
 # --- sizes ---
 
@@ -100,6 +100,24 @@ def test_keep_of_a_toml_float_is_what_its_digits_say(millionths: int) -> None:
 def test_keep_outside_its_range_is_refused(written: Any) -> None:
     with pytest.raises(ValueError):
         Keep.parse(written)
+
+
+@pytest.mark.parametrize("written", ["auto", " auto ", AUTO_KEEP])
+def test_auto_is_no_fraction_and_stays_what_it_is(written: Any) -> None:
+    found = KEEP.check("--keep", written)
+    assert found.is_auto and found == AUTO_KEEP and str(found) == "auto" and found.to_toml() == '"auto"'
+    assert not Keep.parse("0.9").is_auto and KEEP.check("--keep", "0.9") == Keep.parse(0.9)
+
+
+@pytest.mark.parametrize("written", ["Auto", "automatic", "", 0, 2, None, True])
+def test_what_is_neither_a_fraction_nor_auto_is_refused(written: Any) -> None:
+    with pytest.raises(UsageError, match=r'--keep is .*; expected a decimal fraction .* or "auto"'):
+        KEEP.check("--keep", written)
+
+
+def test_a_fraction_alone_is_asked_for_where_auto_has_no_meaning() -> None:
+    with pytest.raises(ValueError):
+        Keep.parse("auto")
 
 
 def test_crop_rows_are_read_from_a_flag_and_from_toml() -> None:

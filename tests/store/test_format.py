@@ -305,7 +305,7 @@ def test_check_same_ignores_what_does_not_change_a_byte_of_the_arrays() -> None:
 @pytest.mark.parametrize(
     ("attribute", "says"),
     [
-        ({"version": 3}, "version 3 is newer than 2"),
+        ({"version": 4}, "version 4 is newer than 3"),
         ({"version": "1"}, "version is '1', expected an integer"),
         ({"version": 0}, "version is 0"),
         ({}, "version is None.*is it a dgan store"),

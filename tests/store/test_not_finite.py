@@ -14,7 +14,7 @@ from support.stores import make_meta
 import fstore
 from fstore import format as fmt
 from fstore.errors import StoreError
-from fstore.filter import num_kept
+from fstore.filter_rule import num_kept
 
 LABELS = fmt.DatasetMeta((6, 5), make_meta().classes, 4)
 POINTS = fmt.DatasetMeta((6, 5), make_meta().classes, 4, keypoints=fmt.KeypointInfo(("a", "b"), 1.5))

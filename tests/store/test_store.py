@@ -165,9 +165,9 @@ def test_a_folder_that_is_no_store_is_never_touched(tmp_path: Path) -> None:
 def test_a_newer_format_version_is_refused(tmp_path: Path) -> None:
     fill(tmp_path / "s.zarr", make_meta())
     group = zarr.open_group(tmp_path / "s.zarr")
-    group.attrs.put({"fstore": {**group.attrs["fstore"], "version": 3}})
+    group.attrs.put({"fstore": {**group.attrs["fstore"], "version": 4}})
     for use in (fstore.open, fstore.verify_store, lambda path: fill(path, make_meta())):
-        with pytest.raises(StoreError, match="version 3 is newer than 2"):
+        with pytest.raises(StoreError, match="version 4 is newer than 3"):
             use(tmp_path / "s.zarr")
 
 

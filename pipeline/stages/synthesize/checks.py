@@ -15,6 +15,7 @@ from pipeline.errors import UsageError
 from pipeline.interpreter.released import is_released
 from pipeline.interpreter.rounds import kept_interpreter
 from pipeline.stages import costs
+from pipeline.stages.synthesize.filter_choice import filter_of
 from pipeline.stages.synthesize.job import SynthesizeJob
 from pipeline.stages.synthesize.memory import SynthesisMemory, plan_memory
 from pipeline.stages.synthesize.precision import expected_precision, with_precision
@@ -28,11 +29,13 @@ def check(
     ``memory_budget``: bytes of host memory that the process may take; None: as many as make it faster.
 
     Raises:
-        UsageError: the budget is too small, or the images of the store were labelled by another interpreter
-            than lies in the folder now. MismatchError: the store was begun with other settings.
+        UsageError: the filter cannot be set, the budget is too small, or the images of the store were
+            labelled by another interpreter than lies in the folder now. MismatchError: the store was begun
+            with other settings.
         StoreError: it is longer, something else lies there, or another writer has it open. RunError: the
             disk cannot hold what is left to write.
     """
+    filter_of(job)
     memory = plan_memory(job, device, memory_budget)
     precision, _ = expected_precision(job, device, overwrite=overwrite)
     meta = with_precision(job, precision).meta  # of a store that is there: its own, or the one asked for

@@ -13,6 +13,7 @@ from fstore.display import human_bytes, human_duration
 from fstore.location import Location
 from pipeline.errors import count
 from pipeline.stages import costs
+from pipeline.stages.synthesize.filter_choice import filter_of
 from pipeline.stages.synthesize.job import SynthesizeJob, make_source
 from pipeline.stages.synthesize.memory import SynthesisMemory, label_bytes
 from pipeline.stages.synthesize.precision import COMPARED_IMAGES, expected_precision, precision_words
@@ -39,6 +40,7 @@ def plan_lines(
         f"checkpoint   {job.loaded.path}",
         f"images       {config.num} of ({meta.shape[0]}, {meta.shape[1]}, 3) uint8, with {made} and "
         "divergence",
+        f"filter       {filter_of(job).words()}, by {meta.score}",
         f"store        {location}: {human_bytes(costs.dataset_bytes(meta, config.num))} raw, about as "
         "much on disk",
         f"disk free    {'unknown (a URL)' if free is None else human_bytes(free)}",

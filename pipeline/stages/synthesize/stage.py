@@ -19,20 +19,20 @@ import torch
 
 import fstore
 from fstore import format as fmt
-from pipeline.errors import RunError, UsageError, count
+from pipeline.errors import UsageError
 from pipeline.inputs.generator import generator_record
 from pipeline.interpreter.description import InterpreterInfo
 from pipeline.interpreter.identity import check_unchanged
 from pipeline.interpreter.pairing import PairedInterpreter, load_paired
 from pipeline.labelling.labelled_images import SAMPLED_SPACE, LabelledBatch, LabelledImages
-from pipeline.labelling.scores import keep_mask
 from pipeline.machine.background import BackgroundCalls
 from pipeline.machine.progress import progress
 from pipeline.machine.provenance import created_record
 from pipeline.rendering.renderer import RenderSettings
 from pipeline.settings.schema import TASKS, Config, SynthesizeConfig
-from pipeline.settings.values import Keep
 from pipeline.stages.synthesize.checks import check
+from pipeline.stages.synthesize.filter_choice import filter_of
+from pipeline.stages.synthesize.filtering import set_filter
 from pipeline.stages.synthesize.job import SynthesizeJob, make_source
 from pipeline.stages.synthesize.plan import plan_lines
 from pipeline.stages.synthesize.precision import choose_precision, recorded_precision
@@ -120,11 +120,12 @@ def synthesize(
         One line on what is in the store.
 
     Raises:
-        UsageError: the memory budget is too small. MismatchError: the store was begun with other settings.
-        StoreError: it is longer. RunError: the disk cannot hold it, or the interpreter was replaced
-            meanwhile.
+        UsageError: the memory budget is too small, or the filter cannot be set. MismatchError: the store was
+            begun with other settings. StoreError: it is longer. RunError: the disk cannot hold it, or the
+            interpreter was replaced meanwhile.
     """
     memory = check(job, device, overwrite=overwrite, memory_budget=memory_budget)
+    choice = filter_of(job)
     for note in job.notes:
         say(note)
     config = job.config
@@ -137,7 +138,10 @@ def synthesize(
             source = make_source(job, device, recorded_precision(job), memory.tile_rows)
             _fill(writer, source, job, pending, memory.queue_depth)
     check_unchanged(config.interpreter, job.interpreter.sha256)
-    return set_filter(config.store, config.keep)
+    outcome = set_filter(config.store, choice, say)
+    for line in outcome.table:
+        say(line)
+    return outcome.line
 
 
 def _fill(
@@ -195,40 +199,3 @@ def _task(
     if before is not None:
         fetch(before)
     return arrays.whole()
-
-
-def set_filter(store: str, keep: Keep) -> str:
-    """Keep the ceil(keep * N) least uncertain images of a complete dataset; nothing is rendered again.
-
-    An image with a value that is not finite is never kept.
-
-    Returns:
-        One line on what is kept.
-
-    Raises:
-        UsageError: the dataset is not complete, or the store is no dataset. RunError: no image has a finite
-            uncertainty.
-    """
-    dataset = fstore.open(store)
-    if not isinstance(dataset, fstore.Dataset):
-        raise UsageError(
-            f"{dataset.location}: is a store of kind 'features', expected a dataset written by `dgan "
-            "synthesize`"
-        )
-    if not dataset.complete:
-        raise UsageError(
-            f"{dataset.location}: {len(dataset)} of {dataset.num_images} images are committed; run the same "
-            "`dgan synthesize` to its end"
-        )
-    uncertainty = dataset.uncertainty
-    kept, threshold = keep_mask(uncertainty, keep.fraction)
-    if threshold is None:
-        raise RunError(
-            f"{dataset.location}: array 'uncertainty' has no finite value; the generator or the "
-            "interpreter computes none: pass the checkpoint that it was trained on, or train it again"
-        )
-    fstore.set_kept(store, kept, keep.text, threshold)
-    share = f"{int(kept.sum()):,} of {count(len(kept), 'image')} kept"
-    line = f"{dataset.location}: {share} (keep {keep}, uncertainty at most {threshold:.4g})"
-    failed = int((~np.isfinite(uncertainty)).sum())
-    return line if not failed else f"{line}; {failed} with values that are not finite are never kept"

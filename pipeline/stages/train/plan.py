@@ -31,7 +31,7 @@ class TrainPlan:
     sampling unit costs; it has ``unit_pixels`` at most, of which all members together draw ``unit_draws``
     different ones in an epoch. ``pyramid_bytes``: all maps of the store, 0 for a dense one. ``num_classes``:
     outputs of a member. ``keypoints``: names and sigma where the outputs are heats of keypoints; None where
-    they are logits of classes.
+    they are logits of classes. ``excluded``: positions of the images that take no part, ascending.
     """
 
     split: Split
@@ -49,6 +49,7 @@ class TrainPlan:
     validation_pixels: int
     missing_classes: tuple[str, ...]
     keypoints: KeypointInfo | None = None
+    excluded: tuple[int, ...] = ()
 
     @property
     def final_epochs(self) -> int:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import hashlib
 import os
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import asdict, replace
 from math import prod
 from pathlib import Path
@@ -49,11 +49,12 @@ def prepare(
     overwrite: bool = False,
     memory_budget: int | None = None,
     task: str | None = None,
+    excluded: Collection[int] = (),
 ) -> TrainJob:
     """Read the store's index, plan the run, and check it against its folder.
 
-    Raises UsageError for a store, task, folder or budget that cannot be used, RunError where the disk is too
-    small, StoreError for a damaged store.
+    ``excluded``: positions of images that take no part. Raises UsageError for a store, task, folder or budget
+    that cannot be used, RunError where the disk is too small, StoreError for a damaged store.
     """
     folder = Path(config.out)
     found = _checked_state(folder)
@@ -64,12 +65,12 @@ def prepare(
     state = load_state(folder) if found == "unfinished" else None
     earlier, replaces = interpreter or state, None
     with reading(store):
-        plan = plan_train(store, settle(config, device, earlier.info.training if earlier else {}))
+        plan = plan_train(store, settle(config, device, earlier.info.training if earlier else {}), excluded)
         info = describe(store, plan)
         if earlier is not None and has_grown(earlier.info, info):
             replaces, state = earlier.info, _state_since(folder, info) if interpreter else None
             interpreter, recorded = None, _precision_of(replaces) if state is None else state.info.training
-            plan = plan_train(store, settle(config, device, recorded))
+            plan = plan_train(store, settle(config, device, recorded), excluded)
         elif earlier is not None:
             check_same_settings(folder, earlier.info, info)
         memory = None
@@ -126,12 +127,16 @@ def settle(config: TrainConfig, device: torch.device, recorded: Mapping[str, Any
     return replace(config, precision=precision, buffer_mb=recorded.get("buffer_mb") or config.buffer_mb)
 
 
-def plan_train(store: FeatureStore, config: TrainConfig) -> TrainPlan:
-    """Plan a run from the class index and the attribute alone. Raises UsageError, StoreError."""
+def plan_train(store: FeatureStore, config: TrainConfig, excluded: Collection[int] = ()) -> TrainPlan:
+    """Plan a run from the class index and the attribute alone. Raises UsageError, StoreError.
+
+    An image at an ``excluded`` position is neither learnt from nor held out, as one without a labelled pixel.
+    """
     keypoints = _keypoints(store, config)
     if config.balance is None:
         config = replace(config, balance=KEYPOINT_BALANCE if keypoints else NATURAL_BALANCE)
     counts = store.class_counts * drawable(store)  # [N, Ty, Tx, K]
+    counts[sorted(excluded)] = 0
     present = np.any(counts, axis=(1, 2))  # [N, K]
     split = split_images(present, config.held_out, config.seed)
     names = [info.name for info in store.meta.classes]
@@ -170,6 +175,7 @@ def plan_train(store: FeatureStore, config: TrainConfig) -> TrainPlan:
         validation_pixels=held_pixels if keypoints else min(config.validation_pixels, held_pixels),
         missing_classes=tuple(names[k] for k in np.flatnonzero(present.any(axis=0) & ~learnt)),
         keypoints=keypoints,
+        excluded=tuple(sorted(excluded)),
     )
 
 
@@ -191,6 +197,8 @@ def describe(store: FeatureStore, plan: TrainPlan) -> InterpreterInfo:
     meta, config = store.meta, plan.config
     elsewhere = ("out", "members", "hidden", "cache", "sigma")  # or of no effect on the weights
     settings = {k: v for k, v in asdict(config).items() if k not in elsewhere}
+    if plan.excluded:
+        settings["excluded_images"] = list(plan.excluded)
     return InterpreterInfo(
         members=config.members,
         widths=plan.widths,

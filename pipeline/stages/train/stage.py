@@ -7,7 +7,7 @@ generators and no latents beyond what the store says of them.
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import replace
 from pathlib import Path
@@ -51,6 +51,7 @@ def train(
     overwrite: bool = False,
     memory_budget: int | None = None,
     task: str | None = None,
+    excluded: Collection[int] = (),
     report: Callable[[str], None] = print,
 ) -> Interpreter:
     """Train the interpreter of ``config.out`` on the store, or go on with it; a finished one is returned.
@@ -59,14 +60,23 @@ def train(
     kept beside the new one; it can be loaded until the new one is whole.
 
     ``memory_budget``: bytes of host memory that the process may take. ``task``: what the store must have been
-    extracted for; None: whatever it was. ``report`` is told, in one line each, what a user should know.
+    extracted for; None: whatever it was. ``excluded``: positions in the store of images that take no part,
+    neither in learning nor in validation. ``report`` is told, in one line each, what a user should know.
     Raises UsageError for a store, task, folder or budget that cannot be used; RunError where the disk is too
     small, the loss is no longer finite, or the store is replaced meanwhile; StoreError for a damaged store.
     """
     device, config = torch.device(device), _with_named_folder(config)
     folder = config.out
     with _locked(folder) as lock:
-        job = prepare(store_path, config, device, overwrite=overwrite, memory_budget=memory_budget, task=task)
+        job = prepare(
+            store_path,
+            config,
+            device,
+            overwrite=overwrite,
+            memory_budget=memory_budget,
+            task=task,
+            excluded=excluded,
+        )
         if job.interpreter is not None:
             finish_saving(folder)  # where a run was killed at the very end
             report(_nothing_to_do(folder))

@@ -2,7 +2,7 @@
 
 A check takes a value and the key that it stands under, and returns the value to keep. For a wrong value it
 raises ValueError, or StoreError where `fstore.values` checks it, with one sentence. Checks are put together
-of others. This module knows no files and no interpreter.
+of others. This module knows no files, and not what the values mean.
 """
 
 from __future__ import annotations

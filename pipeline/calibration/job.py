@@ -1,0 +1,201 @@
+"""What a run of ``dgan calibrate`` has read and planned before it starts, and what it refuses.
+
+It writes nothing. It knows the store, the settings and the files that are there, and no ensembles.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from fstore.compare import differences
+from fstore.feature_store import FeatureStore
+from pipeline.calibration.begun import SUFFIX, Begun
+from pipeline.calibration.folds import assign_folds
+from pipeline.errors import UsageError, count, short
+from pipeline.interpreter.folder import check_writable
+from pipeline.quality.calibration_file import Calibration, read_calibration
+from pipeline.settings.schema import KEYPOINTS, SEGMENTATION, Config, TrainConfig
+from pipeline.stages.train.inputs import drawable, features_sha256, open_features, reading
+from pipeline.stages.train.prepare import plan_train, settle
+from pipeline.stages.train.validation import keypoint_array
+
+_UNSEMANTIC = ("store.location", "training.buffer_mb")  # they may differ from what was begun
+_ELSEWHERE = ("out", "cache")  # of no effect on the figures
+_OF_ANNOTATIONS = ("store.num_images", "store.class_counts_sha256", "store.features_sha256", "store.revision")
+
+
+@dataclass(frozen=True)
+class CalibrationJob:
+    """A run that may begin.
+
+    ``images`` (n,) are the positions in the store of the annotated images, and ``folds`` (n,) the fold of
+    each. ``settings`` say what is measured, as JSON values. ``done`` is the calibration that lies there with
+    these settings; nothing is to be done then. ``replaces``: whether what is there goes, because
+    ``overwrite`` was given or the store was added to or corrected since. ``notes``: what people should know,
+    a line each.
+    """
+
+    store: FeatureStore
+    train: TrainConfig
+    out: Path
+    images: NDArray[np.int64]
+    folds: NDArray[np.int64]
+    settings: Mapping[str, Any]
+    done: Calibration | None
+    replaces: bool
+    notes: tuple[str, ...]
+
+    @property
+    def num_folds(self) -> int:
+        return int(self.folds.max()) + 1
+
+    @property
+    def task(self) -> str:
+        """``segmentation`` or ``keypoints``."""
+        return SEGMENTATION if self.store.meta.keypoints is None else KEYPOINTS
+
+    @property
+    def plot(self) -> Path:
+        """The picture's file."""
+        return self.out.with_suffix(".svg")
+
+    @property
+    def begun(self) -> Begun:
+        """The folder of what is done before the run has ended."""
+        return Begun(self.out.with_name(self.out.name + SUFFIX))
+
+    def images_of(self, fold: int) -> list[int]:
+        """Positions of the images of a fold: its training excludes them, and what it learns labels them."""
+        return [int(image) for image in self.images[self.folds == fold]]
+
+    def fold_config(self, fold: int) -> TrainConfig:
+        """The settings of a fold's training."""
+        return replace(self.train, out=self.begun.fold_folder(fold))
+
+
+def prepare(config: Config, device: torch.device, *, overwrite: bool) -> CalibrationJob:
+    """Read the store's index, share out its images to folds, and compare with what is there.
+
+    Raises UsageError for a store, a place or settings that cannot be used; StoreError for a damaged store.
+    """
+    out = Path(config.calibrate.out)
+    _check_place(out)
+    store = open_features(config.features.store)
+    with reading(store):
+        present = _present(store)
+        images = np.flatnonzero(present.any(axis=1))
+        num_folds = _num_folds(store, len(images), config.calibrate.folds)
+        folds = assign_folds(present[images], num_folds, config.train.seed)
+        found = _found(out, overwrite)
+        recorded = found.get("training", {})
+        train = settle(config.train, device, recorded if isinstance(recorded, Mapping) else {})
+        train = replace(train, buffer_mb=config.train.buffer_mb)
+        notes = _few_folds(store, num_folds, config.calibrate.folds)
+        plans = [plan_train(store, train, images[folds == fold].tolist()) for fold in range(num_folds)]
+        settings = _settings(
+            store, replace(train, balance=plans[0].config.balance), plans[0].widths, num_folds
+        )
+    for fold, plan in enumerate(plans):
+        if plan.missing_classes:
+            notes += (
+                f"fold {fold + 1}: no image outside it has {', '.join(plan.missing_classes)}; its training "
+                "cannot learn that, and its images count as wrong there",
+            )
+    differing = differences(found, settings, _UNSEMANTIC) if found else []
+    if differing:
+        notes += _why_anew(out, store, differing)
+    job = CalibrationJob(
+        store, train, out, images, folds, settings, None, overwrite or bool(differing), notes
+    )
+    done = read_calibration(out) if out.exists() and not job.replaces else None
+    return replace(job, done=done)
+
+
+def _check_place(out: Path) -> None:
+    if out.is_dir() or not out.name or out.suffix == ".svg":
+        found = "is a folder" if out.is_dir() else "is the place of the picture beside the file"
+        raise UsageError(f"{out}: {found}; pass a file such as calibration.json with --out")
+    check_writable(out.parent)
+
+
+def _present(store: FeatureStore) -> NDArray[np.bool_]:
+    """(n, K): whether an image shows a class, or has the keypoint labelled."""
+    if store.meta.keypoints is not None:
+        labelled: NDArray[np.bool_] = keypoint_array(store)[..., 2] > 0
+        return labelled
+    shown: NDArray[np.bool_] = (store.class_counts * drawable(store)).any(axis=(1, 2))
+    return shown
+
+
+def _num_folds(store: FeatureStore, num_images: int, wanted: int) -> int:
+    if num_images < 2:
+        raise UsageError(
+            f"{store.location}: {count(num_images, 'image')} with annotations, expected at least two: one to "
+            "learn from and one to measure"
+        )
+    return min(wanted, num_images)
+
+
+def _few_folds(store: FeatureStore, num_folds: int, wanted: int) -> tuple[str, ...]:
+    if num_folds == wanted:
+        return ()
+    images = count(num_folds, "image")
+    return (f"{store.location}: {images} with annotations, so {num_folds} folds and not {wanted}",)
+
+
+def _settings(
+    store: FeatureStore, train: TrainConfig, widths: tuple[int, int], num_folds: int
+) -> dict[str, Any]:
+    """What a calibration is of: two with equal settings differ by rounding on other devices at most."""
+    training = {key: value for key, value in asdict(train).items() if key not in _ELSEWHERE}
+    values = {
+        "store": {
+            "location": str(store.location),
+            "id": store.id,
+            "revision": store.meta.created.get("revision", 0),
+            "num_images": len(store),
+            "class_counts_sha256": hashlib.sha256(store.class_counts.tobytes()).hexdigest(),
+            "features_sha256": features_sha256(store),
+        },
+        "training": {**training, "hidden": widths},
+        "folds": num_folds,
+    }
+    settings: dict[str, Any] = json.loads(json.dumps(values))
+    return settings
+
+
+def _found(out: Path, overwrite: bool) -> dict[str, Any]:
+    """The settings of the calibration that is there, or of one that is begun; empty where there is none.
+
+    With ``overwrite`` a file that cannot be read counts as none.
+    """
+    if overwrite:
+        return {}
+    if out.exists():
+        calibration = read_calibration(out)
+        return {
+            "store": dict(calibration.store),
+            "training": dict(calibration.training),
+            "folds": calibration.folds,
+        }
+    return Begun(out.with_name(out.name + SUFFIX)).settings()
+
+
+def _why_anew(out: Path, store: FeatureStore, differing: list[tuple[str, Any, Any]]) -> tuple[str, ...]:
+    """One line on why what is there is made anew. Raises UsageError where only --overwrite may do so."""
+    key, found, asked = next((entry for entry in differing if entry[0] not in _OF_ANNOTATIONS), differing[0])
+    if key not in _OF_ANNOTATIONS:
+        raise UsageError(
+            f"{out}: was made, or begun, with {key} = {short(found)}, this run has {short(asked)}; use the "
+            "same settings, another --out, or --overwrite to start anew"
+        )
+    return (f"{out}: {store.location} was added to or corrected since; it is made anew",)

@@ -2,6 +2,7 @@
 
     python -m benchmarks.labelling                 # --kind car, --kind cat for the other released sizes
     python -m benchmarks.labelling --device cuda
+    python -m benchmarks.labelling --votes         # what counting the members' votes adds to labelling, alone
 
 (R) is `benchmarks.released_label`. Both work on a random-weight generator of the true size and on the same
 interpreter of 10 members, trained for a few steps, in processes of their own; imports and loading are not
@@ -22,11 +23,13 @@ from statistics import median
 
 import numpy as np
 
-from benchmarks.generators import KINDS, make_checkpoint, make_inputs, official_widths
+from benchmarks.generators import KINDS, feature_width, make_checkpoint, make_inputs, official_widths
 from benchmarks.measure import DGAN, add_to_summary, machine, print_table, run_child, working_folder
 
 GRIDS = {"face": (512, None, 34), "car": (512, "64:448", 20), "cat": (256, None, 16)}
 """Resolution of the features, rows kept, classes."""
+VOTE_CASES = ((64, [128, 128, 96, 64, 32], 11), (512, official_widths(512), 34))
+"""Of `--votes`: pixels a side, channels of the blocks, classes; the demo, and a generator of 512 pixels."""
 QUICK = ([16, 16, 8, 8], 12, 32, 5)
 
 
@@ -144,6 +147,60 @@ def measure(kind: str, folder: Path, *, images: int, repeats: int, device: str, 
     print("released: " + ", ".join(f"{part} {seconds:.2f} s" for part, seconds in parts.items()))
 
 
+def votes(repeats: int, quick: bool) -> None:
+    """Print what `member_votes` adds to labelling the same feature maps, 10 members with random weights.
+
+    Labelling with and without votes takes turns. The times are CPU seconds of one thread, which other
+    programs disturb less than the clock; *counting itself* is timed inside the labelling.
+    """
+    import torch
+
+    torch.set_num_threads(1)
+    rows = []
+    for side, widths, classes in VOTE_CASES[: 1 if quick else None]:
+        spans = _seconds_of_labelling(side, widths, classes, repeats)
+        plain, counted = median(spans["label"]), median(spans["label_and_count"])
+        part = sum(spans["counting"]) / sum(spans["label_and_count"])
+        what = f"{side} px, {classes} classes"
+        rows.append(
+            [what, f"{1e3 * plain:.1f}", f"{1e3 * counted:.1f}", f"{counted / plain:.3f}x", f"{part:.2%}"]
+        )
+    columns = ["labelling", "ms an image", "with votes", "ratio", "counting itself"]
+    print_table("What counting the members' votes adds: 10 members, float32, one thread", columns, rows)
+
+
+def _seconds_of_labelling(side: int, widths: list[int], classes: int, repeats: int) -> dict[str, list[float]]:
+    import torch
+
+    from fstore.format import build_layers
+    from pipeline.labelling.labeller import ImageLabeller
+    from pipeline.labelling.votes import Tally
+    from pipeline.models.folded import FoldedEnsemble
+    from pipeline.models.interpreter import InterpreterEnsemble
+
+    spans: dict[str, list[float]] = {"label": [], "label_and_count": [], "counting": []}
+
+    class TimedTally(Tally):
+        def votes_by_label(self, labels: torch.Tensor, pixels: slice) -> torch.Tensor:
+            start = time.process_time()
+            found = super().votes_by_label(labels, pixels)
+            spans["counting"].append(time.process_time() - start)
+            return found
+
+    native = [(f"{i}", (4 << i // 2, 4 << i // 2), widths[i // 2]) for i in range(2 * len(widths))]
+    maps = [torch.randn(channels, *size) for _, size, channels in native]
+    ensemble = InterpreterEnsemble(classes, feature_width(widths), seeds=range(10)).eval()
+    folded, layers = FoldedEnsemble(ensemble, torch.float32), build_layers(native, (side, side))
+    labeller = ImageLabeller(folded, layers, (side, side), (0, side), tally=TimedTally)
+    labeller.label(maps)  # the first takes longer
+    for turn in range(repeats):
+        for way in (labeller.label, labeller.label_and_count)[:: -1 if turn % 2 else 1]:
+            start = time.process_time()
+            way(maps)
+            spans[way.__name__].append(time.process_time() - start)
+    return spans
+
+
 def main(arguments: list[str] | None = None) -> None:
     """The command line."""
     parser = argparse.ArgumentParser(description="Seconds an image of labelling, beside the released way.")
@@ -158,6 +215,7 @@ def main(arguments: list[str] | None = None) -> None:
     parser.add_argument("--device", default="cpu")
     parser.add_argument("--folder", type=Path, help="work here, and keep the files")
     parser.add_argument("--quick", action="store_true", help="a toy generator, one run")
+    parser.add_argument("--votes", action="store_true", help="only what counting the members' votes adds")
     parser.add_argument("--child", help=argparse.SUPPRESS)
     options = parser.parse_args(arguments)
     if options.child:
@@ -165,6 +223,9 @@ def main(arguments: list[str] | None = None) -> None:
         return
     print(machine())
     repeats = 1 if options.quick else options.repeats
+    if options.votes:
+        votes(repeats, options.quick)
+        return
     with working_folder(options.folder) as folder:
         measure(
             options.kind,

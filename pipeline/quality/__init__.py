@@ -1,3 +1,4 @@
-"""Figures of labels against true ones, and of uncertainty against error, as pure functions; the file of a
-calibration. Imports `pipeline.labelling` and the rooms below.
+"""Figures of labels against true ones, and of uncertainty against error, as pure functions; near-duplicates,
+class frequencies and confused classes; the file of a calibration. Imports `pipeline.labelling` and the rooms
+below.
 """

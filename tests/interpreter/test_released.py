@@ -106,14 +106,16 @@ def dataset() -> fstore.Dataset:
     return store
 
 
-def brute_force_labels(latents: np.ndarray, members: list[nn.Sequential]) -> np.ndarray:
-    """(N, 24, 32): features resized by torch and concatenated, every member over every pixel, votes."""
+def brute_force_labels(latents: np.ndarray, members: list[nn.Sequential]) -> tuple[np.ndarray, np.ndarray]:
+    """(N, 24, 32): features resized by torch and concatenated, every member over every pixel, votes. These
+    too, by label: (N, K, K).
+    """
     loaded = load_generator("checkpoint.pt")
     generator = loaded.generator
     average = generator.mapping(average_samples(generator.latent_size)).mean(0)
     noise = [torch.zeros(1, 1, *shape) for shape in generator.noise_shapes]
-    labels = []
-    for latent in torch.from_numpy(latents):
+    labels, by_label = [], np.zeros((len(latents), NUM_OUTPUTS, NUM_OUTPUTS), int)
+    for image, latent in enumerate(torch.from_numpy(latents)):
         w_plus = generator.mapping(latent[None])[:, None].expand(-1, generator.num_w_layers, -1)
         maps = generator.synthesis(truncate(w_plus, average, 0.6, 3), noise).features
         size = (RESOLUTION, RESOLUTION)
@@ -122,7 +124,9 @@ def brute_force_labels(latents: np.ndarray, members: list[nn.Sequential]) -> np.
         votes = torch.stack([member(pixels).argmax(1) for member in members])
         counts = torch.stack([(votes == k).sum(0) for k in range(NUM_OUTPUTS)])  # ties go to the lowest
         labels.append(counts.argmax(0).view(24, RESOLUTION).numpy())
-    return np.stack(labels)
+        for vote in votes.numpy():
+            np.add.at(by_label[image], (labels[-1].ravel(), vote), 1)
+    return np.stack(labels), by_label
 
 
 def average_samples(latent_size: int) -> torch.Tensor:
@@ -136,11 +140,13 @@ def test_labels_are_those_of_the_members_run_pixel_by_pixel(folder: Path) -> Non
     store = dataset()
     members = [classifier(i) for i in range(3)]
     with torch.inference_mode():
-        expected = brute_force_labels(store.latents.compute(), members)
+        expected, votes = brute_force_labels(store.latents.compute(), members)
     found = store.labels.compute()
     assert found.shape == expected.shape == (3, 24, RESOLUTION)
     assert len(np.unique(expected)) > 1
     assert (found == expected).mean() > 0.999  # of 2304 pixels two may lie on a boundary
+    assert np.abs(store.member_votes.compute().astype(int) - votes).sum() <= 0.004 * votes.sum()
+    assert fstore.verify_store("dataset.zarr").ok
 
 
 @pytest.mark.parametrize("options", [{}, {"_use_new_zipfile_serialization": False}], ids=["zip", "legacy"])

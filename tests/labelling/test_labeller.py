@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterator
+
 import pytest
 import torch
 import torch.nn.functional as F
@@ -194,6 +196,63 @@ def test_nothing_waits_for_the_device_and_all_tensors_are_on_it(
     folded._second = tuple(value.to("meta") for value in folded._second)
     folded._third = tuple(value.to("meta") for value in folded._third)
     labeller = ImageLabeller(folded, layers, (64, 64), (3, 61), tile_rows=24)
-    labels, divergence = labeller.label([values.to("meta") for values in maps])
-    assert labels.device.type == divergence.device.type == "meta"
+    labels, divergence, votes = labeller.label_and_count([values.to("meta") for values in maps])
+    assert labels.device.type == divergence.device.type == votes.device.type == "meta"
     assert labels.shape == divergence.shape == (58, 64)
+
+
+@pytest.fixture
+def set_threads() -> Iterator[Callable[[int], None]]:
+    before = torch.get_num_threads()
+    yield torch.set_num_threads
+    torch.set_num_threads(before)
+
+
+@pytest.mark.parametrize("num_threads", [1, 3])
+@pytest.mark.parametrize("crop", [(0, 64), (5, 6), (3, 61)])
+@pytest.mark.parametrize("tile_rows", [8, 24])
+def test_votes_are_counted_in_the_rows_that_are_kept(
+    case,
+    set_threads,
+    crop: tuple[int, int],
+    tile_rows: int,
+    num_threads: int,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Against a count of every pixel and member, whose logits are taken from the labeller's own tallies."""
+    folded, layers, maps = case
+    said: list[torch.Tensor] = []
+    add = Tally.add
+    monkeypatch.setattr(Tally, "add", lambda self, x: (said.append(x.argmax(1)), add(self, x))[1])
+    labeller = ImageLabeller(folded, layers, (64, 64), crop, tile_rows=tile_rows)
+    set_threads(1)  # so that the bands come in their order
+    labels, divergence, votes = labeller.label_and_count(maps)
+    members, first = folded.num_members, crop[0] // 8 * 8
+    bands = [torch.stack(said[i : i + members]) for i in range(0, len(said), members)]
+    kept = torch.cat(bands, 1)[:, (crop[0] - first) * 64 : (crop[1] - first) * 64]  # [E, H * W]
+    cells = (labels.flatten().long() * folded.num_classes + kept).flatten()
+    expected = torch.bincount(cells, minlength=folded.num_classes**2).view_as(votes)
+    assert torch.equal(votes, expected)
+
+    set_threads(num_threads)
+    again = labeller.label_and_count(maps)
+    for found, wanted in zip(again, (labels, divergence, votes), strict=True):
+        assert torch.equal(found, wanted)
+    plain = labeller.label(maps)
+    assert torch.equal(plain[0], labels) and torch.equal(plain[1], divergence)
+
+
+def test_votes_of_a_tile_that_did_not_fit_are_not_counted_twice(
+    case, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folded, layers, maps = case
+
+    class Scarce(labeller_module.Tile):
+        def __init__(self, cut, read, first: int, last: int) -> None:
+            if last - first > 8 and first == 32:  # after the first tile was counted
+                raise torch.cuda.OutOfMemoryError("CUDA out of memory")
+            super().__init__(cut, read, first, last)
+
+    monkeypatch.setattr(labeller_module, "Tile", Scarce)
+    _, _, votes = ImageLabeller(folded, layers, (64, 64), (0, 64), tile_rows=32).label_and_count(maps)
+    assert votes.sum() == folded.num_members * 64 * 64

@@ -172,3 +172,35 @@ def test_a_pixel_with_an_output_that_is_nan_has_no_confidence() -> None:
     for member in logits:
         tally.add(member)
     assert tally.labels()[:, 2].isnan().tolist() == [False, False, True, False, False, False]
+
+
+def add_all(logits: Tensor) -> Tally:
+    tally = Tally(logits.shape[1], logits.shape[2], torch.device("cpu"))
+    for member in logits:
+        tally.add(member)
+    return tally
+
+
+@given(sizes, st.integers(0, 20), st.integers(0, 20))
+def test_votes_by_label_are_those_of_brute_force(
+    size: tuple[int, int, int, int], start: int, stop: int
+) -> None:
+    """Also of a part of the pixels, which may be empty."""
+    logits = random_logits(size)
+    members, pixels, num_classes, _ = size
+    labels = vote(logits)
+    expected = torch.zeros(num_classes, num_classes, dtype=torch.int64)
+    for member in range(members):
+        for pixel in range(pixels)[start:stop]:
+            expected[labels[pixel], logits[member, pixel].argmax()] += 1
+    tally = add_all(logits)
+    assert torch.equal(tally.votes_by_label(tally.labels(), slice(start, stop)), expected)
+
+
+def test_outputs_that_are_not_finite_vote_for_what_argmax_gives() -> None:
+    """The first NaN counts as the largest; of infinities the largest is larger than every number."""
+    nan, inf = math.nan, math.inf
+    logits = torch.tensor([[[0, nan, nan]], [[5, 0, inf]], [[-inf, 1, -inf]]])  # [E, 1, K]
+    tally = add_all(logits)
+    assert tally.labels().tolist() == [1]
+    assert tally.votes_by_label(tally.labels(), slice(None)).tolist() == [[0, 0, 0], [0, 2, 1], [0, 0, 0]]

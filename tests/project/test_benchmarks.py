@@ -133,6 +133,17 @@ def test_labelling_table_has_the_released_way_and_both_precisions(
     assert all(f"│ {name} " in printed for name in ("released (R)", "bfloat16", "float32"))
 
 
+def test_the_table_of_votes_has_a_ratio(capsys: pytest.CaptureFixture[str]) -> None:
+    from benchmarks import labelling
+
+    before = torch.get_num_threads()
+    try:
+        labelling.main(["--quick", "--votes"])
+    finally:
+        torch.set_num_threads(before)
+    assert re.search(r"64 px, 11 classes │ .* [0-9.]+x │ +[0-9.]+%", capsys.readouterr().out)
+
+
 def test_the_released_labelling_is_votes_and_divergence_of_resized_features() -> None:
     from benchmarks.released_label import classifiers, label
     from pipeline.labelling.votes import js_divergence, vote

@@ -51,7 +51,7 @@ FLOORS = (
     ("encoded_array", "pyramid", "revision", "shards", "store"),
     ("correction",),
     ("dataset", "dataset_writer", "feature_store", "labelled_items", "sampler", "writer"),
-    ("filter", "opening"),
+    ("class_areas", "filter", "opening"),
     ("torch_data", "verify_filter"),
     ("verify",),
     ("__init__",),  # inside functions only: `import fstore` loads none of them

@@ -144,6 +144,7 @@ dataset_metas = st.builds(
     keep=st.none() | st.just("0.9"),
     threshold=st.none() | st.floats(allow_nan=False, allow_infinity=False),
     created=records,
+    member_votes=st.booleans(),
 )
 
 
@@ -201,7 +202,8 @@ def test_one_dimension_name_has_one_length_in_a_feature_store(
 def test_one_dimension_name_has_one_length_in_a_dataset(
     meta: fmt.DatasetMeta, num_images: int, num_keypoints: int | None
 ) -> None:
-    meta = replace(meta, keypoints=num_keypoints and named_keypoints(num_keypoints))
+    points = num_keypoints and named_keypoints(num_keypoints)
+    meta = replace(meta, keypoints=points, member_votes=meta.member_votes and not points)
     specs = [
         *fmt.dataset_arrays(meta, num_images),
         fmt.kept_array(num_images),
@@ -357,11 +359,11 @@ def test_the_specification_names_every_array_and_every_key_of_the_attribute() ->
     text = SPECIFICATION.read_text(encoding="utf-8")
     specs = [
         *fmt.feature_arrays(feature_meta(), 1, (8,)),
-        *fmt.dataset_arrays(dataset_meta(), 1),
+        *fmt.dataset_arrays(dataset_meta(member_votes=True), 1),
         fmt.committed_array("features", 1),
         fmt.kept_array(1),
     ]
-    keys = [*feature_meta().to_attribute(), *dataset_meta().to_attribute()]
+    keys = [*feature_meta().to_attribute(), *dataset_meta(member_votes=True).to_attribute()]
     names = [*(spec.name for spec in specs), *keys, "layers/", "average_latent"]
     assert [name for name in names if f"`{name}" not in text] == []
 

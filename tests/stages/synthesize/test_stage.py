@@ -61,7 +61,7 @@ def test_neither_memory_budget_nor_tile_shows_in_the_dataset(inputs: Path, tmp_p
     for name, flags in ways.items():
         synthesize(inputs, tmp_path / name, "--precision", "float32", *flags)
         store = fstore.open(tmp_path / name)
-        arrays = ("images", "labels", "divergence", "uncertainty")
+        arrays = ("images", "labels", "member_votes", "divergence", "uncertainty")
         read[name] = {array: store.lazy(array).compute() for array in arrays}
     for name in ("budget", "tile"):
         for array, values in read["default"].items():

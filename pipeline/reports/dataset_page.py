@@ -8,7 +8,7 @@ from typing import Any
 import fstore
 from pipeline.errors import UsageError, count
 from pipeline.quality.frequencies import Frequencies, frequencies
-from pipeline.reports.beside import annotated_counts, annotated_store, interpreter_beside
+from pipeline.reports.beside import Neighbour, annotated_counts, annotated_store, interpreter_beside
 from pipeline.reports.built import Built
 from pipeline.reports.class_sections import classes_section, confusion_section
 from pipeline.reports.duplicates_section import duplicates_section
@@ -26,6 +26,7 @@ from pipeline.reports.page import GALLERY_SCRIPTS, Page, Section
 from pipeline.reports.provenance import provenance_section
 from pipeline.reports.selection import chosen_images
 from pipeline.reports.survey import Survey, survey
+from pipeline.reports.training_section import training_section
 
 
 def dataset_page(
@@ -52,7 +53,7 @@ def dataset_page(
         facts=_facts(store, len(items)),
         notes=_notes(store),
         data=gallery_data(store, title, items, largest, class_entries(store, shares)),
-        sections=_sections(store, found, shares, compared),
+        sections=_sections(store, found, shares, compared, neighbour),
         scripts=GALLERY_SCRIPTS,
     )
 
@@ -111,7 +112,11 @@ def _notes(store: fstore.Dataset) -> list[str]:
 
 
 def _sections(
-    store: fstore.Dataset, found: Survey, shares: Frequencies | None, compared: fstore.FeatureStore | None
+    store: fstore.Dataset,
+    found: Survey,
+    shares: Frequencies | None,
+    compared: fstore.FeatureStore | None,
+    neighbour: Neighbour | None,
 ) -> list[Section]:
     """The parts below the gallery, in the order of the page."""
     sections = []
@@ -125,5 +130,6 @@ def _sections(
     return [
         *sections,
         duplicates_section(store, found.descriptions),
+        *([] if neighbour is None else [training_section(neighbour.info)]),
         provenance_section(attribute, left_out=("classes",)),
     ]

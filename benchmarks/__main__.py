@@ -26,6 +26,7 @@ PROGRAMS = {
     "loading": [],
     "report_page": ["--images", "1000", "--repeats", "1"],
     "startup": [],
+    "annotation_checks": [],
 }
 
 

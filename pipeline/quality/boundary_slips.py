@@ -76,9 +76,10 @@ def _slips_across(mask: NDArray[Any], colors: NDArray[np.float32], unlabelled: i
     rows, columns = np.nonzero(step)  # m boundary points, each left of its pixel column + 1
     left, right = mask[rows, columns].astype(np.int64), mask[rows, columns + 1].astype(np.int64)
     tile = _tile(mask.shape)
-    keys = np.stack([left, right, rows // tile, columns // tile])  # left and right: the direction too
-    stretches, member, lengths = np.unique(keys, axis=1, return_inverse=True, return_counts=True)
-    member = member.reshape(-1)
+    sides = (int(mask.max()) + 1, int(mask.max()) + 1, len(mask), mask.shape[1])
+    keys = np.ravel_multi_index((left, right, rows // tile, columns // tile), sides)  # the direction too
+    places, member, lengths = np.unique(keys, return_inverse=True, return_counts=True)
+    stretches = np.stack(np.unravel_index(places, sides)[:2])  # [2, S] labels left and right
     profiles = _profiles(mask, colors, rows, columns, member, len(lengths))  # [S, 2 M + 1]
     shifts = _shifts(profiles)
     slips = []

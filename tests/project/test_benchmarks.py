@@ -272,3 +272,22 @@ def test_a_failing_child_is_an_error_that_shows_its_output() -> None:
 
     with pytest.raises(RuntimeError, match="no luck"):
         run_child([sys.executable, "-c", "raise SystemExit('no luck')"])
+
+
+def test_the_rates_of_the_annotation_checks_are_printed(capsys: pytest.CaptureFixture[str]) -> None:
+    from benchmarks import annotation_checks
+
+    annotation_checks.main(["--quick"])
+    printed = capsys.readouterr().out
+    assert "generator, 64 px" in printed and "0 of 3" in printed
+    assert all(title in printed for title in ("Boundary slips", "Swapped masks", "Holes and specks", "Time"))
+
+
+def test_masks_are_moved_and_grown_as_the_benchmark_says() -> None:
+    from benchmarks.annotation_checks import grown, moved
+
+    mask = np.zeros((7, 7), np.uint8)
+    mask[3, 3] = 2
+    assert np.argwhere(moved(mask, 1, -2) == 2).tolist() == [[4, 1]]
+    far = np.hypot(*(np.indices((7, 7)) - 3.0))
+    np.testing.assert_array_equal(grown(mask, 2, 2) == 2, far <= 2)

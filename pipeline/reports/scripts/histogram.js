@@ -1,0 +1,60 @@
+// Draws the histogram of uncertainty over all images: what is kept in colour, what is dropped in grey, and a
+// line at the threshold.
+
+const SVG = "http://www.w3.org/2000/svg";
+const NUM_BINS = 50;
+const PLOT = { left: 2, top: 4, width: 296, height: 74 };
+
+function shape(name, attributes, text = "") {
+  const element = document.createElementNS(SVG, name);
+  for (const [key, value] of Object.entries(attributes)) element.setAttribute(key, value);
+  element.textContent = text;
+  return element;
+}
+
+// The place of each image's bin; `uncertainty` has an entry null where an image has no score.
+function binsOf(uncertainty) {
+  const finite = uncertainty.filter((value) => value !== null);
+  const low = finite.reduce((a, b) => Math.min(a, b), Infinity);
+  const high = finite.reduce((a, b) => Math.max(a, b), -Infinity);
+  const width = (high - low) / NUM_BINS || 1;
+  const place = (value) => Math.min(NUM_BINS - 1, Math.floor((value - low) / width));
+  return { low, high, bins: uncertainty.map((value) => (value === null ? -1 : place(value))) };
+}
+
+function drawHistogram(svg, binned, filter) {
+  const kept = new Array(NUM_BINS).fill(0);
+  const dropped = new Array(NUM_BINS).fill(0);
+  binned.bins.forEach((bin, i) => bin >= 0 && (filter.kept[i] ? kept : dropped)[bin]++);
+  const tallest = kept.reduce((most, one, bin) => Math.max(most, one + dropped[bin]), 1);
+  const step = PLOT.width / NUM_BINS;
+  const parts = [];
+  const bar = (kind, bin, below, num) => {
+    if (!num) return;
+    const height = (num / tallest) * PLOT.height;
+    const y = PLOT.top + PLOT.height - (below / tallest) * PLOT.height - height;
+    parts.push(shape("rect", { class: kind, x: PLOT.left + bin * step, y, width: step - 0.6, height }));
+  };
+  for (let bin = 0; bin < NUM_BINS; bin++) {
+    bar("kept", bin, 0, kept[bin]);
+    bar("dropped", bin, kept[bin], dropped[bin]);
+  }
+  const bottom = PLOT.top + PLOT.height;
+  parts.push(shape("line", { class: "axis", x1: PLOT.left, x2: PLOT.left + PLOT.width, y1: bottom, y2: bottom }));
+  if (Number.isFinite(binned.low)) {
+    parts.push(shape("text", { x: PLOT.left, y: bottom + 14 }, shown(binned.low)));
+    const end = { x: PLOT.left + PLOT.width, y: bottom + 14, "text-anchor": "end" };
+    parts.push(shape("text", end, shown(binned.high)));
+  }
+  if (filter.threshold !== null && filter.num) {
+    const share = (filter.threshold - binned.low) / (binned.high - binned.low || 1);
+    const x = PLOT.left + Math.min(Math.max(share, 0), 1) * PLOT.width;
+    parts.push(shape("line", { class: "threshold", x1: x, x2: x, y1: 0, y2: bottom }));
+  }
+  svg.replaceChildren(...parts);
+}
+
+// A number in four digits: it is compared with others of its kind.
+function shown(value) {
+  return value === null ? "not finite" : String(Number(value.toPrecision(4)));
+}

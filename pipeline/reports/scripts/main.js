@@ -1,0 +1,155 @@
+// Brings the gallery together: data, state, controls, cards, histogram and the large view.
+
+const data = JSON.parse(document.getElementById("data").textContent);
+const scores = data.all;
+const order = scores ? ranked(scores.uncertainty) : [];
+const binned = scores ? binsOf(scores.uncertainty) : null;
+const placeOf = scores ? new Map((scores.ids ?? scores.uncertainty.map((_, i) => i)).map((id, i) => [id, i])) : null;
+const itemOf = new Map(data.items.map((item) => [item.id, item]));
+const colors = [];
+const names = [];
+for (const entry of data.classes) {
+  colors[entry.id] = rgbOf(entry.color);
+  names[entry.id] = entry.name;
+}
+
+let filter = currentFilter();
+
+function currentFilter() {
+  if (!scores) return null;
+  const share = choice("keep");
+  if (isShare(share)) return filterOfShare(share, scores.uncertainty, order);
+  if (scores.kept) return filterOfDataset(scores.kept, data.threshold);
+  return filterOfShare("1", scores.uncertainty, order);
+}
+
+function isKept(item) {
+  return filter ? Boolean(filter.kept[placeOf.get(item.id)]) : null;
+}
+
+function look() {
+  const hidden = hiddenClasses();
+  const above = choice("above") === "" ? null : (Number(choice("above")) / 100) * 255;
+  const isVisible = colors.map((_, id) => !hidden.has(id));
+  return { view: choice("view"), opacity: Number(choice("opacity")), above, isVisible, colors, names };
+}
+
+function describe(item) {
+  const parts = [];
+  if (item.uncertainty !== undefined) parts.push(`uncertainty ${shown(item.uncertainty)}`);
+  const rank = scores ? order.indexOf(placeOf.get(item.id)) : -1;
+  if (rank >= 0) parts.push(`${rank + 1} of ${order.length} from the most certain`);
+  if (filter) parts.push(isKept(item) ? "kept" : "dropped");
+  return parts.join(" · ");
+}
+
+function arranged() {
+  const items = sortedItems(data.items, choice("sort"));
+  const show = choice("show");
+  if (!filter || show === "mixed") return items;
+  const kept = items.filter(isKept);
+  const dropped = items.filter((item) => !isKept(item));
+  return show === "kept" ? kept : show === "dropped" ? dropped : [...kept, ...dropped];
+}
+
+const cards = new Cards(document.getElementById("cards"), data.items, look, (item) => {
+  choose("open", String(item.id));
+  writeFragment(true);
+  large.show(item, cards.shownItems);
+});
+const large = new LargeView(data, look, describe, (id) => {
+  const before = itemOf.get(Number(choice("open")));
+  choose("open", id);
+  if (!id && before) cards.buttonOf(before).focus();
+});
+const showSwitches = tieClassSwitches(data.classes, showLook);
+const showViews = tieViews(showLook);
+
+function showLook() {
+  showSwitches();
+  showViews();
+  setValue("opacity", choice("opacity"));
+  setText("opacity-value", `${Math.round(100 * Number(choice("opacity")))}%`);
+  const above = choice("above");
+  setValue("above", above === "" ? "100" : above);
+  setText("above-value", above === "" ? "off" : shown((Number(above) / 100) * data.largest_divergence));
+  document.getElementById("cards").classList.toggle("double", choice("view") === "both");
+  cards.repaint();
+  large.repaint();
+}
+
+function showFilter() {
+  filter = currentFilter();
+  if (filter) {
+    const num = scores.uncertainty.length;
+    const own = scores.kept ? (data.keep ?? "1") : "1";
+    const share = isShare(choice("keep")) ? choice("keep") : own;
+    setValue("keep", share);
+    setText("keep-share", `${Number((100 * Number(share)).toFixed(2))}%`);
+    setText("kept-count", filter.num.toLocaleString("en"));
+    setText("kept-total", `of ${num.toLocaleString("en")} images kept`);
+    setText("threshold-line", filter.threshold === null ? "No threshold" : `Largest uncertainty kept: ${shown(filter.threshold)}`);
+    setText("filter-command", `dgan filter ${data.path} --keep ${share}`);
+    document.getElementById("own-filter").hidden = !scores.kept || choice("keep") === "";
+    drawHistogram(document.getElementById("histogram"), binned, filter);
+  }
+  setValue("sort", choice("sort"));
+  setValue("show", choice("show"));
+  cards.arrange(arranged(), isKept);
+  const shownNow = cards.shownItems.length;
+  setText("status", `${shownNow.toLocaleString("en")} of ${data.num_images.toLocaleString("en")} images shown`);
+}
+
+function showLarge() {
+  const item = itemOf.get(Number(choice("open") || NaN));
+  if (item) large.show(item, cards.shownItems);
+  else large.hide();
+}
+
+function showAll() {
+  showFilter();
+  showLook();
+  showLarge();
+}
+
+function find(text) {
+  const item = itemOf.get(Number(text.trim().replace(/^#/, "") || NaN));
+  if (item && !cards.shownItems.includes(item)) {
+    choose("show", "all");
+    showFilter();
+  }
+  if (item) cards.reveal(item);
+  const why = scores && placeOf.has(Number(text)) ? "is not among those that this page carries; `dgan view` shows all" : "is not in this store";
+  setText("status", item ? `Image ${item.id}: ${describe(item)}` : `Image ${text.trim() || "?"} ${why}`);
+}
+
+let frame = 0;
+function soon(show) {
+  cancelAnimationFrame(frame);
+  frame = requestAnimationFrame(show);
+}
+
+tie("keep", "keep", () => soon(showFilter));
+tie("sort", "sort", showFilter, "change");
+tie("show", "show", showFilter, "change");
+tie("opacity", "opacity", showLook);
+const above = document.getElementById("above");
+above?.addEventListener("input", () => {
+  choose("above", above.value === "100" ? "" : above.value);
+  showLook();
+});
+document.getElementById("own-filter")?.addEventListener("click", () => {
+  choose("keep", "");
+  showFilter();
+});
+document.getElementById("find-form").addEventListener("submit", (event) => {
+  event.preventDefault();
+  find(document.getElementById("find").value);
+});
+document.addEventListener("keydown", (event) => {
+  if (event.key !== "/" || event.ctrlKey || event.metaKey || event.target.matches("input[type=text]")) return;
+  event.preventDefault();
+  document.getElementById("find").focus();
+});
+onStateRead(showAll);
+showAll();

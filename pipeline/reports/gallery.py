@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 
 import fstore
+from fstore.store import Store
 from pipeline.reports import pictures
 from pipeline.reports.reading import read_image, worked_through
 
@@ -57,7 +58,7 @@ def gallery_data(
     }
 
 
-def class_entries(store: fstore.Dataset) -> list[dict[str, Any]]:
+def class_entries(store: Store) -> list[dict[str, Any]]:
     """Id, name and colour of each class; of keypoints, of each point: ids from 0, in their order."""
     points = store.meta.keypoints
     if points is None:

@@ -7,8 +7,7 @@ from dataclasses import dataclass
 from http import HTTPStatus
 from typing import Any
 
-HTML, JSON, PNG, JPEG = "text/html; charset=utf-8", "application/json", "image/png", "image/jpeg"
-SCRIPT, STYLE = "text/javascript; charset=utf-8", "text/css; charset=utf-8"
+HTML, JSON = "text/html; charset=utf-8", "application/json"
 BINARY, TEXT = "application/octet-stream", "text/plain; charset=utf-8"
 LASTING_SECONDS = 3600
 

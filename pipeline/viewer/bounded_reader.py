@@ -1,7 +1,7 @@
 """Reads the head of a request from a socket, within a number of bytes and a time.
 
-A socket's own time-out begins anew with each byte, so a client that sends one byte a second could hold a thread
-for ever. It knows lines and no HTTP.
+A socket's own time-out begins anew with each byte, so a client that sends one byte a second could hold a
+thread for ever. It knows lines and no HTTP.
 """
 
 from __future__ import annotations

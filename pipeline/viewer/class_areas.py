@@ -10,9 +10,15 @@ from threading import Event, Lock, Thread
 
 import numpy as np
 
-import fstore
 from fstore.errors import StoreError
-from pipeline.viewer.content import Content, NoImageError, ReplacedError, Snapshot
+from pipeline.viewer.content import (
+    Content,
+    NoImageError,
+    ReplacedError,
+    Snapshot,
+    image_shape,
+    label_array,
+)
 
 WAITING, COUNTED, DAMAGED = range(3)
 PAUSE_SECONDS = 0.0005  # after each image: pictures that are asked for come first
@@ -64,16 +70,13 @@ class ClassAreas:
             self._lengthen(snapshot.store.num_images)
             ids = snapshot.store.image_ids
             pixels, counted = self._pixels[ids, label], self._states[ids] == COUNTED
-        size = float(np.prod(image_shape(snapshot)))
+        size = float(np.prod(image_shape(snapshot.store)))
         return np.where(counted, pixels / size, np.nan).astype(np.float32)
 
     def stop(self) -> None:
-        """End the count, and wait until its thread is gone."""
+        """End the count soon. Nobody waits for its thread, which ends after the image that it reads."""
         with self._lock:
             self._stop.set()
-            thread = self._thread
-        if thread is not None:
-            thread.join()
 
     def _begin(self, snapshot: Snapshot) -> None:
         self._stop.set()  # a count of a store that is gone
@@ -89,7 +92,7 @@ class ClassAreas:
             self._states = np.concatenate([self._states, np.zeros(more, np.uint8)])
 
     def _count(self, snapshot: Snapshot, stop: Event) -> None:
-        name, num_classes = label_array(snapshot), len(snapshot.store.meta.classes)
+        name, num_classes = label_array(snapshot.store), len(snapshot.store.meta.classes)
         for image in snapshot.store.image_ids.tolist():
             if self._states[image] != WAITING:
                 continue
@@ -108,14 +111,3 @@ class ClassAreas:
                     return
                 self._pixels[image], self._states[image] = counts, state
                 self._line = self._line or line
-
-
-def label_array(snapshot: Snapshot) -> str:
-    """The array of a store's labels, or masks."""
-    return "labels" if isinstance(snapshot.store, fstore.Dataset) else "masks"
-
-
-def image_shape(snapshot: Snapshot) -> tuple[int, int]:
-    """(H, W) of the images."""
-    store = snapshot.store
-    return store.meta.shape if isinstance(store, fstore.Dataset) else (store.meta.height, store.meta.width)

@@ -1,8 +1,8 @@
 """The open store as the page sees it: what is committed, and single images of it, from any thread.
 
-A store may be written while it is looked at: a reload of the page shows more. It may also be replaced by another
-one. Then a picture of the new one must not stand in the page of the old one, so each state has a ``key``, which
-the page names when it asks. This module knows stores and no HTTP.
+A store may be written while it is looked at: a reload of the page shows more. It may also be replaced by
+another one. Then a picture of the new one must not stand in the page of the old one, so each state has a
+``key``, which the page names when it asks. This module knows stores and no HTTP.
 """
 
 from __future__ import annotations
@@ -15,7 +15,9 @@ from time import monotonic
 import numpy as np
 
 import fstore
+from fstore import format as fmt
 from fstore.errors import CorruptionError, StoreError
+from fstore.location import Location
 from fstore.store import Store, check_unchanged
 
 URL_CHECK_SECONDS = 5.0  # at a URL a look at the attribute is a request
@@ -49,13 +51,17 @@ class Snapshot:
         """Whether all its images are there, so that only a change of its zarr.json can change it."""
         return self.state is not None and len(self.store) == self.store.num_images
 
-    def position(self, image: int) -> int:
-        """The position of the image of that index among the committed ones. Raises NoImageError."""
+    @property
+    def is_dataset(self) -> bool:
+        """Whether the images were labelled by an interpreter; else they were annotated."""
+        return isinstance(self.store, fstore.Dataset)
+
+    def check_committed(self, image: int) -> None:
+        """Raise NoImageError where no image of that index is committed."""
         ids = self.store.image_ids
         place = int(np.searchsorted(ids, image))
         if place == len(ids) or ids[place] != image:
             raise NoImageError(f"image {image} is not among the {len(ids):,} that are committed")
-        return place
 
 
 class Content:
@@ -80,7 +86,9 @@ class Content:
         snapshot = self._snapshot
         self._check(snapshot)
         if snapshot.key != key:
-            raise ReplacedError(f"{snapshot.store.location}: the store was replaced or revised; reload this page")
+            raise ReplacedError(
+                f"{snapshot.store.location}: the store was replaced or revised; reload this page"
+            )
         return snapshot
 
     def read(self, key: str, name: str, image: int) -> np.ndarray:
@@ -123,8 +131,7 @@ class Content:
 
 def _taken(place: str) -> Snapshot:
     """Open the store and read what the page needs of all its images."""
-    location = fstore.location.Location.parse(place)
-    state = _state_at(location.folder)
+    state = _state_at(Location.parse(place).folder)
     store = fstore.open(place)
     key = f"{store.id[:KEY_CHARACTERS]}-{store.revision}"
     if not isinstance(store, fstore.Dataset):
@@ -134,7 +141,7 @@ def _taken(place: str) -> Snapshot:
 
 
 def _read(snapshot: Snapshot, name: str, image: int) -> np.ndarray:
-    snapshot.position(image)
+    snapshot.check_committed(image)
     checked = snapshot.store.array(name)
     rest = [(0, size) for size in checked.array.shape[1:]]
     return checked.read_in_thread(((image, image + 1), *rest))[0]
@@ -152,3 +159,14 @@ def _state_at(folder: os.PathLike[str] | None) -> tuple[int, ...] | None:
     except OSError:
         return (0, 0, 0)
     return found.st_ino, found.st_mtime_ns, found.st_size
+
+
+def label_array(store: Store) -> str:
+    """The array of a store's labels, or masks."""
+    return "labels" if isinstance(store, fstore.Dataset) else "masks"
+
+
+def image_shape(store: Store) -> tuple[int, int]:
+    """(H, W) of the images."""
+    meta = store.meta
+    return meta.shape if isinstance(meta, fmt.DatasetMeta) else (meta.height, meta.width)

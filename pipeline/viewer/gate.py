@@ -1,8 +1,8 @@
 """Which requests are answered at all: those with the token, for this host, that only ask. Pure.
 
-A page of another site can make a browser send requests to 127.0.0.1, but it cannot know the token. It can also let
-its own name point to 127.0.0.1 (DNS rebinding), and then the browser names that host. So both are checked. A path
-is compared as it came: nothing in it is decoded, and it is never taken for a file's.
+A page of another site can make a browser send requests to 127.0.0.1, but it cannot know the token. It can
+also let its own name point to 127.0.0.1 (DNS rebinding), and then the browser names that host. So both are
+checked. A path is compared as it came: nothing in it is decoded, and it is never taken for a file's.
 """
 
 from __future__ import annotations

@@ -2,8 +2,8 @@
 100,000 images would be megabytes of digits to parse.
 
 The first 4 bytes are the length of the JSON that follows, little-endian. It says of every array ``name``,
-``type`` (of JavaScript), ``offset`` in bytes behind the JSON, and ``length`` in values; beside them stand other
-values. The JSON is filled up with spaces, so that every array begins at a multiple of 4.
+``type`` (of JavaScript), ``offset`` in bytes behind the JSON, and ``length`` in values; beside them stand
+other values. The JSON is filled up with spaces, so that every array begins at a multiple of 4.
 """
 
 from __future__ import annotations
@@ -24,9 +24,7 @@ def pack(arrays: Mapping[str, np.ndarray], values: Mapping[str, Any]) -> bytes:
     entries, parts, offset = [], [], 0
     for name, array in arrays.items():
         content = array.astype(array.dtype.newbyteorder("<"), copy=False).tobytes()
-        entries.append(
-            {"name": name, "type": _NAMES[array.dtype], "offset": offset, "length": len(array)}
-        )
+        entries.append({"name": name, "type": _NAMES[array.dtype], "offset": offset, "length": len(array)})
         parts.append(content + b"\0" * (-len(content) % ALIGNMENT))
         offset += len(parts[-1])
     head = json.dumps({**values, "arrays": entries}, allow_nan=False).encode()

@@ -21,7 +21,7 @@ class PictureCache:
         self.held_bytes = 0
 
     def get(self, key: Hashable, make: Callable[[], Encoded]) -> Encoded:
-        """The picture of that key, made where they are not there. An error of ``make`` is raised, and not kept."""
+        """The picture of that key, made where it is not there. An error of ``make`` is raised, not kept."""
         with self._lock:
             found = self._pictures.get(key)
             if found is not None:

@@ -31,7 +31,7 @@ def view(
     Raises:
         UsageError: the port cannot be had. StoreError: there is no store at the place, or it is damaged.
     """
-    with serving(store, annotated=annotated, port=port) as (server, num_images):
+    with serving(store, port) as (server, num_images):
         say(f"{store}: {count(num_images, 'image')} at {server.address} (Ctrl-C ends this)")
         with suppress(OSError, ValueError, AttributeError):
             sys.stdout.flush()  # a pipe would get the line at the end
@@ -41,12 +41,12 @@ def view(
 
 
 @contextmanager
-def serving(store: str, *, annotated: str | None, port: int) -> Iterator[tuple[Server, int]]:
+def serving(store: str, port: int) -> Iterator[tuple[Server, int]]:
     """A server that listens until the block ends, and how many images its store has committed.
 
     Raises UsageError, StoreError.
     """
-    routes = Routes(store, annotated)
+    routes = Routes(store)
     server = _listening(port, routes)
     try:
         yield server, routes.num_images

@@ -1,7 +1,7 @@
 """An HTTP server on 127.0.0.1: bounded connections, bytes and seconds, and no path to any file.
 
-Whatever goes wrong in a connection ends that connection and nothing else. It knows no stores: what is answered is
-the business of the function that it is given.
+Whatever goes wrong in a connection ends that connection and nothing else. It knows no stores: what is
+answered is the business of the function that it is given.
 """
 
 from __future__ import annotations
@@ -9,6 +9,7 @@ from __future__ import annotations
 import socket
 import sys
 from collections.abc import Callable
+from contextlib import suppress
 from http import HTTPStatus
 from http.client import LineTooLong
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -146,10 +147,10 @@ class Server(ThreadingHTTPServer):
 
     def _turn_away(self, request: socket.socket) -> None:
         request.settimeout(0)
-        try:
-            request.sendall(b"HTTP/1.1 503 Service Unavailable\r\nContent-Length: 0\r\nConnection: close\r\n\r\n")
-        except OSError:
-            pass
+        with suppress(OSError):
+            request.sendall(
+                b"HTTP/1.1 503 Service Unavailable\r\nContent-Length: 0\r\nConnection: close\r\n\r\n"
+            )
         self.shutdown_request(request)
 
     def handle_error(self, request: Any, client_address: Any) -> None:

@@ -12,14 +12,14 @@ function shape(name, attributes, text = "") {
   return element;
 }
 
-// The place of each image's bin; `uncertainty` has an entry null where an image has no score.
+// The place of each image's bin; `uncertainty` has an entry null or NaN where an image has no score.
 function binsOf(uncertainty) {
-  const finite = uncertainty.filter((value) => value !== null);
+  const finite = uncertainty.filter(Number.isFinite);
   const low = finite.reduce((a, b) => Math.min(a, b), Infinity);
   const high = finite.reduce((a, b) => Math.max(a, b), -Infinity);
   const width = (high - low) / NUM_BINS || 1;
   const place = (value) => Math.min(NUM_BINS - 1, Math.floor((value - low) / width));
-  return { low, high, bins: uncertainty.map((value) => (value === null ? -1 : place(value))) };
+  return { low, high, bins: uncertainty.map((value) => (Number.isFinite(value) ? place(value) : -1)) };
 }
 
 function drawHistogram(svg, binned, filter) {

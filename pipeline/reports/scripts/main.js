@@ -1,10 +1,10 @@
 // Brings the gallery together: data, state, controls, cards, histogram and the large view.
 
-const data = JSON.parse(document.getElementById("data").textContent);
+const data = await loadedData();
 const scores = data.all;
 const order = scores ? ranked(scores.uncertainty) : [];
 const binned = scores ? binsOf(scores.uncertainty) : null;
-const placeOf = scores ? new Map((scores.ids ?? scores.uncertainty.map((_, i) => i)).map((id, i) => [id, i])) : null;
+const placeOf = scores ? new Map(Array.from(scores.uncertainty, (_, i) => [scores.ids?.[i] ?? i, i])) : null;
 const itemOf = new Map(data.items.map((item) => [item.id, item]));
 const colors = [];
 const names = [];
@@ -43,8 +43,20 @@ function describe(item) {
   return parts.join(" · ");
 }
 
+// All items in the order that is chosen. Sorting many takes a moment, which a slider must not.
+let sorted = { sort: "", items: [] };
+function sortedNow() {
+  const wanted = choice("sort");
+  const id = classOfSort(wanted);
+  const isKnown = id === null || hasShares(id);
+  if (!isKnown) wantShares(id, showFilter);
+  const sort = isKnown ? wanted : "number";
+  if (sorted.sort !== sort) sorted = { sort, items: sortedItems(data.items, sort, shareOf) };
+  return sorted.items;
+}
+
 function arranged() {
-  const items = sortedItems(data.items, choice("sort"));
+  const items = sortedNow();
   const show = choice("show");
   if (!filter || show === "mixed") return items;
   const kept = items.filter(isKept);
@@ -52,15 +64,26 @@ function arranged() {
   return show === "kept" ? kept : show === "dropped" ? dropped : [...kept, ...dropped];
 }
 
-const cards = new Cards(document.getElementById("cards"), data.items, look, (item) => {
+function openLarge(item) {
   choose("open", String(item.id));
   writeFragment(true);
   large.show(item, cards.shownItems);
+}
+
+function turn(page) {
+  choose("page", page ? String(page + 1) : "");
+  showFilter();
+}
+
+const cards = new Cards(document.getElementById("cards"), look, openLarge, data.per_page ?? Infinity, turn);
+const pager = new Pager((page) => {
+  turn(page);
+  document.getElementById("gallery").scrollIntoView();
 });
 const large = new LargeView(data, look, describe, (id) => {
   const before = itemOf.get(Number(choice("open")));
   choose("open", id);
-  if (!id && before) cards.buttonOf(before).focus();
+  if (!id && before) cards.turnTo(before)?.focus();
 });
 const showSwitches = tieClassSwitches(data.classes, showLook);
 const showViews = tieViews(showLook);
@@ -95,9 +118,16 @@ function showFilter() {
   }
   setValue("sort", choice("sort"));
   setValue("show", choice("show"));
-  cards.arrange(arranged(), isKept);
+  cards.arrange(arranged(), isKept, Number(choice("page") || 1) - 1 || 0);
+  pager.show(cards.page, cards.numPages);
   const shownNow = cards.shownItems.length;
   setText("status", `${shownNow.toLocaleString("en")} of ${data.num_images.toLocaleString("en")} images shown`);
+}
+
+// Another order or choice of images begins with its first page.
+function showAnew() {
+  choose("page", "");
+  showFilter();
 }
 
 function showLarge() {
@@ -130,8 +160,8 @@ function soon(show) {
 }
 
 tie("keep", "keep", () => soon(showFilter));
-tie("sort", "sort", showFilter, "change");
-tie("show", "show", showFilter, "change");
+tie("sort", "sort", showAnew, "change");
+tie("show", "show", showAnew, "change");
 tie("opacity", "opacity", showLook);
 const above = document.getElementById("above");
 above?.addEventListener("input", () => {
@@ -153,3 +183,4 @@ document.addEventListener("keydown", (event) => {
 });
 onStateRead(showAll);
 showAll();
+follow(showFilter);

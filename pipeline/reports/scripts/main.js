@@ -121,7 +121,14 @@ function showFilter() {
   cards.arrange(arranged(), isKept, Number(choice("page") || 1) - 1 || 0);
   pager.show(cards.page, cards.numPages);
   const shownNow = cards.shownItems.length;
-  setText("status", `${shownNow.toLocaleString("en")} of ${data.num_images.toLocaleString("en")} images shown`);
+  setText("status", `${shownNow.toLocaleString("en")} of ${data.num_images.toLocaleString("en")} images shown${pageWords()}`);
+}
+
+function pageWords() {
+  if (cards.numPages < 2) return "";
+  const first = cards.page * cards.perPage;
+  const [from, to] = [first + 1, first + cards.pageItems.length].map((num) => num.toLocaleString("en"));
+  return `, here ${from} to ${to}`;
 }
 
 // Another order or choice of images begins with its first page.

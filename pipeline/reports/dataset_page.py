@@ -7,7 +7,11 @@ from typing import Any
 
 import fstore
 from pipeline.errors import UsageError, count
+from pipeline.quality.frequencies import Frequencies, frequencies
+from pipeline.reports.beside import annotated_counts, annotated_store, interpreter_beside
 from pipeline.reports.built import Built
+from pipeline.reports.class_sections import classes_section, confusion_section
+from pipeline.reports.duplicates_section import duplicates_section
 from pipeline.reports.gallery import (
     class_entries,
     gallery_data,
@@ -18,6 +22,7 @@ from pipeline.reports.gallery import (
 from pipeline.reports.page import GALLERY_SCRIPTS, Page, Section
 from pipeline.reports.provenance import provenance_section
 from pipeline.reports.selection import chosen_images
+from pipeline.reports.survey import Survey, survey
 
 
 def dataset_page(
@@ -25,10 +30,15 @@ def dataset_page(
 ) -> Built:
     """The page of an open dataset, with ``num_images`` of its images at most.
 
-    Raises UsageError where nothing is committed, StoreError where the store is damaged.
+    Raises UsageError where nothing is committed or ``annotated`` does not fit, StoreError where the store is
+    damaged.
     """
     if not len(store):
         raise UsageError(f"{store.location}: no image is committed yet; run `dgan synthesize` first")
+    neighbour = interpreter_beside(store)
+    compared = annotated_store(store, annotated, neighbour)
+    found = survey(store)
+    shares = _frequencies(store, found, compared)
     chosen = chosen_images(store.uncertainty, kept_of(store), num_images).tolist()
     largest = largest_divergence(store, chosen)
     items = picture_items(store, chosen, largest)
@@ -38,11 +48,26 @@ def dataset_page(
         title=title,
         facts=_facts(store, len(items)),
         notes=_notes(store),
-        data=gallery_data(store, title, items, largest, class_entries(store)),
-        sections=_sections(store),
+        data=gallery_data(store, title, items, largest, class_entries(store, shares)),
+        sections=_sections(store, found, shares, compared),
         scripts=GALLERY_SCRIPTS,
     )
-    return Built(page, len(items), len(store), store.check_unchanged)
+
+    def check_unchanged() -> None:
+        store.check_unchanged()
+        if compared is not None:
+            compared.check_unchanged()
+
+    return Built(page, len(items), len(store), check_unchanged)
+
+
+def _frequencies(
+    store: fstore.Dataset, found: Survey, compared: fstore.FeatureStore | None
+) -> Frequencies | None:
+    """How often each class is seen; None of keypoints."""
+    if found.counts is None:
+        return None
+    return frequencies(found.counts, kept_of(store), None if compared is None else annotated_counts(compared))
 
 
 def title_of(store: fstore.Dataset | fstore.FeatureStore) -> str:
@@ -78,6 +103,20 @@ def _notes(store: fstore.Dataset) -> list[str]:
     return notes
 
 
-def _sections(store: fstore.Dataset) -> list[Section]:
+def _sections(
+    store: fstore.Dataset, found: Survey, shares: Frequencies | None, compared: fstore.FeatureStore | None
+) -> list[Section]:
+    """The parts below the gallery, in the order of the page."""
+    sections = []
+    if shares is not None:
+        place = None if compared is None else title_of(compared)
+        sections = [
+            classes_section(shares, store.meta.classes, place),
+            confusion_section(found.votes, store.meta.classes),
+        ]
     attribute: dict[str, Any] = store.meta.to_attribute()
-    return [provenance_section(attribute, left_out=("classes",))]
+    return [
+        *sections,
+        duplicates_section(store, found.descriptions),
+        provenance_section(attribute, left_out=("classes",)),
+    ]

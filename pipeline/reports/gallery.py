@@ -15,6 +15,7 @@ import numpy as np
 
 import fstore
 from fstore.store import Store
+from pipeline.quality.frequencies import Frequencies
 from pipeline.reports import pictures
 from pipeline.reports.reading import read_image, worked_through
 
@@ -58,13 +59,23 @@ def gallery_data(
     }
 
 
-def class_entries(store: Store) -> list[dict[str, Any]]:
-    """Id, name and colour of each class; of keypoints, of each point: ids from 0, in their order."""
+def class_entries(store: Store, shares: Frequencies | None = None) -> list[dict[str, Any]]:
+    """Id, name and colour of each class; of keypoints, of each point: ids from 0, in their order.
+
+    With ``shares`` also ``share`` (of all pixels) and ``images`` (that show it).
+    """
     points = store.meta.keypoints
-    if points is None:
-        return [{"id": c.id, "name": c.name, "color": c.color} for c in store.meta.classes]
-    colors = [c.color for c in store.meta.classes[1:]]
-    return [{"id": k, "name": name, "color": colors[k]} for k, name in enumerate(points.names)]
+    if points is not None:
+        colors = [c.color for c in store.meta.classes[1:]]
+        return [{"id": k, "name": name, "color": colors[k]} for k, name in enumerate(points.names)]
+    entries: list[dict[str, Any]] = [
+        {"id": c.id, "name": c.name, "color": c.color} for c in store.meta.classes
+    ]
+    if shares is not None:
+        for entry in entries:
+            entry["share"] = finite_or_none(shares.all.pixels[entry["id"]])
+            entry["images"] = int(shares.all.showing[entry["id"]])
+    return entries
 
 
 def kept_of(store: fstore.Dataset) -> np.ndarray | None:

@@ -188,6 +188,8 @@ document.addEventListener("keydown", (event) => {
   event.preventDefault();
   document.getElementById("find").focus();
 });
+const classGroup = document.getElementById("class-group");
+if (classGroup && matchMedia("(max-width: 800px)").matches) classGroup.open = false; // the images are near then
 onStateRead(showAll);
 showAll();
 follow(showFilter);

@@ -83,12 +83,12 @@ class Routes:
         return Answer(BINARY, pack(arrays, values))
 
     def _progress(self, question: Question) -> Answer:
-        progress = self.areas.progress(self._snapshot(question))
+        progress = self.areas.progress(self._with_classes(question))
         return as_json({"done": progress.num_done, "total": progress.num_images, "line": progress.line})
 
     def _shares(self, question: Question, label: int) -> Answer:
         """Each image's share of one class; in the order of ``ids`` of ``all``, or longer by now."""
-        snapshot = self._snapshot(question)
+        snapshot = self._with_classes(question)
         if label >= len(snapshot.store.meta.classes):
             raise Refused(HTTPStatus.NOT_FOUND, f"the store has no class {label}")
         shares = self.areas.shares(snapshot, label)
@@ -97,6 +97,12 @@ class Routes:
     def _snapshot(self, question: Question) -> Snapshot:
         question.check_names("key")
         return self._content.of_key(_key(question))
+
+    def _with_classes(self, question: Question) -> Snapshot:
+        snapshot = self._snapshot(question)
+        if snapshot.store.meta.keypoints is not None:
+            raise Refused(HTTPStatus.NOT_FOUND, "the store has keypoints, and no classes")
+        return snapshot
 
     def _points(self, question: Question, image: int) -> Answer:
         snapshot = self._snapshot(question)

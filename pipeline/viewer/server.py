@@ -96,7 +96,7 @@ class Handler(BaseHTTPRequestHandler):
     def send_error(self, code: int, message: str | None = None, explain: str | None = None) -> None:
         """A request that is none: its status and nothing else. `http.server` would show its version."""
         self.close_connection = True
-        self.command = getattr(self, "command", None) or ""
+        self.command, self.request_version = "", self.protocol_version  # whatever was read of them
         self._send(Refused(HTTPStatus(code)).answer)
 
     def log_message(self, format: str, *args: Any) -> None:

@@ -118,7 +118,8 @@ def create_dataset(
     Args:
         path: folder or URL.
         meta: the store's attribute; all of it but ``created``, ``keep`` and ``threshold`` must equal that of
-            a store found there.
+            a store found there. One that was begun without ``member_votes`` is gone on with without them:
+            see ``meta`` of the writer.
         num_images: N.
         overwrite: delete a store found there first.
 

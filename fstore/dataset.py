@@ -47,6 +47,19 @@ class Dataset(Store):
         """
         return self.lazy("divergence")
 
+    @property
+    def member_votes(self) -> da.Array:
+        """(n, K, K) uint32: [i, a, b] is how often a member said b where the label of image i is a.
+
+        Row a adds up to the members times the pixels with label a. Raises StoreError where the dataset was
+        written without it, as ``meta.member_votes`` says: by an older program, or with over 256 classes.
+        """
+        if not self.meta.member_votes:
+            raise StoreError(
+                f"{self.location}: has no array 'member_votes'; write it again with --overwrite to have it"
+            )
+        return self.lazy("member_votes")
+
     @cached_property
     def uncertainty(self) -> np.ndarray:
         """(n,) float32: each image's score; larger is less certain."""

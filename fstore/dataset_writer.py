@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 
 import numpy as np
 import zarr
@@ -97,8 +98,9 @@ class DatasetWriter:
         Args:
             task: its index.
             parts: for n images: images (n, H, W, 3) uint8, labels (n, H, W) integer, divergence (n, H, W),
-                latents (n, D) float32, uncertainty (n,) float32; where there are keypoints, heatmaps
-                (n, H, W, K) and keypoints (n, K, 3) in place of labels.
+                latents (n, D) float32, uncertainty (n,) float32; member_votes (n, K, K) where the writer's
+                ``meta`` has them; where there are keypoints, heatmaps (n, H, W, K) and keypoints (n, K, 3) in
+                place of labels.
 
         Raises:
             StoreError: a part is missing, its shape does not fit, or it has values that the format excludes.
@@ -126,7 +128,9 @@ def open_dataset(
     path: str | os.PathLike[str], meta: fmt.DatasetMeta, num_images: int, overwrite: bool
 ) -> DatasetWriter:
     """Does what ``fstore.create_dataset`` says, with the same arguments."""
-    location, specs = Location.parse(path), _specs(meta, num_images)
+    location = Location.parse(path)
+    meta = _as_begun(location, meta, overwrite)
+    specs = _specs(meta, num_images)
     opened = create_group(location, meta.to_attribute(), specs, overwrite, [])
     try:
         _check_length(location, opened.group, specs, num_images)
@@ -143,9 +147,18 @@ def check_dataset(
 ) -> None:
     """Does what ``fstore.check_create_dataset`` says, with the same arguments."""
     location = Location.parse(path)
+    meta = _as_begun(location, meta, overwrite)
     group = check_place(location, meta.to_attribute(), overwrite)
     if group is not None:
         _check_length(location, group, _specs(meta, num_images), num_images)
+
+
+def _as_begun(location: Location, meta: fmt.DatasetMeta, overwrite: bool) -> fmt.DatasetMeta:
+    """``meta`` without the votes of the members where the store that is gone on with was begun without."""
+    if not meta.member_votes or overwrite or location.state() != "store":
+        return meta
+    found = get_attribute(location.open_group()) or {}
+    return meta if "member_votes" in found else replace(meta, member_votes=False)
 
 
 def _specs(meta: fmt.DatasetMeta, num_images: int) -> list[fmt.ArraySpec]:

@@ -27,6 +27,7 @@ from fstore.compare import check_same as check_same
 from fstore.errors import StoreError
 from fstore.meta import LARGEST_AXIS as LARGEST_AXIS
 from fstore.meta import LAYOUTS as LAYOUTS
+from fstore.meta import MOST_VOTED as MOST_VOTED
 from fstore.meta import SETTLED_VERSION as SETTLED_VERSION
 from fstore.meta import TASK_IMAGES as TASK_IMAGES
 from fstore.meta import VERSION as VERSION
@@ -51,6 +52,7 @@ MAY_BE_NAN = ("divergence", "uncertainty", "heatmaps", "keypoints")
 TOP_LEVEL = (
     *("features", "layers", "images", "masks", "latents", "class_counts", "average_latent"),
     *("labels", "divergence", "uncertainty", "kept", "heatmaps", "keypoints", "committed", "corrected"),
+    "member_votes",
 )
 CORRECTED = "corrected"  # attribute key, and the group that holds corrected annotations until they are moved
 ANNOTATIONS = ("masks", "class_counts", "keypoints")  # the arrays that a correction writes anew
@@ -141,6 +143,7 @@ def dataset_arrays(meta: DatasetMeta, num_images: int) -> list[ArraySpec]:
     return [
         _per_task("images", (n, h, w, 3), "uint8", ("image", "y", "x", "rgb")),
         *_label_arrays(meta, n),
+        *_vote_arrays(meta, n),
         _per_task("divergence", (n, h, w), "float16", ("image", "y", "x")),
         _per_task("latents", (n, meta.latent_size), "float32", ("image", "latent")),
         ArraySpec("uncertainty", (n,), "float32", (TASK_IMAGES,), None, ("image",)),
@@ -162,6 +165,12 @@ def _label_arrays(meta: DatasetMeta, n: int) -> list[ArraySpec]:
         ("image", "y", "x", "keypoint"),
     )
     return [maps, _per_task("keypoints", (n, k, 3), "float32", ("image", "keypoint", "coordinate"))]
+
+
+def _vote_arrays(meta: DatasetMeta, n: int) -> list[ArraySpec]:
+    k = len(meta.classes)
+    names = ("image", "class", "vote")
+    return [_per_task("member_votes", (n, k, k), "uint32", names)] if meta.member_votes else []
 
 
 def committed_array(kind: str, num_images: int) -> ArraySpec:

@@ -21,6 +21,7 @@ UPSAMPLE_MODES = ("bilinear", "nearest")
 SCORES = ("top10", "mean", "sum", "class-mean", "interior")
 SCORES_OF_LABELS = ("class-mean", "interior")  # those that need the labels too
 TASK_IMAGES = 64  # images of a dataset that are made, written and committed together
+MOST_VOTED = 256  # classes: with more, the votes of an image would take more than its labels
 LARGEST_LABEL = 65535  # masks have two bytes at most
 LARGEST_SIDE = 2**20  # of a picture or a map, in pixels: beyond it sizes are taken for damage
 LARGEST_AXIS = 2**24  # of channels and latents
@@ -193,6 +194,7 @@ class DatasetMeta:
     ``interpreter`` and ``generator`` say what labelled and what rendered; ``score`` how an image's
     uncertainty follows from its pixels; ``keep`` (decimal text) and ``threshold`` what was kept, None until
     all images are done. ``keypoints``: what the images are annotated with in place of labels, or None.
+    ``member_votes``: whether the array of that name is there; only labels of at most 256 classes have it.
     """
 
     shape: tuple[int, int]
@@ -207,6 +209,7 @@ class DatasetMeta:
     threshold: float | None = None
     created: Mapping[str, Any] = field(default_factory=dict)
     keypoints: KeypointInfo | None = None
+    member_votes: bool = False
 
     kind = "dataset"
 
@@ -221,6 +224,8 @@ class DatasetMeta:
         if self.threshold is not None:
             values.number("threshold", self.threshold)
         _check_classes(self.classes, self.ignore)
+        if self.member_votes and (self.keypoints is not None or len(self.classes) > MOST_VOTED):
+            raise StoreError(f"member_votes is true: expected labels of at most {MOST_VOTED} classes")
         _check_records(interpreter=self.interpreter, generator=self.generator, created=self.created)
 
     def to_attribute(self) -> dict[str, Any]:
@@ -240,6 +245,7 @@ class DatasetMeta:
             "threshold": self.threshold,
             "created": dict(self.created),
             **_keypoints_entry(self.keypoints),
+            **({"member_votes": True} if self.member_votes else {}),
         }
 
     @classmethod
@@ -262,6 +268,7 @@ class DatasetMeta:
                 threshold=attribute["threshold"],
                 created=attribute.get("created", {}),
                 keypoints=_keypoints(attribute),
+                member_votes=values.flag("member_votes", attribute.get("member_votes", False)),
             )
 
 

@@ -159,7 +159,7 @@ class _Check:
                     yield f"{self._where}: array {name!r}, image {image}: has a value that is {kind}"
                     break
                 nan[name] = nan.get(name, False) or bool(np.isnan(values).any())
-                if name in ("masks", "labels", "class_counts"):
+                if name in ("masks", "labels", "class_counts", "member_votes"):
                     small[name] = values[0]
                 if name == "keypoints":
                     yield from _keypoint_problems(meta, values[0], image, self._where)
@@ -174,6 +174,23 @@ class _Check:
             if not np.array_equal(counts, small["class_counts"]):
                 line = f"array 'class_counts', image {image}: differs from the counts of its mask"
                 yield f"{self._where}: {line}"
+        if isinstance(meta, fmt.DatasetMeta) and "labels" in small and "member_votes" in small:
+            yield from _vote_problems(meta, small["labels"], small["member_votes"], image, self._where)
+
+
+def _vote_problems(
+    meta: fmt.DatasetMeta, labels: np.ndarray, votes: np.ndarray, image: int, where: str
+) -> Iterator[str]:
+    """Every member has one vote at every pixel. Members that the record does not tell are counted."""
+    given = votes.sum(axis=1, dtype=np.int64)  # [K]
+    pixels = np.bincount(labels.ravel(), minlength=len(meta.classes))[: len(meta.classes)]  # [K]
+    members = meta.interpreter.get("members")
+    if isinstance(members, bool) or not isinstance(members, int):
+        members = int(given.sum()) // max(labels.size, 1)
+    for label in np.flatnonzero(given != members * pixels)[:1]:
+        expected = f"expected {members * pixels[label]}: {members} at each of its {pixels[label]} pixels"
+        line = f"label {label} has {given[label]} votes, {expected}"
+        yield f"{where}: array 'member_votes', image {image}: {line}"
 
 
 def _label_problems(meta: fmt.Meta, labels: np.ndarray, name: str, image: int, where: str) -> Iterator[str]:

@@ -70,13 +70,15 @@ class LabelledImages:
         tile_rows: int | None = None,
         upsample: str = "bilinear",
         keypoints: bool = False,
+        member_votes: bool = False,
     ) -> None:
         """Take an ensemble in evaluation mode, which is moved to the renderer's device.
 
         ``layers``: those that it has learnt. ``keypoints``: its outputs are heats of keypoints, and not
-        logits of classes. The other arguments say how images are drawn, labelled and scored.
+        logits of classes. ``member_votes``: batches have the array of that name too. The other arguments say
+        how images are drawn, labelled and scored.
         """
-        self._keypoints = keypoints
+        self._keypoints, self._member_votes = keypoints, member_votes
         self._renderer, self._score = renderer, score
         self._latent_purpose, self._seed = latent_purpose, seed
         self._layers, self._tile_rows, self._upsample = tuple(layers), tile_rows, upsample
@@ -103,9 +105,9 @@ class LabelledImages:
         pictures, annotations, divergence = [], [], []
         for place in range(wanted):
             maps = [feature[place] for feature in rendered.features]
-            label, disagreement = self._labeller.label(maps)
+            annotation, disagreement = self._annotate(maps)
             pictures.append(self._renderer.picture_tensor(rendered.images[place]))
-            annotations.append(self._annotation(label))
+            annotations.append(annotation)
             divergence.append(disagreement)
         exact = torch.stack(divergence)
         tensors = {
@@ -121,15 +123,22 @@ class LabelledImages:
             ready.record(torch.cuda.current_stream(exact.device))
         return LabelledBatch(on_host, latents[:wanted], ready)
 
-    def _annotation(self, label: Tensor) -> dict[str, Tensor]:
-        """An image's arrays by name: labels [H, W], or float16 heat maps [H, W, K] and their peaks.
+    def _annotate(self, maps: Sequence[Tensor]) -> tuple[dict[str, Tensor], Tensor]:
+        """An image's arrays by name, and its divergence [H, W].
+
+        The arrays are labels [H, W], and votes [K, K] where they are wanted; or float16 heat maps [H, W, K]
+        and their peaks.
 
         This is done image by image: in float32 the heat maps of a batch would take most of the memory.
         """
+        if self._member_votes:
+            labels, divergence, votes = self._labeller.label_and_count(maps)
+            return {"labels": labels, "member_votes": votes}, divergence
+        label, divergence = self._labeller.label(maps)
         if not self._keypoints:
-            return {"labels": label}
+            return {"labels": label}, divergence
         heatmaps = label.half()
-        return {"heatmaps": heatmaps, "keypoints": peaks(heatmaps[None])[0]}
+        return {"heatmaps": heatmaps, "keypoints": peaks(heatmaps[None])[0]}, divergence
 
     def _stored_divergence(self, exact: Tensor) -> Tensor:
         if self._keypoints:

@@ -21,6 +21,7 @@ It knows maps, an ensemble and a grid; it knows no generator and no store.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from threading import Lock
 
 import torch
 from torch import Tensor
@@ -80,10 +81,25 @@ class ImageLabeller:
         divergence of that pixel is. If the device has no memory for a tile, tiles of half the rows are tried,
         down to 8.
         """
+        return self._label_within_memory(maps, None)
+
+    def label_and_count(self, maps: Sequence[Tensor]) -> tuple[Tensor, Tensor, Tensor]:
+        """Labels and divergence as ``label`` gives them, and how the members voted: [K, K] int64.
+
+        [a, b] of it is how often a member said b at pixels with label a, in the rows that the crop keeps.
+        Also a member whose outputs at a pixel are not all finite has its vote there: what ``argmax`` gives.
+        The labeller must add up in a ``Tally``.
+        """
+        num_classes = self.ensemble.folded.num_classes
+        votes = torch.zeros(num_classes, num_classes, dtype=torch.int64, device=self.device)
+        labels, divergence = self._label_within_memory(maps, votes)
+        return labels, divergence, votes
+
+    def _label_within_memory(self, maps: Sequence[Tensor], votes: Tensor | None) -> tuple[Tensor, Tensor]:
         read = self._read(maps)
         while True:
             try:
-                labels, divergence = self._label(read)
+                labels, divergence = self._label(read, votes)
                 return labels, divergence.where(_are_finite(read), torch.nan)
             except torch.cuda.OutOfMemoryError:
                 if self.tile_rows <= ROW_STEP:
@@ -134,11 +150,15 @@ class ImageLabeller:
         }
 
     @torch.inference_mode()
-    def _label(self, maps: Maps) -> tuple[Tensor, Tensor]:
+    def _label(self, maps: Maps, votes: Tensor | None) -> tuple[Tensor, Tensor]:
+        """Labels and divergence; the members' votes are written into ``votes`` [K, K], where it is given."""
         (top, bottom), (height, width) = self.crop_rows, self.ensemble.grid
         folded = self.ensemble.folded
         labels = self.tally_type.empty(bottom - top, width, folded.num_classes, self.device)
         divergence = torch.empty(bottom - top, width, device=self.device)
+        if votes is not None:
+            votes.zero_()
+        lock = Lock()
 
         def label_tile(first: int, last: int) -> None:
             tile = Tile(self.ensemble, maps, first, last)
@@ -147,9 +167,14 @@ class ImageLabeller:
                 stop = min(start + self.band_rows, last)
                 tally = tile.tally(self.tally_type, start, stop)
                 a, b = max(start, top), min(stop, bottom)  # the rows of it that the crop keeps
-                kept = slice(a - start, b - start)
-                labels[a - top : b - top] = tally.labels().unflatten(0, (-1, width))[kept].to(labels.dtype)
-                divergence[a - top : b - top] = tally.divergence().view(-1, width)[kept]
+                kept = slice((a - start) * width, (b - start) * width)  # of the band's pixels
+                majority = tally.labels()
+                labels[a - top : b - top] = majority[kept].unflatten(0, (-1, width)).to(labels.dtype)
+                divergence[a - top : b - top] = tally.divergence()[kept].view(-1, width)
+                if votes is not None and isinstance(tally, Tally):
+                    of_band = tally.votes_by_label(majority, kept)
+                    with lock:  # bands are in several threads
+                        votes.add_(of_band)
 
             parallel(tile.build_nodes, range(folded.num_members), self.device)
             parallel(label_band, range(first, min(last, bottom), self.band_rows), self.device)

@@ -102,7 +102,8 @@ def tile_bytes(
     part = min(1.0, tile_rows / grid[0])  # of each map's rows, and one or two beyond
     other_pixels = sum((level.resolution[0] * part + 3) * level.resolution[1] for level in plan.other)
     fine = sum(layers[i].channels for level in plan.fine for i in level.layers)
-    pixel_bytes = width * 20 + num_classes * 24 + fine * 8
+    votes = 8 * (stacked_width // width)
+    pixel_bytes = width * 20 + num_classes * 24 + fine * 8 + votes
     # Products and nodes of all members, and of one member in each thread what the refinement passes through.
     other_bytes = int(other_pixels * stacked_width * 4)
     return int(2.2 * node_bytes) + other_bytes + num_bands * band_rows * grid[1] * pixel_bytes

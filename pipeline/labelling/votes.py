@@ -64,6 +64,7 @@ class Tally:
 
     def __init__(self, num_pixels: int, num_classes: int, device: torch.device) -> None:
         self._num_members = 0
+        self._winners: list[Tensor] = []  # of each member, [P, 1] int64
         self._votes = torch.zeros(num_pixels, num_classes, dtype=torch.int16, device=device)
         self._probability = torch.zeros(num_pixels, num_classes, device=device)  # summed over members
         self._entropy = torch.zeros(num_pixels, device=device)  # summed over members, and negated
@@ -72,6 +73,7 @@ class Tally:
         """One member's logits [P, K] float32."""
         self._num_members += 1
         winners = logits.argmax(1, keepdim=True)  # [P, 1]
+        self._winners.append(winners)
         self._votes.scatter_add_(1, winners, torch.ones_like(winners, dtype=torch.int16))
         log_probability = logits.log_softmax(1)
         probability = log_probability.exp()
@@ -88,6 +90,19 @@ class Tally:
     def labels(self) -> Tensor:
         """Labels [P] int64: the majority; ties go to the lowest id."""
         return self._votes.argmax(1)
+
+    def votes_by_label(self, labels: Tensor, pixels: slice) -> Tensor:
+        """Votes at these of the P pixels: [K, K] int64, [a, b] of members for b where the label is a.
+
+        ``labels`` are what ``labels()`` gives. A vote is added to one of K * K sums, so that K changes little
+        in the time that this takes.
+        """
+        num_classes = self._votes.shape[1]
+        winners = torch.cat(self._winners, 1)[pixels]  # [p, E]
+        cells = (labels[pixels, None] * num_classes + winners).flatten()  # [p * E]
+        sums = torch.zeros(num_classes**2, dtype=torch.int64, device=labels.device)
+        one = torch.ones(1, dtype=torch.int64, device=labels.device)
+        return sums.scatter_add_(0, cells, one.expand(len(cells))).view(num_classes, num_classes)
 
     def divergence(self) -> Tensor:
         """Jensen-Shannon divergence [P] float32 in nats, or NaN."""

@@ -124,10 +124,13 @@ def rare_classes(found: Frequencies, names: Sequence[str]) -> list[ClassWarning]
 
 
 def _seldom_annotated(found: Frequencies, k: int) -> str | None:
-    if found.annotated is None or found.annotated.showing[k] >= RARE_IMAGES:
+    if found.annotated is None:
+        return None
+    least = min(RARE_IMAGES, found.annotated.num_images)  # of two images a class can be in no more
+    if found.annotated.showing[k] >= least:
         return None
     images = count(int(found.annotated.showing[k]), "image")
-    return f"annotated in {images}, expected at least {RARE_IMAGES}; annotate more of it"
+    return f"annotated in {images}, expected at least {least}; annotate more of it"
 
 
 def _seldom_shown(found: Frequencies, k: int) -> str | None:

@@ -18,6 +18,8 @@ from pipeline.reports.gallery import (
     kept_of,
     largest_divergence,
     picture_items,
+    score_name,
+    scores_of,
 )
 from pipeline.reports.page import GALLERY_SCRIPTS, Page, Section
 from pipeline.reports.provenance import provenance_section
@@ -39,7 +41,7 @@ def dataset_page(
     compared = annotated_store(store, annotated, neighbour)
     found = survey(store)
     shares = _frequencies(store, found, compared)
-    chosen = chosen_images(store.uncertainty, kept_of(store), num_images).tolist()
+    chosen = chosen_images(scores_of(store), kept_of(store), num_images).tolist()
     largest = largest_divergence(store, chosen)
     items = picture_items(store, chosen, largest)
     title = title_of(store)
@@ -80,9 +82,11 @@ def title_of(store: fstore.Dataset | fstore.FeatureStore) -> str:
 def _facts(store: fstore.Dataset, num_shown: int) -> list[tuple[str, str]]:
     meta, kept = store.meta, kept_of(store)
     rows, columns = meta.shape
-    facts = [("Images", f"{len(store):,} of {rows} x {columns} pixels")]
+    facts = [("Images", f"{len(store):,}, {rows} x {columns} pixels each")]
     if kept is not None:
-        facts.append(("Kept", f"{int(kept.sum()):,} (--keep {meta.keep}, score {meta.score})"))
+        how = ", each class by itself" if getattr(getattr(meta, "filter", None), "per_class", False) else ""
+        text = f"{int(kept.sum()):,} (share {meta.keep}, by the score {score_name(store)}{how})"
+        facts.append(("Kept", text))
     facts.append(("On this page", f"{num_shown:,}: both ends of uncertainty, the rest evenly between")
                  if num_shown < len(store) else ("On this page", "all"))  # fmt: skip
     members = meta.interpreter.get("members")

@@ -32,9 +32,11 @@ def gallery_data(
     """The JSON of a dataset's gallery.
 
     ``all`` has uncertainty and kept of every committed image, in order, and ``ids`` where these are not 0 to
-    N - 1; null stands for a value that is not finite. ``kept``, ``keep`` and ``threshold`` are null where no
-    filter is set. ``items`` are those of `item`; ``largest_divergence`` is what 255 stands for in their
-    pictures. ``points`` says that they have keypoints and no labels; ``classes`` are then the keypoints.
+    N - 1; null stands for a value that is not finite. The uncertainty is that of `scores_of`, named by
+    ``score``; ``filter_options`` are the flags with which `dgan filter` goes by it. ``kept``, ``keep`` and
+    ``threshold`` are null where no filter is set. ``items`` are those of `item`; ``largest_divergence`` is
+    what 255 stands for in their pictures. ``points`` says that they have keypoints and no labels; ``classes``
+    are then the keypoints.
     """
     kept = kept_of(store)
     ids = store.image_ids.tolist()
@@ -48,10 +50,11 @@ def gallery_data(
         "num_images": len(store),
         "keep": store.meta.keep,
         "threshold": store.meta.threshold,
-        "score": store.meta.score,
+        "score": score_name(store),
+        "filter_options": filter_options(store),
         "largest_divergence": largest_divergence,
         "all": {
-            "uncertainty": [finite_or_none(value) for value in store.uncertainty],
+            "uncertainty": [finite_or_none(value) for value in scores_of(store)],
             "kept": None if kept is None else kept.astype(int).tolist(),
             **({} if ids == list(range(len(ids))) else {"ids": ids}),
         },
@@ -81,6 +84,22 @@ def class_entries(store: Store, shares: Frequencies | None = None) -> list[dict[
 def kept_of(store: fstore.Dataset) -> np.ndarray | None:
     """(n,) bool: what the filter keeps, or None where none is set."""
     return None if store.meta.keep is None else store.kept
+
+
+def scores_of(store: fstore.Dataset) -> np.ndarray:
+    """(n,) float32: what the filter goes by; the stored uncertainty where it goes by no score of its own."""
+    found: np.ndarray = store.uncertainty
+    return found if store.meta.keep is None else getattr(store, "filter_score", found)
+
+
+def score_name(store: fstore.Dataset) -> str:
+    """The name of the score of `scores_of`."""
+    return str(getattr(store.meta, "filter_score", store.meta.score))
+
+
+def filter_options(store: fstore.Dataset) -> str:
+    """Flags of `dgan filter` besides ``--keep``, with a space before each."""
+    return "" if score_name(store) == store.meta.score else f" --score {score_name(store)}"
 
 
 def finite_or_none(value: float) -> float | None:
@@ -129,7 +148,7 @@ def item(
     """
     found: dict[str, Any] = {
         "id": int(store.image_ids[position]),
-        "uncertainty": finite_or_none(store.uncertainty[position]),
+        "uncertainty": finite_or_none(scores_of(store)[position]),
         "kept": None if kept is None else bool(kept[position]),
         "areas": [] if labels is None else areas(labels, len(store.meta.classes)),
     }

@@ -14,8 +14,6 @@ import fstore
 from pipeline.quality.duplicates import describe
 from pipeline.reports.reading import read_image, worked_through
 
-MEMBER_VOTES = "member_votes"
-
 
 @dataclass(frozen=True)
 class Survey:
@@ -35,13 +33,13 @@ def survey(store: fstore.Dataset) -> Survey:
     """Read every committed image of a dataset once. Raises CorruptionError where one is damaged."""
     num_classes = len(store.meta.classes)
     has_labels = store.meta.keypoints is None
-    has_votes = MEMBER_VOTES in store.array_names()
+    has_votes = has_labels and store.meta.member_votes
 
     def of_image(position: int) -> tuple[np.ndarray, np.ndarray | None, np.ndarray | None]:
         description = describe(read_image(store, "images", position)[None])[0]
         labels = read_image(store, "labels", position) if has_labels else None
         counts = None if labels is None else class_pixels(labels, num_classes)
-        votes = read_image(store, MEMBER_VOTES, position).astype(np.int64) if has_votes else None
+        votes = read_image(store, "member_votes", position).astype(np.int64) if has_votes else None
         return description, counts, votes
 
     descriptions, counts = [], []

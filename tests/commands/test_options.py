@@ -53,6 +53,7 @@ FLAGS = {
         "seed split threads"
     ),
     "filter": ("debug keep"),
+    "report": ("annotated debug images out overwrite"),
     "info": ("debug"),
     "verify": ("debug"),
     "inspect-checkpoint": ("debug"),
@@ -61,6 +62,7 @@ FLAGS = {
 ARGUMENTS = {
     "export": ["store", "out"],
     "filter": ["store"],
+    "report": ["path"],
     "info": ["store"],
     "verify": ["store"],
     "inspect-checkpoint": ["file"],

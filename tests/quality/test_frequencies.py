@@ -67,6 +67,8 @@ def test_a_class_in_fewer_than_three_annotated_images_is_named() -> None:
         "hat: annotated in 2 images, expected at least 3; annotate more of it",
         "ring: annotated in 0 images, expected at least 3; annotate more of it",
     ]
+    assert warned(dataset, None, counts((5, 5, 5), (5, 5, 0)))[0].startswith("ring: annotated in 1 image,")
+    assert warned(dataset, None, counts((5, 5, 5))) == []  # it is in all images that there are
 
 
 def test_a_class_that_is_annotated_and_almost_never_made_is_named() -> None:

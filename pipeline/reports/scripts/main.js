@@ -112,7 +112,7 @@ function showFilter() {
     setText("kept-count", filter.num.toLocaleString("en"));
     setText("kept-total", `of ${num.toLocaleString("en")} images kept`);
     setText("threshold-line", filter.threshold === null ? "No threshold" : `Largest uncertainty kept: ${shown(filter.threshold)}`);
-    setText("filter-command", `dgan filter ${data.path} --keep ${share}`);
+    setText("filter-command", `dgan filter ${data.path} --keep ${share}${data.filter_options}`);
     document.getElementById("own-filter").hidden = !scores.kept || choice("keep") === "";
     drawHistogram(document.getElementById("histogram"), binned, filter);
   }

@@ -56,6 +56,7 @@ def make_source(
             tile_rows=tile_rows,
             upsample=info.upsample,
             keypoints=info.keypoints is not None,
+            member_votes=job.meta.member_votes,
         )
     except ValueError as error:
         raise UsageError(f"{config.interpreter}: {error}") from None

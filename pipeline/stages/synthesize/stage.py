@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from contextlib import closing
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
@@ -87,7 +88,14 @@ def _meta(config: SynthesizeConfig, trained: PairedInterpreter, settings: Render
         ),
         created=created_record(),
         keypoints=info.keypoints,
+        member_votes=_are_votes_kept(info),
     )
+
+
+def _are_votes_kept(info: InterpreterInfo) -> bool:
+    """Whether the dataset gets ``member_votes``: its numbers have four bytes, and one label may have all."""
+    votes = info.members * (info.crop_rows[1] - info.crop_rows[0]) * info.grid[1]
+    return info.keypoints is None and len(info.classes) <= fmt.MOST_VOTED and votes < 2**32
 
 
 def dry_run(
@@ -122,6 +130,7 @@ def synthesize(
     config = job.config
     job = choose_precision(job, device, say, tile_rows=memory.tile_rows, overwrite=overwrite)
     writer = fstore.create_dataset(config.store, job.meta, num_images=config.num, overwrite=overwrite)
+    job = replace(job, meta=writer.meta)  # without the members' votes where the store was begun without
     with closing(writer):  # after an error too: who catches it can go on in the same process
         pending = writer.pending_tasks()
         if pending:

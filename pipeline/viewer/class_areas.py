@@ -1,6 +1,6 @@
 """Counts every image's pixels of each class in the background, so that the page can sort by a class.
 
-Of 100,000 images this reads all labels, which takes minutes. Nothing waits for it.
+Of 100,000 images this may read all labels, which takes minutes. Nothing waits for it.
 """
 
 from __future__ import annotations
@@ -10,6 +10,7 @@ from threading import Event, Lock, Thread
 
 import numpy as np
 
+from fstore import format as fmt
 from fstore.errors import StoreError
 from pipeline.viewer.content import (
     Content,
@@ -92,7 +93,7 @@ class ClassAreas:
             self._states = np.concatenate([self._states, np.zeros(more, np.uint8)])
 
     def _count(self, snapshot: Snapshot, stop: Event) -> None:
-        name, num_classes = label_array(snapshot.store), len(snapshot.store.meta.classes)
+        num_classes = len(snapshot.store.meta.classes)
         for image in snapshot.store.image_ids.tolist():
             if self._states[image] != WAITING:
                 continue
@@ -100,8 +101,7 @@ class ClassAreas:
                 return
             state, counts, line = DAMAGED, np.zeros(num_classes, np.int64), ""
             try:
-                labels = self._content.read(snapshot.key, name, image)
-                state, counts = COUNTED, np.bincount(labels.ravel(), minlength=num_classes)[:num_classes]
+                state, counts = COUNTED, self._pixels_of(snapshot, image)
             except StoreError as error:
                 line = str(error)
             except (ReplacedError, NoImageError):  # the page is told when it asks for a picture
@@ -111,3 +111,14 @@ class ClassAreas:
                     return
                 self._pixels[image], self._states[image] = counts, state
                 self._line = self._line or line
+
+    def _pixels_of(self, snapshot: Snapshot, image: int) -> np.ndarray:
+        """(K,) pixels of each class, from the smallest array of the store that says it."""
+        meta, key = snapshot.store.meta, snapshot.key
+        if isinstance(meta, fmt.FeatureMeta):
+            return self._content.read(key, "class_counts", image).sum((0, 1), np.int64)
+        if meta.member_votes:  # a row adds up to the members times the pixels of its class
+            votes = self._content.read(key, "member_votes", image).sum(1, np.int64)
+            return votes * (meta.shape[0] * meta.shape[1]) // votes.sum()
+        labels = self._content.read(key, label_array(snapshot.store), image)
+        return np.bincount(labels.ravel(), minlength=len(meta.classes))[: len(meta.classes)]

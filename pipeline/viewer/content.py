@@ -19,6 +19,7 @@ from fstore import format as fmt
 from fstore.errors import CorruptionError, StoreError
 from fstore.location import Location
 from fstore.store import Store, check_unchanged
+from pipeline.reports.gallery import scores_of
 
 URL_CHECK_SECONDS = 5.0  # at a URL a look at the attribute is a request
 KEY_CHARACTERS = 12
@@ -36,7 +37,8 @@ class NoImageError(Exception):
 class Snapshot:
     """A store as it was at one time.
 
-    uncertainty: (n,) float32 of the committed images, kept: (n,) bool; None where the store has none.
+    uncertainty: (n,) float32, what the filter of the committed images goes by, kept: (n,) bool; None where
+    the store has none.
     """
 
     store: fstore.Dataset | fstore.FeatureStore
@@ -137,7 +139,7 @@ def _taken(place: str) -> Snapshot:
     if not isinstance(store, fstore.Dataset):
         return Snapshot(store, key, None, None, state)
     kept = None if store.meta.keep is None or not store.complete else store.kept
-    return Snapshot(store, key, store.uncertainty, kept, state)
+    return Snapshot(store, key, scores_of(store), kept, state)
 
 
 def _read(snapshot: Snapshot, name: str, image: int) -> np.ndarray:

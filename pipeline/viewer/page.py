@@ -8,7 +8,7 @@ from typing import Any
 import fstore
 from pipeline.errors import count
 from pipeline.reports.dataset_page import title_of
-from pipeline.reports.gallery import class_entries
+from pipeline.reports.gallery import class_entries, filter_options, score_name
 from pipeline.reports.page import SERVED_SCRIPTS, Page, policy_of, render
 from pipeline.reports.provenance import provenance_section
 from pipeline.viewer.content import Snapshot, image_shape
@@ -50,7 +50,8 @@ def _data(snapshot: Snapshot, largest_divergence: float | None) -> dict[str, Any
         "num_images": len(store),
         "keep": meta.keep if snapshot.is_dataset else None,
         "threshold": meta.threshold if snapshot.is_dataset else None,
-        "score": meta.score if snapshot.is_dataset else None,
+        "score": score_name(store) if isinstance(store, fstore.Dataset) else None,
+        "filter_options": filter_options(store) if isinstance(store, fstore.Dataset) else "",
         "largest_divergence": largest_divergence,
         "all": {} if snapshot.is_dataset else None,
         "items": [],
@@ -62,9 +63,9 @@ def _data(snapshot: Snapshot, largest_divergence: float | None) -> dict[str, Any
 def _facts(snapshot: Snapshot) -> list[tuple[str, str]]:
     store = snapshot.store
     rows, columns = image_shape(store)
-    facts = [("Images", f"{len(store):,} of {rows} x {columns} pixels")]
+    facts = [("Images", f"{len(store):,}, {rows} x {columns} pixels each")]
     if isinstance(store, fstore.Dataset) and snapshot.kept is not None:
-        kept = f"{int(snapshot.kept.sum()):,} (--keep {store.meta.keep}, score {store.meta.score})"
+        kept = f"{int(snapshot.kept.sum()):,} (share {store.meta.keep}, by the score {score_name(store)})"
         facts.append(("Kept", kept))
     return [*facts, ("Served from", str(store.location))]
 

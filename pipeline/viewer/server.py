@@ -38,6 +38,7 @@ class Handler(BaseHTTPRequestHandler):
     """One connection: its requests, one after another."""
 
     protocol_version = "HTTP/1.1"  # keeps connections, of which a page of pictures needs many
+    disable_nagle_algorithm = True  # it would hold every body back for 40 ms, until its head is acknowledged
     server: Server
 
     def setup(self) -> None:

@@ -71,16 +71,20 @@ def make_store(path: Path, num_images: int) -> None:
 
 
 @contextmanager
-def served(path: Path) -> Iterator[tuple[subprocess.Popen[str], str, float]]:
-    """The program, its page's address, and the seconds until it said that."""
+def served(path: Path) -> Iterator[tuple[int, str, float]]:
+    """The number of the program's process, its page's address, and the seconds until it said that."""
     start = time.perf_counter()
     child = subprocess.Popen(
-        [*DGAN, "view", str(path), "--no-browser"], stdout=subprocess.PIPE, text=True, cwd=ROOT
+        [*DGAN, "view", str(path), "--no-browser"],
+        cwd=ROOT,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.DEVNULL,  # how it was ended
+        text=True,
     )
     try:
         assert child.stdout is not None
         line = child.stdout.readline()
-        yield child, line.split(" at ")[1].split(" (")[0], time.perf_counter() - start
+        yield child.pid, line.split(" at ")[1].split(" (")[0], time.perf_counter() - start
     finally:
         child.terminate()
         child.wait()
@@ -88,7 +92,7 @@ def served(path: Path) -> Iterator[tuple[subprocess.Popen[str], str, float]]:
 
 def measured(path: Path, num_images: int) -> Found:
     """Ask as a browser does."""
-    with served(path) as (child, address, listening_seconds):
+    with served(path) as (process, address, listening_seconds):
         place = urlsplit(address)
         connection = HTTPConnection("127.0.0.1", int(place.port or 80))
 
@@ -119,7 +123,7 @@ def measured(path: Path, num_images: int) -> Found:
         while (progress := json.loads(asked(f"classes?key={key}")))["done"] < progress["total"]:
             time.sleep(0.2)
         return Found(
-            listening_seconds, first_page_seconds, turned_seconds, high_water_bytes(child.pid), array_bytes
+            listening_seconds, first_page_seconds, turned_seconds, high_water_bytes(process), array_bytes
         )
 
 
@@ -129,7 +133,10 @@ def main(arguments: list[str] | None = None) -> None:
     parser.add_argument("--num", type=int, default=100_000, help="images of the large store")
     parser.add_argument("--few", type=int, default=1_000, help="images of the small one")
     parser.add_argument("--folder", type=Path, help="where the stores are made, and stay")
+    parser.add_argument("--quick", action="store_true", help="toy sizes")
     options = parser.parse_args(arguments)
+    if options.quick:
+        options.few, options.num = 6, 70
     rows = []
     with working_folder(options.folder) as folder:
         for num in (options.few, options.num):

@@ -59,7 +59,7 @@ def extract_features(
     if dry_run:
         return Outcome(stage.dry_run(job, target, overwrite=overwrite, memory_budget=memory_budget))
     line = stage.extract(job, target, overwrite=overwrite, memory_budget=memory_budget, say=say)
-    return Outcome([line], partial(_opened, settings.features.store))
+    return Outcome([line, *stage.annotation_lines(job)], partial(_opened, settings.features.store))
 
 
 def train(

@@ -59,10 +59,12 @@ class EpochMetrics:
     heat_error: float | None = None
     pck15: float | None = None
     pck10: float | None = None
+    member_losses: tuple[float, ...] | None = None
+    """The loss of each member, whose mean is ``loss``; None where an older program trained."""
 
     def to_json(self) -> dict[str, Any]:
-        """JSON values. What only keypoints have is left out where it is not known."""
-        optional = ("heat_error", "pck15", "pck10")
+        """JSON values. What only keypoints or newer programs have is left out where it is not known."""
+        optional = ("heat_error", "pck15", "pck10", "member_losses")
         return {k: v for k, v in asdict(self).items() if v is not None or k not in optional}
 
 
@@ -135,6 +137,7 @@ def _check_consistent(info: InterpreterInfo) -> None:
         "seeds": len(info.seeds) == info.members,
         "classes": [entry.id for entry in info.classes] == list(range(len(info.classes))),
         "epochs": [metrics.epoch for metrics in info.epochs] == list(range(len(info.epochs))),
+        "member_losses": all(len(e.member_losses or info.seeds) == info.members for e in info.epochs),
         "best_epoch": info.best_epoch in ([*range(len(info.epochs))] or [None]),
     }
     for key, fits in expected.items():
@@ -151,7 +154,13 @@ _LAYER = record(
 _EPOCH = record(
     EpochMetrics,
     {"epoch": _INDEX, "steps": integer(1), "loss": number, "miou": optional(number)},
-    {"final": flag, "heat_error": number, "pck15": number, "pck10": number},
+    {
+        "final": flag,
+        "heat_error": number,
+        "pck15": number,
+        "pck10": number,
+        "member_losses": items(number),
+    },
 )
 _KEYPOINTS = record(KeypointInfo, {"names": items(text), "sigma": number})
 _GENERATOR = {

@@ -94,7 +94,7 @@ def _facts(folder: Path, info: InterpreterInfo, finished: bool) -> dict[str, str
         "epochs": _epochs(info),
     }
     if info.epochs:
-        facts["quality"] = _quality(info.epochs[info.best_epoch or 0])
+        facts["quality"] = quality_text(info.epochs[info.best_epoch or 0])
     if info.created:
         facts["created"] = pairs_text(info.created)
     return facts
@@ -119,7 +119,7 @@ def _epochs(info: InterpreterInfo) -> str:
     return f"{text}; {count(final, 'epoch')} of them over all images" if final else text
 
 
-def _quality(best: EpochMetrics) -> str:
+def quality_text(best: EpochMetrics) -> str:
     """What the best epoch reached; people count epochs from 1."""
     where = f"best epoch {best.epoch + 1}: "
     if best.heat_error is not None and best.pck15 is not None and best.pck10 is not None:

@@ -64,7 +64,7 @@ def heat_objective(
     points: NDArray[np.floating], height: int, width: int, sigma: float, device: torch.device
 ) -> Callable[[Tensor, Batch], Tensor]:
     """The loss of heat maps' values [E, B, K] at a batch's pixels: squared error, summed over the keypoints,
-    averaged over the batch, summed over the members.
+    averaged over each member's part of the batch: [E].
 
     ``points`` (N, K, 3): those of the store's images. A keypoint that is not labelled in an image adds
     nothing to the loss there.
@@ -76,7 +76,7 @@ def heat_objective(
         positions = torch.from_numpy(np.stack([column, row], -1) + 0.5).to(device, torch.float32)
         drawn = known[torch.from_numpy(image).to(device)]  # [E, B, K, 3]
         target = heat(positions, drawn[..., :2], sigma)
-        return ((outputs - target).square() * drawn[..., 2]).sum() / batch.pixels.shape[1]
+        return ((outputs - target).square() * drawn[..., 2]).sum(dim=(1, 2)) / batch.pixels.shape[1]
 
     return objective
 

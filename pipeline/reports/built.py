@@ -10,8 +10,8 @@ from pipeline.reports.page import Page
 
 @dataclass(frozen=True)
 class Built:
-    """A page. It carries ``num_shown`` of the source's ``num_images`` images; ``check_unchanged`` raises
-    where the source is no longer the one that was read.
+    """A page. It carries ``num_shown`` of the source's ``num_images`` images; both are 0 of an interpreter.
+    ``check_unchanged`` raises where the source is no longer the one that was read.
     """
 
     page: Page

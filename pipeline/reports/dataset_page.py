@@ -8,23 +8,26 @@ from typing import Any
 import fstore
 from pipeline.errors import UsageError, count
 from pipeline.quality.frequencies import Frequencies, frequencies
-from pipeline.reports.beside import annotated_counts, annotated_store, interpreter_beside
+from pipeline.reports.beside import Neighbour, annotated_counts, annotated_store, interpreter_beside
 from pipeline.reports.built import Built
 from pipeline.reports.class_sections import classes_section, confusion_section
 from pipeline.reports.duplicates_section import duplicates_section
 from pipeline.reports.gallery import (
     class_entries,
     gallery_data,
+    is_per_class,
     kept_of,
     largest_divergence,
     picture_items,
     score_name,
     scores_of,
+    title_of,
 )
 from pipeline.reports.page import GALLERY_SCRIPTS, Page, Section
 from pipeline.reports.provenance import provenance_section
 from pipeline.reports.selection import chosen_images
 from pipeline.reports.survey import Survey, survey
+from pipeline.reports.training_section import training_section
 
 
 def dataset_page(
@@ -51,7 +54,7 @@ def dataset_page(
         facts=_facts(store, len(items)),
         notes=_notes(store),
         data=gallery_data(store, title, items, largest, class_entries(store, shares)),
-        sections=_sections(store, found, shares, compared),
+        sections=_sections(store, found, shares, compared, neighbour),
         scripts=GALLERY_SCRIPTS,
     )
 
@@ -72,19 +75,12 @@ def _frequencies(
     return frequencies(found.counts, kept_of(store), None if compared is None else annotated_counts(compared))
 
 
-def title_of(store: fstore.Dataset | fstore.FeatureStore) -> str:
-    """The last name of a store's place."""
-    folder = store.location.folder
-    name = str(store.location).rstrip("/").rpartition("/")[2] if folder is None else folder.absolute().name
-    return name or str(store.location)
-
-
 def _facts(store: fstore.Dataset, num_shown: int) -> list[tuple[str, str]]:
     meta, kept = store.meta, kept_of(store)
     rows, columns = meta.shape
     facts = [("Images", f"{len(store):,}, {rows} x {columns} pixels each")]
     if kept is not None:
-        how = ", each class by itself" if getattr(getattr(meta, "filter", None), "per_class", False) else ""
+        how = ", of every class its share" if is_per_class(store) else ""
         text = f"{int(kept.sum()):,} (share {meta.keep}, by the score {score_name(store)}{how})"
         facts.append(("Kept", text))
     facts.append(("On this page", f"{num_shown:,}: both ends of uncertainty, the rest evenly between")
@@ -104,11 +100,17 @@ def _notes(store: fstore.Dataset) -> list[str]:
         )
     elif store.meta.keep is None:
         notes.append("No filter is set: every image counts as kept. dgan filter sets one.")
+    if is_per_class(store):
+        notes.append("The filter keeps its share of every class; the slider goes by the score alone.")
     return notes
 
 
 def _sections(
-    store: fstore.Dataset, found: Survey, shares: Frequencies | None, compared: fstore.FeatureStore | None
+    store: fstore.Dataset,
+    found: Survey,
+    shares: Frequencies | None,
+    compared: fstore.FeatureStore | None,
+    neighbour: Neighbour | None,
 ) -> list[Section]:
     """The parts below the gallery, in the order of the page."""
     sections = []
@@ -122,5 +124,6 @@ def _sections(
     return [
         *sections,
         duplicates_section(store, found.descriptions),
+        *([] if neighbour is None else [training_section(neighbour.info)]),
         provenance_section(attribute, left_out=("classes",)),
     ]

@@ -14,7 +14,6 @@ from typing import Any
 import numpy as np
 
 import fstore
-from fstore.store import Store
 from pipeline.quality.frequencies import Frequencies
 from pipeline.reports import pictures
 from pipeline.reports.reading import read_image, worked_through
@@ -33,7 +32,8 @@ def gallery_data(
 
     ``all`` has uncertainty and kept of every committed image, in order, and ``ids`` where these are not 0 to
     N - 1; null stands for a value that is not finite. The uncertainty is that of `scores_of`, named by
-    ``score``; ``filter_options`` are the flags with which `dgan filter` goes by it. ``kept``, ``keep`` and
+    ``score``; ``filter_options`` are the flags with which `dgan filter` goes by it,
+    and ``path`` what that takes, null where it would refuse an unfinished store. ``kept``, ``keep`` and
     ``threshold`` are null where no filter is set. ``items`` are those of `item`; ``largest_divergence`` is
     what 255 stands for in their pictures. ``points`` says that they have keypoints and no labels; ``classes``
     are then the keypoints.
@@ -43,7 +43,7 @@ def gallery_data(
     return {
         "kind": "dataset",
         "title": title,
-        "path": shlex.quote(str(store.location)),
+        "path": shlex.quote(str(store.location)) if store.complete else None,
         "classes": list(classes),
         "ignore": store.meta.ignore,
         "points": store.meta.keypoints is not None,
@@ -62,7 +62,16 @@ def gallery_data(
     }
 
 
-def class_entries(store: Store, shares: Frequencies | None = None) -> list[dict[str, Any]]:
+def title_of(store: fstore.Dataset | fstore.FeatureStore) -> str:
+    """The last name of a store's place."""
+    folder = store.location.folder
+    name = str(store.location).rstrip("/").rpartition("/")[2] if folder is None else folder.absolute().name
+    return name or str(store.location)
+
+
+def class_entries(
+    store: fstore.Dataset | fstore.FeatureStore, shares: Frequencies | None = None
+) -> list[dict[str, Any]]:
     """Id, name and colour of each class; of keypoints, of each point: ids from 0, in their order.
 
     With ``shares`` also ``share`` (of all pixels) and ``images`` (that show it).
@@ -100,6 +109,11 @@ def score_name(store: fstore.Dataset) -> str:
 def filter_options(store: fstore.Dataset) -> str:
     """Flags of `dgan filter` besides ``--keep``, with a space before each."""
     return "" if score_name(store) == store.meta.score else f" --score {score_name(store)}"
+
+
+def is_per_class(store: fstore.Dataset) -> bool:
+    """Whether the filter keeps its share of the images of every class."""
+    return bool(getattr(getattr(store.meta, "filter", None), "per_class", False))
 
 
 def finite_or_none(value: float) -> float | None:

@@ -31,6 +31,7 @@ GALLERY_SCRIPTS = (
     "main.js",
 )
 SERVED_SCRIPTS = ("served.js", *GALLERY_SCRIPTS[1:])
+ANNOTATION_SCRIPTS = (*GALLERY_SCRIPTS[:-1], "findings.js", GALLERY_SCRIPTS[-1])
 _ESCAPED = {ord(character): f"\\u{ord(character):04x}" for character in "<>&\u2028\u2029"}
 
 

@@ -11,10 +11,12 @@ from pathlib import Path
 import fstore
 from fstore.display import human_bytes
 from fstore.urls import is_url
-from pipeline.errors import UsageError, count
-from pipeline.interpreter.folder import folder_state
+from pipeline.errors import count
+from pipeline.interpreter.summary import is_interpreter
 from pipeline.reports.built import Built
 from pipeline.reports.dataset_page import dataset_page
+from pipeline.reports.features_page import features_page
+from pipeline.reports.interpreter_page import interpreter_page
 from pipeline.reports.page import render
 from pipeline.reports.page_file import check_place, write_page
 
@@ -47,15 +49,16 @@ def report(
     text = render(built.page)
     built.check_unchanged()
     num_bytes = write_page(out, text)
-    shown = f"{built.num_shown:,} of {count(built.num_images, 'image')}"
-    return f"{out}: page of {built.page.kind} {path}, {shown}, {human_bytes(num_bytes)}"
+    shown = f"{built.num_shown:,} of {count(built.num_images, 'image')}, " if built.num_images else ""
+    return f"{out}: page of {built.page.kind} {path}, {shown}{human_bytes(num_bytes)}"
 
 
 def build(path: str, *, num_images: int, annotated: str | None, say: Callable[[str], None]) -> Built:
     """The page of what lies at ``path``, by its kind. Raises UsageError, StoreError."""
-    if not is_url(path) and folder_state(Path(path)) in ("finished", "unfinished"):
-        raise UsageError(f"{path}: is an interpreter; expected a dataset")
+    if not is_url(path) and is_interpreter(Path(path)):
+        return interpreter_page(Path(path))
     store = fstore.open(path)
     if isinstance(store, fstore.Dataset):
         return dataset_page(store, num_images=num_images, annotated=annotated, say=say)
-    raise UsageError(f"{path}: is a feature store; expected a dataset")
+    assert isinstance(store, fstore.FeatureStore), "a store is of one of two kinds"
+    return features_page(store, num_images=num_images, say=say)

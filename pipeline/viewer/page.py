@@ -7,8 +7,7 @@ from typing import Any
 
 import fstore
 from pipeline.errors import count
-from pipeline.reports.dataset_page import title_of
-from pipeline.reports.gallery import class_entries, filter_options, score_name
+from pipeline.reports.gallery import class_entries, filter_options, score_name, title_of
 from pipeline.reports.page import SERVED_SCRIPTS, Page, policy_of, render
 from pipeline.reports.provenance import provenance_section
 from pipeline.viewer.content import Snapshot, image_shape

@@ -198,16 +198,20 @@ def labelled_by(folder: Path, sha256: str) -> Path:
     return folder / "dataset.zarr"
 
 
-def test_the_annotated_set_beside_is_found_by_hash_and_id(built: Path, tmp_path: Path) -> None:
+def test_the_interpreter_and_the_annotated_set_beside_are_found_by_hash_and_id(
+    built: Path, tmp_path: Path
+) -> None:
     for name in ("features.zarr", "interpreter"):
         shutil.copytree(built / name, tmp_path / name)
     sha256 = json.loads((tmp_path / "interpreter" / "interpreter.json").read_text())["sha256"]
     store, out = labelled_by(tmp_path, sha256), tmp_path / "report.html"
     done("report", store, "--out", out)
     assert "<code>features.zarr</code>" in out.read_text()
+    assert 'id="training"' in out.read_text()
     shutil.rmtree(store)
     done("report", labelled_by(tmp_path, "0" * 64), "--out", out)  # another interpreter than the one beside
     assert "No annotated set to compare with" in out.read_text()
+    assert 'id="training"' not in out.read_text()
 
 
 def test_from_python_it_gives_the_path(dataset: Path, tmp_path: Path) -> None:

@@ -42,7 +42,7 @@ class Cards {
     number.textContent = `#${item.id}`;
     const score = document.createElement("span");
     score.className = "score";
-    score.textContent = item.uncertainty === undefined ? "" : shown(item.uncertainty);
+    score.textContent = captionOf(item);
     caption.append(number, score);
     button.append(canvases, caption);
     button.addEventListener("click", () => this.open(item));
@@ -77,7 +77,7 @@ class Cards {
       card.second.hidden = !isDouble;
       if (isDouble) paint(card.second, pixels, { ...look, view: "divergence" });
       card.canvas.dataset.painted = "yes";
-      for (const canvas of [card.canvas, card.second]) canvas.classList.toggle("small", pixels.width < 200);
+      for (const canvas of [card.canvas, card.second]) canvas.classList.toggle("small", canvas.width < 200);
     } catch {
       card.button.classList.add("failed");
       const why = await whyNot(card.item);
@@ -116,7 +116,8 @@ class Cards {
 
   describe({ item, button }, kept) {
     button.classList.toggle("dropped", kept === false);
-    const score = item.uncertainty === undefined ? "" : `, uncertainty ${shown(item.uncertainty)}`;
+    const what = item.uncertainty === undefined ? "" : "uncertainty ";
+    const score = captionOf(item) && `, ${what}${captionOf(item)}`;
     const state = kept === null ? "" : kept ? ", kept" : ", dropped";
     button.setAttribute("aria-label", `Image ${item.id}${score}${state}`);
   }
@@ -163,4 +164,14 @@ class Cards {
     event.preventDefault();
     this.turnTo(item).focus();
   }
+}
+
+// What stands beside an item's number: its uncertainty, or how much was found in its annotation.
+function captionOf(item) {
+  if (item.findings) return item.findings.length ? countedFindings(item.findings.length) : "";
+  return item.uncertainty === undefined ? "" : shown(item.uncertainty);
+}
+
+function countedFindings(num) {
+  return num === 1 ? "1 finding" : `${num} findings`;
 }

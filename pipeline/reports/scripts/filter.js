@@ -48,6 +48,7 @@ function sortedItems(items, sort, shareOf) {
     const first = (item) => (item.uncertainty === null ? -Infinity : item.uncertainty);
     return [...items].sort((a, b) => compare(first(b), first(a)) || byNumber(a, b));
   }
+  if (sort === "findings") return [...items].sort((a, b) => b.findings.length - a.findings.length || byNumber(a, b));
   const id = classOfSort(sort);
   if (id === null) return [...items].sort(byNumber);
   const share = (item) => shareOf(item, id);

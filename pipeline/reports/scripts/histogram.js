@@ -3,6 +3,7 @@
 
 const SVG = "http://www.w3.org/2000/svg";
 const NUM_BINS = 50;
+const FAR = 2.5; // times the range of 98% of the scores
 const PLOT = { left: 2, top: 4, width: 296, height: 74 };
 
 function shape(name, attributes, text = "") {
@@ -12,14 +13,16 @@ function shape(name, attributes, text = "") {
   return element;
 }
 
-// The place of each image's bin; `uncertainty` has an entry null or NaN where an image has no score.
-function binsOf(uncertainty) {
-  const finite = uncertainty.filter(Number.isFinite);
-  const low = finite.reduce((a, b) => Math.min(a, b), Infinity);
-  const high = finite.reduce((a, b) => Math.max(a, b), -Infinity);
+// The place of each image's bin; `order` has the places of the images with a score, the most certain first. A few
+// scores far above all others would press the rest into one bar: the last bin has them then (`isCut`).
+function binsOf(uncertainty, order) {
+  const at = (share) => uncertainty[order[Math.round(share * (order.length - 1))]] ?? 0;
+  const [low, largest, most] = [at(0), at(1), at(0.98)];
+  const isCut = largest - low > FAR * (most - low) && most > low;
+  const high = isCut ? low + (FAR / 2) * (most - low) : largest;
   const width = (high - low) / NUM_BINS || 1;
   const place = (value) => Math.min(NUM_BINS - 1, Math.floor((value - low) / width));
-  return { low, high, bins: uncertainty.map((value) => (Number.isFinite(value) ? place(value) : -1)) };
+  return { low, high, isCut, bins: uncertainty.map((value) => (Number.isFinite(value) ? place(value) : -1)) };
 }
 
 function drawHistogram(svg, binned, filter) {
@@ -41,11 +44,9 @@ function drawHistogram(svg, binned, filter) {
   }
   const bottom = PLOT.top + PLOT.height;
   parts.push(shape("line", { class: "axis", x1: PLOT.left, x2: PLOT.left + PLOT.width, y1: bottom, y2: bottom }));
-  if (Number.isFinite(binned.low)) {
-    parts.push(shape("text", { x: PLOT.left, y: bottom + 14 }, shown(binned.low)));
-    const end = { x: PLOT.left + PLOT.width, y: bottom + 14, "text-anchor": "end" };
-    parts.push(shape("text", end, shown(binned.high)));
-  }
+  parts.push(shape("text", { x: PLOT.left, y: bottom + 14 }, shown(binned.low)));
+  const end = { x: PLOT.left + PLOT.width, y: bottom + 14, "text-anchor": "end" };
+  parts.push(shape("text", end, binned.isCut ? `${shown(binned.high)} and more` : shown(binned.high)));
   if (filter.threshold !== null && filter.num) {
     const share = (filter.threshold - binned.low) / (binned.high - binned.low || 1);
     const x = PLOT.left + Math.min(Math.max(share, 0), 1) * PLOT.width;

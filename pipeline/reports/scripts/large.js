@@ -53,6 +53,7 @@ class LargeView {
     document.getElementById("previous").disabled = place <= 0;
     document.getElementById("next").disabled = place >= this.items.length - 1;
     this.fillAreas(item.areas ?? []);
+    this.fillFindings(item);
     let pixels = null;
     try {
       pixels = await decoded(item.full ?? item);
@@ -77,11 +78,20 @@ class LargeView {
     for (const [view, more] of Object.entries(views)) {
       const canvas = document.getElementById(`large-${view}`);
       if (!canvas) continue;
-      paint(canvas, this.pixels, { ...look, ...more, view });
-      canvas.classList.toggle("small", this.pixels.width < 400);
+      paint(canvas, this.pixels, { ...look, ...more, view, isLarge: true });
+      canvas.classList.toggle("small", canvas.width < 300);
     }
     const scale = document.getElementById("large-scale");
-    if (scale) scale.textContent = `black 0 to pale ${shown(this.data.largest_divergence)}`;
+    if (scale) scale.textContent = `from 0 (black) to ${shown(this.data.largest_divergence)} (pale)`;
+  }
+
+  fillFindings(item) {
+    const lines = (item.findings ?? []).map((finding) => {
+      const line = document.createElement("li");
+      line.textContent = finding.text;
+      return line;
+    });
+    document.getElementById("large-findings")?.replaceChildren(...lines);
   }
 
   // `shares` of the image that the classes cover, by id.

@@ -3,7 +3,7 @@
 const data = await loadedData();
 const scores = data.all;
 const order = scores ? ranked(scores.uncertainty) : [];
-const binned = scores ? binsOf(scores.uncertainty) : null;
+const binned = scores ? binsOf(scores.uncertainty, order) : null;
 const placeOf = scores ? new Map(Array.from(scores.uncertainty, (_, i) => [scores.ids?.[i] ?? i, i])) : null;
 const itemOf = new Map(data.items.map((item) => [item.id, item]));
 const colors = [];
@@ -12,6 +12,7 @@ for (const entry of data.classes) {
   colors[entry.id] = rgbOf(entry.color);
   names[entry.id] = entry.name;
 }
+if (data.points) DEFAULTS.opacity = "1"; // a point hides little of the image
 
 let filter = currentFilter();
 
@@ -31,12 +32,14 @@ function look() {
   const hidden = hiddenClasses();
   const above = choice("above") === "" ? null : (Number(choice("above")) / 100) * 255;
   const isVisible = colors.map((_, id) => !hidden.has(id));
-  return { view: choice("view"), opacity: Number(choice("opacity")), above, isVisible, colors, names };
+  const isMarked = choice("marks") !== "off";
+  return { isMarked, view: choice("view"), opacity: Number(choice("opacity")), above, isVisible, colors, names };
 }
 
 function describe(item) {
   const parts = [];
   if (item.uncertainty !== undefined) parts.push(`uncertainty ${shown(item.uncertainty)}`);
+  if (item.findings) parts.push(item.findings.length ? countedFindings(item.findings.length) : "nothing found");
   const rank = scores ? order.indexOf(placeOf.get(item.id)) : -1;
   if (rank >= 0) parts.push(`${rank + 1} of ${order.length} from the most certain`);
   if (filter) parts.push(isKept(item) ? "kept" : "dropped");

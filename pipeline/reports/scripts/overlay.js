@@ -5,13 +5,14 @@ const MARKED = [255, 0, 200];
 const MARKED_OPACITY = 0.85;
 const POINT_CANVAS = 320; // pixels across on which keypoints and their names can be read
 
-// Colours for 0 to 255, from dark to light: black, violet, red, orange, pale yellow.
+// Colours for 0 to 255, from dark to light: black, violet, red, orange, pale yellow. They follow the square root of
+// the value: most divergences are small, and would all be black.
 const RAMP = rampOf([[0, 0, 4], [59, 15, 112], [140, 41, 129], [222, 73, 104], [254, 159, 109], [252, 253, 191]]);
 
 function rampOf(stops) {
   const ramp = new Uint8ClampedArray(3 * 256);
   for (let value = 0; value < 256; value++) {
-    const place = (value / 255) * (stops.length - 1);
+    const place = Math.sqrt(value / 255) * (stops.length - 1);
     const lower = Math.min(Math.floor(place), stops.length - 2);
     for (let c = 0; c < 3; c++) {
       ramp[3 * value + c] = stops[lower][c] + (place - lower) * (stops[lower + 1][c] - stops[lower][c]);
@@ -50,6 +51,7 @@ async function decoded(item, withDivergence = true) {
     labels: label && Uint16Array.from({ length: num }, (_, i) => idAt(label.data, 4 * i)),
     divergence: divergence && Uint8Array.from({ length: num }, (_, i) => divergence.data[4 * i]),
     points: (await item.points) ?? null,
+    findings: item.findings ?? [],
   };
 }
 
@@ -59,7 +61,8 @@ function idAt(data, place) {
 }
 
 // Paints `pixels` as `look` says: `view` is "picture", "labels" or "divergence"; `colors` and `isVisible` are by
-// class id; `opacity` is from 0 to 1; `above` is the divergence, 0 to 255, above which pixels are marked, or null.
+// class id; `opacity` is from 0 to 1; `isMarked` says whether findings are drawn, `isLarge` whether with their
+// numbers; `above` is the divergence, 0 to 255, above which pixels are marked, or null.
 function paint(canvas, pixels, look) {
   const { width, height } = pixels;
   const out = new ImageData(width, height);
@@ -70,16 +73,18 @@ function paint(canvas, pixels, look) {
     if (look.above !== null && pixels.divergence) blendMarked(out.data, pixels.divergence, look.above);
   }
   const withPoints = look.view === "labels" && pixels.points;
-  const scale = withPoints ? Math.max(1, Math.ceil(POINT_CANVAS / width)) : 1;
+  const withBoxes = look.isMarked && pixels.findings.some((finding) => finding.box);
+  const scale = withPoints || withBoxes ? Math.max(1, Math.ceil(POINT_CANVAS / width)) : 1;
   [canvas.width, canvas.height] = [width * scale, height * scale];
   const context = canvas.getContext("2d");
   context.putImageData(out, 0, 0);
-  if (!withPoints) return;
+  if (!withPoints && !withBoxes) return;
   context.imageSmoothingEnabled = false;
   context.globalCompositeOperation = "copy";
   context.drawImage(canvas, 0, 0, width, height, 0, 0, width * scale, height * scale);
   context.globalCompositeOperation = "source-over";
-  drawPoints(context, pixels.points, look);
+  if (withPoints) drawPoints(context, pixels.points, look);
+  if (withBoxes) drawBoxes(context, pixels.findings, look);
 }
 
 function paintDivergence(data, divergence) {

@@ -42,6 +42,7 @@ async function loadedData() {
   query = `key=${data.key}`;
   hasDivergence = data.largest_divergence !== null;
   hasPoints = data.points;
+  if (!data.all) DEFAULTS.sort = "number";
   try {
     const all = unpacked(await (await answered(`all?${query}`)).arrayBuffer());
     const score = (i) => (all.uncertainty ? finite(all.uncertainty[i]) : undefined);

@@ -13,6 +13,7 @@ import torch
 
 import fstore
 from fstore import format as fmt
+from fstore.errors import StoreError
 from fstore.location import Location
 from pipeline.checkpoints.read import LoadedGenerator
 from pipeline.errors import count
@@ -24,6 +25,7 @@ from pipeline.machine.background import BackgroundCalls
 from pipeline.machine.memory import return_freed_memory
 from pipeline.machine.progress import progress
 from pipeline.machine.provenance import created_record
+from pipeline.quality.annotation_review import review_annotations
 from pipeline.rendering.layer_selection import with_layers
 from pipeline.rendering.renderer import Renderer, RenderSettings
 from pipeline.settings.classes import default_names, default_palette
@@ -158,6 +160,22 @@ def extract(
         f"{location}: {count(job.num_images, 'image')} committed, features ({job.num_images}, "
         f"{job.meta.height}, {job.meta.width}, " + (f"{job.meta.channels}) float16, layout {job.meta.layout}")
     )
+
+
+def annotation_lines(job: ExtractJob) -> list[str]:
+    """One line on what looks wrong in the annotations of the finished store, with its pictures; none where
+    nothing does.
+
+    An image that an earlier run has rendered is looked at too: its mask may be new, and its picture is there.
+    """
+    try:
+        store = fstore.open(job.store)
+        assert isinstance(store, fstore.FeatureStore), "it was written as one"
+        with progress("looking at the annotations", len(store), "images") as bar:
+            line = review_annotations(store, bar.advance).line(str(store.location))
+    except StoreError as error:  # the store that the run was asked for is there all the same
+        return [f"annotations: not looked at: {error}"]
+    return [] if line is None else [line]
 
 
 def _check_pictures(

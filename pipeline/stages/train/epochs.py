@@ -81,9 +81,10 @@ def _next_epoch(
     name = epoch_name(info.epochs, config, sampler.steps_per_epoch, plan.final_epochs)
     bar.begin(name, None if config.steps else num_steps)
     batches = zip(sampler.epoch(epoch), rates, strict=False)
-    loss = _run_epoch(learner, islice(batches, num_steps), epoch, bar)
+    losses = _run_epoch(learner, islice(batches, num_steps), epoch, bar)
+    loss = math.fsum(losses) / len(losses)
     quality = validation.measure(learner.ensemble) if validation and not final else Quality()
-    metrics = EpochMetrics(epoch, done + num_steps, loss, final=final, **vars(quality))
+    metrics = EpochMetrics(epoch, done + num_steps, loss, final=final, member_losses=losses, **vars(quality))
     best = best_epoch((*info.epochs, metrics))
     if final or best == epoch:
         learner.remember_best()
@@ -94,18 +95,21 @@ def _next_epoch(
     return info
 
 
-def _run_epoch(learner: Learner, batches: Iterable[tuple[Batch, float]], epoch: int, bar: Bar) -> float:
-    """Mean loss of an epoch's steps. Raises RunError where it is not finite."""
-    total = torch.zeros((), dtype=torch.float64, device=learner.device)
+def _run_epoch(
+    learner: Learner, batches: Iterable[tuple[Batch, float]], epoch: int, bar: Bar
+) -> tuple[float, ...]:
+    """Mean loss of an epoch's steps, of each member. Raises RunError where one is not finite."""
+    total = torch.zeros(learner.ensemble.num_members, dtype=torch.float64, device=learner.device)
     num_steps = 0
     for batch, share in batches:
         total += learner.step(batch, share)
         num_steps += 1
         bar.advance(1)
-    loss = float(total) / num_steps
-    if not math.isfinite(loss):
+    losses = tuple((total / num_steps).tolist())
+    wrong = [loss for loss in losses if not math.isfinite(loss)]
+    if wrong:
         raise RunError(
-            f"training diverged in epoch {epoch + 1}: the loss is {loss}, expected a finite number; "
+            f"training diverged in epoch {epoch + 1}: the loss is {wrong[0]}, expected a finite number; "
             "lower the learning rate ([train] learning_rate) and run with --overwrite"
         )
-    return loss
+    return losses

@@ -15,14 +15,15 @@ from fstore.sampler import Batch
 from pipeline.models.interpreter import InterpreterEnsemble
 
 Objective = Callable[[Tensor, Batch], Tensor]
-"""From a batch's outputs [E, B, K] to the loss: the mean over the batch, summed over the members."""
+"""From a batch's outputs [E, B, K] to the loss of each member [E]: the mean over its part of the batch."""
 ADAM_STATE = ("step", "exp_avg", "exp_avg_sq")
 
 
 def cross_entropy(logits: Tensor, batch: Batch) -> Tensor:
     """The objective where classes are learnt: logits [E, B, K] against the batch's labels [E, B]."""
     labels = torch.from_numpy(batch.labels).to(logits.device)  # [E, B]
-    return F.cross_entropy(logits.flatten(0, 1), labels.flatten(), reduction="sum") / labels.shape[1]
+    losses = F.cross_entropy(logits.flatten(0, 1), labels.flatten(), reduction="none")  # [E * B]
+    return losses.view(labels.shape).sum(dim=1) / labels.shape[1]
 
 
 class Learner:
@@ -59,7 +60,7 @@ class Learner:
     def step(self, batch: Batch, share: float = 1.0) -> Tensor:
         """One optimisation step at ``share`` of the learning rate.
 
-        Returns the loss, averaged over the batch and the members.
+        Returns the loss of each member [E], averaged over its part of the batch.
         """
         features = self._load(batch.features)  # [E, B, C]
         self._adam.zero_grad(set_to_none=True)
@@ -68,14 +69,14 @@ class Learner:
         # more than once. The features need no gradient.
         product = self._product(features).requires_grad_()  # [E, h1, B]
         outputs = ensemble.head(product + ensemble.bias1[:, :, None])  # [E, B, K]
-        loss = self._objective(outputs, batch)
-        loss.backward()
+        losses = self._objective(outputs, batch)  # [E]
+        losses.sum().backward()
         assert product.grad is not None
         self._set_gradient(product.grad, features)
         for group in self._adam.param_groups:
             group["lr"] = share * self._learning_rate
         self._adam.step()
-        return loss.detach() / ensemble.num_members
+        return losses.detach()
 
     def _load(self, features: Tensor) -> Tensor:
         """A batch's features [E, B, C] on the device, in the products' type."""

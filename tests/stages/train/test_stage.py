@@ -500,3 +500,9 @@ def test_a_run_ended_by_sigkill_goes_on(store: Path, config: TrainConfig) -> Non
         process.wait()
     subprocess.run(command, check=True)
     assert contents(config.out) == contents(undisturbed.out)
+
+
+def test_every_epoch_says_the_loss_of_each_member(store: Path, config: TrainConfig) -> None:
+    for epoch in train(store, config).info.epochs:
+        assert epoch.member_losses is not None and len(set(epoch.member_losses)) == config.members
+        assert epoch.loss == pytest.approx(sum(epoch.member_losses) / config.members)

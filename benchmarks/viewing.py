@@ -18,7 +18,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, closing, contextmanager
 from dataclasses import dataclass
 from http.client import HTTPConnection
 from pathlib import Path
@@ -92,9 +92,10 @@ def served(path: Path) -> Iterator[tuple[int, str, float]]:
 
 def measured(path: Path, num_images: int) -> Found:
     """Ask as a browser does."""
-    with served(path) as (process, address, listening_seconds):
+    with ExitStack() as stack:
+        process, address, listening_seconds = stack.enter_context(served(path))
         place = urlsplit(address)
-        connection = HTTPConnection("127.0.0.1", int(place.port or 80))
+        connection = stack.enter_context(closing(HTTPConnection("127.0.0.1", int(place.port or 80))))
 
         def asked(route: str) -> bytes:
             connection.request("GET", place.path + route)

@@ -11,8 +11,10 @@ from dataclasses import dataclass
 import numpy as np
 
 import fstore
-from pipeline.quality.duplicates import describe
+from pipeline.quality.duplicates import SIDE, describe
 from pipeline.reports.reading import read_image, worked_through
+
+NUM_VALUES = SIDE * SIDE + 1  # of a description
 
 
 @dataclass(frozen=True)
@@ -42,19 +44,17 @@ def survey(store: fstore.Dataset) -> Survey:
         votes = read_image(store, "member_votes", position).astype(np.int64) if has_votes else None
         return description, counts, votes
 
-    descriptions, counts = [], []
-    total = np.zeros((num_classes, num_classes), np.int64)
-    for description, pixels, votes in worked_through(
-        of_image, range(len(store)), len(store), "reading images"
-    ):
-        descriptions.append(description)
-        if pixels is not None:
-            counts.append(pixels)
-        if votes is not None:
+    descriptions = np.empty((len(store), NUM_VALUES), np.float32)
+    counts = np.zeros((len(store), num_classes), np.int64) if has_labels else None
+    total = np.zeros((num_classes, num_classes), np.int64) if has_votes else None
+    results = worked_through(of_image, range(len(store)), len(store), "reading images")
+    for place, (description, pixels, votes) in enumerate(results):
+        descriptions[place] = description
+        if counts is not None and pixels is not None:
+            counts[place] = pixels
+        if total is not None and votes is not None:
             total += votes
-    return Survey(
-        np.stack(counts) if has_labels else None, np.stack(descriptions), total if has_votes else None
-    )
+    return Survey(counts, descriptions, total)
 
 
 def class_pixels(labels: np.ndarray, num_classes: int) -> np.ndarray:

@@ -147,7 +147,6 @@ AFTER_SETTINGS: dict[str, tuple[Option, ...]] = {
         replace(OVERWRITE, help="Replace a file that is no report."),
     ),
     VIEW: (
-        _ANNOTATED,
         Option("port", integer(0, 65535), "Port of 127.0.0.1.", unset="a free one"),
         Option("no_browser", BOOLEAN, "Open no browser.", default=False),
     ),

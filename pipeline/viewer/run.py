@@ -16,14 +16,11 @@ from pipeline.viewer.server import HOST, Server
 TOKEN_BYTES = 24
 
 
-def view(
-    store: str, *, annotated: str | None, port: int, open_browser: bool, say: Callable[[str], None]
-) -> None:
+def view(store: str, *, port: int, open_browser: bool, say: Callable[[str], None]) -> None:
     """Serve until KeyboardInterrupt.
 
     Args:
         store: folder or URL of a dataset or a feature store. One that is being written may be looked at too.
-        annotated: the feature store that a dataset is compared with; None: the one beside it, where it fits.
         port: of 127.0.0.1; 0: a free one.
         open_browser: open the page, where there is a display.
         say: is told the page's address.

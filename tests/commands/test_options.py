@@ -54,7 +54,7 @@ FLAGS = {
     ),
     "filter": ("debug keep"),
     "report": ("annotated debug images out overwrite"),
-    "view": ("annotated debug no-browser port"),
+    "view": ("debug no-browser port"),
     "info": ("debug"),
     "verify": ("debug"),
     "inspect-checkpoint": ("debug"),

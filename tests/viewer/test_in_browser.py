@@ -119,7 +119,7 @@ def test_only_the_cards_of_a_page_exist_and_pages_are_turned(browser: Browser, s
     shows(browser, order[6 * PER_PAGE :])
     browser.set(".pager input", "nonsense", "change")
     shows(browser, order[:PER_PAGE])
-    assert browser.text("#status") == f"{NUM} of {NUM} images shown, here 1 to {PER_PAGE}"
+    assert browser.text("#status") == f"1 to {PER_PAGE} of {NUM} images"
 
 
 def test_a_link_leads_to_its_page(browser: Browser, site: Viewed) -> None:

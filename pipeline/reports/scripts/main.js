@@ -123,15 +123,17 @@ function showFilter() {
   setValue("show", choice("show"));
   cards.arrange(arranged(), isKept, Number(choice("page") || 1) - 1 || 0);
   pager.show(cards.page, cards.numPages);
-  const shownNow = cards.shownItems.length;
-  setText("status", `${shownNow.toLocaleString("en")} of ${data.num_images.toLocaleString("en")} images shown${pageWords()}`);
+  setText("status", shownWords());
 }
 
-function pageWords() {
-  if (cards.numPages < 2) return "";
+// Which images are shown, of how many.
+function shownWords() {
+  const [num, total] = [cards.shownItems.length, data.num_images];
+  const written = (number) => number.toLocaleString("en");
+  if (cards.numPages < 2) return `${written(num)} of ${written(total)} images shown`;
   const first = cards.page * cards.perPage;
-  const [from, to] = [first + 1, first + cards.pageItems.length].map((num) => num.toLocaleString("en"));
-  return `, here ${from} to ${to}`;
+  const others = num < total ? `, ${written(total)} in all` : "";
+  return `${written(first + 1)} to ${written(first + cards.pageItems.length)} of ${written(num)} images${others}`;
 }
 
 // Another order or choice of images begins with its first page.

@@ -132,8 +132,8 @@ async function follow(changed) {
     }
     if (progress.line) notice(progress.line);
     areCounted = progress.done === progress.total;
-    const numbers = [progress.done, progress.total].map((num) => num.toLocaleString("en"));
-    line.textContent = areCounted ? "" : `counting classes: ${numbers[0]} of ${numbers[1]} images`;
+    const percent = Math.floor((100 * progress.done) / progress.total);
+    line.textContent = areCounted ? "" : `counting classes: ${percent}%`;
     if (!areCounted) await new Promise((done) => setTimeout(done, POLL_MILLISECONDS));
   }
   for (const option of options) option.disabled = false;

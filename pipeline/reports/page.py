@@ -11,6 +11,7 @@ import hashlib
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import cache
 from importlib.resources import files
 from typing import Any
 
@@ -129,7 +130,9 @@ def _joined(names: Sequence[str]) -> str:
     return '(async () => {\n"use strict";\n' + "\n".join(parts) + "})();\n"
 
 
+@cache
 def _environment() -> Environment:
+    """What the templates are read and compiled by, once."""
     return Environment(
         loader=PackageLoader("pipeline.reports", "templates"),
         autoescape=True,

@@ -50,7 +50,7 @@ def run_child(command: Sequence[str], folder: Path | None = None) -> ChildRun:
         )
         peak = 0
         while True:
-            peak = max(peak, _high_water_bytes(child.pid))
+            peak = max(peak, high_water_bytes(child.pid))
             finished, status, usage = os.wait4(child.pid, os.WNOHANG)
             if finished:
                 break
@@ -70,7 +70,7 @@ def imports_peak_bytes() -> int:
     return run_child([sys.executable, "-c", "import pipeline.stages.extract.stage, dask.array"]).peak_bytes
 
 
-def _high_water_bytes(process: int) -> int:
+def high_water_bytes(process: int) -> int:
     try:
         lines = Path(f"/proc/{process}/status").read_text().splitlines()
     except OSError:

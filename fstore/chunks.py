@@ -8,6 +8,7 @@ those.
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -16,11 +17,12 @@ from google_crc32c import value as crc32c
 from zarr.abc.store import SuffixByteRequest
 from zarr.core.buffer import default_buffer_prototype
 from zarr.core.sync import sync
+from zarr.storage import LocalStore
 
 from fstore import format as fmt
 from fstore.errors import CorruptionError, StoreError
 from fstore.inventory import chunk_key
-from fstore.local_shards import decode_chunk, local_root, read_local_chunk
+from fstore.local_shards import decode_chunk, local_root, read_file, read_local_chunk
 from fstore.location import Location
 
 FEW_CHUNKS = 4  # these are read one after another faster than zarr-python reads them side by side
@@ -70,6 +72,8 @@ def _get(
     """
     part = None if suffix is None else SuffixByteRequest(suffix)
     try:
+        if suffix is None and isinstance(array.store, LocalStore):
+            return read_file(Path(array.store.root) / key)
         buffer = sync(array.store.get(key, default_buffer_prototype(), part))
     except MemoryError:
         raise

@@ -103,5 +103,6 @@ class Dataset(Store):
 
     def _partial_vector(self, name: str) -> np.ndarray:
         checked = self.array(name)
-        values = [checked.read(((int(i), int(i) + 1),)) for i in self.image_ids]
+        runs = np.split(self.image_ids, np.flatnonzero(np.diff(self.image_ids) != 1) + 1)
+        values = [checked.read(((int(run[0]), int(run[-1]) + 1),)) for run in runs if len(run)]
         return np.concatenate(values) if values else np.empty(0, checked.array.dtype)

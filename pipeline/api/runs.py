@@ -207,15 +207,13 @@ def report(say: Say, *, path: str, out: Path, images: int, annotated: str | None
     )
 
 
-def view(say: Say, *, store: str, annotated: str | None, port: int | None, no_browser: bool) -> Outcome:
+def view(say: Say, *, store: str, port: int | None, no_browser: bool) -> Outcome:
     """Run ``dgan view``, until it is interrupted."""
     check_store(store)
-    if annotated is not None:
-        check_store(annotated)
 
     from pipeline.viewer import run
 
-    run.view(store, annotated=annotated, port=port or 0, open_browser=not no_browser, say=say)
+    run.view(store, port=port or 0, open_browser=not no_browser, say=say)
     return Outcome([], lambda: None)
 
 

@@ -21,6 +21,7 @@ from pipeline.reports.gallery import (
     picture_items,
     score_name,
     scores_of,
+    title_of,
 )
 from pipeline.reports.page import GALLERY_SCRIPTS, Page, Section
 from pipeline.reports.provenance import provenance_section
@@ -72,13 +73,6 @@ def _frequencies(
     if found.counts is None:
         return None
     return frequencies(found.counts, kept_of(store), None if compared is None else annotated_counts(compared))
-
-
-def title_of(store: fstore.Dataset | fstore.FeatureStore) -> str:
-    """The last name of a store's place."""
-    folder = store.location.folder
-    name = str(store.location).rstrip("/").rpartition("/")[2] if folder is None else folder.absolute().name
-    return name or str(store.location)
 
 
 def _facts(store: fstore.Dataset, num_shown: int) -> list[tuple[str, str]]:

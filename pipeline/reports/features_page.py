@@ -21,8 +21,7 @@ from pipeline.quality.annotation_review import AnnotationReview, image_numbers, 
 from pipeline.reports import pictures
 from pipeline.reports.annotation_sections import classes_section, findings_section
 from pipeline.reports.built import Built
-from pipeline.reports.dataset_page import title_of
-from pipeline.reports.gallery import NUM_DIGITS, areas, class_entries
+from pipeline.reports.gallery import NUM_DIGITS, areas, class_entries, title_of
 from pipeline.reports.page import ANNOTATION_SCRIPTS, Page
 from pipeline.reports.provenance import provenance_section
 from pipeline.reports.reading import read_image, worked_through

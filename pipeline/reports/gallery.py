@@ -62,6 +62,13 @@ def gallery_data(
     }
 
 
+def title_of(store: fstore.Dataset | fstore.FeatureStore) -> str:
+    """The last name of a store's place."""
+    folder = store.location.folder
+    name = str(store.location).rstrip("/").rpartition("/")[2] if folder is None else folder.absolute().name
+    return name or str(store.location)
+
+
 def class_entries(
     store: fstore.Dataset | fstore.FeatureStore, shares: Frequencies | None = None
 ) -> list[dict[str, Any]]:

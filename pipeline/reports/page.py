@@ -11,6 +11,7 @@ import hashlib
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import cache
 from importlib.resources import files
 from typing import Any
 
@@ -21,6 +22,7 @@ MARK = "<!-- A page of dgan: `dgan report` may write it anew. -->"
 """The second line of every page, by which a file is known to be one."""
 FRAME_SCRIPTS = ("state.js", "theme.js")
 GALLERY_SCRIPTS = (
+    "embedded.js",
     "filter.js",
     "overlay.js",
     "histogram.js",
@@ -29,6 +31,7 @@ GALLERY_SCRIPTS = (
     "controls.js",
     "main.js",
 )
+SERVED_SCRIPTS = ("served.js", *GALLERY_SCRIPTS[1:])
 ANNOTATION_SCRIPTS = (*GALLERY_SCRIPTS[:-1], "findings.js", GALLERY_SCRIPTS[-1])
 _ESCAPED = {ord(character): f"\\u{ord(character):04x}" for character in "<>&\u2028\u2029"}
 
@@ -74,16 +77,32 @@ def render(page: Page) -> str:
 
     Raises ValueError where ``data`` holds a number that is not finite.
     """
-    style = package_text("style.css")
-    script = _joined(FRAME_SCRIPTS + tuple(page.scripts if page.data is not None else ()))
+    style, script = _style_and_script(page)
     return _environment().get_template("base.html.j2").render(
         page=page,
         mark=Markup(MARK),
-        policy=_policy(style, script, page.is_served),
+        policy=policy_of(page),
         style=Markup(style),
         script=Markup(script),
         data=None if page.data is None else Markup(json_for_html(page.data)),
     )  # fmt: skip
+
+
+def policy_of(page: Page) -> str:
+    """The page's Content-Security-Policy: nothing is allowed but what the page itself holds, and of a page
+    that is served, what its server gives.
+    """
+    style, script = _style_and_script(page)
+    own = " 'self'" if page.is_served else ""
+    rules = [
+        "default-src 'none'",
+        f"img-src data: blob:{own}",
+        f"style-src '{_digest(style)}'",
+        f"script-src '{_digest(script)}'",
+        "base-uri 'none'",
+        "form-action 'none'",
+    ]
+    return "; ".join([*rules, "connect-src 'self'"] if page.is_served else rules)
 
 
 def json_for_html(data: Mapping[str, Any]) -> str:
@@ -97,13 +116,23 @@ def package_text(name: str) -> str:
     return files("pipeline.reports").joinpath(name).read_text(encoding="utf-8")
 
 
+def _style_and_script(page: Page) -> tuple[str, str]:
+    names = FRAME_SCRIPTS + tuple(page.scripts if page.data is not None else ())
+    return package_text("style.css"), _joined(names)
+
+
 def _joined(names: Sequence[str]) -> str:
-    """Script files as one: they share a function's scope, and leave nothing in that of the window."""
+    """Script files as one: they share a function's scope, and leave nothing in that of the window.
+
+    It is asynchronous, because a page that is served waits for its data.
+    """
     parts = [package_text(f"scripts/{name}") for name in names]
-    return '(() => {\n"use strict";\n' + "\n".join(parts) + "})();\n"
+    return '(async () => {\n"use strict";\n' + "\n".join(parts) + "})();\n"
 
 
+@cache
 def _environment() -> Environment:
+    """What the templates are read and compiled by, once."""
     return Environment(
         loader=PackageLoader("pipeline.reports", "templates"),
         autoescape=True,
@@ -111,20 +140,6 @@ def _environment() -> Environment:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-
-
-def _policy(style: str, script: str, is_served: bool) -> str:
-    """The page's Content-Security-Policy: nothing is allowed but what the page itself holds."""
-    own = " 'self'" if is_served else ""
-    rules = [
-        "default-src 'none'",
-        f"img-src data: blob:{own}",
-        f"style-src '{_digest(style)}'",
-        f"script-src '{_digest(script)}'",
-        "base-uri 'none'",
-        "form-action 'none'",
-    ]
-    return "; ".join([*rules, "connect-src 'self'"] if is_served else rules)
 
 
 def _digest(text: str) -> str:

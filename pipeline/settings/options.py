@@ -167,7 +167,6 @@ AFTER_SETTINGS: dict[str, tuple[Option, ...]] = {
     ),
     FILTER: (replace(THREADS, help="How many images are read at once.", unset="one a processor core"),),
     VIEW: (
-        _ANNOTATED,
         Option("port", integer(0, 65535), "Port of 127.0.0.1.", unset="a free one"),
         Option("no_browser", BOOLEAN, "Open no browser.", default=False),
     ),

@@ -99,6 +99,7 @@ CALLS: list[tuple[Callable[..., Any], dict[str, Any], list[str]]] = [
     (pipeline.synthesize, {"interpreter": "in"}, ["synthesize", "--interpreter", "in"]),
     (pipeline.sample, {"num": 4, "diverse": True, "pool": 2}, ["sample", "--num=4", "--diverse", "--pool=2"]),
     (pipeline.report, {"path": "none.zarr"}, ["report", "none.zarr"]),
+    (pipeline.view, {"store": "none.zarr"}, ["view", "none.zarr"]),
     (pipeline.filter, {"store": "features.zarr", "keep": 1}, ["filter", "features.zarr", "--keep", "1"]),
 ]
 

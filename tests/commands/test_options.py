@@ -60,6 +60,7 @@ FLAGS = {
         "precision seed steps store threads"
     ),
     "filter": ("calibration debug keep keep-per-class no-keep-per-class score threads"),
+    "view": ("debug no-browser port"),
     "info": ("debug"),
     "verify": ("debug"),
     "inspect-checkpoint": ("debug"),
@@ -70,6 +71,7 @@ ARGUMENTS = {
     "evaluate": ["interpreter"],
     "filter": ["store"],
     "report": ["path"],
+    "view": ["store"],
     "info": ["store"],
     "verify": ["store"],
     "inspect-checkpoint": ["file"],

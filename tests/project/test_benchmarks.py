@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import os
 import re
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
@@ -11,6 +14,7 @@ import pytest
 import torch
 from support.places import REPOSITORY
 from support.processes import run_python
+from support.viewing import viewed
 
 
 @pytest.fixture(autouse=True)
@@ -181,6 +185,22 @@ def test_report_table_has_both_sizes_beside_reading_alone(capsys: pytest.Capture
     report_page.main(["--quick"])
     rows = re.findall(r"│ (\d+) +│ +(reading|dgan report) ", capsys.readouterr().out)
     assert rows == [(num, what) for num in ("6", "70") for what in ("reading", "dgan report")]
+
+
+def test_pages_of_few_and_many_images_are_asked_for(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from benchmarks import viewing
+
+    @contextmanager
+    def served_here(path: Path) -> Iterator[tuple[int, str, float]]:
+        with viewed(path) as site:
+            yield os.getpid(), site.server.address, 0.5
+
+    monkeypatch.setattr(viewing, "served", served_here)
+    viewing.main(["--quick"])
+    rows = re.findall(r"│ (\d+) +│ +0.50 s │ +[\d.]+ s │ +[\d.]+ s │ +\d+ MiB │", capsys.readouterr().out)
+    assert rows == ["6", "70"]
 
 
 def test_pictures_that_differ_are_told(tmp_path: Path) -> None:

@@ -36,7 +36,9 @@ LARGEST_PICTURE_BYTES = 200_000  # of a clone everybody has them
 LONG_NUM = 64  # of synthesize: a task; more is planned, and not made
 
 # Commands of blocks that are read, and not run.
-ONLY_READ: dict[str, str] = {}
+ONLY_READ: dict[str, str] = {
+    "dgan view dataset.zarr --port 8765 --no-browser": "another program may listen at that port",
+}
 # Libraries that the tests do not install: Python snippets that need one are compiled only.
 NOT_INSTALLED = "detectron2|torchvision"
 # Pages that begin in an empty folder: here in one with inputs and settings, but without stores.
@@ -50,6 +52,13 @@ OWN_TEST = {
 @pytest.fixture(scope="module")
 def project(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return make_project(tmp_path_factory.mktemp("documented") / "project")
+
+
+@pytest.fixture(autouse=True)
+def _views_end_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    """`dgan view` runs until it is interrupted. Here it listens, opens no browser, and ends."""
+    monkeypatch.setattr("pipeline.viewer.server.Server.serve_forever", lambda self: None)
+    monkeypatch.setattr("pipeline.viewer.run.open_page", lambda address: None)
 
 
 @pytest.fixture

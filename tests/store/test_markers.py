@@ -17,8 +17,8 @@ from support.stores import fill, make_meta
 from zarr.storage import LocalStore
 
 import fstore
+from fstore import chunks, local_shards
 from fstore import format as fmt
-from fstore import local_shards
 from fstore.errors import StoreError, UnreadableError
 from pipeline.cli import main
 
@@ -51,14 +51,14 @@ def test_a_marker_that_cannot_be_read_is_an_error_and_not_a_no(
     whole: Path, tmp_path: Path, number: int, use, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     path = Path(shutil.copytree(whole, tmp_path / "s.zarr"))
-    get = LocalStore.get
+    read = local_shards.read_file
 
-    async def failing(self, key: str, *arguments, **options):
-        if key == "committed/c/1":
-            raise OSError(number, os.strerror(number), str(path / key))
-        return await get(self, key, *arguments, **options)
+    def failing(file: Path) -> bytes | None:
+        if file == path / "committed/c/1":
+            raise OSError(number, os.strerror(number), str(file))
+        return read(file)
 
-    monkeypatch.setattr(LocalStore, "get", failing)
+    monkeypatch.setattr(chunks, "read_file", failing)
     says = rf"^{path}: array 'committed', chunk \[1\] cannot be read .{os.strerror(number)}: .*committed/c/1"
     with pytest.raises(UnreadableError, match=says) as caught:
         use(path)

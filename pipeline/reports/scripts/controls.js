@@ -62,3 +62,42 @@ function tieViews(changed) {
     for (const radio of radios) radio.checked = radio.value === choice("view");
   };
 }
+
+// The pages of a gallery that has more than one. Above and below the cards stands the same.
+class Pager {
+  // `turned` is called with the number of the page that the reader wants, from 0.
+  constructor(turned) {
+    this.turned = turned;
+    this.page = 0;
+    this.numPages = 1;
+    this.bars = [...document.querySelectorAll(".pager")];
+    for (const bar of this.bars) {
+      bar.querySelector(".back").addEventListener("click", () => this.go(this.page - 1));
+      bar.querySelector(".on").addEventListener("click", () => this.go(this.page + 1));
+      const number = bar.querySelector("input");
+      number.addEventListener("change", () => this.go(Number(number.value) - 1));
+    }
+    document.addEventListener("keydown", (event) => {
+      const step = { n: 1, p: -1 }[event.key];
+      const isText = event.target.matches("input[type=text], select") || document.querySelector("dialog[open]");
+      if (step && !isText && !event.ctrlKey && !event.metaKey && !event.altKey) this.go(this.page + step);
+    });
+  }
+
+  go(page) {
+    const target = Math.min(Math.max(0, Math.round(page) || 0), this.numPages - 1);
+    if (target !== this.page) this.turned(target);
+    else this.show(this.page, this.numPages); // what was typed is no page
+  }
+
+  show(page, numPages) {
+    [this.page, this.numPages] = [page, numPages];
+    for (const bar of this.bars) {
+      bar.hidden = numPages < 2;
+      bar.querySelector("input").value = String(page + 1);
+      bar.querySelector(".total").textContent = numPages.toLocaleString("en");
+      bar.querySelector(".back").disabled = page === 0;
+      bar.querySelector(".on").disabled = page === numPages - 1;
+    }
+  }
+}

@@ -15,7 +15,7 @@ function isShare(text) {
 // Places of the images with a finite uncertainty, the most certain first; equal ones by number.
 function ranked(uncertainty) {
   const places = [];
-  uncertainty.forEach((value, place) => value !== null && places.push(place));
+  uncertainty.forEach((value, place) => Number.isFinite(value) && places.push(place));
   return places.sort((a, b) => uncertainty[a] - uncertainty[b] || a - b);
 }
 
@@ -32,8 +32,15 @@ function filterOfDataset(kept, threshold) {
   return { kept, num: kept.reduce((sum, one) => sum + (one ? 1 : 0), 0), threshold };
 }
 
-// Items in the order that `sort` names. Images without a score come last; equal ones are sorted by number.
-function sortedItems(items, sort) {
+// The class that `sort` goes by, or null.
+function classOfSort(sort) {
+  const match = /^class-(\d+)$/.exec(sort);
+  return match && Number(match[1]);
+}
+
+// Items in the order that `sort` names; `shareOf` gives the share of an item that a class covers. Images without a
+// score come last; equal ones are sorted by number.
+function sortedItems(items, sort, shareOf) {
   const last = (item) => (item.uncertainty === null ? Infinity : item.uncertainty);
   const byNumber = (a, b) => a.id - b.id;
   if (sort === "most") return [...items].sort((a, b) => compare(last(a), last(b)) || byNumber(a, b));
@@ -42,9 +49,9 @@ function sortedItems(items, sort) {
     return [...items].sort((a, b) => compare(first(b), first(a)) || byNumber(a, b));
   }
   if (sort === "findings") return [...items].sort((a, b) => b.findings.length - a.findings.length || byNumber(a, b));
-  const match = /^class-(\d+)$/.exec(sort);
-  if (!match) return [...items].sort(byNumber);
-  const share = (item) => item.areas[Number(match[1])] ?? 0;
+  const id = classOfSort(sort);
+  if (id === null) return [...items].sort(byNumber);
+  const share = (item) => shareOf(item, id);
   return [...items].sort((a, b) => share(b) - share(a) || byNumber(a, b));
 }
 

@@ -22,7 +22,7 @@ function binsOf(uncertainty, order) {
   const high = isCut ? low + (FAR / 2) * (most - low) : largest;
   const width = (high - low) / NUM_BINS || 1;
   const place = (value) => Math.min(NUM_BINS - 1, Math.floor((value - low) / width));
-  return { low, high, isCut, bins: uncertainty.map((value) => (value === null ? -1 : place(value))) };
+  return { low, high, isCut, bins: uncertainty.map((value) => (Number.isFinite(value) ? place(value) : -1)) };
 }
 
 function drawHistogram(svg, binned, filter) {

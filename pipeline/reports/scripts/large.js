@@ -52,16 +52,27 @@ class LargeView {
     document.getElementById("large-state").textContent = this.describe(item);
     document.getElementById("previous").disabled = place <= 0;
     document.getElementById("next").disabled = place >= this.items.length - 1;
-    this.fillAreas(item);
+    this.fillAreas(item.areas ?? []);
     this.fillFindings(item);
-    const pixels = await decoded({ ...item, ...item.full });
+    let pixels = null;
+    try {
+      pixels = await decoded(item.full ?? item);
+    } catch {
+      const why = await whyNot(item.full ?? item);
+      if (this.item === item) document.getElementById("large-state").textContent = why;
+    }
     if (this.item !== item) return; // the reader has gone on meanwhile
     this.pixels = pixels;
+    if (!item.areas && pixels?.labels) this.fillAreas(areasOf(pixels.labels));
     this.repaint();
   }
 
   repaint() {
-    if (!this.item || !this.pixels) return;
+    if (!this.item) return;
+    if (!this.pixels) {
+      for (const canvas of this.dialog.querySelectorAll("canvas")) canvas.getContext("2d").reset();
+      return;
+    }
     const look = this.look();
     const views = { picture: { above: null }, labels: {}, divergence: {} };
     for (const [view, more] of Object.entries(views)) {
@@ -83,8 +94,9 @@ class LargeView {
     document.getElementById("large-findings")?.replaceChildren(...lines);
   }
 
-  fillAreas(item) {
-    const areas = (item.areas ?? []).map((share, id) => ({ share, entry: this.data.classes[id] }));
+  // `shares` of the image that the classes cover, by id.
+  fillAreas(shares) {
+    const areas = shares.map((share, id) => ({ share, entry: this.data.classes[id] }));
     const present = areas.filter(({ share, entry }) => share > 0 && entry).sort((a, b) => b.share - a.share);
     document.getElementById("large-areas").replaceChildren(
       ...present.map(({ share, entry }) => {
@@ -96,4 +108,11 @@ class LargeView {
       }),
     );
   }
+}
+
+// The share of `labels` that each class covers, by id.
+function areasOf(labels) {
+  const found = [];
+  for (const label of labels) found[label] = (found[label] ?? 0) + 1;
+  return Array.from(found, (num) => (num ?? 0) / labels.length);
 }

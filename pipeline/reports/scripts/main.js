@@ -1,10 +1,10 @@
 // Brings the gallery together: data, state, controls, cards, histogram and the large view.
 
-const data = JSON.parse(document.getElementById("data").textContent);
+const data = await loadedData();
 const scores = data.all;
 const order = scores ? ranked(scores.uncertainty) : [];
 const binned = scores ? binsOf(scores.uncertainty, order) : null;
-const placeOf = scores ? new Map((scores.ids ?? scores.uncertainty.map((_, i) => i)).map((id, i) => [id, i])) : null;
+const placeOf = scores ? new Map(Array.from(scores.uncertainty, (_, i) => [scores.ids?.[i] ?? i, i])) : null;
 const itemOf = new Map(data.items.map((item) => [item.id, item]));
 const colors = [];
 const names = [];
@@ -46,8 +46,20 @@ function describe(item) {
   return parts.join(" · ");
 }
 
+// All items in the order that is chosen. Sorting many takes a moment, which a slider must not.
+let sorted = { sort: "", items: [] };
+function sortedNow() {
+  const wanted = choice("sort");
+  const id = classOfSort(wanted);
+  const isKnown = id === null || hasShares(id);
+  if (!isKnown) wantShares(id, showFilter);
+  const sort = isKnown ? wanted : "number";
+  if (sorted.sort !== sort) sorted = { sort, items: sortedItems(data.items, sort, shareOf) };
+  return sorted.items;
+}
+
 function arranged() {
-  const items = sortedItems(data.items, choice("sort"));
+  const items = sortedNow();
   const show = choice("show");
   if (!filter || show === "mixed") return items;
   const kept = items.filter(isKept);
@@ -55,15 +67,26 @@ function arranged() {
   return show === "kept" ? kept : show === "dropped" ? dropped : [...kept, ...dropped];
 }
 
-const cards = new Cards(document.getElementById("cards"), data.items, look, (item) => {
+function openLarge(item) {
   choose("open", String(item.id));
   writeFragment(true);
   large.show(item, cards.shownItems);
+}
+
+function turn(page) {
+  choose("page", page ? String(page + 1) : "");
+  showFilter();
+}
+
+const cards = new Cards(document.getElementById("cards"), look, openLarge, data.per_page ?? Infinity, turn);
+const pager = new Pager((page) => {
+  turn(page);
+  document.getElementById("gallery").scrollIntoView();
 });
 const large = new LargeView(data, look, describe, (id) => {
   const before = itemOf.get(Number(choice("open")));
   choose("open", id);
-  if (!id && before) cards.buttonOf(before).focus();
+  if (!id && before) cards.turnTo(before)?.focus();
 });
 const showSwitches = tieClassSwitches(data.classes, showLook);
 const showViews = tieViews(showLook);
@@ -98,9 +121,25 @@ function showFilter() {
   }
   setValue("sort", choice("sort"));
   setValue("show", choice("show"));
-  cards.arrange(arranged(), isKept);
-  const shownNow = cards.shownItems.length;
-  setText("status", `${shownNow.toLocaleString("en")} of ${data.num_images.toLocaleString("en")} images shown`);
+  cards.arrange(arranged(), isKept, Number(choice("page") || 1) - 1 || 0);
+  pager.show(cards.page, cards.numPages);
+  setText("status", shownWords());
+}
+
+// Which images are shown, of how many.
+function shownWords() {
+  const [num, total] = [cards.shownItems.length, data.num_images];
+  const written = (number) => number.toLocaleString("en");
+  if (cards.numPages < 2) return `${written(num)} of ${written(total)} images shown`;
+  const first = cards.page * cards.perPage;
+  const others = num < total ? `, ${written(total)} in all` : "";
+  return `${written(first + 1)} to ${written(first + cards.pageItems.length)} of ${written(num)} images${others}`;
+}
+
+// Another order or choice of images begins with its first page.
+function showAnew() {
+  choose("page", "");
+  showFilter();
 }
 
 function showLarge() {
@@ -133,8 +172,8 @@ function soon(show) {
 }
 
 tie("keep", "keep", () => soon(showFilter));
-tie("sort", "sort", showFilter, "change");
-tie("show", "show", showFilter, "change");
+tie("sort", "sort", showAnew, "change");
+tie("show", "show", showAnew, "change");
 tie("opacity", "opacity", showLook);
 const above = document.getElementById("above");
 above?.addEventListener("input", () => {
@@ -158,3 +197,4 @@ const classGroup = document.getElementById("class-group");
 if (classGroup && matchMedia("(max-width: 800px)").matches) classGroup.open = false; // the images are near then
 onStateRead(showAll);
 showAll();
+follow(showFilter);

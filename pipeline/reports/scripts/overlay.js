@@ -32,9 +32,15 @@ async function pixelsOf(url) {
   return context.getImageData(0, 0, canvas.width, canvas.height);
 }
 
-// The arrays of an item: `rgba`, `labels` and `divergence` a value for each pixel (null where it has none).
-async function decoded(item) {
-  const parts = [item.image, item.label, item.divergence].map((url) => (url ? pixelsOf(url) : null));
+// Whether a look shows the divergence. It is not asked for otherwise.
+function needsDivergence(look) {
+  return look.view === "divergence" || look.view === "both" || look.above !== null;
+}
+
+// The arrays of an item: `rgba`, `labels` and `divergence` a value for each pixel (null where it has none, or it is
+// not asked for).
+async function decoded(item, withDivergence = true) {
+  const parts = [item.image, item.label, withDivergence && item.divergence].map((url) => (url ? pixelsOf(url) : null));
   const [picture, label, divergence] = await Promise.all(parts);
   const num = picture.width * picture.height;
   return {
@@ -44,7 +50,7 @@ async function decoded(item) {
     // The id's lower byte is red, the higher green; of a grey picture both are the id.
     labels: label && Uint16Array.from({ length: num }, (_, i) => idAt(label.data, 4 * i)),
     divergence: divergence && Uint8Array.from({ length: num }, (_, i) => divergence.data[4 * i]),
-    points: item.points ?? null,
+    points: (await item.points) ?? null,
     findings: item.findings ?? [],
   };
 }

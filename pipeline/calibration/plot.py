@@ -16,8 +16,8 @@ from pipeline.quality.uncertainty_candidates import TRUE_ERROR
 MEASURE_NAMES = {"miou": "mIoU", "pck10": "PCK@10"}
 # Okabe and Ito's colours, which people with any colour vision tell apart.
 COLORS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9")
-WIDTH, HEIGHT = 860, 380
-NUM_TICKS = 5
+WIDTH, HEIGHT = 860, 365
+NUM_TICKS = 6
 
 
 @dataclass(frozen=True)

@@ -230,7 +230,7 @@ def test_more_folds_than_images_become_as_many_as_there_are(store: Path, tmp_pat
 def test_a_dry_run_names_folds_and_the_training_and_writes_nothing(store: Path, tmp_path: Path) -> None:
     job = run.prepare(config_of(store, tmp_path), CPU, overwrite=False)
     text = "\n".join(run.dry_run(job, CPU, memory_budget=None))
-    assert "5 annotated of 5, in 2 folds" in text and "interpreter  3 members" in text
+    assert "5 annotated of 5, in 2 folds" in text and "interpreter  2 members" in text
     labelled = re.findall(r"labels (.*)", text)
     assert sorted(int(i) for line in labelled for i in line.split(", ")) == list(range(NUM))
     assert "time " not in text and list(tmp_path.iterdir()) == []

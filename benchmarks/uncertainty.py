@@ -26,7 +26,7 @@ from pipeline import embedded
 from pipeline.calibration import run
 from pipeline.calibration.figures import measure, score_figures
 from pipeline.calibration.predictions import Predictor
-from pipeline.quality.calibration_file import ScoreFigures
+from pipeline.quality.calibration_record import ScoreFigures
 from pipeline.quality.uncertainty_figures import kept_curve
 from pipeline.settings.files import load_demo_config
 from pipeline.settings.schema import Config

@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from html import escape
 
-from pipeline.quality.calibration_file import MEASURES, Calibration
+from pipeline.quality.calibration_record import MEASURES, Calibration
 from pipeline.quality.uncertainty_candidates import TRUE_ERROR
 
 MEASURE_NAMES = {"miou": "mIoU", "pck10": "PCK@10"}

@@ -15,7 +15,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from pipeline.quality.calibration_file import CurvePoint, Recommendation, ScoreFigures
+from pipeline.quality.calibration_record import CurvePoint, Recommendation, ScoreFigures
 from pipeline.quality.uncertainty_figures import (
     Counts,
     Floats,

@@ -200,6 +200,24 @@ def test_other_settings_are_refused_until_overwrite_and_a_corrected_store_is_mea
     assert calibrated(other, overwrite=True)["training"]["seed"] == 1
 
 
+def test_a_calibration_of_a_corrected_store_is_made_anew_and_goes_on_after_a_kill(tmp_path: Path) -> None:
+    config, lines = config_of(write_store(tmp_path / "f.zarr", "pyramid", NUM), tmp_path), []
+    calibrated(config)
+    document = json.loads(config.calibrate.out.read_text())
+    document["store"]["class_counts_sha256"] = "of earlier masks"
+    config.calibrate.out.write_text(json.dumps(document))
+    with pytest.MonkeyPatch.context() as patch:
+        kill_second_training(patch)
+        with pytest.raises(Killed):
+            calibrated(config, lines.append)
+    assert any("was added to or corrected since; it is made anew" in line for line in lines)
+    assert len(list((tmp_path / "calibration.json.begun").glob("image-*"))) > 0
+    job = run.prepare(config, CPU, overwrite=False)
+    assert not job.replaces and job.done is None  # it goes on, though the old file is still there
+    found = without_time(run.calibrate(job, CPU, memory_budget=None, say=lines.append))
+    assert found["store"]["class_counts_sha256"] != "of earlier masks"
+
+
 def test_places_and_stores_that_cannot_be_used_are_refused_in_one_line(store: Path, tmp_path: Path) -> None:
     config = config_of(store, tmp_path)
     for out, words in ((tmp_path, "is a folder"), (tmp_path / "c.svg", "place of the picture")):

@@ -99,7 +99,7 @@ def advise(curve: Sequence[CurvePoint], chance: ChanceGains, *, is_constant: boo
         least = int(p.argmin())
         return Advice(
             everything,
-            f"no share gains more than random choices of as many images do (smallest p = {p[least]:.2f}, "
+            f"no share gains more than random choices of as many images do (smallest p = {p[least]:.3f}, "
             f"at {tested[least].keep}; expected {LEVEL} or less); {NOTHING}",
         )
     best = passing[-1]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -20,7 +20,6 @@ import fstore
 import pipeline
 from pipeline.calibration import begun, run
 from pipeline.errors import UsageError
-from pipeline.quality import uncertainty_rule
 from pipeline.quality.calibration_file import read_calibration
 from pipeline.settings.schema import CalibrateConfig, Config
 from pipeline.stages.train import stage
@@ -28,15 +27,6 @@ from pipeline.stages.train import stage
 CPU = torch.device("cpu")
 NUM, FOLDS = 5, 2
 QUICK = replace(SMALL, members=2, max_epochs=2, epoch_pixels=96)
-
-
-@pytest.fixture(scope="module", autouse=True)
-def _few_orders() -> Iterator[None]:
-    """Fewer random orders and resamples than a run has: these tests look at no p-value."""
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(uncertainty_rule, "NUM_ORDERS", 99)
-        patch.setattr(uncertainty_rule, "NUM_RESAMPLES", 20)
-        yield
 
 
 @pytest.fixture(scope="module")

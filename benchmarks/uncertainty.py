@@ -7,8 +7,8 @@ For each seed 16 latents are annotated, an interpreter learns from all of them a
 and `calibrate` measures the annotated images in folds. For each score the table shows Spearman's rho between
 uncertainty and the share of wrong pixels, on both; the mean gain of mIoU over the shares kept; the mIoU of
 the fresh images by the share kept; the share that `calibrate` recommends, and what keeping it gains on the
-fresh images. The order of the images by their *true error* is the best that a score could do, and an order by
-chance gains nothing.
+fresh images; and the share that the same rule finds where it sees all of the fresh images. The order of the
+images by their *true error* is the best that a score could do, and an order by chance gains nothing.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ from pipeline import embedded
 from pipeline.calibration import run
 from pipeline.calibration.figures import measure, score_figures
 from pipeline.calibration.predictions import Predictor
-from pipeline.quality.calibration_file import ScoreFigures
+from pipeline.quality.calibration_record import ScoreFigures
 from pipeline.quality.uncertainty_figures import kept_curve
 from pipeline.settings.files import load_demo_config
 from pipeline.settings.schema import Config
@@ -70,7 +70,6 @@ def calibrated(config: Config) -> dict[str, ScoreFigures]:
 def row(name: str, annotated: ScoreFigures, fresh: ScoreFigures, gained: float) -> list[str]:
     """A score's line of the table."""
     by_share = {point.keep: point.quality for point in fresh.curve}
-    keep = annotated.recommended_keep.text
     return [
         name if fresh.usable else f"({name})",
         "none" if annotated.spearman is None else f"{annotated.spearman:.3f}",
@@ -78,8 +77,9 @@ def row(name: str, annotated: ScoreFigures, fresh: ScoreFigures, gained: float) 
         f"{annotated.mean_gain:+.4f}",
         f"{fresh.mean_gain:+.4f}",
         *(f"{by_share[share]:.4f}" for share in SHARES),
-        keep,
+        annotated.recommended_keep.text,
         f"{gained:+.4f}",
+        fresh.recommended_keep.text,
     ]
 
 
@@ -131,7 +131,7 @@ def main(arguments: list[str] | None = None) -> None:
         options.seeds, options.images, options.num, options.members, options.steps = [0], 4, 6, 2, 10
         options.folds = 2
     columns = ["score", "rho, annotated", "rho, fresh", "gain, annotated", "gain, fresh"]
-    columns += [f"mIoU at {share}" for share in SHARES] + ["keep", "its gain"]
+    columns += [f"mIoU at {share}" for share in SHARES] + ["keep", "its gain", "keep by fresh"]
     with working_folder(options.folder) as folder:
         for seed in options.seeds:
             title = f"seed {seed}: {options.images} annotated in {options.folds} folds, {options.num} fresh"

@@ -37,6 +37,11 @@ class Begun:
 
     folder: Path
 
+    @classmethod
+    def beside(cls, out: Path) -> Begun:
+        """That of the calibration ``out``."""
+        return cls(out.with_name(out.name + SUFFIX))
+
     def fold_folder(self, fold: int) -> Path:
         """Where the interpreter of a fold lies while it is trained."""
         return self.folder / f"fold-{fold}"
@@ -58,10 +63,9 @@ class Begun:
             raise self._damaged(path, error) from None
 
     def begin(self, settings: Mapping[str, Any], *, anew: bool) -> None:
-        """Make the folder with these settings; ``anew``: delete what is in it. Raises UsageError."""
+        """Give the folder, which exists, these settings; ``anew``: empty it first. Raises UsageError."""
         if anew:
-            self.remove()
-        self.folder.mkdir(exist_ok=True)
+            self._clear()
         text = json.dumps(dict(settings), indent=1, allow_nan=False) + "\n"
         if not (self.folder / SETTINGS).exists():
             replace_file(self.folder / SETTINGS, lambda path: path.write_text(text, encoding="utf-8"))
@@ -99,8 +103,11 @@ class Begun:
 
     def remove(self) -> None:
         """Delete the folder. Raises UsageError where it holds something else."""
-        if not self.folder.exists():
-            return
+        if self.folder.exists():
+            self._clear()
+            self.folder.rmdir()
+
+    def _clear(self) -> None:
         self._check_ours()
         # The settings last: what a kill leaves is still known as a calibration's.
         for entry in sorted(self.folder.iterdir(), key=lambda entry: entry.name == SETTINGS):
@@ -109,7 +116,6 @@ class Begun:
                 entry.rmdir()
             else:
                 entry.unlink()
-        self.folder.rmdir()
 
     def _check_ours(self) -> None:
         """Raise UsageError where something in the folder is not of a calibration."""

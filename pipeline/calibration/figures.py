@@ -16,12 +16,7 @@ from pipeline.calibration.job import CalibrationJob
 from pipeline.calibration.predictions import Prediction
 from pipeline.labelling.scores import keep_mask
 from pipeline.machine.provenance import created_record
-from pipeline.quality.calibration_file import (
-    Calibration,
-    ClassLoss,
-    ImageFigures,
-    ScoreFigures,
-)
+from pipeline.quality.calibration_record import Calibration, ClassLoss, ImageFigures, ScoreFigures
 from pipeline.quality.uncertainty_candidates import (
     LabelledImage,
     class_divergences,

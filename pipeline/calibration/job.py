@@ -7,8 +7,8 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Mapping
-from dataclasses import asdict, dataclass, replace
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -18,16 +18,20 @@ from numpy.typing import NDArray
 
 from fstore.compare import differences
 from fstore.feature_store import FeatureStore
-from pipeline.calibration.begun import SUFFIX, Begun
+from pipeline.calibration.begun import Begun
 from pipeline.calibration.folds import assign_folds
 from pipeline.errors import UsageError, count, short
 from pipeline.interpreter.folder import check_writable
-from pipeline.quality.calibration_file import Calibration, read_calibration
+from pipeline.quality.calibration_file import read_calibration
+from pipeline.quality.calibration_record import Calibration
 from pipeline.settings.schema import KEYPOINTS, SEGMENTATION, Config, TrainConfig
 from pipeline.stages.train.inputs import drawable, features_sha256, open_features, reading
+from pipeline.stages.train.plan import TrainPlan
 from pipeline.stages.train.prepare import plan_train, settle
 from pipeline.stages.train.validation import keypoint_array
 
+Difference = tuple[str, Any, Any]
+"""A key with dots, what is there, and what this run has."""
 _UNSEMANTIC = ("store.location", "training.buffer_mb")  # they may differ from what was begun
 _ELSEWHERE = ("out", "cache")  # of no effect on the figures
 _OF_ANNOTATIONS = ("store.num_images", "store.class_counts_sha256", "store.features_sha256", "store.revision")
@@ -71,7 +75,7 @@ class CalibrationJob:
     @property
     def begun(self) -> Begun:
         """The folder of what is done before the run has ended."""
-        return Begun(self.out.with_name(self.out.name + SUFFIX))
+        return Begun.beside(self.out)
 
     def images_of(self, fold: int) -> list[int]:
         """Positions of the images of a fold: its training excludes them, and what it learns labels them."""
@@ -89,35 +93,66 @@ def prepare(config: Config, device: torch.device, *, overwrite: bool) -> Calibra
     """
     out = Path(config.calibrate.out)
     _check_place(out)
+    found = Found() if overwrite else _found(out)
     store = open_features(config.features.store)
     with reading(store):
         present = _present(store)
         images = np.flatnonzero(present.any(axis=1))
         num_folds = _num_folds(store, len(images), config.calibrate.folds)
         folds = assign_folds(present[images], num_folds, config.train.seed)
-        found = _found(out, overwrite)
-        recorded = found.get("training", {})
-        train = settle(config.train, device, recorded if isinstance(recorded, Mapping) else {})
-        train = replace(train, buffer_mb=config.train.buffer_mb)
-        notes = _few_folds(store, num_folds, config.calibrate.folds)
+        train = replace(
+            settle(config.train, device, found.training), buffer_mb=config.train.buffer_mb
+        )  # the precision of what is there; each training remembers its own buffer
         plans = [plan_train(store, train, images[folds == fold].tolist()) for fold in range(num_folds)]
-        settings = _settings(
-            store, replace(train, balance=plans[0].config.balance), plans[0].widths, num_folds
-        )
-    for fold, plan in enumerate(plans):
-        if plan.missing_classes:
-            notes += (
-                f"fold {fold + 1}: no image outside it has {', '.join(plan.missing_classes)}; its training "
-                "cannot learn that, and its images count as wrong there",
-            )
-    differing = differences(found, settings, _UNSEMANTIC) if found else []
+        settled = replace(train, balance=plans[0].config.balance)
+        settings = _settings(store, settled, plans[0].widths, num_folds)
+    notes = [*_few_folds(store, num_folds, config.calibrate.folds), *_missing_notes(plans)]
+    done, differing = found.compared(settings)
     if differing:
-        notes += _why_anew(out, store, differing)
-    job = CalibrationJob(
-        store, train, out, images, folds, settings, None, overwrite or bool(differing), notes
-    )
-    done = read_calibration(out) if out.exists() and not job.replaces else None
-    return replace(job, done=done)
+        notes.append(_why_anew(out, store, differing))
+    replaces = overwrite or bool(differing)
+    return CalibrationJob(store, train, out, images, folds, settings, done, replaces, tuple(notes))
+
+
+@dataclass(frozen=True)
+class Found:
+    """What lies in the place of a run: a finished calibration, and the settings of one that is begun."""
+
+    done: Calibration | None = None
+    begun: Mapping[str, Any] = field(default_factory=dict)
+
+    @property
+    def training(self) -> Mapping[str, Any]:
+        """The recorded settings of trainings, of what is begun before those of what is done."""
+        recorded = self.begun.get("training", self.done.training if self.done else {})
+        return recorded if isinstance(recorded, Mapping) else {}
+
+    def compared(self, settings: Mapping[str, Any]) -> tuple[Calibration | None, list[Difference]]:
+        """The calibration that has these settings already, or None; and how else what is there differs.
+
+        Nothing differs where what is begun has these settings: a run goes on with it.
+        """
+        of_done: list[Difference] = []
+        if self.done is not None:
+            known = {"store": self.done.store, "training": self.done.training, "folds": self.done.folds}
+            of_done = differences(known, settings, _UNSEMANTIC)
+            if not of_done:
+                return self.done, []
+        of_begun = differences(self.begun, settings, _UNSEMANTIC) if self.begun else []
+        return None, of_begun if self.begun else of_done
+
+
+def _found(out: Path) -> Found:
+    """What is there. A file that an interrupted run was about to replace counts no more where it is no
+    calibration. Raises UsageError.
+    """
+    begun = Begun.beside(out).settings()
+    try:
+        return Found(read_calibration(out) if out.exists() else None, begun)
+    except UsageError:
+        if not begun:
+            raise
+        return Found(None, begun)
 
 
 def _check_place(out: Path) -> None:
@@ -173,29 +208,23 @@ def _settings(
     return settings
 
 
-def _found(out: Path, overwrite: bool) -> dict[str, Any]:
-    """The settings of the calibration that is there, or of one that is begun; empty where there is none.
-
-    With ``overwrite`` a file that cannot be read counts as none.
-    """
-    if overwrite:
-        return {}
-    if out.exists():
-        calibration = read_calibration(out)
-        return {
-            "store": dict(calibration.store),
-            "training": dict(calibration.training),
-            "folds": calibration.folds,
-        }
-    return Begun(out.with_name(out.name + SUFFIX)).settings()
+def _missing_notes(plans: Sequence[TrainPlan]) -> list[str]:
+    """A line on each fold whose training cannot learn a class."""
+    return [
+        f"fold {fold}: no image outside it has {', '.join(plan.missing_classes)}; its training cannot learn "
+        "that, and its images count as wrong there"
+        for fold, plan in enumerate(plans, 1)
+        if plan.missing_classes
+    ]
 
 
-def _why_anew(out: Path, store: FeatureStore, differing: list[tuple[str, Any, Any]]) -> tuple[str, ...]:
+def _why_anew(out: Path, store: FeatureStore, differing: list[Difference]) -> str:
     """One line on why what is there is made anew. Raises UsageError where only --overwrite may do so."""
-    key, found, asked = next((entry for entry in differing if entry[0] not in _OF_ANNOTATIONS), differing[0])
-    if key not in _OF_ANNOTATIONS:
+    others = [entry for entry in differing if entry[0] not in _OF_ANNOTATIONS]
+    if others:
+        key, found, asked = others[0]
         raise UsageError(
             f"{out}: was made, or begun, with {key} = {short(found)}, this run has {short(asked)}; use the "
             "same settings, another --out, or --overwrite to start anew"
         )
-    return (f"{out}: {store.location} was added to or corrected since; it is made anew",)
+    return f"{out}: {store.location} was added to or corrected since; it is made anew"

@@ -10,14 +10,14 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from html import escape
 
-from pipeline.quality.calibration_file import MEASURES, Calibration
+from pipeline.quality.calibration_record import MEASURES, Calibration
 from pipeline.quality.uncertainty_candidates import TRUE_ERROR
 
 MEASURE_NAMES = {"miou": "mIoU", "pck10": "PCK@10"}
 # Okabe and Ito's colours, which people with any colour vision tell apart.
 COLORS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9")
-WIDTH, HEIGHT = 860, 380
-NUM_TICKS = 5
+WIDTH, HEIGHT = 860, 365
+NUM_TICKS = 6
 
 
 @dataclass(frozen=True)
@@ -47,8 +47,8 @@ class Panel:
             'class="frame"/>',
             _text(self.left, self.top - 12, title, "title"),
             _text(middle, bottom + 38, x_name, "middle"),
-            f'<g transform="rotate(-90 {self.left - 52} {self.top + self.height / 2})">'
-            f"{_text(self.left - 52, self.top + self.height / 2, y_name, 'middle')}</g>",
+            f'<g transform="rotate(-90 {self.left - 58} {self.top + self.height / 2})">'
+            f"{_text(self.left - 58, self.top + self.height / 2, y_name, 'middle')}</g>",
         ]
         for i in range(NUM_TICKS):
             x, y = (low + (high - low) * i / (NUM_TICKS - 1) for low, high in (self.x_range, self.y_range))
@@ -101,7 +101,7 @@ def _error_panel(found: Calibration) -> list[str]:
     rho = found.scores[score].spearman
     if rho is not None:
         title += f", Spearman {rho:.2f}"
-    panel = Panel(570, 40, 270, 270, _range([x for x, _ in points]), _range([y for _, y in points]))
+    panel = Panel(585, 40, 255, 270, _range([x for x, _ in points]), _range([y for _, y in points]))
     parts = panel.axes(title, f"uncertainty ({score})", "share of wrong pixels")
     if found.task == "keypoints":
         parts = panel.axes(title, f"uncertainty ({score})", "1 - PCK@10")

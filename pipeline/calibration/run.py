@@ -22,7 +22,7 @@ from pipeline.calibration.table import table_lines
 from pipeline.errors import count
 from pipeline.interpreter.folder import replace_file
 from pipeline.machine.progress import progress
-from pipeline.quality.calibration_file import Calibration
+from pipeline.quality.calibration_record import Calibration
 from pipeline.stages.train import stage
 from pipeline.stages.train.inputs import check_same_store, reading
 from pipeline.stages.train.prepare import prepare as prepare_training
@@ -81,17 +81,20 @@ def calibrate(
             found = calibration_of(job, str(device))
         check_same_store(job.store)
         _save(job, found)
-    job.begun.remove()
     return found.to_json()
 
 
 @contextmanager
 def _begun(job: CalibrationJob) -> Iterator[None]:
-    """A block during which the folder of what is done is there, and nobody else writes into it."""
-    job.begun.begin(job.settings, anew=job.replaces)
+    """A block during which the folder of what is done is there, and nobody else writes into it. It is deleted
+    at the end of the block, and stays after an error.
+    """
+    job.begun.folder.mkdir(parents=True, exist_ok=True)
     lock = FolderLock(job.begun.folder)
     try:
+        job.begun.begin(job.settings, anew=job.replaces)
         yield
+        job.begun.remove()
     finally:
         lock.release()
 

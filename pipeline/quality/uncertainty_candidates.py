@@ -23,6 +23,7 @@ DESCRIPTIONS = {
     "entropy": "mean entropy of the mean probability: all of the doubt",
     "entropy-share": "mean divergence / mean entropy: which part of the doubt is disagreement",
     "boundary-length": "sum of the divergence / length of the boundaries between labels",
+    "class-top10": "mean over the classes of the labels of top10 within each class",
     "class-normalised-mean": "mean of the divergence / mean divergence of the pixel's class in the store",
     "class-normalised-top10": "the same, top10 instead of the mean",
     "class-mean-true": "class-mean of the true classes instead of the labels",
@@ -70,6 +71,7 @@ def label_candidates(image: LabelledImage, class_means: NDArray[np.float64]) -> 
         "entropy": image.entropy,
         "entropy-share": mean / image.entropy if image.entropy != 0 else 0.0,
         "boundary-length": total / max(1, boundary_length(image.labels)),
+        "class-top10": _class_top10(image),
         "class-normalised-mean": _score(relative, "mean"),
         "class-normalised-top10": _score(relative, "top10"),
         "class-mean-true": _true_class_mean(image),
@@ -107,6 +109,16 @@ def _score(divergence: Tensor, name: str, labels: Tensor | None = None) -> float
 def _relative(divergence: Tensor, means: Tensor) -> Tensor:
     """Divergence over the mean of its class; 0 where that is 0, for then so is the divergence."""
     return torch.where(means > 0, divergence / means.float(), 0.0)
+
+
+def _class_top10(image: LabelledImage) -> float:
+    tops = [
+        _score(
+            torch.from_numpy(image.divergence[image.labels == label].astype(np.float32))[None, None], "top10"
+        )
+        for label in np.unique(image.labels)
+    ]
+    return sum(tops) / len(tops)
 
 
 def _true_class_mean(image: LabelledImage) -> float:

@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pipeline.labelling.scores import keep_mask
-from pipeline.quality.calibration_file import Bin, CurvePoint
+from pipeline.quality.calibration_record import Bin, CurvePoint
 
 Floats = NDArray[np.float64]
 Counts = NDArray[np.int64]

@@ -15,7 +15,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from pipeline.quality.calibration_file import CurvePoint, Recommendation, ScoreFigures
+from pipeline.quality.calibration_record import CurvePoint, Recommendation, ScoreFigures
 from pipeline.quality.uncertainty_figures import (
     Counts,
     Floats,
@@ -99,7 +99,7 @@ def advise(curve: Sequence[CurvePoint], chance: ChanceGains, *, is_constant: boo
         least = int(p.argmin())
         return Advice(
             everything,
-            f"no share gains more than random choices of as many images do (smallest p = {p[least]:.2f}, "
+            f"no share gains more than random choices of as many images do (smallest p = {p[least]:.3f}, "
             f"at {tested[least].keep}; expected {LEVEL} or less); {NOTHING}",
         )
     best = passing[-1]

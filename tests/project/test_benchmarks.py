@@ -127,6 +127,16 @@ def test_loading_table_has_pngs_and_both_ways_of_the_dataset(capsys: pytest.Capt
 
 
 @pytest.mark.slow
+def test_uncertainty_table_has_every_score(capsys: pytest.CaptureFixture[str]) -> None:
+    from benchmarks import uncertainty
+    from pipeline.quality.uncertainty_candidates import DESCRIPTIONS
+
+    uncertainty.main(["--quick"])
+    printed = capsys.readouterr().out
+    assert all(f"│ ({name}) " in printed for name in DESCRIPTIONS) and "│ top10 " in printed
+
+
+@pytest.mark.slow
 def test_labelling_table_has_the_released_way_and_both_precisions(
     capsys: pytest.CaptureFixture[str],
 ) -> None:

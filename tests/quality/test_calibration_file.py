@@ -9,7 +9,8 @@ from typing import Any
 import pytest
 
 from pipeline.errors import UsageError
-from pipeline.quality.calibration_file import (
+from pipeline.quality.calibration_file import parse_calibration, read_calibration
+from pipeline.quality.calibration_record import (
     Bin,
     Calibration,
     ClassLoss,
@@ -17,8 +18,6 @@ from pipeline.quality.calibration_file import (
     ImageFigures,
     Recommendation,
     ScoreFigures,
-    parse_calibration,
-    read_calibration,
 )
 from pipeline.settings.values import Keep
 
@@ -80,11 +79,12 @@ DELETED = object()
         (("task",), "dance", "task"),
         (("measure",), "pck10", "measure"),  # that of keypoints
         (("scores",), [], "scores"),
-        (("scores", "top10", "recommended_keep"), "1e-999999999", "recommended_keep"),
+        (("scores", "top10", "recommended_keep"), "1e-999999999", "recommended_keep is"),
+        (("scores", "top10", "recommended_keep"), "auto", "recommended_keep is"),
         (("scores", "top10", "recommended_keep"), 0.85, "recommended_keep"),  # digits count: it is text
         (("scores", "top10", "recommended_keep"), "0.8", "does not fit"),
         (("scores", "tried", "usable"), True, "no score of a dataset"),
-        (("scores", "top10", "curve", 0, "keep"), "2", "keep"),
+        (("scores", "top10", "curve", 0, "keep"), "2", "keep is"),
         (("scores", "top10", "curve", 0, "miou"), True, "miou"),
         (("scores", "top10", "bins", 0), {}, "missing"),
         (("scores", "top10", "extra"), 1, "no key"),

@@ -56,6 +56,7 @@ def test_each_candidate_is_what_its_description_says() -> None:
     assert found["class-mean"] == pytest.approx((0.25 + 0.125 + 1.0) / 3)
     assert found["class-mean-true"] == pytest.approx((0.0 + (0.5 + 0.25 + 0.0) / 3 + 1.0) / 3)
     assert found["entropy"] == 0.5 and found["entropy-share"] == pytest.approx(2 / 6 / 0.5)
+    assert found["class-top10"] == pytest.approx((0.5 + 0.25 + 1.0) / 3)
     assert found["boundary-length"] == pytest.approx(2.0 / 4)
     relative = [0.0, 2.0, 2.0, 1.0, 1.0, 0.0]
     assert found["class-normalised-mean"] == pytest.approx(sum(relative) / 6)

@@ -7,7 +7,7 @@ from fractions import Fraction
 import numpy as np
 import pytest
 
-from pipeline.quality.calibration_file import ScoreFigures
+from pipeline.quality.calibration_record import ScoreFigures
 from pipeline.quality.uncertainty_figures import (
     curve_shares,
     keeping_order,

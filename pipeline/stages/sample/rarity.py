@@ -25,9 +25,7 @@ def class_pixels(
     return counts
 
 
-def rarest_first(
-    shown: NDArray[np.floating], annotated: NDArray[np.floating], num: int
-) -> NDArray[np.int64]:
+def rarest_first(shown: NDArray[np.floating], annotated: NDArray[np.number], num: int) -> NDArray[np.int64]:
     """Indices (num,) of the images that add most to the classes that have least, in the order of choice.
 
     ``shown`` (n, K): how much of each class an image shows, in pixels. ``annotated`` (K,): how much of each

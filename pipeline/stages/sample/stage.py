@@ -30,13 +30,16 @@ from pipeline.models.selection import SelectedLayers
 from pipeline.rendering.latents import array_sha256
 from pipeline.rendering.renderer import Renderer, RenderSettings
 from pipeline.settings.classes import configured_classes
+from pipeline.settings.options import RARE
 from pipeline.settings.schema import KEYPOINTS, AnnotationsConfig, ClassConfig, Config
 from pipeline.stages.sample import project
+from pipeline.stages.sample.annotated import annotated_pixels
 from pipeline.stages.sample.checks import check_disk, check_replaceable, present_latents
 from pipeline.stages.sample.choice import chosen_latents, latent_values
 from pipeline.stages.sample.contact_sheet import contact_sheet, thumbnail
 from pipeline.stages.sample.job import SampleJob, SampleOptions
 from pipeline.stages.sample.plan import choice_in_words, plan_lines
+from pipeline.stages.sample.ways import ASKING, RECORDED, best_way
 
 MAX_SHEET_IMAGES = 1000
 
@@ -83,7 +86,10 @@ def prepare(config: Config, options: SampleOptions) -> SampleJob:
 
     Raises UsageError, one line, for any that does not fit, and where files are in the way.
     """
-    trained = load_paired(config) if options.uncertain else None
+    asks = options.by is None or options.by in ASKING
+    trained = load_paired(config) if asks else None
+    if trained is not None and options.by is None:
+        options = replace(options, by=best_way(trained.interpreter.info))
     loaded = load_chosen(config) if trained is None else trained.loaded
     if trained is not None and config.generator.checkpoint is None and not config.demo:
         config = replace(config, generator=replace(config.generator, checkpoint=loaded.path))
@@ -108,7 +114,15 @@ def prepare(config: Config, options: SampleOptions) -> SampleJob:
         "crop_rows": list(settings.crop_rows),
     }
     present = present_latents(options, rendering)
-    job = SampleJob(loaded, config, options, settings, average, rendering, trained, present)
+    annotated = None
+    if trained is not None and options.by == RARE:
+        if trained.interpreter.info.keypoints is not None:
+            raise UsageError(
+                f"{config.synthesize.interpreter}: has learnt keypoints; --by {RARE} is for classes: leave "
+                "it out"
+            )
+        annotated = annotated_pixels(config.features.store, trained.interpreter.info)
+    job = SampleJob(loaded, config, options, settings, average, rendering, trained, present, annotated)
     if job.pool_size < options.num:
         raise UsageError(f"--pool is {options.pool}; expected at least --num, {options.num}")
     return job
@@ -210,14 +224,13 @@ def _write_pictures(job: SampleJob, renderer: Renderer, latents: NDArray[np.floa
 def _record(job: SampleJob, latents: Sequence[tuple[int, int]], scores: list[float] | None) -> str:
     """``sample.json``."""
     options = job.options
-    chosen_by = ["uncertain"] * options.uncertain + ["diverse"] * options.diverse
     record: dict[str, Any] = {
         "version": project.RECORD_VERSION,
         "kind": "sample",
         "latents": [list(pair) for pair in latents],
         "rendering": job.rendering,
         "chosen": {
-            "by": chosen_by or ["number"],
+            "by": RECORDED[str(options.by)],
             "pool": job.pool_size,
             "images": [len(job.present), len(latents)],
         },
@@ -226,6 +239,9 @@ def _record(job: SampleJob, latents: Sequence[tuple[int, int]], scores: list[flo
     if job.trained is not None:
         record["chosen"]["interpreter"] = job.trained.interpreter.sha256
         record["chosen"]["uncertainty"] = [score if isfinite(score) else None for score in scores or ()]
+        if job.annotated is not None:
+            names = [entry.name for entry in job.trained.interpreter.info.classes]
+            record["chosen"]["annotated"] = dict(zip(names, job.annotated.tolist(), strict=True))
     lines = [f"{json.dumps(key)}: {json.dumps(value)}" for key, value in record.items()]
     return "{\n" + ",\n".join(lines) + "\n}\n"
 

@@ -9,8 +9,6 @@ with the same first round, the same pool and members of the same seeds, so that 
 mIoU is that of 80 fresh latents, pooled, against exact masks. *True masks* is no way to choose: it is *rare*
 by the pool's exact masks, and says what better predictions could do for it.
 
-``--choose-only`` stops where the images are chosen, and tells which rare classes they have, of more seeds.
-
 Five members, 1,000 steps of 64 pixels, all features. The figures of a seed are appended to ``--results``,
 where a run that was stopped finds them again.
 """
@@ -34,6 +32,7 @@ from numpy.typing import NDArray
 from benchmarks import rare_parts
 from benchmarks.annotation_rounds import Faces, Images, ious, predict, train
 from benchmarks.measure import machine, print_table
+from pipeline.labelling.labeller import ImageLabeller
 from pipeline.labelling.scores import score_images
 from pipeline.stages.sample.diversity import farthest_points, least_certain
 from pipeline.stages.sample.rarity import class_pixels, rarest_first
@@ -41,7 +40,7 @@ from pipeline.stages.sample.rarity import class_pixels, rarest_first
 POOL_FACTOR = 20
 TEST_SEED = 2**32
 FIRST, RANDOM = "(no more images)", "random"
-SETTINGS = ("parts", "num", "steps", "members", "test", "choose_only")
+SETTINGS = ("parts", "num", "steps", "members", "test")
 
 
 @dataclass(frozen=True)
@@ -108,21 +107,18 @@ def run_seed(seed: int, faces: Faces, test: Images, options: argparse.Namespace)
     first, pool = drawn[np.arange(num)], drawn[np.arange(num, len(drawn.masks))]
     labeller = train(first, faces, seed, options.steps, options.members)
     known = Known(pool, first, *predict(labeller, pool), num_classes, num)
-    outcome: dict[str, Any] = {FIRST: {"shown": images_showing(first, num_classes)}}
-    if not options.choose_only:
-        outcome[FIRST]["ious"] = ious(labeller, test, num_classes).tolist()
+    outcome = {FIRST: measured(first, labeller, test, num_classes)}
     for name, way in WAYS.items():
         both = first + pool[way(known)]
-        outcome[name] = {"shown": images_showing(both, num_classes)}
-        if not options.choose_only:
-            anew = train(both, faces, seed, options.steps, options.members)
-            outcome[name]["ious"] = ious(anew, test, num_classes).tolist()
+        labeller = train(both, faces, seed, options.steps, options.members)
+        outcome[name] = measured(both, labeller, test, num_classes)
     return outcome
 
 
-def images_showing(images: Images, num_classes: int) -> list[int]:
-    """How many of the images show each class."""
-    return (class_pixels(images.masks, num_classes) > 0).sum(0).tolist()
+def measured(images: Images, labeller: ImageLabeller, test: Images, num_classes: int) -> dict[str, Any]:
+    """How many of the images that were learnt show each class, and the IoU of each class on others."""
+    shown = (class_pixels(images.masks, num_classes) > 0).sum(0)
+    return {"shown": shown.tolist(), "ious": ious(labeller, test, num_classes).tolist()}
 
 
 def outcomes(faces: Faces, options: argparse.Namespace) -> Iterator[dict[str, Any]]:
@@ -201,7 +197,6 @@ def main(arguments: list[str] | None = None) -> None:
     parser.add_argument("--steps", type=int, default=1000)
     parser.add_argument("--members", type=int, default=5)
     parser.add_argument("--test", type=int, default=80, help="fresh images to measure on")
-    parser.add_argument("--choose-only", action="store_true", help="no second training: 10 times as fast")
     parser.add_argument("--results", type=Path, help="a file to keep the figures of each seed in")
     parser.add_argument("--quick", action="store_true", help="two seeds of a few steps")
     options = parser.parse_args(arguments)
@@ -212,8 +207,7 @@ def main(arguments: list[str] | None = None) -> None:
     records, num_common = list(outcomes(faces, options)), len(rare_parts.names(with_rare=False))
     if options.parts == "rare":
         report_choices(records, num_common)
-    if not options.choose_only:
-        report_ious(records, num_common)
+    report_ious(records, num_common)
 
 
 if __name__ == "__main__":

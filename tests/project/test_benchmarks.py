@@ -300,3 +300,12 @@ def test_every_way_to_choose_the_next_images_is_in_the_table(
     before = results.read_text()
     next_images.main(["--quick", "--results", str(results)])  # nothing is trained again
     assert results.read_text() == before and capsys.readouterr().out.partition("\n")[2]
+
+
+def test_first_images_count_rare_classes_of_each_choice(capsys: pytest.CaptureFixture[str]) -> None:
+    from benchmarks import first_images
+
+    has = np.array([[True, False, False], [True, True, False], [False, False, False]])
+    assert (first_images.num_classes(has), first_images.num_images(has)) == (2, 2)
+    first_images.main(["--quick"])
+    assert capsys.readouterr().out.count("verse") == 3

@@ -9,6 +9,7 @@ with the same first round, the same pool and members of the same seeds, so that 
 mIoU is that of 80 fresh latents, pooled, against exact masks. *True masks* is no way to choose: it is *rare*
 by the pool's exact masks, and says what better predictions could do for it.
 
+``--choose-only`` does not train again: it tells which rare classes the images have, in a tenth of the time.
 Five members, 1,000 steps of 64 pixels, all features. The figures of a seed are appended to ``--results``,
 where a run that was stopped finds them again.
 """
@@ -32,7 +33,6 @@ from numpy.typing import NDArray
 from benchmarks import rare_parts
 from benchmarks.annotation_rounds import Faces, Images, ious, predict, train
 from benchmarks.measure import machine, print_table
-from pipeline.labelling.labeller import ImageLabeller
 from pipeline.labelling.scores import score_images
 from pipeline.stages.sample.diversity import farthest_points, least_certain
 from pipeline.stages.sample.rarity import class_pixels, rarest_first
@@ -40,7 +40,7 @@ from pipeline.stages.sample.rarity import class_pixels, rarest_first
 POOL_FACTOR = 20
 TEST_SEED = 2**32
 FIRST, RANDOM = "(no more images)", "random"
-SETTINGS = ("parts", "num", "steps", "members", "test")
+SETTINGS = ("parts", "num", "steps", "members", "test", "choose_only")
 
 
 @dataclass(frozen=True)
@@ -107,18 +107,21 @@ def run_seed(seed: int, faces: Faces, test: Images, options: argparse.Namespace)
     first, pool = drawn[np.arange(num)], drawn[np.arange(num, len(drawn.masks))]
     labeller = train(first, faces, seed, options.steps, options.members)
     known = Known(pool, first, *predict(labeller, pool), num_classes, num)
-    outcome = {FIRST: measured(first, labeller, test, num_classes)}
+    outcome = {FIRST: {"shown": images_showing(first, num_classes)}}
+    if not options.choose_only:
+        outcome[FIRST]["ious"] = ious(labeller, test, num_classes).tolist()
     for name, way in WAYS.items():
         both = first + pool[way(known)]
-        labeller = train(both, faces, seed, options.steps, options.members)
-        outcome[name] = measured(both, labeller, test, num_classes)
+        outcome[name] = {"shown": images_showing(both, num_classes)}
+        if not options.choose_only:
+            labeller = train(both, faces, seed, options.steps, options.members)
+            outcome[name]["ious"] = ious(labeller, test, num_classes).tolist()
     return outcome
 
 
-def measured(images: Images, labeller: ImageLabeller, test: Images, num_classes: int) -> dict[str, Any]:
-    """How many of the images that were learnt show each class, and the IoU of each class on others."""
-    shown = (class_pixels(images.masks, num_classes) > 0).sum(0)
-    return {"shown": shown.tolist(), "ious": ious(labeller, test, num_classes).tolist()}
+def images_showing(images: Images, num_classes: int) -> list[Any]:
+    """How many of the images show each class."""
+    return (class_pixels(images.masks, num_classes) > 0).sum(0).tolist()
 
 
 def outcomes(faces: Faces, options: argparse.Namespace) -> Iterator[dict[str, Any]]:
@@ -197,6 +200,7 @@ def main(arguments: list[str] | None = None) -> None:
     parser.add_argument("--steps", type=int, default=1000)
     parser.add_argument("--members", type=int, default=5)
     parser.add_argument("--test", type=int, default=80, help="fresh images to measure on")
+    parser.add_argument("--choose-only", action="store_true", help="do not train again")
     parser.add_argument("--results", type=Path, help="a file to keep the figures of each seed in")
     parser.add_argument("--quick", action="store_true", help="two seeds of a few steps")
     options = parser.parse_args(arguments)
@@ -207,7 +211,8 @@ def main(arguments: list[str] | None = None) -> None:
     records, num_common = list(outcomes(faces, options)), len(rare_parts.names(with_rare=False))
     if options.parts == "rare":
         report_choices(records, num_common)
-    report_ious(records, num_common)
+    if not options.choose_only:
+        report_ious(records, num_common)
 
 
 if __name__ == "__main__":

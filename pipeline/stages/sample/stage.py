@@ -22,6 +22,7 @@ from pipeline.errors import UsageError, count
 from pipeline.inputs.checkpoint_choice import is_demos, load_chosen
 from pipeline.inputs.generator import average_latent, generator_record, render_settings
 from pipeline.interpreter.files import load_interpreter
+from pipeline.interpreter.identity import check_unchanged
 from pipeline.interpreter.pairing import PairedInterpreter, load_paired
 from pipeline.interpreter.released import is_released
 from pipeline.machine.progress import progress
@@ -169,13 +170,16 @@ def sample(job: SampleJob, device: torch.device) -> str:
         One line on what is there.
 
     Raises:
-        UsageError: annotated images would change. RunError: the disk cannot hold the pictures.
+        UsageError: annotated images would change. RunError: the disk cannot hold the pictures, or another
+        interpreter has taken the place of the one that was asked.
     """
     out, options = job.options.out, job.options
     check_disk(job)
     renderer = job.renderer(device)
     latents, scores = chosen_latents(job, renderer)
     check_replaceable(job, latents)
+    if job.trained is not None:
+        check_unchanged(job.config.synthesize.interpreter, job.trained.interpreter.sha256)
     with project.new_project(out, keep_config=options.add) as folder:
         values = latent_values(latents, job.loaded.generator.z_size)
         _write_pictures(job, renderer, values, folder)

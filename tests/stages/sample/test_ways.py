@@ -6,6 +6,7 @@ import json
 import shutil
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -226,3 +227,22 @@ def test_a_class_that_the_store_lacks_is_named() -> None:
     permuted = replace(info, classes=info.classes[::-1])  # classes are matched by their names
     expected = annotated_pixels("features.zarr", info)[::-1]
     assert annotated_pixels("features.zarr", permuted).tolist() == expected.tolist()
+
+
+def test_an_interpreter_that_is_replaced_meanwhile_is_told(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from pipeline.stages.sample import stage
+
+    chosen = stage.chosen_latents
+    shutil.copytree(INTERPRETER, folder / "mine")
+
+    def replaced(*arguments: Any) -> Any:
+        shutil.rmtree(folder / "mine")
+        return chosen(*arguments)
+
+    monkeypatch.setattr(stage, "chosen_latents", replaced)
+    words = ["sample", "--interpreter", folder / "mine", "--num", NUM, "--pool", POOL, "--out", folder / "a"]
+    result = dgan(*words)
+    assert result.exit_code == 1 and "is no longer the interpreter" in result.stderr
+    assert not (folder / "a").exists()

@@ -73,7 +73,7 @@ _IMAGES = (
         choice(*WAYS),
         "Which of a larger pool: most different in W, least sure, the most different of the least sure "
         "quarter, or with most of the classes annotated least.",
-        unset="random; with --interpreter rare",
+        unset="random; with --interpreter uncertain-diverse",
     ),
     Option("interpreter", PATH, "Interpreter that says what the pool's images show."),
     Option("diverse", BOOLEAN, "The same as --by diverse.", default=False),

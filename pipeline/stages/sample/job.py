@@ -23,15 +23,14 @@ POOL_FACTOR = 20  # latents to choose from, for each that is chosen
 class SampleOptions:
     """What is asked for beside the configuration.
 
-    ``by``: one of `pipeline.settings.options.WAYS`; None: the best that the interpreter of the configuration
-    can be asked for. ``pool`` None: 20 latents for each image. ``add``: ``num`` more images for the project
-    in ``out``.
+    ``by``: one of `pipeline.settings.options.WAYS`, which may ask the interpreter of the configuration.
+    ``pool`` None: 20 latents for each image. ``add``: ``num`` more images for the project in ``out``.
     """
 
     num: int
     out: Path
     seed: int = 0
-    by: str | None = RANDOM
+    by: str = RANDOM
     pool: int | None = None
     add: bool = False
     overwrite: bool = False

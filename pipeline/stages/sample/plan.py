@@ -64,4 +64,4 @@ def choice_in_words(job: SampleJob) -> str:
         return f"the first of seed {options.seed}"
     unsure = f"those of {pool} of which {interpreter} is least sure"
     words = {DIVERSE: f"the most spread of {pool}", UNCERTAIN: unsure}
-    return words.get(str(options.by), f"the most spread of {unsure}")
+    return words.get(options.by, f"the most spread of {unsure}")

@@ -31,7 +31,7 @@ from pipeline.models.selection import SelectedLayers
 from pipeline.rendering.latents import array_sha256
 from pipeline.rendering.renderer import Renderer, RenderSettings
 from pipeline.settings.classes import configured_classes
-from pipeline.settings.options import RARE
+from pipeline.settings.options import RARE, UNCERTAIN
 from pipeline.settings.schema import KEYPOINTS, AnnotationsConfig, ClassConfig, Config
 from pipeline.stages.sample import project
 from pipeline.stages.sample.annotated import annotated_pixels
@@ -40,7 +40,7 @@ from pipeline.stages.sample.choice import chosen_latents, latent_values
 from pipeline.stages.sample.contact_sheet import contact_sheet, thumbnail
 from pipeline.stages.sample.job import SampleJob, SampleOptions
 from pipeline.stages.sample.plan import choice_in_words, plan_lines
-from pipeline.stages.sample.ways import ASKING, RECORDED, best_way
+from pipeline.stages.sample.ways import ASKING, RECORDED
 
 MAX_SHEET_IMAGES = 1000
 
@@ -87,10 +87,7 @@ def prepare(config: Config, options: SampleOptions) -> SampleJob:
 
     Raises UsageError, one line, for any that does not fit, and where files are in the way.
     """
-    asks = options.by is None or options.by in ASKING
-    trained = load_paired(config) if asks else None
-    if trained is not None and options.by is None:
-        options = replace(options, by=best_way(trained.interpreter.info))
+    trained = load_paired(config) if options.by in ASKING else None
     loaded = load_chosen(config) if trained is None else trained.loaded
     if trained is not None and config.generator.checkpoint is None and not config.demo:
         config = replace(config, generator=replace(config.generator, checkpoint=loaded.path))
@@ -119,8 +116,8 @@ def prepare(config: Config, options: SampleOptions) -> SampleJob:
     if trained is not None and options.by == RARE:
         if trained.interpreter.info.keypoints is not None:
             raise UsageError(
-                f"{config.synthesize.interpreter}: has learnt keypoints; --by {RARE} is for classes: leave "
-                "it out"
+                f"{config.synthesize.interpreter}: has learnt keypoints; --by {RARE} is for classes: choose "
+                f"--by {UNCERTAIN}"
             )
         annotated = annotated_pixels(config.features.store, trained.interpreter.info)
     job = SampleJob(loaded, config, options, settings, average, rendering, trained, present, annotated)
@@ -234,7 +231,7 @@ def _record(job: SampleJob, latents: Sequence[tuple[int, int]], scores: list[flo
         "latents": [list(pair) for pair in latents],
         "rendering": job.rendering,
         "chosen": {
-            "by": RECORDED[str(options.by)],
+            "by": RECORDED[options.by],
             "pool": job.pool_size,
             "images": [len(job.present), len(latents)],
         },

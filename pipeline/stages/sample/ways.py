@@ -9,9 +9,10 @@ from __future__ import annotations
 from pathlib import Path
 
 from pipeline.errors import UsageError
-from pipeline.interpreter.description import InterpreterInfo
 from pipeline.settings.options import DIVERSE, RANDOM, RARE, SPREAD_UNCERTAIN, UNCERTAIN
 
+BEST = SPREAD_UNCERTAIN
+"""What an interpreter is asked where nothing else is said: it raised mIoU most."""
 ASKING = (UNCERTAIN, SPREAD_UNCERTAIN, RARE)
 """The ways that ask an interpreter."""
 SPREADING = (DIVERSE, SPREAD_UNCERTAIN)
@@ -26,15 +27,10 @@ RECORDED = {
 """What ``sample.json`` calls each way."""
 
 
-def best_way(info: InterpreterInfo) -> str:
-    """What ``--interpreter`` alone means: of labels the way that measured best, of keypoints the nearest."""
-    return RARE if info.keypoints is None else UNCERTAIN
-
-
 def asked_way(
     by: str | None, interpreter: Path | None, *, diverse: bool, uncertain: Path | None
-) -> tuple[str | None, Path | None]:
-    """The way, and the interpreter that it asks. None with an interpreter: the best for what that has learnt.
+) -> tuple[str, Path | None]:
+    """The way, and the interpreter that it asks.
 
     Raises UsageError where two flags say the same thing, or an interpreter is missing or in vain.
     """
@@ -48,9 +44,9 @@ def asked_way(
     if diverse:
         by = DIVERSE
     if by is None:
-        return (None if interpreter else RANDOM), interpreter
+        return (BEST if interpreter else RANDOM), interpreter
     if by in ASKING and interpreter is None:
         raise UsageError(f"--by {by} asks an interpreter; name it with --interpreter")
     if by not in ASKING and interpreter is not None:
-        raise UsageError(f"choosing by {by} asks no interpreter; leave --interpreter out, or say --by {RARE}")
+        raise UsageError(f"choosing by {by} asks no interpreter; leave --interpreter out, or say --by {BEST}")
     return by, interpreter

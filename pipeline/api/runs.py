@@ -136,6 +136,8 @@ def sample(
     device: str,
     threads: int | None,
     dry_run: bool,
+    by: str | None,
+    interpreter: Path | None,
     uncertain: Path | None,
     num: int,
     out: Path,
@@ -154,14 +156,16 @@ def sample(
 
     from pipeline.machine.device import target_device
     from pipeline.stages.sample import stage
+    from pipeline.stages.sample.ways import asked_way
 
-    if uncertain is not None:
-        settings = with_overrides(settings, "synthesize", interpreter=uncertain)
+    by, interpreter = asked_way(by, interpreter, diverse=diverse, uncertain=uncertain)
+    if interpreter is not None:
+        settings = with_overrides(settings, "synthesize", interpreter=interpreter)
         if not add:  # a project goes on with its own settings
             settings = stage.as_trained(settings)
     settings = configured(settings, flags)
     target = target_device(device, threads)
-    options = stage.SampleOptions(num, out, seed, diverse, uncertain is not None, pool, add, overwrite)
+    options = stage.SampleOptions(num, out, seed, by, pool, add, overwrite)
     job = stage.prepare(settings, options)
     if dry_run:
         return Outcome(stage.dry_run(job, target))

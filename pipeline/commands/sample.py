@@ -18,7 +18,7 @@ from pipeline.settings.schema import SAMPLE
     short_help="Begin a project: images to annotate, a dgan.toml.",
     examples=(
         "dgan sample --checkpoint network.pkl --num 40 --diverse --out annotate",
-        "dgan sample --uncertain interpreter --num 16 --add --out .",
+        "dgan sample --interpreter interpreter --num 16 --add --out .",
     ),
 )
 @command_options(SAMPLE)

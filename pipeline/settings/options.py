@@ -28,6 +28,10 @@ from pipeline.settings.schema import (
 from pipeline.settings.values import ANY_SEED, BOOLEAN, BYTES, KEEP, PATH, STORE, Rule, choice, integer
 
 REPORT, VIEW = "report", "view"
+RANDOM, DIVERSE, UNCERTAIN, SPREAD_UNCERTAIN, RARE = WAYS = (
+    *("random", "diverse", "uncertain", "uncertain-diverse", "rare"),
+)
+"""How ``dgan sample`` may choose images. All but the first two ask an interpreter."""
 
 
 @dataclass(frozen=True)
@@ -77,8 +81,20 @@ STAGE = (CONFIG, DEVICE, THREADS, MEMORY_BUDGET, OVERWRITE, DRY_RUN)
 _IMAGES = (
     Option("num", integer(1, 10**6), "Images to annotate.", default=40),
     Option("out", PATH, "Folder of the project.", default=Path("annotate")),
-    Option("diverse", BOOLEAN, "Choose those of a larger pool that differ most, in W.", default=False),
-    Option("uncertain", PATH, "Choose those of the pool of which this interpreter is least sure."),
+    Option(
+        "by",
+        choice(*WAYS),
+        "Which of a larger pool: most different in W, least sure, the most different of the least sure "
+        "quarter, or with most of the classes annotated least.",
+        unset="random; with --interpreter uncertain-diverse",
+    ),
+    Option("interpreter", PATH, "Interpreter that says what the pool's images show."),
+    Option("diverse", BOOLEAN, "The same as --by diverse.", default=False),
+    Option(
+        "uncertain",
+        PATH,
+        "The same as --by uncertain with this --interpreter; beside --diverse --by uncertain-diverse.",
+    ),
     Option("pool", integer(1, 10**5), "Latents to choose from.", unset="20 x num"),
     Option("add", BOOLEAN, "Add --num images to those that --out holds.", default=False),
     Option("seed", ANY_SEED, "Seed of the latents.", default=0),

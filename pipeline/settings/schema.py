@@ -247,7 +247,7 @@ class FeaturesConfig:
     upsample: str = setting("bilinear", choice(*UPSAMPLE_MODES), "How feature maps are resized to the image.")
     channels: int | None = in_file(None, POSITIVE, "What all layers have together, to be checked.")
     store: str = setting(
-        "features.zarr", STORE, "Feature store: a folder, or a URL.", also=(TRAIN, CALIBRATE)
+        "features.zarr", STORE, "Feature store: a folder, or a URL.", also=(TRAIN, CALIBRATE, SAMPLE)
     )
     render_batch: int = setting(1, POSITIVE, "Images in one forward pass.", also=(SAMPLE,))
 

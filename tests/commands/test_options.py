@@ -47,7 +47,7 @@ FLAGS = {
     "sample": (
         "add average-latent checkpoint class-label config crop-rows debug device diverse dry-run "
         "noise noise-seed num out overwrite pool render-batch resolution seed task threads "
-        "truncation truncation-layers uncertain"
+        "truncation truncation-layers uncertain by interpreter store"
     ),
     "export": (
         "all config debug dry-run format image-encoding jpeg-quality kept-only label-map limit overwrite "
@@ -96,7 +96,11 @@ CHOICES = {
         "--precision": "auto float32 bfloat16",
         "--task": "segmentation keypoints",
     },
-    "sample": {"--noise": "const zero random", "--task": "segmentation keypoints"},
+    "sample": {
+        "--noise": "const zero random",
+        "--task": "segmentation keypoints",
+        "--by": "random diverse uncertain uncertain-diverse rare",
+    },
     "export": {
         "--format": "png voc coco webdataset parquet ome-zarr released",
         "--image-encoding": "auto png jpeg",

@@ -321,3 +321,60 @@ def test_masks_are_moved_and_grown_as_the_benchmark_says() -> None:
     assert np.argwhere(moved(mask, 1, -2) == 2).tolist() == [[4, 1]]
     far = np.hypot(*(np.indices((7, 7)) - 3.0))
     np.testing.assert_array_equal(grown(mask, 2, 2) == 2, far <= 2)
+
+
+def test_rare_parts_split_a_class_of_whole_faces_and_leave_no_doubt() -> None:
+    from benchmarks import rare_parts
+    from pipeline.embedded import class_names, exact_masks
+
+    latents = rare_parts.draw(3, 400, with_rare=True)
+    amount = rare_parts.strengths(latents)
+    assert not ((amount > 1.0) & (amount <= 1.5)).any()
+    assert ((amount > 1.5).mean(0) > 0.03).all() and ((amount > 1.5).mean(0) < 0.12).all()
+    latents = latents[(amount > 1.5).any(1)][:6]
+    common, split = exact_masks(latents), rare_parts.masks(latents, with_rare=True)
+    names = rare_parts.names(with_rare=True)
+    for face, whole in zip(split, common, strict=True):
+        for label in np.unique(face[face != whole]):
+            parent = next(parent for name, parent, *_ in rare_parts.RARE if name == names[label])
+            assert np.array_equal(face == label, whole == class_names().index(parent))
+    assert (split != common).any((1, 2)).all()
+    assert np.array_equal(rare_parts.masks(latents, with_rare=False), common)
+
+
+def test_gains_are_means_of_pairs_with_their_standard_error(capsys: pytest.CaptureFixture[str]) -> None:
+    from benchmarks import next_images
+
+    ways = [next_images.FIRST, *next_images.WAYS]
+    records = [
+        {name: {"ious": [0.5 + gain * (name == "rare"), 0.25, 0.75], "shown": [8, 8, 2]} for name in ways}
+        for gain in (0.1, 0.3)
+    ]
+    next_images.report_ious(records, 2)
+    (line,) = [line for line in capsys.readouterr().out.splitlines() if "│ rare " in line]
+    # gains of mIoU 1/30 and 3/30: their mean is 2/30, its standard error sqrt(2) / 30 / sqrt(2)
+    assert "+0.0667 +- 0.0333" in line and "0.5667" in line and "│            2 │" in line
+
+
+@pytest.mark.slow
+def test_every_way_to_choose_the_next_images_is_in_the_table(
+    capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    from benchmarks import next_images
+
+    results = tmp_path / "results.jsonl"
+    next_images.main(["--quick", "--results", str(results)])
+    printed = capsys.readouterr().out
+    assert all(printed.count(f"│ {name} ") == 2 for name in next_images.WAYS)
+    before = results.read_text()
+    next_images.main(["--quick", "--results", str(results)])  # nothing is trained again
+    assert results.read_text() == before and capsys.readouterr().out.partition("\n")[2]
+
+
+def test_first_images_count_rare_classes_of_each_choice(capsys: pytest.CaptureFixture[str]) -> None:
+    from benchmarks import first_images
+
+    has = np.array([[True, False, False], [True, True, False], [False, False, False]])
+    assert (first_images.num_classes(has), first_images.num_images(has)) == (2, 2)
+    first_images.main(["--quick"])
+    assert capsys.readouterr().out.count("verse") == 3

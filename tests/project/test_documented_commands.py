@@ -73,7 +73,8 @@ def shortened(words: tuple[str, ...]) -> list[str]:
     """The command as the test runs it: what is long is planned and not made, or has less to choose from."""
     options = main.commands[words[0]].params
     num = int(words[words.index("--num") + 1]) if "--num" in words else 0
-    if "--uncertain" in words and "--pool" not in words:
+    asks = words[0] == "sample" and not {"--uncertain", "--interpreter"}.isdisjoint(words)
+    if asks and "--pool" not in words:
         return [*words, "--pool", str(num + 1)]
     is_long = num > LONG_NUM or "--steps" in words
     if is_long and "--dry-run" not in words and any("--dry-run" in option.opts for option in options):

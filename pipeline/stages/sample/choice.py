@@ -1,6 +1,6 @@
-"""Chooses the latents to annotate: the first of a seed; or from a larger pool the most spread ones, or those
-of which an interpreter is least sure (DatasetGAN, Zhang et al., CVPR 2021, compares such a choice with
-others).
+"""Chooses the latents to annotate: the first of a seed; or from a larger pool the most spread ones, those of
+which an interpreter is least sure (DatasetGAN, Zhang et al., CVPR 2021, compares such a choice with others),
+or those that by its labels show most of what is annotated least.
 
 Latent i of the pool is latent i of the seed. It renders only to score, and writes nothing.
 """
@@ -21,8 +21,11 @@ from pipeline.machine.progress import progress
 from pipeline.machine.random_streams import Purpose
 from pipeline.rendering.latents import seeded_latents
 from pipeline.rendering.renderer import Renderer
+from pipeline.settings.options import RANDOM, UNCERTAIN
 from pipeline.stages.sample.diversity import farthest_points, least_certain
 from pipeline.stages.sample.job import SampleJob
+from pipeline.stages.sample.rarity import class_pixels, rarest_first
+from pipeline.stages.sample.ways import SPREADING
 
 UNCERTAIN_PART = 4  # of both choices: the most spread of the least certain quarter of the pool
 MAP_BATCH = 256
@@ -39,38 +42,46 @@ def choose(job: SampleJob, renderer: Renderer) -> tuple[list[int], list[float] |
     options = job.options
     taken = {number for seed, number in job.present if seed == options.seed}
     numbers = [n for n in range(job.pool_size + len(taken)) if n not in taken][: job.pool_size]
-    if not options.diverse and job.trained is None:
+    if options.by == RANDOM:
         return numbers, None
-    candidates, scores = np.array(numbers), None
+    order, scores = np.arange(len(numbers)), None
     if job.trained is not None:
-        every = _uncertainty(job, renderer, job.trained, numbers)
-        wanted = options.num
-        if options.diverse:
-            wanted = max(wanted, ceil(len(numbers) / UNCERTAIN_PART))
-        order = least_certain(every, wanted)
-        candidates, scores = candidates[order], every[order]
-    if options.diverse:
-        points = _mapped(job, renderer, [(options.seed, number) for number in candidates.tolist()])
+        scores, shown = _predictions(job, renderer, job.trained, numbers)
+        if job.annotated is not None:
+            assert shown is not None, "keypoints have no rare classes"
+            order = rarest_first(shown, job.annotated, options.num)
+        elif options.by == UNCERTAIN:
+            order = least_certain(scores, options.num)
+        else:
+            order = least_certain(scores, max(options.num, ceil(len(numbers) / UNCERTAIN_PART)))
+    if options.by in SPREADING:
+        points = _mapped(job, renderer, [(options.seed, numbers[place]) for place in order])
         before = _mapped(job, renderer, job.present) if job.present else None
-        order = farthest_points(points, options.num, before)
-        candidates, scores = candidates[order], None if scores is None else scores[order]
-    return candidates.tolist(), None if scores is None else scores.tolist()
+        order = order[farthest_points(points, options.num, before)]
+    return [numbers[place] for place in order], None if scores is None else scores[order].tolist()
 
 
-def _uncertainty(
+def _predictions(
     job: SampleJob, renderer: Renderer, trained: PairedInterpreter, numbers: Sequence[int]
-) -> NDArray[np.float32]:
-    """(n,) float32: each image's score by the interpreter's rule for datasets, of the most uncertain 10%."""
-    source = scored_images(job, renderer, trained)
+) -> tuple[NDArray[np.float32], NDArray[np.float64] | None]:
+    """(n,) each image's score by the interpreter's rule for datasets, of the most uncertain 10%; and (n, K)
+    pixels of each class by its labels, NaN where the score is no finite number. None of keypoints.
+    """
+    source, info = scored_images(job, renderer, trained), trained.interpreter.info
     size = job.config.synthesize.render_batch
-    scores = []
-    with progress("looking for doubt", len(numbers), "images") as bar:
+    scores, shown = [], []
+    with progress("looking at the pool", len(numbers), "images") as bar:
         for batch in _batches(numbers, size):
             wanted = len(batch)
             filled = [*batch, *[batch[-1]] * (size - wanted)]
-            scores.append(source.batch(filled, wanted).host_arrays()["uncertainty"])
+            arrays = source.batch(filled, wanted).host_arrays()
+            scores.append(arrays["uncertainty"])
+            if info.keypoints is None:
+                pixels = class_pixels(arrays["labels"], len(info.classes))
+                pixels[~np.isfinite(scores[-1])] = np.nan
+                shown.append(pixels)
             bar.advance(wanted)
-    return np.concatenate(scores)
+    return np.concatenate(scores), np.concatenate(shown) if shown else None
 
 
 def scored_images(job: SampleJob, renderer: Renderer, trained: PairedInterpreter) -> LabelledImages:

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from pipeline.checkpoints.read import LoadedGenerator
 from pipeline.interpreter.pairing import PairedInterpreter
 from pipeline.rendering.renderer import Renderer, RenderSettings
+from pipeline.settings.options import RANDOM
 from pipeline.settings.schema import Config
 
 POOL_FACTOR = 20  # latents to choose from, for each that is chosen
@@ -22,15 +23,14 @@ POOL_FACTOR = 20  # latents to choose from, for each that is chosen
 class SampleOptions:
     """What is asked for beside the configuration.
 
-    ``uncertain``: the interpreter that the configuration names decides. ``pool`` None: 20 latents for each
-    image. ``add``: ``num`` more images for the project in ``out``.
+    ``by``: one of `pipeline.settings.options.WAYS`, which may ask the interpreter of the configuration.
+    ``pool`` None: 20 latents for each image. ``add``: ``num`` more images for the project in ``out``.
     """
 
     num: int
     out: Path
     seed: int = 0
-    diverse: bool = False
-    uncertain: bool = False
+    by: str = RANDOM
     pool: int | None = None
     add: bool = False
     overwrite: bool = False
@@ -48,15 +48,17 @@ class SampleJob:
     rendering: dict[str, Any]
     """What the pictures follow from, beside their latents."""
     trained: PairedInterpreter | None
-    """The interpreter whose doubts decide."""
+    """The interpreter that is asked."""
     present: tuple[tuple[int, int], ...]
     """(seed, number) of the images that the project has and keeps."""
+    annotated: NDArray[np.int64] | None = None
+    """(K,) pixels of each class that are annotated; None where the choice does not look at them."""
 
     @property
     def pool_size(self) -> int:
         """Latents to choose from."""
         options = self.options
-        chooses = options.diverse or options.uncertain
+        chooses = options.by != RANDOM
         return (options.pool or POOL_FACTOR * options.num) if chooses else options.num
 
     def renderer(self, device: torch.device) -> Renderer:

@@ -11,6 +11,8 @@ import torch
 
 from fstore.display import human_bytes, human_duration
 from fstore.location import Location
+from pipeline.settings.options import DIVERSE, RANDOM, UNCERTAIN
+from pipeline.stages.sample.annotated import rarest_in_words
 from pipeline.stages.sample.checks import picture_bytes
 from pipeline.stages.sample.choice import latent_values, scored_images
 from pipeline.stages.sample.job import SampleJob
@@ -50,8 +52,16 @@ def _seconds(job: SampleJob, device: torch.device) -> float:
 
 def choice_in_words(job: SampleJob) -> str:
     """How the images are chosen, as ``the most spread of 800``."""
-    options, pool = job.options, job.pool_size
-    if not options.uncertain:
-        return f"the most spread of {pool}" if options.diverse else f"the first of seed {options.seed}"
-    unsure = f"those of {pool} of which {job.config.synthesize.interpreter} is least sure"
-    return f"the most spread of {unsure}" if options.diverse else unsure
+    options, pool, interpreter = job.options, job.pool_size, job.config.synthesize.interpreter
+    if job.trained is not None and job.annotated is not None:
+        rarest = rarest_in_words(job.trained.interpreter.info, job.annotated)
+        store = job.config.features.store
+        return (
+            f"those of {pool} that by {interpreter} show most of the classes with the fewest pixels in "
+            f"{store} ({rarest})"
+        )
+    if options.by == RANDOM:
+        return f"the first of seed {options.seed}"
+    unsure = f"those of {pool} of which {interpreter} is least sure"
+    words = {DIVERSE: f"the most spread of {pool}", UNCERTAIN: unsure}
+    return words.get(options.by, f"the most spread of {unsure}")

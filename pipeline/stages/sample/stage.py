@@ -22,6 +22,7 @@ from pipeline.errors import UsageError, count
 from pipeline.inputs.checkpoint_choice import is_demos, load_chosen
 from pipeline.inputs.generator import average_latent, generator_record, render_settings
 from pipeline.interpreter.files import load_interpreter
+from pipeline.interpreter.identity import check_unchanged
 from pipeline.interpreter.pairing import PairedInterpreter, load_paired
 from pipeline.interpreter.released import is_released
 from pipeline.machine.progress import progress
@@ -30,13 +31,16 @@ from pipeline.models.selection import SelectedLayers
 from pipeline.rendering.latents import array_sha256
 from pipeline.rendering.renderer import Renderer, RenderSettings
 from pipeline.settings.classes import configured_classes
+from pipeline.settings.options import RARE, UNCERTAIN
 from pipeline.settings.schema import KEYPOINTS, AnnotationsConfig, ClassConfig, Config
 from pipeline.stages.sample import project
+from pipeline.stages.sample.annotated import annotated_pixels
 from pipeline.stages.sample.checks import check_disk, check_replaceable, present_latents
 from pipeline.stages.sample.choice import chosen_latents, latent_values
 from pipeline.stages.sample.contact_sheet import contact_sheet, thumbnail
 from pipeline.stages.sample.job import SampleJob, SampleOptions
 from pipeline.stages.sample.plan import choice_in_words, plan_lines
+from pipeline.stages.sample.ways import ASKING, RECORDED
 
 MAX_SHEET_IMAGES = 1000
 
@@ -83,7 +87,7 @@ def prepare(config: Config, options: SampleOptions) -> SampleJob:
 
     Raises UsageError, one line, for any that does not fit, and where files are in the way.
     """
-    trained = load_paired(config) if options.uncertain else None
+    trained = load_paired(config) if options.by in ASKING else None
     loaded = load_chosen(config) if trained is None else trained.loaded
     if trained is not None and config.generator.checkpoint is None and not config.demo:
         config = replace(config, generator=replace(config.generator, checkpoint=loaded.path))
@@ -108,7 +112,15 @@ def prepare(config: Config, options: SampleOptions) -> SampleJob:
         "crop_rows": list(settings.crop_rows),
     }
     present = present_latents(options, rendering)
-    job = SampleJob(loaded, config, options, settings, average, rendering, trained, present)
+    annotated = None
+    if trained is not None and options.by == RARE:
+        if trained.interpreter.info.keypoints is not None:
+            raise UsageError(
+                f"{config.synthesize.interpreter}: has learnt keypoints; --by {RARE} is for classes: choose "
+                f"--by {UNCERTAIN}"
+            )
+        annotated = annotated_pixels(config.features.store, trained.interpreter.info)
+    job = SampleJob(loaded, config, options, settings, average, rendering, trained, present, annotated)
     if job.pool_size < options.num:
         raise UsageError(f"--pool is {options.pool}; expected at least --num, {options.num}")
     return job
@@ -155,13 +167,16 @@ def sample(job: SampleJob, device: torch.device) -> str:
         One line on what is there.
 
     Raises:
-        UsageError: annotated images would change. RunError: the disk cannot hold the pictures.
+        UsageError: annotated images would change. RunError: the disk cannot hold the pictures, or another
+        interpreter has taken the place of the one that was asked.
     """
     out, options = job.options.out, job.options
     check_disk(job)
     renderer = job.renderer(device)
     latents, scores = chosen_latents(job, renderer)
     check_replaceable(job, latents)
+    if job.trained is not None:
+        check_unchanged(job.config.synthesize.interpreter, job.trained.interpreter.sha256)
     with project.new_project(out, keep_config=options.add) as folder:
         values = latent_values(latents, job.loaded.generator.z_size)
         _write_pictures(job, renderer, values, folder)
@@ -210,14 +225,13 @@ def _write_pictures(job: SampleJob, renderer: Renderer, latents: NDArray[np.floa
 def _record(job: SampleJob, latents: Sequence[tuple[int, int]], scores: list[float] | None) -> str:
     """``sample.json``."""
     options = job.options
-    chosen_by = ["uncertain"] * options.uncertain + ["diverse"] * options.diverse
     record: dict[str, Any] = {
         "version": project.RECORD_VERSION,
         "kind": "sample",
         "latents": [list(pair) for pair in latents],
         "rendering": job.rendering,
         "chosen": {
-            "by": chosen_by or ["number"],
+            "by": RECORDED[options.by],
             "pool": job.pool_size,
             "images": [len(job.present), len(latents)],
         },
@@ -226,6 +240,9 @@ def _record(job: SampleJob, latents: Sequence[tuple[int, int]], scores: list[flo
     if job.trained is not None:
         record["chosen"]["interpreter"] = job.trained.interpreter.sha256
         record["chosen"]["uncertainty"] = [score if isfinite(score) else None for score in scores or ()]
+        if job.annotated is not None:
+            names = [entry.name for entry in job.trained.interpreter.info.classes]
+            record["chosen"]["annotated"] = dict(zip(names, job.annotated.tolist(), strict=True))
     lines = [f"{json.dumps(key)}: {json.dumps(value)}" for key, value in record.items()]
     return "{\n" + ",\n".join(lines) + "\n}\n"
 

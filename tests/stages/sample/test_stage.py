@@ -385,7 +385,7 @@ def test_a_score_that_is_not_finite_is_null_in_the_record(
     done("extract-features", "--checkpoint", "checkpoint.pt", *flags)
     done("train", "--members", 2, "--steps", 10, "--batch-size", 16)
     scores = np.array([0.1, np.nan, 0.3], np.float32)
-    monkeypatch.setattr(choice, "_uncertainty", lambda *_: scores)
+    monkeypatch.setattr(choice, "_predictions", lambda *_: (scores, None))
     done("sample", "--uncertain", "interpreter", "--num", 3, "--pool", 3)
     assert [number for _, number in record()["latents"]] == [2, 0, 1]
     assert record()["chosen"]["uncertainty"][2] is None

@@ -10,6 +10,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from html import escape
 
+from pipeline.quality.axis_ticks import linear_ticks, linear_words
 from pipeline.quality.calibration_record import MEASURES, Calibration
 from pipeline.quality.uncertainty_candidates import TRUE_ERROR
 
@@ -17,23 +18,24 @@ MEASURE_NAMES = {"miou": "mIoU", "pck10": "PCK@10"}
 # Okabe and Ito's colours, which people with any colour vision tell apart.
 COLORS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9")
 WIDTH, HEIGHT = 860, 365
-NUM_TICKS = 6
 
 
 @dataclass(frozen=True)
 class Panel:
-    """One pair of axes: its corner and size in pixels, and the range of values along each axis."""
+    """One pair of axes: its corner and size in pixels, and the ticks along each axis, ascending, of which the
+    first and the last are its ends.
+    """
 
     left: float
     top: float
     width: float
     height: float
-    x_range: tuple[float, float]
-    y_range: tuple[float, float]
+    x_ticks: Sequence[float]
+    y_ticks: Sequence[float]
 
     def place(self, x: float, y: float) -> tuple[float, float]:
         """Where the values stand in the picture."""
-        (x0, x1), (y0, y1) = self.x_range, self.y_range
+        x0, x1, y0, y1 = self.x_ticks[0], self.x_ticks[-1], self.y_ticks[0], self.y_ticks[-1]
         return (
             self.left + self.width * (x - x0) / (x1 - x0),
             self.top + self.height * (1 - (y - y0) / (y1 - y0)),
@@ -50,14 +52,14 @@ class Panel:
             f'<g transform="rotate(-90 {self.left - 58} {self.top + self.height / 2})">'
             f"{_text(self.left - 58, self.top + self.height / 2, y_name, 'middle')}</g>",
         ]
-        for i in range(NUM_TICKS):
-            x, y = (low + (high - low) * i / (NUM_TICKS - 1) for low, high in (self.x_range, self.y_range))
-            px, py = self.place(x, y)
-            parts.append(
-                f'<path d="M{px:.1f} {self.top}V{bottom}M{self.left} {py:.1f}h{self.width}" class="grid"/>'
-            )
-            parts.append(_text(px, bottom + 17, f"{x:.3g}", "middle"))
-            parts.append(_text(self.left - 6, py + 4, f"{y:.3g}", "end"))
+        for x, words in zip(self.x_ticks, linear_words(self.x_ticks), strict=True):
+            px, _ = self.place(x, self.y_ticks[0])
+            parts.append(f'<path d="M{px:.1f} {self.top}V{bottom}" class="grid"/>')
+            parts.append(_text(px, bottom + 17, words, "middle"))
+        for y, words in zip(self.y_ticks, linear_words(self.y_ticks), strict=True):
+            _, py = self.place(self.x_ticks[0], y)
+            parts.append(f'<path d="M{self.left} {py:.1f}h{self.width}" class="grid"/>')
+            parts.append(_text(self.left - 6, py + 4, words, "end"))
         return parts
 
 
@@ -78,7 +80,14 @@ def _quality_panel(found: Calibration) -> list[str]:
     shown = [name for name, figures in found.scores.items() if figures.usable or name == TRUE_ERROR]
     curves = {name: [(float(p.keep), p.quality) for p in found.scores[name].curve] for name in shown}
     measure = MEASURE_NAMES[MEASURES[found.task]]
-    panel = Panel(70, 40, 320, 270, (0.5, 1.0), _range([y for line in curves.values() for _, y in line]))
+    panel = Panel(
+        70,
+        40,
+        320,
+        270,
+        linear_ticks([0.5, 1.0]),
+        linear_ticks([y for line in curves.values() for _, y in line]),
+    )
     parts = panel.axes(f"{measure} of the kept images", "share kept", measure)
     for i, (name, line) in enumerate(curves.items()):
         color = "#777" if name == TRUE_ERROR else COLORS[i % len(COLORS)]
@@ -101,7 +110,9 @@ def _error_panel(found: Calibration) -> list[str]:
     rho = found.scores[score].spearman
     if rho is not None:
         title += f", Spearman {rho:.2f}"
-    panel = Panel(585, 40, 255, 270, _range([x for x, _ in points]), _range([y for _, y in points]))
+    panel = Panel(
+        585, 40, 255, 270, linear_ticks([x for x, _ in points]), linear_ticks([y for _, y in points])
+    )
     parts = panel.axes(title, f"uncertainty ({score})", "share of wrong pixels")
     if found.task == "keypoints":
         parts = panel.axes(title, f"uncertainty ({score})", "1 - PCK@10")
@@ -111,13 +122,6 @@ def _error_panel(found: Calibration) -> list[str]:
     line = " ".join(f"{x:.1f},{y:.1f}" for x, y in means)
     parts.append(f'<polyline points="{line}" class="line" stroke="{COLORS[1]}"/>')
     return parts
-
-
-def _range(values: Sequence[float]) -> tuple[float, float]:
-    """A little more than the range of some values; never empty."""
-    low, high = (min(values), max(values)) if values else (0.0, 1.0)
-    margin = (high - low) * 0.05 or max(abs(high), 1.0) * 0.01
-    return low - margin, high + margin
 
 
 def _text(x: float, y: float, words: str, kind: str = "") -> str:

@@ -9,13 +9,13 @@ import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from html import escape
-from itertools import pairwise
 
 from markupsafe import Markup
 
+from pipeline.quality.axis_ticks import linear_ticks, linear_words, log_ticks, log_words
+
 WIDTH, HEIGHT = 460, 220
 LEFT, RIGHT, TOP, BOTTOM = 52, 12, 12, 30  # room around the plot
-MOST_TICKS = 6
 
 
 @dataclass(frozen=True)
@@ -87,43 +87,10 @@ class _Plot:
         return HEIGHT - BOTTOM - share * (HEIGHT - TOP - BOTTOM)
 
 
-def linear_ticks(values: Sequence[float]) -> list[float]:
-    """Ticks at equal distances that hold all values between them; from 0 to 1 where there are none."""
-    low, high = (min(values), max(values)) if values else (0.0, 1.0)
-    if low == high:
-        low, high = low - (abs(low) or 1) / 10, high + (abs(high) or 1) / 10
-    step = tick_step(high - low)
-    first, last = math.floor(low / step), math.ceil(high / step)
-    return [i * step for i in range(first, last + 1)]
-
-
-def log_ticks(low: float, high: float) -> list[float]:
-    """Ticks at 1, 2 and 5 times powers of ten, from the last at or below ``low`` (above 0) to the first at or
-    above ``high``; at the powers alone where there would be too many.
-    """
-    powers = range(math.floor(math.log10(low)), math.ceil(math.log10(high)) + 1)
-    for factors in ((1, 2, 5), (1,)):
-        ticks = [factor * 10.0**power for power in powers for factor in factors]
-        first = max(i for i, tick in enumerate(ticks) if tick <= low or i == 0)
-        last = min(i for i, tick in enumerate(ticks) if tick >= high or i == len(ticks) - 1)
-        last = max(last, first + 1)
-        if last - first <= MOST_TICKS:
-            break
-    return ticks[first : last + 1]
-
-
-def tick_step(span: float) -> float:
-    """1, 2 or 5 times a power of ten: the least step that makes at most MOST_TICKS of ``span`` (above 0)."""
-    power = 10.0 ** math.floor(math.log10(span / MOST_TICKS))
-    return next(factor * power for factor in (1, 2, 5, 10, 20) if span / (factor * power) <= MOST_TICKS)
-
-
 def _axes(plot: _Plot, num: int) -> Iterator[str]:
-    step = min(after - before for before, after in pairwise(plot.ticks))
-    digits = max(0, -math.floor(math.log10(step)))
-    for value in plot.ticks:
+    words = log_words(plot.ticks) if plot.is_log else linear_words(plot.ticks)
+    for value, text in zip(plot.ticks, words, strict=True):
         y = f"{plot.y(value):.1f}"
-        text = f"{value:.2g}" if plot.is_log or digits > 4 else f"{value:.{digits}f}"
         yield f'<line class="grid" x1="{LEFT}" x2="{WIDTH - RIGHT}" y1="{y}" y2="{y}"/>'
         yield f'<text x="{LEFT - 6}" y="{y}" dy="4" text-anchor="end">{text}</text>'
     every = max(1, math.ceil(num / 10))

@@ -12,20 +12,8 @@ from hypothesis import strategies as st
 from support.interpreters import INFO
 
 from pipeline.interpreter.description import EpochMetrics, InterpreterInfo
-from pipeline.reports.curves import (
-    BOTTOM,
-    HEIGHT,
-    LEFT,
-    MOST_TICKS,
-    RIGHT,
-    TOP,
-    WIDTH,
-    Curve,
-    line_chart,
-    linear_ticks,
-    log_ticks,
-    tick_step,
-)
+from pipeline.quality.axis_ticks import MOST_TICKS, linear_ticks, log_ticks, tick_step
+from pipeline.reports.curves import BOTTOM, HEIGHT, LEFT, RIGHT, TOP, WIDTH, Curve, line_chart
 from pipeline.reports.training_section import learning_rates, loss_curves, training_section
 from pipeline.settings.schema import TrainConfig
 from pipeline.stages.train.schedule import epoch_rates

@@ -18,6 +18,7 @@ MEASURE_NAMES = {"miou": "mIoU", "pck10": "PCK@10"}
 # Okabe and Ito's colours, which people with any colour vision tell apart.
 COLORS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9")
 WIDTH, HEIGHT = 860, 365
+MOST_NUMBERS = 6  # below a panel
 
 
 @dataclass(frozen=True)
@@ -52,10 +53,12 @@ class Panel:
             f'<g transform="rotate(-90 {self.left - 58} {self.top + self.height / 2})">'
             f"{_text(self.left - 58, self.top + self.height / 2, y_name, 'middle')}</g>",
         ]
-        for x, words in zip(self.x_ticks, linear_words(self.x_ticks), strict=True):
+        every = 1 if len(self.x_ticks) <= MOST_NUMBERS else 2
+        for i, (x, words) in enumerate(zip(self.x_ticks, linear_words(self.x_ticks), strict=True)):
             px, _ = self.place(x, self.y_ticks[0])
             parts.append(f'<path d="M{px:.1f} {self.top}V{bottom}" class="grid"/>')
-            parts.append(_text(px, bottom + 17, words, "middle"))
+            if i % every == 0:
+                parts.append(_text(px, bottom + 17, words, "middle"))
         for y, words in zip(self.y_ticks, linear_words(self.y_ticks), strict=True):
             _, py = self.place(self.x_ticks[0], y)
             parts.append(f'<path d="M{self.left} {py:.1f}h{self.width}" class="grid"/>')

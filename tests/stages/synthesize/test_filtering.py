@@ -273,6 +273,10 @@ def test_auto_takes_another_file(here: Path) -> None:
             "is of a generator with sha256 cdcdcdcdcdcd..., d.zarr of one with abababababab...",
         ),
         (
+            lambda file: file.write_text(calibration({"top10": "1"}, key="G").to_text()),
+            "is of a generator with key 'G', d.zarr of one with None",
+        ),
+        (
             lambda file: file.write_text(calibration({"top10": "1"}, names=("sky", "sea")).to_text()),
             "is of 2 classes .'sky, sea'., d.zarr of 3 classes",
         ),

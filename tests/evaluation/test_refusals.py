@@ -82,6 +82,13 @@ def test_other_layers_are_refused(judged: Path, tmp_path: Path) -> None:
     assert "4 layers with 18 channels" in refusal(judged, tmp_path, tmp_path / "other.zarr")
 
 
+def test_a_layer_of_another_name_is_named(judged: Path, tmp_path: Path) -> None:
+    coarse, fine = fstore.open(judged / "dense.zarr").meta.layers
+    store = empty_store(judged, tmp_path / "other.zarr", layers=(coarse, replace(fine, name="finer")))
+    says = "(layer 1 is 'finer' of 32 x 40 with 4 channels here and 'fine' of 32 x 40 with 4 channels there)"
+    assert says in refusal(judged, tmp_path, store)
+
+
 def test_annotations_beside_a_feature_store_are_refused(judged: Path, tmp_path: Path) -> None:
     line = refusal(judged, tmp_path, judged / "dense.zarr", "--annotations", tmp_path)
     assert line.endswith("leave it out, or pass a dataset")
@@ -138,7 +145,8 @@ def test_a_file_of_another_kind_is_not_replaced(judged: Path, tmp_path: Path, na
 def test_an_out_that_is_the_picture_or_a_folder_is_refused(judged: Path, tmp_path: Path) -> None:
     words = ["evaluate", judged / "interpreter", "--store", judged / "dense.zarr", "--out"]
     assert "expected a name such as evaluation.json" in dgan(*words, tmp_path / "e.svg").stderr
-    assert "is a folder, expected a file" in dgan(*words, tmp_path).stderr
+    for place in (tmp_path, "."):
+        assert f"{place}: is a folder, expected a file" in dgan(*words, place).stderr
 
 
 def test_earlier_figures_are_replaced(judged: Path, tmp_path: Path) -> None:

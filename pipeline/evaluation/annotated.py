@@ -22,8 +22,7 @@ from pipeline.settings.schema import AnnotationsConfig, ClassConfig
 
 _ORIGIN = "[[annotations.classes]]"  # where messages believe that classes stand
 _WAYS_OUT = {  # what they advise, and what there is of it for a dataset, whose classes are as they are
-    f"mend the mask, add the class to {_ORIGIN}, or set ignore": "mend the mask, or say with --label-map what "
-    "the label is",
+    f"add the class to {_ORIGIN}, or set ignore": "or say with --label-map what the label is",
     "add them there, or map them with": "map them with",
 }
 
@@ -106,6 +105,8 @@ def _read_points(dataset: Dataset, judged: Judged, annotations: Path) -> Truth:
     grid, rows = _raster(dataset, judged)
     pictures = find_pictures(None, source.path, source.numbers)
     sizes = {number: picture_size(path) for number, path in pictures.paths.items()}
+    if not sizes:  # what was looked at is the dataset's own images
+        sizes = dict.fromkeys(source.numbers, dataset.meta.shape)
     found = load_keypoints(source, source.numbers, grid=grid, crop_rows=rows, sizes=sizes)
     record = {"location": str(source.path), "format": "keypoints"}
     return Truth(places, record, points=found.points)

@@ -17,6 +17,7 @@ import fstore
 import pipeline
 from fstore import format as fmt
 from pipeline.evaluation import run
+from pipeline.evaluation.table import table_of
 from pipeline.interpreter.files import load_interpreter
 
 
@@ -170,3 +171,13 @@ def test_nothing_is_written_where_the_store_was_replaced_meanwhile(
     with pytest.raises(pipeline.RunError, match="is no longer the store that was opened"):
         pipeline.evaluate(judged / "interpreter", store=store, out=tmp_path / "e.json", say=None)
     assert not (tmp_path / "e.json").exists()
+
+
+def test_a_name_of_another_program_does_not_break_the_table() -> None:
+    figures = {
+        "task": "keypoints", "image_size": [1, 1], "annotations": None, "images": 1, "filter": None,
+        "interpreter": {"folder": "i"}, "store": {"location": "s"}, "pck": {"10": 1.0},
+        "mean_distance_pixels": 0.0, "labelled": 1,
+        "keypoints": [{"name": "s\x1b\nk", "pck": {"10": 1.0}, "mean_distance_pixels": 0.0, "labelled": 1}],
+    }  # fmt: skip
+    assert table_of(figures)[3].startswith("s\ufffd\ufffdk ")

@@ -12,6 +12,7 @@ import numpy as np
 
 from fstore import format as fmt
 from fstore.errors import StoreError
+from fstore.values import printable
 
 RARE_IMAGES = 3  # a class in fewer has none to spare for validation, and is learnt from one or two
 COUNTED_BYTES = 2**24  # of labels: a dataset has no index of classes, and is counted up to this size
@@ -118,11 +119,12 @@ def class_rows(
         counts = counts[images]
     rows: list[tuple[int, str, str, int | None, int | None]] = []
     for info in store.meta.classes:
+        name = printable(info.name)
         if counts is None:
-            rows.append((info.id, info.name, info.color, None, None))
+            rows.append((info.id, name, info.color, None, None))
         else:
             per_image = counts[..., info.id].sum(axis=(1, 2), dtype=np.int64)
-            rows.append((info.id, info.name, info.color, int(per_image.sum()), int((per_image > 0).sum())))
+            rows.append((info.id, name, info.color, int(per_image.sum()), int((per_image > 0).sum())))
     return rows
 
 

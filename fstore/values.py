@@ -115,6 +115,13 @@ def short(value: Any, limit: int = 60) -> str:
     return shown if len(shown) <= limit else f"{shown[:limit]}..."
 
 
+def printable(words: str) -> str:
+    """Words for a terminal or a picture: a store of another program may have any character in a name."""
+    return "".join(
+        character if character.isprintable() else "\N{REPLACEMENT CHARACTER}" for character in words
+    )
+
+
 def _children(node: Any) -> Sequence[Any]:
     if isinstance(node, Mapping):
         return list(node.values())

@@ -21,6 +21,10 @@ from pipeline.inputs.pictures.find import find_pictures, picture_size
 from pipeline.settings.schema import AnnotationsConfig, ClassConfig
 
 _ORIGIN = "[[annotations.classes]]"  # where messages believe that classes stand
+_WAYS_OUT = {  # what they advise, and what there is of it for a dataset, whose classes are as they are
+    f"add the class to {_ORIGIN}, or set ignore": "or say with --label-map what the label is",
+    "add them there, or map them with": "map them with",
+}
 
 
 def read_truth(
@@ -56,10 +60,17 @@ def _read_masks(
         grid, rows = _raster(dataset, judged)
         found = load_annotations(source, source.numbers, grid=grid, crop_rows=rows, config=config)
     except UsageError as error:
-        raise UsageError(str(error).replace(_ORIGIN, f"the classes of {dataset.location}")) from None
+        raise UsageError(_reworded(str(error), dataset)) from None
     masks = _by_dataset_classes(dataset, found, label_map)
     record = {"location": str(source.location), "format": source.format}
     return Truth(places, record, masks=masks), found.notes
+
+
+def _reworded(message: str, dataset: Dataset) -> str:
+    """A message on annotations, as it is for those of a dataset."""
+    for advice, ours in _WAYS_OUT.items():
+        message = message.replace(advice, ours)
+    return message.replace(_ORIGIN, f"the classes of {dataset.location}")
 
 
 def _by_dataset_classes(dataset: Dataset, found: Annotations, label_map: Path | None) -> NDArray[np.int32]:
@@ -94,6 +105,8 @@ def _read_points(dataset: Dataset, judged: Judged, annotations: Path) -> Truth:
     grid, rows = _raster(dataset, judged)
     pictures = find_pictures(None, source.path, source.numbers)
     sizes = {number: picture_size(path) for number, path in pictures.paths.items()}
+    if not sizes:  # what was looked at is the dataset's own images
+        sizes = dict.fromkeys(source.numbers, dataset.meta.shape)
     found = load_keypoints(source, source.numbers, grid=grid, crop_rows=rows, sizes=sizes)
     record = {"location": str(source.path), "format": "keypoints"}
     return Truth(places, record, points=found.points)

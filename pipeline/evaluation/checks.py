@@ -9,7 +9,7 @@ from collections.abc import Sequence
 
 from fstore.dataset import Dataset
 from fstore.feature_store import FeatureStore
-from fstore.meta import ClassInfo, FeatureMeta
+from fstore.meta import ClassInfo, FeatureMeta, LayerInfo
 from pipeline.errors import UsageError, count, short
 from pipeline.evaluation.job import Judged
 from pipeline.interpreter.description import InterpreterInfo
@@ -29,7 +29,8 @@ def check_features(judged: Judged, store: FeatureStore) -> tuple[str, ...]:
     if (info.layers, info.grid, info.upsample) != (meta.layers, meta.grid, meta.upsample):
         raise UsageError(
             f"{where}: {_features_text(meta)}; the interpreter {judged.folder} has learnt "
-            f"{_features_text(info)}: extract the images with the settings of its training"
+            f"{_features_text(info)}{_other_layer(info, meta)}: extract the images with the settings of its "
+            "training"
         )
     if info.keypoints is None:
         check_names(f"{where}: its classes", meta.classes, judged, info.classes)
@@ -139,6 +140,21 @@ def _features_text(source: InterpreterInfo | FeatureMeta) -> str:
         f"{count(len(source.layers), 'layer')} with {source.channels} channels on a grid of {height} x "
         f"{width}, resized {source.upsample}"
     )
+
+
+def _other_layer(info: InterpreterInfo, meta: FeatureMeta) -> str:
+    """Words on the first layer that is another one; none where the grids or the numbers of layers differ."""
+    if info.grid != meta.grid or len(info.layers) != len(meta.layers):
+        return ""
+    for place, (learnt, found) in enumerate(zip(info.layers, meta.layers, strict=True)):
+        if learnt != found:
+            return f" (layer {place} is {_layer_text(found)} here and {_layer_text(learnt)} there)"
+    return ""
+
+
+def _layer_text(layer: LayerInfo) -> str:
+    height, width = layer.resolution
+    return f"{short(layer.name)} of {height} x {width} with {count(layer.channels, 'channel')}"
 
 
 def _begin(value: object) -> str:

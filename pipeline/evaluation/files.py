@@ -27,7 +27,9 @@ def picture_path(out: Path) -> Path:
 
 def check_out(out: Path) -> None:
     """Refuse a place that cannot be written, or that holds a file of another kind. Raises UsageError."""
-    if out.suffix.lower() == PICTURE or not out.name:
+    if out.is_dir():  # "." among them, which has no name to put a suffix to
+        raise UsageError(f"{out}: is a folder, expected a file; name another --out")
+    if out.suffix.lower() == PICTURE:
         raise UsageError(f"{out}: is where the picture would lie; expected a name such as evaluation.json")
     for path, is_ours in ((out, _is_evaluation), (picture_path(out), _is_picture)):
         if path.is_dir():

@@ -8,6 +8,8 @@ from __future__ import annotations
 from collections.abc import Iterable
 from html import escape
 
+from fstore.values import printable
+
 FONT = "font-family='system-ui, Helvetica, Arial, sans-serif'"
 
 
@@ -53,13 +55,6 @@ def document(width: float, height: float, title: str, elements: Iterable[str]) -
         f"<svg xmlns='http://www.w3.org/2000/svg' width='{width:g}' height='{height:g}' "
         f"viewBox='0 0 {width:g} {height:g}' role='img' {FONT}>\n<title>{escape(printable(title))}</title>\n"
         f"<rect width='100%' height='100%' fill='#ffffff'/>\n{body}\n</svg>\n"
-    )
-
-
-def printable(words: str) -> str:
-    """Words without characters that cannot be shown: XML has no place for most of them."""
-    return "".join(
-        character if character.isprintable() else "\N{REPLACEMENT CHARACTER}" for character in words
     )
 
 

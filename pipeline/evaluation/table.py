@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from fstore.values import printable
 from pipeline.errors import count
 from pipeline.settings.schema import KEYPOINTS
 
@@ -18,7 +19,12 @@ def table_of(figures: Mapping[str, Any]) -> list[str]:
 
 def _labels_table(figures: Mapping[str, Any]) -> list[str]:
     rows = [
-        (entry["name"], _share(entry["iou"]), _share(entry["boundary_iou"]), f"{entry['pixels']:,}")
+        (
+            printable(entry["name"]),
+            _share(entry["iou"]),
+            _share(entry["boundary_iou"]),
+            f"{entry['pixels']:,}",
+        )
         for entry in figures["classes"]
     ]
     pixels = f"{figures['pixels']:,}"
@@ -42,7 +48,7 @@ def _points_table(figures: Mapping[str, Any]) -> list[str]:
 
     def row(name: str, entry: Mapping[str, Any]) -> tuple[str, ...]:
         shares = [_share(entry["pck"][percent]) for percent in percents]
-        return (name, *shares, _distance(entry["mean_distance_pixels"]), f"{entry['labelled']:,}")
+        return (printable(name), *shares, _distance(entry["mean_distance_pixels"]), f"{entry['labelled']:,}")
 
     titles = ("keypoint", *(f"PCK@{percent}" for percent in percents), "pixels away", "labelled")
     rows = [row(entry["name"], entry) for entry in figures["keypoints"]]

@@ -8,6 +8,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from fstore.display import human_bytes, pairs_text
+from fstore.values import printable
 from pipeline.errors import RunError, UsageError, count
 from pipeline.interpreter.description import EpochMetrics, InterpreterInfo
 from pipeline.interpreter.files import load_info, load_interpreter, weights_file
@@ -134,5 +135,5 @@ def quality_text(best: EpochMetrics) -> str:
 
 def _outputs(info: InterpreterInfo) -> list[str]:
     if info.keypoints is not None:
-        return [f"  {number:>5} {name}" for number, name in enumerate(info.keypoints.names)]
-    return [f"  {entry.id:>5} {entry.color} {entry.name}" for entry in info.classes]
+        return [f"  {number:>5} {printable(name)}" for number, name in enumerate(info.keypoints.names)]
+    return [f"  {entry.id:>5} {entry.color} {printable(entry.name)}" for entry in info.classes]

@@ -149,11 +149,20 @@ def test_annotations_of_images_that_are_not_there_are_refused(folder: Path, tmp_
     assert "annotates 2 images that" in line and "number 6, 17; expected numbers from 0 to 5" in line
 
 
-def test_labels_that_are_no_class_are_refused_and_the_dataset_is_named(folder: Path, tmp_path: Path) -> None:
+def test_labels_that_are_no_class_are_refused_and_the_way_out_is_one_there_is(
+    folder: Path, tmp_path: Path
+) -> None:
     (tmp_path / "masks").mkdir()
     np.save(tmp_path / "masks" / "0.npy", truth(0) + 3)
-    line = refusal(folder, tmp_path, "--store", folder / "dataset.zarr", "--annotations", tmp_path / "masks")
-    assert "[[" not in line and str(folder / "dataset.zarr") in line
+    words = ["--store", folder / "dataset.zarr", "--annotations"]
+    line = refusal(folder, tmp_path, *words, tmp_path / "masks")
+    assert line.endswith(": mend the mask, or say with --label-map what the label is")
+    shape = {"label": "zebra", "points": [[0, 0], [4, 0], [4, 4]], "shape_type": "polygon"}
+    size = {"imagePath": "0.png", "imageHeight": 12, "imageWidth": 16}
+    (tmp_path / "0.json").write_text(json.dumps({"shapes": [shape], **size}))
+    line = refusal(folder, tmp_path, *words, tmp_path)
+    assert f"not among the classes (the classes of {folder / 'dataset.zarr'}): 'zebra'" in line
+    assert line.endswith("; map them with --label-map")
 
 
 def test_a_label_map_to_other_classes_is_refused(folder: Path, tmp_path: Path) -> None:

@@ -131,6 +131,9 @@ def test_keypoints_of_a_dataset_are_compared_with_a_file(folder: Path, tmp_path:
     check_figures(figures, found, truth())
     assert figures["mean_distance_pixels"] == pytest.approx(np.hypot(0.5, 1))
     assert figures["filter"]["kept"] == {"images": 2, "pck": {"5": 0, "10": 1, "15": 1}}
+    np.save(tmp_path / "truth.npy", truth())  # it says no size: pixels of the dataset's images, cropped ones
+    done(*words[:-1], tmp_path / "truth.npy", "--out", tmp_path / "array.json")
+    assert json.loads((tmp_path / "array.json").read_text())["pck"] == figures["pck"]
     rows = {line.split()[0]: line.split() for line in result.stdout.splitlines()[3:6]}
     assert rows["nose"] == ["nose", "0.0000", "1.0000", "1.0000", "1.12", "2"]
     assert "PCK@10" in (tmp_path / "e.svg").read_text()

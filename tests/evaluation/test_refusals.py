@@ -17,6 +17,7 @@ import fstore
 import pipeline
 from fstore import format as fmt
 from pipeline.evaluation import run
+from pipeline.evaluation.table import table_of
 from pipeline.interpreter.files import load_interpreter
 
 
@@ -82,6 +83,13 @@ def test_other_layers_are_refused(judged: Path, tmp_path: Path) -> None:
     assert "4 layers with 18 channels" in refusal(judged, tmp_path, tmp_path / "other.zarr")
 
 
+def test_a_layer_of_another_name_is_named(judged: Path, tmp_path: Path) -> None:
+    coarse, fine = fstore.open(judged / "dense.zarr").meta.layers
+    store = empty_store(judged, tmp_path / "other.zarr", layers=(coarse, replace(fine, name="finer")))
+    says = "(layer 1 is 'finer' of 32 x 40 with 4 channels here and 'fine' of 32 x 40 with 4 channels there)"
+    assert says in refusal(judged, tmp_path, store)
+
+
 def test_annotations_beside_a_feature_store_are_refused(judged: Path, tmp_path: Path) -> None:
     line = refusal(judged, tmp_path, judged / "dense.zarr", "--annotations", tmp_path)
     assert line.endswith("leave it out, or pass a dataset")
@@ -138,7 +146,8 @@ def test_a_file_of_another_kind_is_not_replaced(judged: Path, tmp_path: Path, na
 def test_an_out_that_is_the_picture_or_a_folder_is_refused(judged: Path, tmp_path: Path) -> None:
     words = ["evaluate", judged / "interpreter", "--store", judged / "dense.zarr", "--out"]
     assert "expected a name such as evaluation.json" in dgan(*words, tmp_path / "e.svg").stderr
-    assert "is a folder, expected a file" in dgan(*words, tmp_path).stderr
+    for place in (tmp_path, "."):
+        assert f"{place}: is a folder, expected a file" in dgan(*words, place).stderr
 
 
 def test_earlier_figures_are_replaced(judged: Path, tmp_path: Path) -> None:
@@ -162,3 +171,13 @@ def test_nothing_is_written_where_the_store_was_replaced_meanwhile(
     with pytest.raises(pipeline.RunError, match="is no longer the store that was opened"):
         pipeline.evaluate(judged / "interpreter", store=store, out=tmp_path / "e.json", say=None)
     assert not (tmp_path / "e.json").exists()
+
+
+def test_a_name_of_another_program_does_not_break_the_table() -> None:
+    figures = {
+        "task": "keypoints", "image_size": [1, 1], "annotations": None, "images": 1, "filter": None,
+        "interpreter": {"folder": "i"}, "store": {"location": "s"}, "pck": {"10": 1.0},
+        "mean_distance_pixels": 0.0, "labelled": 1,
+        "keypoints": [{"name": "s\x1b\nk", "pck": {"10": 1.0}, "mean_distance_pixels": 0.0, "labelled": 1}],
+    }  # fmt: skip
+    assert table_of(figures)[3].startswith("s\ufffd\ufffdk ")

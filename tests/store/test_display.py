@@ -19,6 +19,9 @@ SIDE = 40
 NAMES = ("background", "hair", "hat", "<i>tie</i>", "ring")
 
 
+HOSTILE = "sk\x1b[31m\nin"
+
+
 def fill(path: Path, masks: list[np.ndarray], num_images: int | None = None) -> fstore.FeatureStore:
     classes = tuple(fmt.ClassInfo(i, name, f"#{i:06x}") for i, name in enumerate(NAMES))
     meta = replace(make_meta("pyramid", grid=(SIDE, SIDE)), classes=classes)
@@ -103,3 +106,12 @@ def test_damaged_labels_leave_the_rest_of_a_dataset_to_be_shown(tmp_path: Path) 
     path = tmp_path / "d.zarr" / "labels" / "c" / "0" / "0" / "0"
     path.write_bytes(path.read_bytes()[:-1])
     assert "hair" in repr(store) and "pixels in" not in repr(store)
+
+
+def test_a_name_of_another_program_moves_no_cursor_and_breaks_no_line(tmp_path: Path) -> None:
+    meta = replace(make_meta(), classes=(fmt.ClassInfo(0, HOSTILE, "#000000"),))
+    store = fstore.create(tmp_path / "s.zarr", meta, num_images=1, latent_shape=(8,))
+    store.close()
+    assert "#000000 sk\N{REPLACEMENT CHARACTER}[31m\N{REPLACEMENT CHARACTER}in" in repr(
+        fstore.open(tmp_path / "s.zarr")
+    )

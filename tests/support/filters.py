@@ -63,9 +63,16 @@ def random_dataset(path: Path, num: int = 12, *, side: int = 6, failed: Sequence
 
 
 def calibration(
-    keeps: dict[str, str], *, sha256: str = GENERATOR, names: Sequence[str] = NAMES
+    keeps: dict[str, str],
+    *,
+    sha256: str = GENERATOR,
+    key: str | None = None,
+    names: Sequence[str] = NAMES,
 ) -> Calibration:
-    """A calibration that recommends these shares, by the score's name."""
+    """A calibration that recommends these shares, by the score's name. ``key``: of the generator in its
+    file.
+    """
+    chosen = {} if key is None else {"key": key}
     figures = {
         score: ScoreFigures(
             usable=True,
@@ -85,7 +92,7 @@ def calibration(
         created={},
         task="segmentation",
         store={"location": "f.zarr", "id": "abc", "num_images": 4, "class_counts_sha256": "00"},
-        generator={"sha256": sha256},
+        generator={"sha256": sha256, **chosen},
         classes=tuple(names),
         training={},
         folds=2,

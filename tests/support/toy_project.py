@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import csv
 import json
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -60,6 +61,7 @@ def make_project(folder: Path) -> Path:
         done("extract-features")
         done("train")
         done("synthesize")
+        shutil.copytree("features.zarr", "held_out.zarr")
     return folder
 
 

@@ -98,12 +98,13 @@ def _recommended(where: object, meta: fmt.DatasetMeta, file: Path, score: str) -
 def _check_belongs(where: object, meta: fmt.DatasetMeta, file: Path, calibration: Calibration) -> None:
     """Refuse a calibration of another generator, or of other classes. Raises UsageError."""
     again = f"run `dgan calibrate` on the store that this interpreter was trained on, {OR_A_FRACTION}"
-    found, expected = (str(record.get("sha256")) for record in (calibration.generator, meta.generator))
-    if found != expected:
-        raise UsageError(
-            f"{file}: is of a generator with sha256 {found[:12]}..., {where} of one with "
-            f"{expected[:12]}...; {again}"
-        )
+    for key in ("sha256", "key"):  # one file may hold several generators, each under a key
+        found, expected = calibration.generator.get(key), meta.generator.get(key)
+        if found != expected:
+            raise UsageError(
+                f"{file}: is of a generator with {key} {_begin(found)}, {where} of one with "
+                f"{_begin(expected)}; {again}"
+            )
     names = tuple(info.name for info in meta.classes)
     if calibration.classes != names:
         raise UsageError(
@@ -111,3 +112,7 @@ def _check_belongs(where: object, meta: fmt.DatasetMeta, file: Path, calibration
             f"({short(few(calibration.classes))}), {where} of {count(len(names), 'class')} "
             f"({short(few(names))}); {again}"
         )
+
+
+def _begin(value: object) -> str:
+    return f"{value[:12]}..." if isinstance(value, str) and len(value) > 12 else short(value)

@@ -14,6 +14,7 @@ import torch
 
 import fstore
 from fstore import format as fmt
+from fstore.values import printable
 from pipeline.errors import RunError, UsageError, count
 from pipeline.labelling.scores import keep_mask, keep_mask_per_class, score_images
 from pipeline.machine.progress import progress
@@ -84,7 +85,7 @@ def _set(dataset: fstore.Dataset, choice: FilterChoice, say: Callable[[str], Non
         )
     kept = plain
     table: list[str] = []
-    names = [info.name for info in meta.classes]
+    names = [printable(info.name) for info in meta.classes]
     if facts.shown is not None:
         shown = facts.shown & np.isfinite(scores)[:, None]
         if choice.per_class:

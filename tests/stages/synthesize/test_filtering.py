@@ -137,6 +137,15 @@ def test_ten_times_the_images_take_no_more_memory(tmp_path: Path) -> None:
 # --- per class ---
 
 
+def test_a_name_that_would_break_the_table_does_not(tmp_path: Path) -> None:
+    labels = np.zeros((2, 2, 2), np.uint8)
+    dataset_to_filter(
+        tmp_path / "d.zarr", labels, labels.astype(np.float16), np.arange(2), names=("s\x1b\nk",)
+    )
+    result = done("filter", tmp_path / "d.zarr", "--keep", "0.5", "--keep-per-class")
+    assert "\ns\ufffd\ufffdk  " in result.stdout and "\x1b" not in result.stdout
+
+
 def test_a_rare_class_is_kept_and_the_table_says_so(tmp_path: Path) -> None:
     store = tmp_path / "d.zarr"
     labels = np.zeros((20, 4, 4), np.uint8)
@@ -271,6 +280,10 @@ def test_auto_takes_another_file(here: Path) -> None:
         (
             lambda file: file.write_text(calibration({"top10": "1"}, sha256="cd" * 32).to_text()),
             "is of a generator with sha256 cdcdcdcdcdcd..., d.zarr of one with abababababab...",
+        ),
+        (
+            lambda file: file.write_text(calibration({"top10": "1"}, key="G").to_text()),
+            "is of a generator with key 'G', d.zarr of one with None",
         ),
         (
             lambda file: file.write_text(calibration({"top10": "1"}, names=("sky", "sea")).to_text()),

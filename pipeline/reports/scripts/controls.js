@@ -19,6 +19,16 @@ function setText(id, text) {
   if (element) element.textContent = text;
 }
 
+// A command whose `parts` are not broken over two lines at a hyphen.
+function showCommand(parts) {
+  const spans = parts.flatMap((text) => {
+    const span = document.createElement("span");
+    span.textContent = text;
+    return [" ", span];
+  });
+  document.getElementById("filter-command")?.replaceChildren(...spans.slice(1));
+}
+
 function hiddenClasses() {
   return new Set(choice("off").split(",").filter(Boolean).map(Number));
 }

@@ -14,6 +14,9 @@ for (const entry of data.classes) {
 }
 if (data.points) DEFAULTS.opacity = "1"; // a point hides little of the image
 
+const [rows, columns] = data.shape;
+document.getElementById("cards").style.setProperty("--aspect", Math.min(Math.max(columns / rows, 0.5), 2));
+
 let filter = currentFilter();
 
 function currentFilter() {
@@ -41,7 +44,7 @@ function describe(item) {
   if (item.uncertainty !== undefined) parts.push(`uncertainty ${shown(item.uncertainty)}`);
   if (item.findings) parts.push(item.findings.length ? countedFindings(item.findings.length) : "nothing found");
   const rank = scores ? order.indexOf(placeOf.get(item.id)) : -1;
-  if (rank >= 0) parts.push(`${rank + 1} of ${order.length} from the most certain`);
+  if (rank >= 0) parts.push(`place ${rank + 1} of ${order.length}, the most certain first`);
   if (filter) parts.push(isKept(item) ? "kept" : "dropped");
   return parts.join(" · ");
 }
@@ -111,11 +114,12 @@ function showFilter() {
     const own = scores.kept ? (data.keep ?? "1") : "1";
     const share = isShare(choice("keep")) ? choice("keep") : own;
     setValue("keep", share);
-    setText("keep-share", `${Number((100 * Number(share)).toFixed(2))}%`);
+    setText("keep-share", `${Number((100 * Number(share)).toPrecision(4))}%`);
     setText("kept-count", filter.num.toLocaleString("en"));
     setText("kept-total", `of ${num.toLocaleString("en")} images kept`);
-    setText("threshold-line", filter.threshold === null ? "No threshold" : `Largest uncertainty kept: ${shown(filter.threshold)}`);
-    setText("filter-command", `dgan filter ${data.path} --keep ${share}${data.filter_options}`);
+    setText("threshold-line", filter.threshold === null ? "No image is kept." : `Largest uncertainty kept: ${shown(filter.threshold)}`);
+    const isOwn = scores.kept && choice("keep") === "";
+    showCommand(["dgan filter", data.path, `--keep ${share}`, ...(isOwn ? data.own_options : data.filter_options)]);
     document.getElementById("own-filter").hidden = !scores.kept || choice("keep") === "";
     drawHistogram(document.getElementById("histogram"), binned, filter);
   }

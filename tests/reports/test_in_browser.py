@@ -276,6 +276,37 @@ def test_keys_open_go_on_and_close(browser: Browser, page: Path, store: fstore.D
     browser.until("document.activeElement.dataset.id === '2'")  # the event of closing comes a moment later
 
 
+def test_keys_go_on_at_the_ends_of_the_large_view(browser: Browser, page: Path) -> None:
+    browser.open(page, "sort=number&show=mixed")
+    browser.run("document.querySelector('[data-id=\"38\"]').focus(); return null")
+    browser.press("\ue007", "\ue014", "\ue014")  # enter, right to the last image, and once more
+    browser.until("document.querySelector('#large-title').textContent === 'Image 39'")
+    assert browser.run("document.activeElement.id") == "next"
+    browser.press("\ue012")  # left
+    assert browser.text("#large-title") == "Image 38"
+
+
+def test_after_a_link_to_an_image_that_is_not_shown_a_card_has_the_focus(
+    browser: Browser, page: Path
+) -> None:
+    browser.open(page, "show=kept&open=3")
+    browser.until("document.querySelector('#large').open")
+    browser.press("\ue00c")  # escape
+    browser.until("document.activeElement.classList.contains('card')")
+
+
+def test_a_fragment_that_no_control_can_make_shows_the_page_as_it_opens(browser: Browser, page: Path) -> None:
+    browser.open(
+        page, "keep=-1&sort=<b>&show=x&view=y&opacity=NaN&above=-3&off=x,,-1,99&page=-4&open=z&theme=z"
+    )
+    assert browser.text("#kept-count") == "36" and browser.text("#above-value") == "off"
+    assert browser.text("#opacity-value") == "60%"
+    controls = "['sort', 'show'].map((id) => document.getElementById(id).value)"
+    assert browser.run(controls) == ["most", "all"]
+    assert browser.run("document.querySelector('input[name=view]:checked').value") == "labels"
+    assert len(card_ids(browser)) == NUM
+
+
 def test_a_class_can_be_switched_by_keys(browser: Browser, page: Path) -> None:
     browser.open(page)
     browser.run("document.querySelector('.class-switch').focus(); return null")

@@ -50,8 +50,8 @@ class LargeView {
     const place = this.items.indexOf(item);
     document.getElementById("large-title").textContent = `Image ${item.id}`;
     document.getElementById("large-state").textContent = this.describe(item);
-    document.getElementById("previous").disabled = place <= 0;
-    document.getElementById("next").disabled = place >= this.items.length - 1;
+    setUsable(document.getElementById("previous"), place > 0);
+    setUsable(document.getElementById("next"), place < this.items.length - 1);
     this.fillAreas(item.areas ?? []);
     this.fillFindings(item);
     let pixels = null;

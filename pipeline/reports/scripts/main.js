@@ -89,7 +89,8 @@ const pager = new Pager((page) => {
 const large = new LargeView(data, look, describe, (id) => {
   const before = itemOf.get(Number(choice("open")));
   choose("open", id);
-  if (!id && before) cards.turnTo(before)?.focus();
+  // A link in the list of findings has the focus again by itself.
+  if (!id && before && !document.activeElement.matches("a.finding")) (cards.turnTo(before) ?? cards.current)?.focus();
 });
 const showSwitches = tieClassSwitches(data.classes, showLook);
 const showViews = tieViews(showLook);

@@ -117,7 +117,7 @@ function showFilter() {
     setValue("keep", share);
     setText("keep-share", `${Number((100 * Number(share)).toPrecision(4))}%`);
     setText("kept-count", filter.num.toLocaleString("en"));
-    setText("kept-total", `of ${num.toLocaleString("en")} images kept`);
+    setText("kept-total", `of ${countedImages(num)} kept`);
     setText("threshold-line", filter.threshold === null ? "No image is kept." : `Largest uncertainty kept: ${shown(filter.threshold)}`);
     const isOwn = scores.kept && choice("keep") === "";
     showCommand(["dgan filter", data.path, `--keep ${share}`, ...(isOwn ? data.own_options : data.filter_options)]);
@@ -131,11 +131,15 @@ function showFilter() {
   setText("status", shownWords());
 }
 
+function countedImages(num) {
+  return `${num.toLocaleString("en")} ${num === 1 ? "image" : "images"}`;
+}
+
 // Which images are shown, of how many.
 function shownWords() {
   const [num, total] = [cards.shownItems.length, data.num_images];
   const written = (number) => number.toLocaleString("en");
-  if (cards.numPages < 2) return `${written(num)} of ${written(total)} images shown`;
+  if (cards.numPages < 2) return `${written(num)} of ${countedImages(total)} shown`;
   const first = cards.page * cards.perPage;
   const others = num < total ? `, ${written(total)} in all` : "";
   return `${written(first + 1)} to ${written(first + cards.pageItems.length)} of ${written(num)} images${others}`;

@@ -5,6 +5,7 @@ Each is taken only where hashes and ids say that it is the one. This module show
 
 from __future__ import annotations
 
+import os
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -32,7 +33,7 @@ def interpreter_beside(store: fstore.Dataset) -> Neighbour | None:
     if place is None or not isinstance(name, str):
         return None
     folder = place.absolute().parent / Path(name).name
-    if not (folder / DESCRIPTION).is_file():
+    if not os.path.isfile(folder / DESCRIPTION):  # False too where the name is none that a file can have
         return None
     try:
         info, sha256 = load_description(folder)

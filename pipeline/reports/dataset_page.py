@@ -11,18 +11,9 @@ from pipeline.quality.frequencies import Frequencies, frequencies
 from pipeline.reports.beside import Neighbour, annotated_counts, annotated_store, interpreter_beside
 from pipeline.reports.built import Built
 from pipeline.reports.class_sections import classes_section, confusion_section
+from pipeline.reports.dataset_filter import filter_notes, kept_of, kept_words, scores_of
 from pipeline.reports.duplicates_section import duplicates_section
-from pipeline.reports.gallery import (
-    class_entries,
-    gallery_data,
-    is_per_class,
-    kept_of,
-    largest_divergence,
-    picture_items,
-    score_name,
-    scores_of,
-    title_of,
-)
+from pipeline.reports.gallery import class_entries, gallery_data, largest_divergence, picture_items, title_of
 from pipeline.reports.page import GALLERY_SCRIPTS, Page, Section
 from pipeline.reports.provenance import provenance_section
 from pipeline.reports.selection import chosen_images
@@ -80,9 +71,7 @@ def _facts(store: fstore.Dataset, num_shown: int) -> list[tuple[str, str]]:
     rows, columns = meta.shape
     facts = [("Images", f"{len(store):,}, {rows} x {columns} pixels each")]
     if kept is not None:
-        how = ", of every class its share" if is_per_class(store) else ""
-        text = f"{int(kept.sum()):,} (share {meta.keep}, by the score {score_name(store)}{how})"
-        facts.append(("Kept", text))
+        facts.append(("Kept", kept_words(store, kept)))
     facts.append(("On this page", f"{num_shown:,}: both ends of uncertainty, the rest evenly between")
                  if num_shown < len(store) else ("On this page", "all"))  # fmt: skip
     members = meta.interpreter.get("members")
@@ -92,17 +81,12 @@ def _facts(store: fstore.Dataset, num_shown: int) -> list[tuple[str, str]]:
 
 
 def _notes(store: fstore.Dataset) -> list[str]:
-    notes = []
-    if not store.complete:
-        notes.append(
-            f"This dataset is not finished: {len(store):,} of {count(store.num_images, 'image')} are "
-            "committed, and this page shows those. The same dgan synthesize goes on with it."
-        )
-    elif store.meta.keep is None:
-        notes.append("No filter is set: every image counts as kept. dgan filter sets one.")
-    if is_per_class(store):
-        notes.append("The filter keeps its share of every class; the slider goes by the score alone.")
-    return notes
+    if store.complete:
+        return filter_notes(store, kept_of(store))
+    return [
+        f"This dataset is not finished: {len(store):,} of {count(store.num_images, 'image')} are "
+        "committed, and this page shows those. The same dgan synthesize goes on with it."
+    ]
 
 
 def _sections(

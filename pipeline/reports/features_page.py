@@ -117,6 +117,7 @@ def _data(
         "ignore": store.meta.ignore,
         "points": store.meta.keypoints is not None,
         "num_images": len(store),
+        "shape": [store.meta.height, store.meta.width],
         "largest_divergence": None,
         "all": None,
         "kinds": [{"num": kinds[kind], "text": _noun(kinds[kind], kind)} for kind in KINDS if kinds[kind]],

@@ -16,6 +16,7 @@ import numpy as np
 import fstore
 from pipeline.quality.frequencies import Frequencies
 from pipeline.reports import pictures
+from pipeline.reports.dataset_filter import filter_options, kept_of, own_options, score_name, scores_of
 from pipeline.reports.reading import read_image, worked_through
 
 NUM_DIGITS = 4  # of a share
@@ -32,11 +33,12 @@ def gallery_data(
 
     ``all`` has uncertainty and kept of every committed image, in order, and ``ids`` where these are not 0 to
     N - 1; null stands for a value that is not finite. The uncertainty is that of `scores_of`, named by
-    ``score``; ``filter_options`` are the flags with which `dgan filter` goes by it,
-    and ``path`` what that takes, null where it would refuse an unfinished store. ``kept``, ``keep`` and
-    ``threshold`` are null where no filter is set. ``items`` are those of `item`; ``largest_divergence`` is
-    what 255 stands for in their pictures. ``points`` says that they have keypoints and no labels; ``classes``
-    are then the keypoints.
+    ``score``; ``filter_options`` are the flags with which `dgan filter` goes by it, ``own_options`` those
+    with which it makes the store's own filter, and ``path`` what it takes, null where it would refuse an
+    unfinished store. ``kept``, ``keep`` and ``threshold`` are null where no filter is set. ``shape`` is rows
+    and columns of an image. ``items`` are those of `item`; ``largest_divergence`` is what 255 stands for in
+    their pictures. ``points`` says that they have keypoints and no labels; ``classes`` are then the
+    keypoints.
     """
     kept = kept_of(store)
     ids = store.image_ids.tolist()
@@ -48,10 +50,12 @@ def gallery_data(
         "ignore": store.meta.ignore,
         "points": store.meta.keypoints is not None,
         "num_images": len(store),
+        "shape": list(store.meta.shape),
         "keep": store.meta.keep,
         "threshold": store.meta.threshold,
         "score": score_name(store),
         "filter_options": filter_options(store),
+        "own_options": own_options(store),
         "largest_divergence": largest_divergence,
         "all": {
             "uncertainty": [finite_or_none(value) for value in scores_of(store)],
@@ -88,32 +92,6 @@ def class_entries(
             entry["share"] = finite_or_none(shares.all.pixels[entry["id"]])
             entry["images"] = int(shares.all.showing[entry["id"]])
     return entries
-
-
-def kept_of(store: fstore.Dataset) -> np.ndarray | None:
-    """(n,) bool: what the filter keeps, or None where none is set."""
-    return None if store.meta.keep is None else store.kept
-
-
-def scores_of(store: fstore.Dataset) -> np.ndarray:
-    """(n,) float32: what the filter goes by; the stored uncertainty where it goes by no score of its own."""
-    found: np.ndarray = store.uncertainty
-    return found if store.meta.keep is None else getattr(store, "filter_score", found)
-
-
-def score_name(store: fstore.Dataset) -> str:
-    """The name of the score of `scores_of`."""
-    return str(getattr(store.meta, "filter_score", store.meta.score))
-
-
-def filter_options(store: fstore.Dataset) -> str:
-    """Flags of `dgan filter` besides ``--keep``, with a space before each."""
-    return "" if score_name(store) == store.meta.score else f" --score {score_name(store)}"
-
-
-def is_per_class(store: fstore.Dataset) -> bool:
-    """Whether the filter keeps its share of the images of every class."""
-    return bool(getattr(getattr(store.meta, "filter", None), "per_class", False))
 
 
 def finite_or_none(value: float) -> float | None:

@@ -44,7 +44,7 @@ def report(
         UsageError: ``out`` must not be written, or ``path`` is nothing that has a page. StoreError: the store
         is damaged, or another one took its place meanwhile.
     """
-    check_place(out, overwrite=overwrite)
+    check_place(out, path, overwrite=overwrite)
     built = build(path, num_images=num_images, annotated=annotated, say=say)
     text = render(built.page)
     built.check_unchanged()

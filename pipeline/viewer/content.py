@@ -19,7 +19,7 @@ from fstore import format as fmt
 from fstore.errors import CorruptionError, StoreError
 from fstore.location import Location
 from fstore.store import Store, check_unchanged
-from pipeline.reports.gallery import scores_of
+from pipeline.reports.dataset_filter import scores_of
 
 URL_CHECK_SECONDS = 5.0  # at a URL a look at the attribute is a request
 KEY_CHARACTERS = 12

@@ -7,7 +7,8 @@ from typing import Any
 
 import fstore
 from pipeline.errors import count
-from pipeline.reports.gallery import class_entries, filter_options, score_name, title_of
+from pipeline.reports.dataset_filter import filter_notes, filter_options, kept_words, own_options, score_name
+from pipeline.reports.gallery import class_entries, title_of
 from pipeline.reports.page import SERVED_SCRIPTS, Page, policy_of, render
 from pipeline.reports.provenance import provenance_section
 from pipeline.viewer.content import Snapshot, image_shape
@@ -42,15 +43,17 @@ def _data(snapshot: Snapshot, largest_divergence: float | None) -> dict[str, Any
     return {
         "kind": meta.kind,
         "title": title_of(store),
-        "path": shlex.quote(str(store.location)),
+        "path": shlex.quote(str(store.location)) if len(store) == store.num_images else None,
         "classes": class_entries(store),
         "ignore": meta.ignore,
         "points": meta.keypoints is not None,
         "num_images": len(store),
+        "shape": list(image_shape(store)),
         "keep": meta.keep if snapshot.is_dataset else None,
         "threshold": meta.threshold if snapshot.is_dataset else None,
         "score": score_name(store) if isinstance(store, fstore.Dataset) else None,
-        "filter_options": filter_options(store) if isinstance(store, fstore.Dataset) else "",
+        "filter_options": filter_options(store) if isinstance(store, fstore.Dataset) else [],
+        "own_options": own_options(store) if isinstance(store, fstore.Dataset) else [],
         "largest_divergence": largest_divergence,
         "all": {} if snapshot.is_dataset else None,
         "items": [],
@@ -64,8 +67,7 @@ def _facts(snapshot: Snapshot) -> list[tuple[str, str]]:
     rows, columns = image_shape(store)
     facts = [("Images", f"{len(store):,}, {rows} x {columns} pixels each")]
     if isinstance(store, fstore.Dataset) and snapshot.kept is not None:
-        kept = f"{int(snapshot.kept.sum()):,} (share {store.meta.keep}, by the score {score_name(store)})"
-        facts.append(("Kept", kept))
+        facts.append(("Kept", kept_words(store, snapshot.kept)))
     return [*facts, ("Served from", str(store.location))]
 
 
@@ -76,6 +78,4 @@ def _notes(snapshot: Snapshot) -> list[str]:
             f"This store is not finished: {len(store):,} of {count(store.num_images, 'image')} are "
             "committed. Reload this page to see more."
         ]
-    if snapshot.is_dataset and snapshot.kept is None:
-        return ["No filter is set: every image counts as kept. dgan filter sets one."]
-    return []
+    return filter_notes(store, snapshot.kept) if isinstance(store, fstore.Dataset) else []

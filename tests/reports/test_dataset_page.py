@@ -6,8 +6,6 @@ import inspect
 import json
 import re
 import shutil
-from fractions import Fraction
-from math import ceil
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +19,7 @@ from support.small_datasets import make_classes, write_dataset
 import fstore
 import pipeline
 from fstore import format as fmt
+from pipeline.reports.beside import interpreter_beside
 from pipeline.reports.page import MARK
 
 
@@ -69,21 +68,13 @@ def test_the_class_table_counts_every_image(page: Path) -> None:
     kept, named = exports.kept(), (every != exports.IGNORE).sum()
     for k in range(exports.NUM_CLASSES):
         name = "background" if k == 0 else f"part {k}"
-        row = re.search(rf"</svg> {name}(?:.*?)</tr>", text, re.DOTALL)
+        row = re.search(rf"</svg> <bdi[^>]*>{name}</bdi>.*?</tr>", text, re.DOTALL)
         assert row is not None
         figures = re.findall(r'<td class="number">\s*([^<]*?)\s*</td>', row[0])
         shown = (every == k).any(axis=(1, 2))
         share = (every == k).sum() / named
         assert figures[:2] == [f"{100 * share:.1f}%", f"{shown.sum()}"]
         assert figures[3] == f"{(shown & kept).sum()}"
-
-
-def test_the_share_of_the_slider_is_that_of_the_command(dataset: Path) -> None:
-    """``countOfShare`` of filter.js, in Python: ceil without rounding."""
-    for share in ("0.07", "0.9", "0.333", "1"):
-        whole, _, digits = share.partition(".")
-        scale = 10 ** len(digits)
-        assert -(-int(whole + digits) * 70 // scale) == ceil(Fraction(share) * 70)
 
 
 def test_the_annotated_set_that_is_named_is_compared_with(dataset: Path, tmp_path: Path) -> None:
@@ -212,6 +203,14 @@ def test_the_interpreter_and_the_annotated_set_beside_are_found_by_hash_and_id(
     done("report", labelled_by(tmp_path, "0" * 64), "--out", out)  # another interpreter than the one beside
     assert "No annotated set to compare with" in out.read_text()
     assert 'id="training"' not in out.read_text()
+
+
+@pytest.mark.parametrize("folder", ["i" * 300, "a\0b", "", "..", "/", 7])
+def test_a_name_that_no_interpreter_beside_can_have_finds_none(folder: object, tmp_path: Path) -> None:
+    labels = np.zeros((1, 8, 8), np.uint8)
+    record = {"folder": folder, "sha256": "0" * 64}
+    store = write_dataset(tmp_path / "d.zarr", make_classes(["only"]), labels, interpreter=record)
+    assert interpreter_beside(store) is None
 
 
 def test_from_python_it_gives_the_path(dataset: Path, tmp_path: Path) -> None:

@@ -97,6 +97,9 @@ def test_a_finding_in_the_list_opens_its_image_with_the_box_around_it(folder: Pa
     assert left - 2 * scale < columns.min() and columns.max() < right + scale
     inner = box[round(top) + 1 : round(bottom) - 1, round(left) + 1 : round(right) - 1]
     assert not inner.any()  # what was found can be seen
+    browser.press("\ue00c")  # escape
+    browser.until("!document.querySelector('#large').open")
+    browser.until("document.activeElement.matches('a.finding')")
 
 
 def test_the_switch_hides_the_marks_and_the_address_remembers_it(folder: Path, browser: Browser) -> None:

@@ -8,6 +8,7 @@ import re
 from collections.abc import Iterator
 from dataclasses import replace
 from fractions import Fraction
+from math import ceil
 from pathlib import Path
 
 import numpy as np
@@ -15,13 +16,15 @@ import pytest
 from PIL import Image
 from support.browser import Browser, open_browser, require_browser
 from support.commands import done
+from support.filters import dataset_to_filter
 from support.small_datasets import make_classes, write_dataset
 
 import fstore
 from pipeline.labelling.scores import keep_mask
+from pipeline.reports.page import package_text
 
 NUM, SIDE = 40, 16
-NAMES = ("background", "</script><b>hostile</b> \"'", "hair")
+NAMES = ("background", "</script><b>hostile</b> \"'", "hair" + 75 * "long")
 COLORS = ("#0000ff", "#ff0000", "#00ff00")
 MARKED = np.array([255, 0, 200])
 DROPPED = (3, 8, 21, 30)
@@ -128,6 +131,47 @@ def test_the_slider_changes_the_count_and_greys_out(
     assert browser.text("#kept-count") == "36"
 
 
+def test_a_filter_per_class_by_another_score_is_shown_as_it_is(browser: Browser, tmp_path: Path) -> None:
+    path = tmp_path / "d.zarr"
+    labels = np.zeros((12, 6, 6), np.uint8)
+    labels[-3:, 0, 0] = 2  # a class of the least certain images alone
+    divergence = np.linspace(0.1, 0.9, 12)[:, None, None] * np.ones((12, 6, 6))
+    divergence[2] = np.nan
+    scores = np.where(np.isfinite(divergence[:, 0, 0]), np.linspace(1, 0, 12), np.nan)
+    dataset_to_filter(path, labels, divergence.astype(np.float16), scores)
+    done("filter", path, "--keep", "0.3", "--keep-per-class", "--score", "interior")
+    done("report", path, "--out", tmp_path / "report.html")
+    store = fstore.open(path)
+    browser.open(tmp_path / "report.html", "show=mixed")
+    assert browser.text("#kept-count") == str(store.kept.sum())
+    assert dropped_ids(browser) == set(np.flatnonzero(~store.kept).tolist())
+    assert card_ids(browser) == np.argsort(store.filter_score, kind="stable").tolist()  # NaN last
+    command = f"dgan filter {path} --keep 0.3 --score interior"
+    assert browser.text("#filter-command") == f"{command} --keep-per-class"
+    browser.set("#keep", "0.3")  # now by the score alone
+    kept, _ = keep_mask(store.filter_score, Fraction("0.3"))
+    assert 0 < kept.sum() < store.kept.sum()
+    browser.until("document.querySelector('#kept-count').textContent === arguments[0]", str(kept.sum()))
+    assert browser.text("#filter-command") == command
+
+
+def test_numbers_are_as_long_as_they_need_to_be(browser: Browser) -> None:
+    browser.driver.get("about:blank")
+    values = [0, 0.058794, 0.001, 0.00099996, 4.836e-6, -4.836e-6, 12345.6, 271e6, None]
+    script = f"{package_text('scripts/histogram.js')}; return arguments[0].map(shown)"
+    expected = ["0", "0.05879", "0.001", "1.00e-3", "4.84e-6", "-4.84e-6", "12350", "2.71e8", "not finite"]
+    assert browser.run(script, values) == expected
+
+
+def test_a_share_of_many_images_is_rounded_up_without_error(browser: Browser) -> None:
+    browser.driver.get("about:blank")
+    shares = [
+        (share, num) for share in ("0.07", "0.9", "0.333", "1", "1.00") for num in (1, 70, 100, 100_003)
+    ]
+    script = f"{package_text('scripts/filter.js')}; return arguments[0].map((pair) => countOfShare(...pair))"
+    assert browser.run(script, shares) == [ceil(Fraction(share) * num) for share, num in shares]
+
+
 def test_a_class_switch_hides_the_class_s_pixels(browser: Browser, page: Path, store: fstore.Dataset) -> None:
     browser.open(page, "opacity=1&sort=number")
     labels, canvas = class_maps()[7], f"{CARD.format(7)} canvas"
@@ -230,6 +274,37 @@ def test_keys_open_go_on_and_close(browser: Browser, page: Path, store: fstore.D
     browser.press("\ue00c")  # escape
     browser.until("!document.querySelector('#large').open")
     browser.until("document.activeElement.dataset.id === '2'")  # the event of closing comes a moment later
+
+
+def test_keys_go_on_at_the_ends_of_the_large_view(browser: Browser, page: Path) -> None:
+    browser.open(page, "sort=number&show=mixed")
+    browser.run("document.querySelector('[data-id=\"38\"]').focus(); return null")
+    browser.press("\ue007", "\ue014", "\ue014")  # enter, right to the last image, and once more
+    browser.until("document.querySelector('#large-title').textContent === 'Image 39'")
+    assert browser.run("document.activeElement.id") == "next"
+    browser.press("\ue012")  # left
+    assert browser.text("#large-title") == "Image 38"
+
+
+def test_after_a_link_to_an_image_that_is_not_shown_a_card_has_the_focus(
+    browser: Browser, page: Path
+) -> None:
+    browser.open(page, "show=kept&open=3")
+    browser.until("document.querySelector('#large').open")
+    browser.press("\ue00c")  # escape
+    browser.until("document.activeElement.classList.contains('card')")
+
+
+def test_a_fragment_that_no_control_can_make_shows_the_page_as_it_opens(browser: Browser, page: Path) -> None:
+    browser.open(
+        page, "keep=-1&sort=<b>&show=x&view=y&opacity=NaN&above=-3&off=x,,-1,99&page=-4&open=z&theme=z"
+    )
+    assert browser.text("#kept-count") == "36" and browser.text("#above-value") == "off"
+    assert browser.text("#opacity-value") == "60%"
+    controls = "['sort', 'show'].map((id) => document.getElementById(id).value)"
+    assert browser.run(controls) == ["most", "all"]
+    assert browser.run("document.querySelector('input[name=view]:checked').value") == "labels"
+    assert len(card_ids(browser)) == NUM
 
 
 def test_a_class_can_be_switched_by_keys(browser: Browser, page: Path) -> None:

@@ -11,7 +11,7 @@ from html.parser import HTMLParser
 from pathlib import Path
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from pipeline.errors import UsageError
@@ -20,10 +20,11 @@ from pipeline.reports.page_file import check_place, is_page, write_page
 from pipeline.reports.provenance import provenance_section
 
 HOSTILE = """</script><script>alert(1)</script> "quotes" 'single' <!-- & <img src=x onerror=alert(1)>"""
+SOURCE = "dataset.zarr"  # of a page; nothing lies there
 JSON_VALUES = st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False, allow_infinity=False) | st.text(),
     lambda inner: st.lists(inner, max_size=4) | st.dictionaries(st.text(), inner, max_size=4),
-    max_leaves=12,
+    max_leaves=5,
 )  # fmt: skip
 
 
@@ -79,7 +80,8 @@ def test_texts_of_a_store_are_shown_and_never_markup() -> None:
     assert data["classes"][0]["name"] == HOSTILE
 
 
-@given(value=st.dictionaries(st.text(), JSON_VALUES, max_size=5))
+@settings(max_examples=30)
+@given(value=st.dictionaries(st.text(), JSON_VALUES, max_size=3))
 def test_json_in_a_script_element_comes_back_as_it_was(value: dict[str, object]) -> None:
     text = json_for_html(value)
     assert not set("<>&\u2028\u2029") & set(text)
@@ -144,14 +146,14 @@ def test_a_page_is_written_whole_or_not_at_all(tmp_path: Path, monkeypatch: pyte
 
 def test_a_page_replaces_a_page_and_nothing_else(tmp_path: Path) -> None:
     out = tmp_path / "report.html"
-    check_place(out, overwrite=False)
+    check_place(out, SOURCE, overwrite=False)
     write_page(out, render(Page("dataset", "t")))
     assert is_page(out)
-    check_place(out, overwrite=False)
+    check_place(out, SOURCE, overwrite=False)
     out.write_text(f"<!doctype html>{' ' * 2000}{MARK}")
     with pytest.raises(UsageError, match="did not write; name another --out, or pass --overwrite"):
-        check_place(out, overwrite=False)
-    check_place(out, overwrite=True)
+        check_place(out, SOURCE, overwrite=False)
+    check_place(out, SOURCE, overwrite=True)
 
 
 @pytest.mark.parametrize(
@@ -159,4 +161,36 @@ def test_a_page_replaces_a_page_and_nothing_else(tmp_path: Path) -> None:
 )
 def test_a_place_that_cannot_be_written_is_refused_first(tmp_path: Path, name: str, words: str) -> None:
     with pytest.raises(UsageError, match=words):
-        check_place(tmp_path / name, overwrite=True)
+        check_place(tmp_path / name, SOURCE, overwrite=True)
+
+
+@pytest.mark.parametrize("name", ["s.zarr/zarr.json", "s.zarr/new.html", "s.zarr/images/c/0", "l/zarr.json"])
+def test_no_page_is_written_into_a_store(tmp_path: Path, name: str) -> None:
+    (tmp_path / "s.zarr/images/c").mkdir(parents=True)
+    (tmp_path / "l").symlink_to("s.zarr")
+    (tmp_path / "s.zarr/zarr.json").write_text("{}")
+    for source in (str(tmp_path / "s.zarr"), SOURCE, "file:///s.zarr"):
+        with pytest.raises(UsageError, match=r"lies in .*s.zarr, which has files of its own only"):
+            check_place(tmp_path / name, source, overwrite=True)
+
+
+def test_no_page_is_written_into_the_interpreter_that_it_shows(tmp_path: Path) -> None:
+    check_place(tmp_path / "interpreter.json", SOURCE, overwrite=True)
+    with pytest.raises(UsageError, match="which has files of its own only"):
+        check_place(tmp_path / "interpreter.json", f"{tmp_path}/", overwrite=True)
+
+
+def test_a_pipe_is_neither_waited_for_nor_replaced(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "pipe")
+    for overwrite in (False, True):
+        with pytest.raises(UsageError, match="is no regular file"):
+            check_place(tmp_path / "pipe", SOURCE, overwrite=overwrite)
+
+
+def test_a_name_that_no_file_can_have_is_the_one_in_the_error(tmp_path: Path) -> None:
+    longest = tmp_path / ("a" * 250 + ".html")
+    assert write_page(longest, "text") == 4
+    with pytest.raises(OSError) as found:
+        write_page(tmp_path / ("a" * 300), "text")
+    assert found.value.filename == str(tmp_path / ("a" * 300))
+    assert [path.name for path in tmp_path.iterdir()] == [longest.name]

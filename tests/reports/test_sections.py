@@ -46,7 +46,7 @@ def test_the_pairs_that_the_members_confuse_are_ranked(tmp_path: Path) -> None:
     votes = np.array([[59, 1, 0], [0, 47, 3], [0, 7, 43]])
     text = page_of(write(tmp_path / "d.zarr", different(4), votes))
     rows = re.findall(
-        r"</svg> (\w+) &nbsp;↔&nbsp; .*?</svg> (\w+)</th>.*?>([\d.]+%)</td> .*?>(\d+)</td>", text
+        r"<bdi[^>]*>(\w+)</bdi> &nbsp;↔&nbsp; .*?>(\w+)</bdi></th>.*?>([\d.]+%)</td> .*?>(\d+)</td>", text
     )
     assert rows == [("sea", "land", "10.0%", "40"), ("sky", "sea", "0.91%", "4")]
 

@@ -126,6 +126,11 @@ class Cards {
     return this.cards.get(item.id)?.button;
   }
 
+  // The button that Tab goes to.
+  get current() {
+    return this.list.querySelector('[tabindex="0"]');
+  }
+
   makeCurrent(button) {
     for (const other of this.list.querySelectorAll('[tabindex="0"]')) other.tabIndex = -1;
     button.tabIndex = 0;

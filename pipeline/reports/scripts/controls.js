@@ -14,9 +14,24 @@ function setValue(id, value) {
   if (input && input.value !== value) input.value = value;
 }
 
+// Shows whether a button does something. One that is `disabled` would lose the focus, and the keys with it.
+function setUsable(button, isUsable) {
+  button.setAttribute("aria-disabled", String(!isUsable));
+}
+
 function setText(id, text) {
   const element = document.getElementById(id);
   if (element) element.textContent = text;
+}
+
+// A command whose `parts` are not broken over two lines at a hyphen.
+function showCommand(parts) {
+  const spans = parts.flatMap((text) => {
+    const span = document.createElement("span");
+    span.textContent = text;
+    return [" ", span];
+  });
+  document.getElementById("filter-command")?.replaceChildren(...spans.slice(1));
 }
 
 function hiddenClasses() {
@@ -96,8 +111,8 @@ class Pager {
       bar.hidden = numPages < 2;
       bar.querySelector("input").value = String(page + 1);
       bar.querySelector(".total").textContent = numPages.toLocaleString("en");
-      bar.querySelector(".back").disabled = page === 0;
-      bar.querySelector(".on").disabled = page === numPages - 1;
+      setUsable(bar.querySelector(".back"), page > 0);
+      setUsable(bar.querySelector(".on"), page < numPages - 1);
     }
   }
 }

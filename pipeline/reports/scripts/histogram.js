@@ -4,6 +4,7 @@
 const SVG = "http://www.w3.org/2000/svg";
 const NUM_BINS = 50;
 const FAR = 2.5; // times the range of 98% of the scores
+const PLAIN = [0.001, 100000]; // numbers that are written without a power of ten
 const PLOT = { left: 2, top: 4, width: 296, height: 74 };
 
 function shape(name, attributes, text = "") {
@@ -22,10 +23,16 @@ function binsOf(uncertainty, order) {
   const high = isCut ? low + (FAR / 2) * (most - low) : largest;
   const width = (high - low) / NUM_BINS || 1;
   const place = (value) => Math.min(NUM_BINS - 1, Math.floor((value - low) / width));
-  return { low, high, isCut, bins: uncertainty.map((value) => (Number.isFinite(value) ? place(value) : -1)) };
+  const isEmpty = order.length === 0;
+  return { low, high, isCut, isEmpty, bins: uncertainty.map((value) => (Number.isFinite(value) ? place(value) : -1)) };
 }
 
 function drawHistogram(svg, binned, filter) {
+  if (binned.isEmpty) {
+    const middle = { x: PLOT.left + PLOT.width / 2, y: PLOT.top + PLOT.height / 2, "text-anchor": "middle" };
+    svg.replaceChildren(shape("text", middle, "no image has a finite uncertainty"));
+    return;
+  }
   const kept = new Array(NUM_BINS).fill(0);
   const dropped = new Array(NUM_BINS).fill(0);
   binned.bins.forEach((bin, i) => bin >= 0 && (filter.kept[i] ? kept : dropped)[bin]++);
@@ -55,7 +62,11 @@ function drawHistogram(svg, binned, filter) {
   svg.replaceChildren(...parts);
 }
 
-// A number in four digits: it is compared with others of its kind.
+// A number in four digits, as it is compared with others of its kind; in three and a power of ten where its zeros
+// would take more room than its digits.
 function shown(value) {
-  return value === null ? "not finite" : String(Number(value.toPrecision(4)));
+  if (value === null) return "not finite";
+  const size = Math.abs(value);
+  const isPlain = size === 0 || (size >= PLAIN[0] && size < PLAIN[1]);
+  return String(isPlain ? Number(value.toPrecision(4)) : value.toExponential(2).replace("e+", "e"));
 }

@@ -50,8 +50,8 @@ class LargeView {
     const place = this.items.indexOf(item);
     document.getElementById("large-title").textContent = `Image ${item.id}`;
     document.getElementById("large-state").textContent = this.describe(item);
-    document.getElementById("previous").disabled = place <= 0;
-    document.getElementById("next").disabled = place >= this.items.length - 1;
+    setUsable(document.getElementById("previous"), place > 0);
+    setUsable(document.getElementById("next"), place < this.items.length - 1);
     this.fillAreas(item.areas ?? []);
     this.fillFindings(item);
     let pixels = null;
@@ -103,7 +103,10 @@ class LargeView {
         const line = document.createElement("li");
         const swatch = shape("svg", { class: "swatch", viewBox: "0 0 12 12", "aria-hidden": "true" });
         swatch.append(shape("rect", { width: 12, height: 12, rx: 3, fill: entry.color }));
-        line.append(swatch, ` ${entry.name} ${(100 * share).toFixed(1)}%`);
+        const name = document.createElement("bdi");
+        name.className = "name";
+        name.textContent = entry.name;
+        line.append(swatch, " ", name, ` ${(100 * share).toFixed(1)}%`);
         return line;
       }),
     );

@@ -14,6 +14,9 @@ for (const entry of data.classes) {
 }
 if (data.points) DEFAULTS.opacity = "1"; // a point hides little of the image
 
+const [rows, columns] = data.shape;
+document.getElementById("cards").style.setProperty("--aspect", Math.min(Math.max(columns / rows, 0.5), 2));
+
 let filter = currentFilter();
 
 function currentFilter() {
@@ -41,7 +44,7 @@ function describe(item) {
   if (item.uncertainty !== undefined) parts.push(`uncertainty ${shown(item.uncertainty)}`);
   if (item.findings) parts.push(item.findings.length ? countedFindings(item.findings.length) : "nothing found");
   const rank = scores ? order.indexOf(placeOf.get(item.id)) : -1;
-  if (rank >= 0) parts.push(`${rank + 1} of ${order.length} from the most certain`);
+  if (rank >= 0) parts.push(`place ${rank + 1} of ${order.length}, the most certain first`);
   if (filter) parts.push(isKept(item) ? "kept" : "dropped");
   return parts.join(" · ");
 }
@@ -86,7 +89,8 @@ const pager = new Pager((page) => {
 const large = new LargeView(data, look, describe, (id) => {
   const before = itemOf.get(Number(choice("open")));
   choose("open", id);
-  if (!id && before) cards.turnTo(before)?.focus();
+  // A link in the list of findings has the focus again by itself.
+  if (!id && before && !document.activeElement.matches("a.finding")) (cards.turnTo(before) ?? cards.current)?.focus();
 });
 const showSwitches = tieClassSwitches(data.classes, showLook);
 const showViews = tieViews(showLook);
@@ -111,11 +115,12 @@ function showFilter() {
     const own = scores.kept ? (data.keep ?? "1") : "1";
     const share = isShare(choice("keep")) ? choice("keep") : own;
     setValue("keep", share);
-    setText("keep-share", `${Number((100 * Number(share)).toFixed(2))}%`);
+    setText("keep-share", `${Number((100 * Number(share)).toPrecision(4))}%`);
     setText("kept-count", filter.num.toLocaleString("en"));
-    setText("kept-total", `of ${num.toLocaleString("en")} images kept`);
-    setText("threshold-line", filter.threshold === null ? "No threshold" : `Largest uncertainty kept: ${shown(filter.threshold)}`);
-    setText("filter-command", `dgan filter ${data.path} --keep ${share}${data.filter_options}`);
+    setText("kept-total", `of ${countedImages(num)} kept`);
+    setText("threshold-line", filter.threshold === null ? "No image is kept." : `Largest uncertainty kept: ${shown(filter.threshold)}`);
+    const isOwn = scores.kept && choice("keep") === "";
+    showCommand(["dgan filter", data.path, `--keep ${share}`, ...(isOwn ? data.own_options : data.filter_options)]);
     document.getElementById("own-filter").hidden = !scores.kept || choice("keep") === "";
     drawHistogram(document.getElementById("histogram"), binned, filter);
   }
@@ -126,11 +131,15 @@ function showFilter() {
   setText("status", shownWords());
 }
 
+function countedImages(num) {
+  return `${num.toLocaleString("en")} ${num === 1 ? "image" : "images"}`;
+}
+
 // Which images are shown, of how many.
 function shownWords() {
   const [num, total] = [cards.shownItems.length, data.num_images];
   const written = (number) => number.toLocaleString("en");
-  if (cards.numPages < 2) return `${written(num)} of ${written(total)} images shown`;
+  if (cards.numPages < 2) return `${written(num)} of ${countedImages(total)} shown`;
   const first = cards.page * cards.perPage;
   const others = num < total ? `, ${written(total)} in all` : "";
   return `${written(first + 1)} to ${written(first + cards.pageItems.length)} of ${written(num)} images${others}`;

@@ -7,8 +7,29 @@ const WRITE_MILLISECONDS = 150; // browsers refuse to write a URL at every step 
 let chosen = new URLSearchParams(location.hash.slice(1));
 let writeTimer = 0;
 
+// What an entry may be: one of the values that the page's controls offer, or a number within bounds. A link may
+// come from another page, or be typed.
+const OFFERED = {
+  theme: new Set(["light", "dark"]),
+  sort: offeredBy("#sort option"),
+  show: offeredBy("#show option"),
+  view: offeredBy('input[name="view"]'),
+};
+const BOUNDS = { opacity: [0, 1], above: [0, 100] };
+
+function offeredBy(selector) {
+  return new Set([...document.querySelectorAll(selector)].map((element) => element.value));
+}
+
+function isPossible(name, value) {
+  if (name in OFFERED) return OFFERED[name].has(value);
+  if (!(name in BOUNDS)) return true;
+  return value !== "" && Number(value) >= BOUNDS[name][0] && Number(value) <= BOUNDS[name][1];
+}
+
 function choice(name) {
-  return chosen.get(name) ?? DEFAULTS[name] ?? "";
+  const value = chosen.get(name);
+  return value !== null && isPossible(name, value) ? value : DEFAULTS[name] ?? "";
 }
 
 function choose(name, value) {

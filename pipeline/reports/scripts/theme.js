@@ -30,5 +30,7 @@ for (const link of document.querySelectorAll('nav a[href^="#"]')) {
     if (!part) return;
     event.preventDefault();
     part.scrollIntoView({ behavior: "smooth" });
+    part.tabIndex = -1; // Tab goes on from there
+    part.focus({ preventScroll: true });
   });
 }

@@ -11,7 +11,7 @@ from html.parser import HTMLParser
 from pathlib import Path
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from pipeline.errors import UsageError
@@ -80,7 +80,6 @@ def test_texts_of_a_store_are_shown_and_never_markup() -> None:
     assert data["classes"][0]["name"] == HOSTILE
 
 
-@settings(max_examples=30)
 @given(value=st.dictionaries(st.text(), JSON_VALUES, max_size=3))
 def test_json_in_a_script_element_comes_back_as_it_was(value: dict[str, object]) -> None:
     text = json_for_html(value)

@@ -18,16 +18,20 @@ if TYPE_CHECKING:
     from typing import Any, NoReturn
 
 LINE = "interrupted; run the same command again to go on"
+STOPPED = "stopped"  # of a command that runs until it is interrupted
 SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
 
 class State:
-    """What has happened in this process: whether the handlers stand, a command runs, a signal came."""
+    """What has happened in this process: whether the handlers stand, a command runs, a signal came; and the
+    line that an interruption of the command prints.
+    """
 
     handled = False
     running = False
     received: int | None = None
     said = False
+    line = LINE
 
 
 def install() -> None:
@@ -44,7 +48,7 @@ def say() -> int:
     if not State.said:
         State.said = True
         try:  # noqa: SIM105  # contextlib would be loaded for it
-            os.write(2, f"{LINE}\n".encode())
+            os.write(2, f"{State.line}\n".encode())
         except OSError:  # after SIGHUP there may be no terminal
             pass
     return 128 + (State.received or signal.SIGINT)

@@ -7,6 +7,7 @@ from typing import Any
 import click
 
 from pipeline.api import runs
+from pipeline.commands import interruption
 from pipeline.commands.options import command_options, echo_lines, note
 from pipeline.commands.program import Command
 from pipeline.settings.options import REPORT, VIEW
@@ -34,6 +35,7 @@ def report(**flags: Any) -> None:
 @command_options(VIEW)
 def view(**flags: Any) -> None:
     """Show all images of a dataset or a feature store in the browser of this machine, until Ctrl-C."""
+    interruption.State.line = interruption.STOPPED
     echo_lines(runs.view(click.echo, **flags).lines)
 
 

@@ -118,7 +118,7 @@ def signals_handled() -> Iterator[None]:
         for number, handler in before.items():
             signal.signal(number, handler)
         sys.unraisablehook = hook
-        state.handled, state.received, state.said = False, None, False
+        state.handled, state.received, state.said, state.line = False, None, False, interruption.LINE
 
 
 @contextmanager

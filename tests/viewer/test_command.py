@@ -48,7 +48,7 @@ def test_it_says_where_it_listens_and_a_signal_ends_it_at_once(store: Path) -> N
             child.send_signal(signal.SIGTERM)
             output, errors = child.communicate(timeout=WAIT_SECONDS)
     assert (child.returncode, output) == (143, "")
-    assert errors == "interrupted; run the same command again to go on\n"
+    assert errors == "stopped\n"
 
 
 @pytest.mark.parametrize(

@@ -20,8 +20,8 @@ from fstore.compare import differences
 from fstore.feature_store import FeatureStore
 from pipeline.calibration.begun import Begun
 from pipeline.calibration.folds import assign_folds
+from pipeline.calibration.place import check_place, picture_path
 from pipeline.errors import UsageError, count, short
-from pipeline.interpreter.folder import check_writable
 from pipeline.quality.calibration_file import read_calibration
 from pipeline.quality.calibration_record import Calibration
 from pipeline.settings.schema import KEYPOINTS, SEGMENTATION, Config, TrainConfig
@@ -70,7 +70,7 @@ class CalibrationJob:
     @property
     def plot(self) -> Path:
         """The picture's file."""
-        return self.out.with_suffix(".svg")
+        return picture_path(self.out)
 
     @property
     def begun(self) -> Begun:
@@ -92,7 +92,8 @@ def prepare(config: Config, device: torch.device, *, overwrite: bool) -> Calibra
     Raises UsageError for a store, a place or settings that cannot be used; StoreError for a damaged store.
     """
     out = Path(config.calibrate.out)
-    _check_place(out)
+    check_place(out)
+    _check_members(config.train.members)
     found = Found() if overwrite else _found(out)
     store = open_features(config.features.store)
     with reading(store):
@@ -155,13 +156,6 @@ def _found(out: Path) -> Found:
         return Found(None, begun)
 
 
-def _check_place(out: Path) -> None:
-    if out.is_dir() or not out.name or out.suffix == ".svg":
-        found = "is a folder" if out.is_dir() else "is the place of the picture beside the file"
-        raise UsageError(f"{out}: {found}; pass a file such as calibration.json with --out")
-    check_writable(out.parent)
-
-
 def _present(store: FeatureStore) -> NDArray[np.bool_]:
     """(n, K): whether an image shows a class, or has the keypoint labelled."""
     if store.meta.keypoints is not None:
@@ -169,6 +163,15 @@ def _present(store: FeatureStore) -> NDArray[np.bool_]:
         return labelled
     shown: NDArray[np.bool_] = (store.class_counts * drawable(store)).any(axis=(1, 2))
     return shown
+
+
+def _check_members(members: int) -> None:
+    """Refuse an ensemble whose uncertainty is 0 everywhere. Raises UsageError."""
+    if members < 2:
+        raise UsageError(
+            f"[train] members is {members}; expected 2 or more: uncertainty is what members disagree on, and "
+            "one alone has none to measure"
+        )
 
 
 def _num_folds(store: FeatureStore, num_images: int, wanted: int) -> int:

@@ -279,6 +279,26 @@ def test_a_dry_run_of_a_run_that_is_to_begin_anew_plans_it(store: Path, tmp_path
     assert "here fold 1" in text and (tmp_path / "calibration.json.begun" / "fold-0").exists()
 
 
+def test_a_class_that_one_fold_alone_shows_is_named(tmp_path: Path) -> None:
+    def without_sun(image: int) -> np.ndarray:
+        mask = mask_of(image)
+        mask[mask == 2] = 2 if image == 2 else 0
+        return mask
+
+    def sky(image: int) -> np.ndarray:
+        return mask_of(image) if image == 0 else np.zeros_like(mask_of(image))
+
+    config = config_of(write_store(tmp_path / "f.zarr", "pyramid", 4, annotated=without_sun), tmp_path)
+    job = run.prepare(config, CPU, overwrite=False)
+    assert job.notes == (
+        f"fold {job.folds[2] + 1}: no image outside it has sun; its training cannot learn that, and its "
+        "images count as wrong there",
+    )
+    config = config_of(write_store(tmp_path / "g.zarr", "pyramid", 4, annotated=sky), tmp_path)
+    with pytest.raises(UsageError, match=r"outside fold \d show 'sky' alone.*annotate more images"):
+        run.prepare(config, CPU, overwrite=False)
+
+
 def test_more_folds_than_images_become_as_many_as_there_are(store: Path, tmp_path: Path) -> None:
     config = config_of(store, tmp_path)
     job = run.prepare(replace(config, calibrate=replace(config.calibrate, folds=9)), CPU, overwrite=False)

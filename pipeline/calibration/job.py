@@ -220,21 +220,25 @@ def _settings(
 
 def _missing_notes(names: Sequence[str], outside: NDArray[np.bool_]) -> list[str]:
     """A line on each fold that alone shows a class. ``outside`` (F, K): what the images outside each show."""
-    shown = outside.any(axis=0)  # of two folds or more, each image is outside one
-    return [
-        f"fold {fold}: no image outside it has {few([names[k] for k in np.flatnonzero(shown & ~known)])}; its "
-        "training cannot learn that, and its images count as wrong there"
-        for fold, known in enumerate(outside, 1)
-        if (shown & ~known).any()
-    ]
+    shown = outside.any(axis=0)  # by all images, for each is outside some fold
+    notes = []
+    for fold, known in enumerate(outside, 1):
+        missing = [names[k] for k in np.flatnonzero(shown & ~known).tolist()]
+        if missing:
+            notes.append(
+                f"fold {fold}: no image outside it has {few(missing)}; its training cannot learn that, and "
+                "its images count as wrong there"
+            )
+    return notes
 
 
 def _check_two_classes(store: FeatureStore, names: Sequence[str], outside: NDArray[np.bool_]) -> None:
     """Refuse folds outside which one class only is shown. Raises UsageError."""
     for fold, known in enumerate(outside, 1):
         if store.meta.keypoints is None and known.sum() < 2:
+            name = names[int(known.argmax())]
             raise UsageError(
-                f"{store.location}: the images outside fold {fold} show {names[int(known.argmax())]!r} alone, "
+                f"{store.location}: the images outside fold {fold} show {name!r} alone, "
                 "expected at least two classes to learn; annotate more images, or pass more --folds"
             )
 

@@ -35,6 +35,14 @@ def assign_folds(present: NDArray[np.bool_], num_folds: int, seed: int) -> NDArr
     return folds
 
 
+def shown_outside(present: NDArray[np.bool_], folds: NDArray[np.int64]) -> NDArray[np.bool_]:
+    """(F, K): whether an image outside each of F folds shows a class, so that its training can learn it.
+
+    ``present`` (n, K), ``folds`` (n,), all of 0 to F - 1.
+    """
+    return np.stack([present[folds != fold].any(axis=0) for fold in range(int(folds.max()) + 1)])
+
+
 def _rarest(left: NDArray[np.int64], present: NDArray[np.bool_]) -> int:
     """The first image of ``left`` that shows the class that fewest of them show."""
     shown = present[left]

@@ -19,14 +19,13 @@ from numpy.typing import NDArray
 from fstore.compare import differences
 from fstore.feature_store import FeatureStore
 from pipeline.calibration.begun import Begun
-from pipeline.calibration.folds import assign_folds
-from pipeline.errors import UsageError, count, short
-from pipeline.interpreter.folder import check_writable
+from pipeline.calibration.folds import assign_folds, shown_outside
+from pipeline.calibration.place import check_place, picture_path
+from pipeline.errors import UsageError, count, few, short
 from pipeline.quality.calibration_file import read_calibration
 from pipeline.quality.calibration_record import Calibration
 from pipeline.settings.schema import KEYPOINTS, SEGMENTATION, Config, TrainConfig
 from pipeline.stages.train.inputs import drawable, features_sha256, open_features, reading
-from pipeline.stages.train.plan import TrainPlan
 from pipeline.stages.train.prepare import plan_train, settle
 from pipeline.stages.train.validation import keypoint_array
 
@@ -70,7 +69,7 @@ class CalibrationJob:
     @property
     def plot(self) -> Path:
         """The picture's file."""
-        return self.out.with_suffix(".svg")
+        return picture_path(self.out)
 
     @property
     def begun(self) -> Begun:
@@ -92,7 +91,8 @@ def prepare(config: Config, device: torch.device, *, overwrite: bool) -> Calibra
     Raises UsageError for a store, a place or settings that cannot be used; StoreError for a damaged store.
     """
     out = Path(config.calibrate.out)
-    _check_place(out)
+    check_place(out)
+    _check_members(config.train.members)
     found = Found() if overwrite else _found(out)
     store = open_features(config.features.store)
     with reading(store):
@@ -100,13 +100,21 @@ def prepare(config: Config, device: torch.device, *, overwrite: bool) -> Calibra
         images = np.flatnonzero(present.any(axis=1))
         num_folds = _num_folds(store, len(images), config.calibrate.folds)
         folds = assign_folds(present[images], num_folds, config.train.seed)
+        names = [info.name for info in store.meta.classes]
+        if store.meta.keypoints is not None:
+            names = list(store.meta.keypoints.names)
+        outside = shown_outside(present[images], folds)
+        _check_two_classes(store, names, outside)
         train = replace(
             settle(config.train, device, found.training), buffer_mb=config.train.buffer_mb
         )  # the precision of what is there; each training remembers its own buffer
         plans = [plan_train(store, train, images[folds == fold].tolist()) for fold in range(num_folds)]
         settled = replace(train, balance=plans[0].config.balance)
         settings = _settings(store, settled, plans[0].widths, num_folds)
-    notes = [*_few_folds(store, num_folds, config.calibrate.folds), *_missing_notes(plans)]
+    notes = [
+        *_few_folds(store, num_folds, config.calibrate.folds),
+        *_missing_notes(names, outside),
+    ]
     done, differing = found.compared(settings)
     if differing:
         notes.append(_why_anew(out, store, differing))
@@ -155,13 +163,6 @@ def _found(out: Path) -> Found:
         return Found(None, begun)
 
 
-def _check_place(out: Path) -> None:
-    if out.is_dir() or not out.name or out.suffix == ".svg":
-        found = "is a folder" if out.is_dir() else "is the place of the picture beside the file"
-        raise UsageError(f"{out}: {found}; pass a file such as calibration.json with --out")
-    check_writable(out.parent)
-
-
 def _present(store: FeatureStore) -> NDArray[np.bool_]:
     """(n, K): whether an image shows a class, or has the keypoint labelled."""
     if store.meta.keypoints is not None:
@@ -169,6 +170,15 @@ def _present(store: FeatureStore) -> NDArray[np.bool_]:
         return labelled
     shown: NDArray[np.bool_] = (store.class_counts * drawable(store)).any(axis=(1, 2))
     return shown
+
+
+def _check_members(members: int) -> None:
+    """Refuse an ensemble whose uncertainty is 0 everywhere. Raises UsageError."""
+    if members < 2:
+        raise UsageError(
+            f"[train] members is {members}; expected 2 or more: uncertainty is what members disagree on, and "
+            "one alone has none to measure"
+        )
 
 
 def _num_folds(store: FeatureStore, num_images: int, wanted: int) -> int:
@@ -208,14 +218,29 @@ def _settings(
     return settings
 
 
-def _missing_notes(plans: Sequence[TrainPlan]) -> list[str]:
-    """A line on each fold whose training cannot learn a class."""
-    return [
-        f"fold {fold}: no image outside it has {', '.join(plan.missing_classes)}; its training cannot learn "
-        "that, and its images count as wrong there"
-        for fold, plan in enumerate(plans, 1)
-        if plan.missing_classes
-    ]
+def _missing_notes(names: Sequence[str], outside: NDArray[np.bool_]) -> list[str]:
+    """A line on each fold that alone shows a class. ``outside`` (F, K): what the images outside each show."""
+    shown = outside.any(axis=0)  # by all images, for each is outside some fold
+    notes = []
+    for fold, known in enumerate(outside, 1):
+        missing = [names[k] for k in np.flatnonzero(shown & ~known).tolist()]
+        if missing:
+            notes.append(
+                f"fold {fold}: no image outside it has {few(missing)}; its training cannot learn that, and "
+                "its images count as wrong there"
+            )
+    return notes
+
+
+def _check_two_classes(store: FeatureStore, names: Sequence[str], outside: NDArray[np.bool_]) -> None:
+    """Refuse folds outside which one class only is shown. Raises UsageError."""
+    for fold, known in enumerate(outside, 1):
+        if store.meta.keypoints is None and known.sum() < 2:
+            name = names[int(known.argmax())]
+            raise UsageError(
+                f"{store.location}: the images outside fold {fold} show {name!r} alone, "
+                "expected at least two classes to learn; annotate more images, or pass more --folds"
+            )
 
 
 def _why_anew(out: Path, store: FeatureStore, differing: list[Difference]) -> str:

@@ -25,25 +25,20 @@ from pipeline.machine.progress import progress
 from pipeline.quality.calibration_record import Calibration
 from pipeline.stages.train import stage
 from pipeline.stages.train.inputs import check_same_store, reading
+from pipeline.stages.train.job import TrainJob
 from pipeline.stages.train.prepare import prepare as prepare_training
 
 __all__ = ["calibrate", "dry_run", "prepare", "table_lines"]
 
 
 def dry_run(job: CalibrationJob, device: torch.device, *, memory_budget: int | None) -> list[str]:
-    """What a run would do and cost: the folds, and the plan of the first fold's training.
+    """What a run would do and cost: the folds, and the plan of the next fold's training.
 
     Raises what the run would raise before it begins.
     """
     if job.done is not None:
         return [_nothing_to_do(job)]
-    training = prepare_training(
-        job.store.location.target,
-        job.fold_config(0),
-        device,
-        memory_budget=memory_budget,
-        excluded=job.images_of(0),
-    )
+    following = _next_fold(job)
     lines = [
         *job.notes,
         f"images       {len(job.images)} annotated of {len(job.store)}, in {count(job.num_folds, 'fold')}",
@@ -52,9 +47,12 @@ def dry_run(job: CalibrationJob, device: torch.device, *, memory_budget: int | N
         images = job.images_of(fold)
         positions, rest = ", ".join(map(str, images)), len(job.images) - len(images)
         lines.append(f"fold {fold + 1:<8}learns from {count(rest, 'image')}, labels {positions}")
+    if following is None:
+        return [*lines, "all images are labelled already"]
+    training = _prepare_fold(job, following, device, memory_budget)
     if training.memory is None:
         return lines
-    lines.append("each fold trains as follows, here the first:")
+    lines.append(f"each fold trains as follows, here fold {following + 1}:")
     free_bytes = Location.parse(job.out.parent).free_bytes()
     plan = training.plan.lines(training.memory, free_bytes=free_bytes)
     return [*lines, *(line for line in plan if not line.startswith("time "))]
@@ -71,6 +69,9 @@ def calibrate(
         say(_nothing_to_do(job))
         job.begun.remove()  # where a run was killed at the very end
         return job.done.to_json()
+    fold = _next_fold(job)
+    if fold is not None:  # what its training refuses is refused before anything is written
+        _prepare_fold(job, fold, device, memory_budget)
     say = _once(say)
     for note in job.notes:
         say(note)
@@ -82,6 +83,28 @@ def calibrate(
         check_same_store(job.store)
         _save(job, found)
     return found.to_json()
+
+
+def _next_fold(job: CalibrationJob) -> int | None:
+    """The first fold with an image that is not labelled yet; None where all are."""
+    for fold in range(job.num_folds):
+        if job.replaces or not all(job.begun.has(image) for image in job.images_of(fold)):
+            return fold
+    return None
+
+
+def _prepare_fold(
+    job: CalibrationJob, fold: int, device: torch.device, memory_budget: int | None
+) -> TrainJob:
+    """The training of a fold, planned and checked. Raises what it would raise before it begins."""
+    return prepare_training(
+        job.store.location.target,
+        job.fold_config(fold),
+        device,
+        overwrite=job.replaces,
+        memory_budget=memory_budget,
+        excluded=job.images_of(fold),
+    )
 
 
 @contextmanager

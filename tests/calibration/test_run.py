@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import re
 from collections.abc import Callable
 from dataclasses import replace
@@ -151,14 +152,16 @@ def changed(of: int) -> Callable[[int], np.ndarray]:
 
 
 def test_what_is_learnt_does_not_depend_on_excluded_images(tmp_path: Path) -> None:
+    # The shares of the classes are of the images learnt from, and so are the last epochs, over all of these.
+    settings = replace(QUICK, balance=0.5, max_epochs=1, final_epochs=1)
     weights = []
     for number, more in enumerate(({}, {"shown": changed(2), "annotated": changed(2)})):
         path, out = tmp_path / f"{number}.zarr", tmp_path / f"interpreter-{number}"
         write_store(path, num_images=NUM, **more)
-        stage.train(path, replace(QUICK, out=out), excluded=(2,), report=lambda _: None)
+        stage.train(path, replace(settings, out=out), excluded=(2,), report=lambda _: None)
         weights.append((out / "interpreter.safetensors").read_bytes())
     assert weights[0] == weights[1]
-    included = replace(QUICK, out=tmp_path / "included")
+    included = replace(settings, out=tmp_path / "included")
     stage.train(tmp_path / "0.zarr", included, report=lambda _: None)
     assert (tmp_path / "included" / "interpreter.safetensors").read_bytes() != weights[0]
 
@@ -218,8 +221,8 @@ def test_places_and_stores_that_cannot_be_used_are_refused_in_one_line(store: Pa
     for out, words in ((tmp_path, "is a folder"), (tmp_path / "c.svg", "place of the picture")):
         with pytest.raises(UsageError, match=words):
             run.prepare(replace(config, calibrate=replace(config.calibrate, out=out)), CPU, overwrite=False)
-    config.calibrate.out.write_text("{}")
-    with pytest.raises(UsageError, match="no calibration"):
+    config.calibrate.out.write_text('{"version": 1, "kind": "calibration"}')
+    with pytest.raises(UsageError, match="is no calibration, or is damaged"):
         run.prepare(config, CPU, overwrite=False)
     config.calibrate.out.unlink()
     partial = tmp_path / "calibration.json.begun"
@@ -231,6 +234,69 @@ def test_places_and_stores_that_cannot_be_used_are_refused_in_one_line(store: Pa
     with pytest.raises(UsageError, match=r"letters\.txt"):
         run.calibrate(job, CPU, memory_budget=None, say=lambda _: None)
     assert (partial / "letters.txt").exists()
+
+
+def test_what_no_calibration_wrote_is_never_replaced(store: Path, tmp_path: Path) -> None:
+    config = config_of(store, tmp_path)
+    os.mkfifo(tmp_path / "pipe")
+    (tmp_path / "notes.json").write_text('{"mine": 1}')
+    (tmp_path / "drawing.svg").write_text("<svg/>")
+    for name, found in (
+        ("pipe", "pipe"),
+        ("notes.json", "notes.json"),
+        ("drawing.json", "drawing.svg"),
+    ):
+        there = replace(config, calibrate=replace(config.calibrate, out=tmp_path / name))
+        with pytest.raises(UsageError, match=f"{found}: is no file of `dgan calibrate`"):
+            run.prepare(there, CPU, overwrite=True)
+    with pytest.raises(UsageError, match="place of the picture"):
+        run.prepare(
+            replace(config, calibrate=replace(config.calibrate, out=tmp_path / "C.SVG")), CPU, overwrite=True
+        )
+
+
+def test_what_the_trainings_would_refuse_is_refused_before_anything_is_written(
+    store: Path, tmp_path: Path
+) -> None:
+    config = config_of(store, tmp_path)
+    lines: list[str] = []
+    with pytest.raises(UsageError, match="--memory-budget is"):
+        run.calibrate(run.prepare(config, CPU, overwrite=False), CPU, memory_budget=1, say=lines.append)
+    assert lines == [] and list(tmp_path.iterdir()) == []
+    alone = replace(config, train=replace(config.train, members=1))
+    with pytest.raises(UsageError, match="members is 1; expected 2 or more"):
+        run.prepare(alone, CPU, overwrite=False)
+
+
+def test_a_dry_run_of_a_run_that_is_to_begin_anew_plans_it(store: Path, tmp_path: Path) -> None:
+    config = config_of(store, tmp_path)
+    with pytest.MonkeyPatch.context() as patch:
+        kill_within_training(patch)
+        with pytest.raises(Killed):
+            calibrated(config)
+    other = replace(config, train=replace(config.train, seed=1))
+    text = "\n".join(run.dry_run(run.prepare(other, CPU, overwrite=True), CPU, memory_budget=None))
+    assert "here fold 1" in text and (tmp_path / "calibration.json.begun" / "fold-0").exists()
+
+
+def test_a_class_that_one_fold_alone_shows_is_named(tmp_path: Path) -> None:
+    def without_sun(image: int) -> np.ndarray:
+        mask = mask_of(image)
+        mask[mask == 2] = 2 if image == 2 else 0
+        return mask
+
+    def sky(image: int) -> np.ndarray:
+        return mask_of(image) if image == 0 else np.zeros_like(mask_of(image))
+
+    config = config_of(write_store(tmp_path / "f.zarr", "pyramid", 4, annotated=without_sun), tmp_path)
+    job = run.prepare(config, CPU, overwrite=False)
+    assert job.notes == (
+        f"fold {job.folds[2] + 1}: no image outside it has sun; its training cannot learn that, and its "
+        "images count as wrong there",
+    )
+    config = config_of(write_store(tmp_path / "g.zarr", "pyramid", 4, annotated=sky), tmp_path)
+    with pytest.raises(UsageError, match=r"outside fold \d show 'sky' alone.*annotate more images"):
+        run.prepare(config, CPU, overwrite=False)
 
 
 def test_more_folds_than_images_become_as_many_as_there_are(store: Path, tmp_path: Path) -> None:

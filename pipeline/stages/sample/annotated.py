@@ -21,9 +21,9 @@ NAMED = 3  # classes that a line names
 def annotated_pixels(store_path: str, info: InterpreterInfo) -> NDArray[np.int64]:
     """(K,) int64: annotated pixels of each class of the interpreter, in all images of the feature store.
 
-    Classes are matched by their names; a class that the store alone has is left out, since the interpreter
-    cannot say which images show it. Raises UsageError, one line, where there is no such feature store, or it
-    lacks a class of the interpreter.
+    Classes are matched by their names; the ignore label counts 0. A class that the store alone has is left
+    out, since the interpreter cannot say which images show it. Raises UsageError, one line, where there is no
+    such feature store, or it lacks a class of the interpreter.
     """
     way_out = f"name the store with --store, or choose --by {UNCERTAIN}"
     try:
@@ -42,7 +42,8 @@ def annotated_pixels(store_path: str, info: InterpreterInfo) -> NDArray[np.int64
                 f"{store.location}: has no class {entry.name!r}, which the interpreter has learnt; run "
                 f"`dgan train`, or {way_out}"
             )
-    return np.array([found[entry.name] for entry in info.classes], np.int64)
+    learnt = (0 if entry.id == info.ignore else found[entry.name] for entry in info.classes)
+    return np.fromiter(learnt, np.int64, len(info.classes))
 
 
 def rarest_in_words(info: InterpreterInfo, annotated: NDArray[np.int64]) -> str:

@@ -10,6 +10,7 @@ from typing import Any
 
 from fstore.location import Location
 from pipeline.errors import UsageError, count
+from pipeline.settings.options import DIVERSE, RANDOM
 from pipeline.stages import costs
 from pipeline.stages.sample import project
 from pipeline.stages.sample.job import SampleJob, SampleOptions
@@ -40,6 +41,17 @@ def present_latents(options: SampleOptions, rendering: dict[str, Any]) -> tuple[
             "them, or choose another --out"
         )
     return ()
+
+
+def check_pool(options: SampleOptions, pool_size: int) -> None:
+    """Refuse a pool that is too small, or that nothing is chosen from. Raises UsageError."""
+    if options.pool is not None and options.by == RANDOM:
+        raise UsageError(
+            f"--pool is {options.pool}, and choosing by {RANDOM} looks at no pool; leave it out, or say --by "
+            f"{DIVERSE}"
+        )
+    if pool_size < options.num:
+        raise UsageError(f"--pool is {options.pool}; expected at least --num, {options.num}")
 
 
 def check_replaceable(job: SampleJob, latents: Sequence[tuple[int, int]]) -> None:

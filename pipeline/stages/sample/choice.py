@@ -78,6 +78,7 @@ def _predictions(
             scores.append(arrays["uncertainty"])
             if info.keypoints is None:
                 pixels = class_pixels(arrays["labels"], len(info.classes))
+                pixels[:, [entry.id == info.ignore for entry in info.classes]] = 0  # it is not looked for
                 pixels[~np.isfinite(scores[-1])] = np.nan
                 shown.append(pixels)
             bar.advance(wanted)

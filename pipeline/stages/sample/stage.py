@@ -35,7 +35,7 @@ from pipeline.settings.options import RARE, UNCERTAIN
 from pipeline.settings.schema import KEYPOINTS, AnnotationsConfig, ClassConfig, Config
 from pipeline.stages.sample import project
 from pipeline.stages.sample.annotated import annotated_pixels
-from pipeline.stages.sample.checks import check_disk, check_replaceable, present_latents
+from pipeline.stages.sample.checks import check_disk, check_pool, check_replaceable, present_latents
 from pipeline.stages.sample.choice import chosen_latents, latent_values
 from pipeline.stages.sample.contact_sheet import contact_sheet, thumbnail
 from pipeline.stages.sample.job import SampleJob, SampleOptions
@@ -121,8 +121,7 @@ def prepare(config: Config, options: SampleOptions) -> SampleJob:
             )
         annotated = annotated_pixels(config.features.store, trained.interpreter.info)
     job = SampleJob(loaded, config, options, settings, average, rendering, trained, present, annotated)
-    if job.pool_size < options.num:
-        raise UsageError(f"--pool is {options.pool}; expected at least --num, {options.num}")
+    check_pool(options, job.pool_size)
     return job
 
 

@@ -232,6 +232,7 @@ def test_random_noise_stays_with_its_image_when_others_are_left_out(folder: Path
     ("flags", "says"),
     [
         (["--pool", 4, "--diverse"], "--pool is 4; expected at least --num, 5"),
+        (["--pool", 40], "--pool is 40, and choosing by random looks at no pool; leave it out"),
         (["--uncertain", "nowhere"], "nowhere: does not exist"),
         (["--crop-rows", "4:40"], "--crop-rows 4:40 ends after row 32"),
         (["--checkpoint", "gone.pt"], "gone.pt: no such file"),

@@ -170,8 +170,8 @@ def test_by_diverse_and_random_ask_no_interpreter(tmp_path: Path, monkeypatch: p
 
     monkeypatch.chdir(tmp_path)
     write_checkpoint(tmp_path / "checkpoint.pt")
-    words = ["sample", "--checkpoint", "checkpoint.pt", "--num", NUM, "--pool", POOL]
-    done(*words, "--by", "diverse", "--out", "d/a")
+    words = ["sample", "--checkpoint", "checkpoint.pt", "--num", NUM]
+    done(*words, "--by", "diverse", "--pool", POOL, "--out", "d/a")
     done(*words, "--by", "random", "--out", "r/a")
     latents = torch.from_numpy(seeded_latents(Purpose.ANNOTATED_LATENTS, 0, range(POOL), LATENT_SIZE))
     with torch.inference_mode():
@@ -228,6 +228,8 @@ def test_a_class_that_the_store_lacks_is_named() -> None:
     permuted = replace(info, classes=info.classes[::-1])  # classes are matched by their names
     expected = annotated_pixels("features.zarr", info)[::-1]
     assert annotated_pixels("features.zarr", permuted).tolist() == expected.tolist()
+    ignoring = annotated_pixels("features.zarr", replace(info, ignore=1))
+    assert expected[2] > 0 and ignoring.tolist() == [0 if k == 1 else expected[3 - k] for k in range(4)]
 
 
 def test_an_interpreter_that_is_replaced_meanwhile_is_told(

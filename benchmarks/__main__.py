@@ -26,6 +26,7 @@ PROGRAMS = {
     "loading": [],
     "viewing": ["--num", "10000"],
     "report_page": ["--images", "1000", "--repeats", "1"],
+    "true_size": [],
     "startup": [],
     "annotation_checks": [],
 }

@@ -7,8 +7,11 @@ import secrets
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
+from pathlib import Path
 
+from fstore.urls import is_url
 from pipeline.errors import UsageError, count
+from pipeline.interpreter.folder import folder_state
 from pipeline.viewer.browser import open_page
 from pipeline.viewer.routes import Routes
 from pipeline.viewer.server import HOST, Server
@@ -26,7 +29,8 @@ def view(store: str, *, port: int, open_browser: bool, say: Callable[[str], None
         say: is told the page's address.
 
     Raises:
-        UsageError: the port cannot be had. StoreError: there is no store at the place, or it is damaged.
+        UsageError: the port cannot be had, or the place is an interpreter's. StoreError: there is no store at
+            the place, or it is damaged.
     """
     with serving(store, port) as (server, num_images):
         say(f"{store}: {count(num_images, 'image')} at {server.address} (Ctrl-C ends this)")
@@ -43,6 +47,8 @@ def serving(store: str, port: int) -> Iterator[tuple[Server, int]]:
 
     Raises UsageError, StoreError.
     """
+    if not is_url(store) and folder_state(Path(store)) in ("finished", "unfinished"):
+        raise UsageError(f"{store}: is an interpreter, which holds no images; `dgan report {store}` shows it")
     routes = Routes(store)
     server = _listening(port, routes)
     try:

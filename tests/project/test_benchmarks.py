@@ -26,9 +26,9 @@ def _importable(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.fixture
 def quick_children(monkeypatch: pytest.MonkeyPatch) -> None:
     """What the programs start as processes of their own begins without the seconds of imports."""
-    from benchmarks import export, extraction, face_size, measure, report_page
+    from benchmarks import export, extraction, face_size, measure, report_page, true_size
 
-    for module in (export, extraction, face_size, measure, report_page):
+    for module in (export, extraction, face_size, measure, report_page, true_size):
         monkeypatch.setattr(module, "run_child", run_python)
 
 
@@ -195,6 +195,19 @@ def test_report_table_has_both_sizes_beside_reading_alone(capsys: pytest.Capture
     report_page.main(["--quick"])
     rows = re.findall(r"│ (\d+) +│ +(reading|dgan report) ", capsys.readouterr().out)
     assert rows == [(num, what) for num in ("6", "70") for what in ("reading", "dgan report")]
+
+
+@pytest.mark.slow
+@pytest.mark.usefixtures("quick_children")
+def test_every_command_on_stores_of_the_true_size_has_its_row(capsys: pytest.CaptureFixture[str]) -> None:
+    from benchmarks import true_size
+
+    true_size.main(["--quick"])
+    rows = re.findall(r"│ (dgan|reading) (\S+)", capsys.readouterr().out)
+    stages = ["extract-features,", "extract-features,", "train,", "synthesize,"]
+    judging = ["report"] * 3 + ["evaluate"] * 2 + ["filter"] * 2
+    assert [word for first, word in rows if first == "dgan"] == stages + judging
+    assert len(rows) == 13
 
 
 def test_pages_of_few_and_many_images_are_asked_for(

@@ -45,6 +45,7 @@ NOT_INSTALLED = "detectron2|torchvision"
 WITHOUT_STORES = ("docs/python.md",)
 # Pages whose Python has a test of its own, because it wants other stores; here it is compiled only.
 OWN_TEST = {
+    "docs/evaluate.md": "tests/project/test_evaluate_page.py",
     "docs/training-on-a-dataset.md": "tests/project/test_training_page.py",
 }
 

@@ -62,3 +62,11 @@ def test_it_says_where_it_listens_and_a_signal_ends_it_at_once(store: Path) -> N
 def test_bad_input_is_one_line(store: Path, words: list[str], says: str) -> None:
     result = dgan("view", "--no-browser", *(word.replace("{store}", str(store)) for word in words))
     assert result.exit_code == 2 and says in result.output and result.output.count("\n") == 1
+
+
+def test_an_interpreter_is_told_from_a_store(tmp_path: Path) -> None:
+    (tmp_path / "interpreter.json").write_text("{}")
+    (tmp_path / "interpreter.safetensors").write_bytes(b"")
+    result = dgan("view", str(tmp_path), "--no-browser")
+    assert result.exit_code == 2
+    assert f"is an interpreter, which holds no images; `dgan report {tmp_path}` shows it" in result.stderr

@@ -45,12 +45,12 @@ def write_store(
     *,
     offset: float = 0.0,
     overwrite: bool = False,
-    shown: Callable[[int], np.ndarray] = mask_of,
-    annotated: Callable[[int], np.ndarray] = mask_of,
+    shown: Callable[[int], np.ndarray] | None = None,
+    annotated: Callable[[int], np.ndarray] | None = None,
 ) -> Path:
     """A store whose features tell its classes apart, with noise, and ``offset`` added to all of them.
 
-    ``shown``: the masks that the features tell of; ``annotated``: those that the store holds.
+    ``shown``: the masks that the features tell of; ``annotated``: those that the store holds; None: ``mask_of``.
     """
     layers = (LayerInfo("coarse", (8, 10), 3, 0), LayerInfo("fine", (HEIGHT, WIDTH), 4, 3))
     meta = FeatureMeta(
@@ -68,11 +68,13 @@ def write_store(
     )
     for image in range(num_images if num_written is None else num_written):
         rng = np.random.default_rng(image)
-        mask = shown(image)
+        mask = (shown or mask_of)(image)
         fine = rng.normal(size=(4, HEIGHT, WIDTH)) * 0.3 + 2 * (mask == np.arange(4)[:, None, None])
         maps = [torch.from_numpy(m).float() for m in (rng.normal(size=(3, 8, 10)) + offset, fine + offset)]
         picture = np.zeros((HEIGHT, WIDTH, 3), dtype=np.uint8)
-        writer.write_image(image, maps, picture, annotated(image), np.full(4, image, dtype=np.float32))
+        writer.write_image(
+            image, maps, picture, (annotated or mask_of)(image), np.full(4, image, dtype=np.float32)
+        )
     return path
 
 

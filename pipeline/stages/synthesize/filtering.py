@@ -68,6 +68,12 @@ def _open_complete(store: str) -> fstore.Dataset:
             f"{dataset.location}: {len(dataset)} of {dataset.num_images} images are committed; run the same "
             "`dgan synthesize` to its end"
         )
+    num = dataset.array("kept").array.shape[0]
+    if num != dataset.num_images:  # before hours of reading, and not only when the filter is written
+        raise UsageError(
+            f"{dataset.location}: kept has {num} places, the dataset {dataset.num_images} images; a run with a "
+            "larger --num was cut off, run it again"
+        )
     return dataset
 
 

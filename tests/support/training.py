@@ -50,7 +50,8 @@ def write_store(
 ) -> Path:
     """A store whose features tell its classes apart, with noise, and ``offset`` added to all of them.
 
-    ``shown``: the masks that the features tell of; ``annotated``: those that the store holds; None: ``mask_of``.
+    ``shown``: the masks that the features tell of, ``annotated`` those that the store holds; of both None is
+    ``mask_of``.
     """
     layers = (LayerInfo("coarse", (8, 10), 3, 0), LayerInfo("fine", (HEIGHT, WIDTH), 4, 3))
     meta = FeatureMeta(

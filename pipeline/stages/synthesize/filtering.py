@@ -71,8 +71,8 @@ def _open_complete(store: str) -> fstore.Dataset:
     num = dataset.array("kept").array.shape[0]
     if num != dataset.num_images:  # before hours of reading, and not only when the filter is written
         raise UsageError(
-            f"{dataset.location}: kept has {num} places, the dataset {dataset.num_images} images; a run with a "
-            "larger --num was cut off, run it again"
+            f"{dataset.location}: kept has {num} places, the dataset {dataset.num_images} images; a run with "
+            "a larger --num was cut off, run it again"
         )
     return dataset
 

@@ -222,7 +222,7 @@ def test_pages_of_few_and_many_images_are_asked_for(
 
     monkeypatch.setattr(viewing, "served", served_here)
     viewing.main(["--quick"])
-    rows = re.findall(r"│ (\d+) +│ +0.50 s │ +[\d.]+ s │ +[\d.]+ s │ +\d+ MiB │", capsys.readouterr().out)
+    rows = re.findall(r"│ (\d+) +│ +0.50 s │ +[\d.]+ s │ +[\d.]+ s │ +[\d,]+ MiB │", capsys.readouterr().out)
     assert rows == ["6", "70"]
 
 

@@ -56,6 +56,7 @@ def test_a_mask_has_every_class_as_regions(tmp_path: Path) -> None:
     assert (mask[:, 1:] == mask[:, :-1]).mean() > 0.8
 
 
+@pytest.mark.slow
 def test_codecs_table_has_every_codec_and_both_readers(capsys: pytest.CaptureFixture[str]) -> None:
     from benchmarks import codecs
 
@@ -66,6 +67,7 @@ def test_codecs_table_has_every_codec_and_both_readers(capsys: pytest.CaptureFix
     assert "cannot" not in printed
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("quick_children")
 def test_extraction_promises_hold_on_a_toy_generator(capsys: pytest.CaptureFixture[str]) -> None:
     from benchmarks import extraction
@@ -109,6 +111,7 @@ def test_a_map_whose_mean_lies_at_a_tie_may_be_rounded_either_way_but_no_further
         assert (map_error(stored, near.float()) <= ONE_ROUNDING) == is_right
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("quick_children")
 def test_sampler_table_has_both_layouts_and_the_flat_file(capsys: pytest.CaptureFixture[str]) -> None:
     from benchmarks import sampler
@@ -188,6 +191,7 @@ def test_export_table_has_the_plain_loop_whose_pictures_are_equal(capsys: pytest
     assert "Pictures and labels of pillow and dgan are equal." in printed
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("quick_children")
 def test_report_table_has_both_sizes_beside_reading_alone(capsys: pytest.CaptureFixture[str]) -> None:
     from benchmarks import report_page
@@ -210,6 +214,7 @@ def test_every_command_on_stores_of_the_true_size_has_its_row(capsys: pytest.Cap
     assert len(rows) == 13
 
 
+@pytest.mark.slow
 def test_pages_of_few_and_many_images_are_asked_for(
     capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -240,6 +245,7 @@ def test_pictures_that_differ_are_told(tmp_path: Path) -> None:
         check_equal(tmp_path / "a", tmp_path / "c")
 
 
+@pytest.mark.slow
 def test_startup_times_the_help(capsys: pytest.CaptureFixture[str]) -> None:
     from benchmarks import startup
 
@@ -317,6 +323,7 @@ def test_a_failing_child_is_an_error_that_shows_its_output() -> None:
         run_child([sys.executable, "-c", "raise SystemExit('no luck')"])
 
 
+@pytest.mark.slow
 def test_the_rates_of_the_annotation_checks_are_printed(capsys: pytest.CaptureFixture[str]) -> None:
     from benchmarks import annotation_checks
 

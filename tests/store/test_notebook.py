@@ -47,6 +47,7 @@ def test_the_notebook_is_stored_without_outputs() -> None:
     assert not any(cell.get("outputs") or cell.get("execution_count") for cell in cells)
 
 
+@pytest.mark.slow
 def test_the_notebook_runs_and_shows_both_stores(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Features of both layouts, one after the other in one kernel, whose imports are most of the time.
 

@@ -105,7 +105,13 @@ def test_more_signals_end_the_program_at_once(pause: float, tmp_path: Path) -> N
     check_end(process, signal.SIGINT)
 
 
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM], ids=lambda number: number.name)
+@pytest.mark.parametrize(
+    "number",
+    [
+        pytest.param(signal.SIGINT, id="SIGINT"),
+        pytest.param(signal.SIGTERM, id="SIGTERM", marks=pytest.mark.slow),
+    ],
+)
 def test_a_signal_in_a_stage_leaves_a_store_that_the_same_command_completes(
     number: signal.Signals, tmp_path: Path
 ) -> None:

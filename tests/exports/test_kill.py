@@ -45,8 +45,16 @@ def moments(changes: int, number: int) -> list[int]:
     return sorted({1 + i * (changes - 1) // (number - 1) for i in range(number)})
 
 
+# What a kill leaves is the work of the frame, which all formats share. Its two kinds: a file an image, and a
+# file a part.
 @pytest.mark.parametrize("number", [SOME, MANY])
-@pytest.mark.parametrize("format", FORMATS)
+@pytest.mark.parametrize(
+    "format",
+    [
+        name if name in ("png", "webdataset") else pytest.param(name, marks=pytest.mark.slow)
+        for name in FORMATS
+    ],
+)
 def test_an_export_killed_at_any_moment_ends_in_the_same_bytes(
     folder: Path, format: str, number: int
 ) -> None:

@@ -47,7 +47,7 @@ def kill_and_go_on(words: list[str], folder: Path, changes: int, kills: int, tas
 
 
 @pytest.mark.parametrize("kills", [pytest.param(3, id="three-moments"), MANY])
-@pytest.mark.parametrize("layout", ["dense", "pyramid"])
+@pytest.mark.parametrize("layout", [pytest.param("dense", marks=pytest.mark.slow), "pyramid"])
 def test_extract_killed_ends_in_the_same_bytes(tmp_path: Path, inputs: Path, layout: str, kills: int) -> None:
     words = [*EXTRACT, *input_flags(inputs / "in"), "--layout", layout, "--store"]
     changes = run([*words, "whole.zarr"], tmp_path)

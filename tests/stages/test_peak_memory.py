@@ -35,6 +35,7 @@ def peak_and_budget(words: list[str], folder: Path) -> tuple[int, int]:
     return peak_bytes([*words, "--memory-budget", str(budget)], folder), budget
 
 
+@pytest.mark.slow
 def test_extraction_and_training_keep_to_a_small_budget(folder: Path) -> None:
     extract = ["extract-features", *input_flags(folder), "--resolution", "384"]
     peak, budget = peak_and_budget(extract, folder)

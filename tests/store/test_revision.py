@@ -278,7 +278,7 @@ EVERY_REVISION = [*((kind, False) for kind in REVISIONS), ("append", True), ("co
     ("kind", "keypoints", "step"),
     [
         ("all", False, 13),
-        ("correct", True, 13),
+        pytest.param("correct", True, 13, marks=pytest.mark.slow),
         *(
             pytest.param(*found, 1, marks=pytest.mark.slow, id=EVERY.format(*found))
             for found in EVERY_REVISION

@@ -247,7 +247,9 @@ def test_images_are_read_in_proportion() -> None:
     ("alpha", "draws", "draws_per_unit", "unit_tiles"),
     [
         (1.0, 500, 30.0, DENSE),  # inclusion below 1 nearly everywhere; class 2 often needs coverage
-        (0.3, 150, 12.0, DENSE),  # rare classes raise their units' inclusion, up to 1
+        pytest.param(
+            0.3, 150, 12.0, DENSE, marks=pytest.mark.slow
+        ),  # rare classes raise their units' inclusion, up to 1
         (0.5, 300, 40.0, PYRAMID),
     ],
 )
@@ -408,7 +410,10 @@ def test_ignore_label_among_the_classes_is_never_drawn() -> None:
     assert set(label) == {0, 2, 3, 4}
 
 
-@LAYOUTS
+@pytest.mark.parametrize(
+    "unit_tiles",
+    [pytest.param(DENSE, id="dense", marks=pytest.mark.slow), pytest.param(PYRAMID, id="pyramid")],
+)
 def test_emitted_draws_are_uniform_inside_a_class(unit_tiles: tuple[int, int]) -> None:
     """From plan to batch, with draws enough that class 2 needs no coverage, though not all units are read."""
     pixels = np.flatnonzero(MASKS == 2)

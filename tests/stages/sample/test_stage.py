@@ -146,6 +146,7 @@ def test_the_same_command_gives_the_same_files(folder: Path) -> None:
     assert a == b
 
 
+@pytest.mark.slow
 def test_the_demo_goes_round_twice(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Sample, annotate exactly, extract, train, synthesize; then what the interpreter is least sure of."""
     monkeypatch.chdir(tmp_path)

@@ -98,6 +98,7 @@ def test_the_check_of_the_precision_keeps_to_the_tile(
     assert set(rows) == {8}
 
 
+@pytest.mark.slow
 def test_sixteen_images_of_the_whole_dataset_decide_whatever_its_length_and_batch(
     inputs: Path, has_bfloat16: None, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -120,6 +121,7 @@ def test_sixteen_images_of_the_whole_dataset_decide_whatever_its_length_and_batc
     assert (gaps > 1).all() and 500 < found[0][-1] < 1000  # spread over the images of a usual dataset
 
 
+@pytest.mark.slow
 def test_all_images_that_decide_weigh_the_same(inputs: Path, has_bfloat16: None) -> None:
     """A batch in which bfloat16 fails decides nothing alone: all 16 are weighed."""
     job = make_job(inputs)

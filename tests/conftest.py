@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 import torch
 from hypothesis import settings
+from support.browser import Browser, open_browser, require_browser
 from support.tiny import build, write_inputs
 
 from fstore import format as fmt
@@ -61,3 +62,19 @@ def trained(folder: Path, built: Path) -> Path:
 def tasks_of_16(monkeypatch: pytest.MonkeyPatch) -> None:
     """A task of a dataset has 16 images, not 64: fewer to make where a test wants several tasks."""
     monkeypatch.setattr(fmt, "TASK_IMAGES", 16)
+
+
+@pytest.fixture(scope="module")
+def opened_browser(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Browser]:
+    """One for a module; its tests are skipped where none is installed."""
+    require_browser()
+    with open_browser(tmp_path_factory.mktemp("profile")) as browser:
+        yield browser
+
+
+@pytest.fixture
+def browser(opened_browser: Browser) -> Iterator[Browser]:
+    """The browser; the console must have stayed silent."""
+    opened_browser.errors()
+    yield opened_browser
+    assert opened_browser.errors() == []

@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import base64
 import io
-from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
 import pytest
 from PIL import Image
 from support.annotated_stores import HOLE, HOLED, NUMBERS, SIDE, SLIPPED, write_annotated
-from support.browser import Browser, open_browser, require_browser
+from support.browser import Browser, require_browser
 from support.commands import done
 from support.interpreters import saved
 
@@ -25,21 +24,6 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     done("report", write_annotated(folder / "features.zarr"), "--out", folder / "features.html")
     done("report", saved(folder / "interpreter"), "--out", folder / "interpreter.html")
     return folder
-
-
-@pytest.fixture(scope="module")
-def opened(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Browser]:
-    require_browser()
-    with open_browser(tmp_path_factory.mktemp("profile")) as browser:
-        yield browser
-
-
-@pytest.fixture
-def browser(opened: Browser) -> Iterator[Browser]:
-    """The browser; the console must have stayed silent."""
-    opened.errors()
-    yield opened
-    assert opened.errors() == []
 
 
 def card_ids(browser: Browser) -> list[int]:

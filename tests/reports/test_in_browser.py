@@ -5,7 +5,6 @@ from __future__ import annotations
 import base64
 import io
 import re
-from collections.abc import Iterator
 from dataclasses import replace
 from fractions import Fraction
 from math import ceil
@@ -14,7 +13,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from PIL import Image
-from support.browser import Browser, open_browser, require_browser
+from support.browser import Browser, require_browser
 from support.commands import done
 from support.filters import dataset_to_filter
 from support.small_datasets import make_classes, write_dataset
@@ -52,21 +51,6 @@ def page(store: fstore.Dataset, tmp_path_factory: pytest.TempPathFactory) -> Pat
     out = tmp_path_factory.mktemp("page") / "report.html"
     done("report", store.location, "--out", out)
     return out
-
-
-@pytest.fixture(scope="module")
-def opened(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Browser]:
-    require_browser()
-    with open_browser(tmp_path_factory.mktemp("profile")) as browser:
-        yield browser
-
-
-@pytest.fixture
-def browser(opened: Browser) -> Iterator[Browser]:
-    """The browser; the console must have stayed silent."""
-    opened.errors()
-    yield opened
-    assert opened.errors() == []
 
 
 def pixels(browser: Browser, selector: str) -> np.ndarray:

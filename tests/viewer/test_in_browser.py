@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from PIL import Image
-from support.browser import Browser, open_browser, require_browser
+from support.browser import Browser, require_browser
 from support.small_datasets import LATENT_SIZE, make_classes
 from support.viewing import Viewed, viewed
 
@@ -70,21 +70,6 @@ def site(store: Path) -> Iterator[Viewed]:
     with pytest.MonkeyPatch.context() as patch, viewed(store) as found:
         patch.setattr(page, "IMAGES_OF_A_PAGE", PER_PAGE)
         yield found
-
-
-@pytest.fixture(scope="module")
-def opened(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Browser]:
-    require_browser()
-    with open_browser(tmp_path_factory.mktemp("profile")) as browser:
-        yield browser
-
-
-@pytest.fixture
-def browser(opened: Browser) -> Iterator[Browser]:
-    """The browser; the console must have stayed silent."""
-    opened.errors()
-    yield opened
-    assert opened.errors() == []
 
 
 def card_ids(browser: Browser) -> list[int]:
@@ -168,7 +153,9 @@ def test_one_is_found_and_shown_at_full_size(browser: Browser, site: Viewed) -> 
     browser.until("document.activeElement.dataset.id === '141'")
 
 
-def test_what_cannot_be_shown_says_why_and_the_end_of_the_server_too(store: Path, opened: Browser) -> None:
+def test_what_cannot_be_shown_says_why_and_the_end_of_the_server_too(
+    store: Path, opened_browser: Browser
+) -> None:
     def failing(question: object) -> object:
         from http import HTTPStatus
 
@@ -181,8 +168,8 @@ def test_what_cannot_be_shown_says_why_and_the_end_of_the_server_too(store: Path
     with viewed(store) as site:
         respond = site.server.respond
         site.server.respond = failing  # type: ignore[assignment]
-        opened.open(site.server.address)
-        opened.until("document.querySelector('.card.failed') !== null")
-        opened.until("!document.querySelector('#notice').hidden")
-        assert opened.text("#notice") == "the store was replaced; reload this page"
-    opened.errors()  # of the requests that were refused
+        opened_browser.open(site.server.address)
+        opened_browser.until("document.querySelector('.card.failed') !== null")
+        opened_browser.until("!document.querySelector('#notice').hidden")
+        assert opened_browser.text("#notice") == "the store was replaced; reload this page"
+    opened_browser.errors()  # of the requests that were refused

@@ -24,8 +24,13 @@ if TYPE_CHECKING:
     from pipeline.api.functions import filter as filter
     from pipeline.api.functions import report as report
     from pipeline.api.functions import sample as sample
+    from pipeline.api.functions import segment_predict as segment_predict
+    from pipeline.api.functions import segment_test as segment_test
+    from pipeline.api.functions import segment_train as segment_train
     from pipeline.api.functions import synthesize as synthesize
     from pipeline.api.functions import train as train
+    from pipeline.api.functions import translate_apply as translate_apply
+    from pipeline.api.functions import translate_train as translate_train
     from pipeline.api.functions import view as view
     from pipeline.errors import RunError as RunError
     from pipeline.errors import UsageError as UsageError
@@ -41,6 +46,11 @@ _LAZY = {
     "view": "api.functions",
     "evaluate": "api.functions",
     "calibrate": "api.functions",
+    "segment_train": "api.functions",
+    "segment_test": "api.functions",
+    "segment_predict": "api.functions",
+    "translate_train": "api.functions",
+    "translate_apply": "api.functions",
     "UsageError": "errors",
     "RunError": "errors",
 }

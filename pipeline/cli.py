@@ -9,7 +9,7 @@ from __future__ import annotations
 import click
 
 from fstore._version import __version__
-from pipeline.commands import demo, export, judge, look, sample, stages
+from pipeline.commands import demo, export, judge, look, sample, segment, stages, translate
 from pipeline.commands.options import DEBUG
 from pipeline.commands.program import Program
 from pipeline.machine.environment import prepare_environment
@@ -25,7 +25,7 @@ def main() -> None:
 
     From a pretrained StyleGAN and a few labelled images of it to a labelled dataset: extract-features, train
     and synthesize, in this order. sample makes the images to label; report and view show what came out,
-    evaluate and calibrate measure it; export writes files for other tools.
+    evaluate and calibrate measure it; segment and translate use it; export writes files for other tools.
     """
 
 
@@ -35,6 +35,8 @@ for command in (
     stages.synthesize,
     sample.sample,
     export.export,
+    segment.segment,
+    translate.translate,
     judge.report,
     judge.view,
     judge.evaluate,

@@ -1,5 +1,6 @@
 """The commands as functions: `pipeline.extract_features`, `train`, `synthesize`, `sample`, `export`,
-`filter`, `report`, `view`, `evaluate` and `calibrate`.
+`filter`, `report`, `view`, `evaluate`, `calibrate`, `segment_train`, `segment_test`, `segment_predict`,
+`translate_train` and `translate_apply`.
 
 Each does what the command of its name does, with the flags as keywords. Signature and documentation follow
 from the settings' declarations. A function installs no signal handler and may be called from any thread; an
@@ -21,7 +22,21 @@ from pipeline.api.keywords import by_name, checked, keywords
 from pipeline.errors import UsageError, short
 from pipeline.machine.environment import prepare_environment
 from pipeline.settings.options import REPORT, VIEW
-from pipeline.settings.schema import CALIBRATE, EVALUATE, EXPORT, EXTRACT, FILTER, SAMPLE, SYNTHESIZE, TRAIN
+from pipeline.settings.schema import (
+    CALIBRATE,
+    EVALUATE,
+    EXPORT,
+    EXTRACT,
+    FILTER,
+    SAMPLE,
+    SEGMENT_PREDICT,
+    SEGMENT_TEST,
+    SEGMENT_TRAIN,
+    SYNTHESIZE,
+    TRAIN,
+    TRANSLATE_APPLY,
+    TRANSLATE_TRAIN,
+)
 
 if TYPE_CHECKING:
     from fstore.dataset import Dataset
@@ -149,6 +164,52 @@ def calibrate(*places: Any, **settings: Any) -> dict[str, Any] | str:
     Returns the calibration, as the JSON file has it; with ``dry_run=True`` the plan as a text.
     """
     return _run(CALIBRATE, "calibrate", places, runs.calibrate, settings)
+
+
+@documented(SEGMENT_TRAIN)
+def segment_train(*places: Any, **settings: Any) -> Path | dict[str, Any] | str:
+    """Train a segmentation network on a dataset's images and labels.
+
+    Returns the segmenter's folder, or with real images the figures of the comparison; with ``dry_run=True``
+    the plan as a text.
+    """
+    return _run(SEGMENT_TRAIN, "segment_train", places, runs.segment_train, settings)
+
+
+@documented(SEGMENT_TEST)
+def segment_test(*places: Any, **settings: Any) -> dict[str, Any]:
+    """Compare a segmenter's labels with annotations of photographs.
+
+    Returns the figures, as the JSON file has them.
+    """
+    return _run(SEGMENT_TEST, "segment_test", places, runs.segment_test, settings)
+
+
+@documented(SEGMENT_PREDICT)
+def segment_predict(*places: Any, **settings: Any) -> Path:
+    """Write the labels that a segmenter gives to photographs.
+
+    Returns the folder.
+    """
+    return _run(SEGMENT_PREDICT, "segment_predict", places, runs.segment_predict, settings)
+
+
+@documented(TRANSLATE_TRAIN)
+def translate_train(*places: Any, **settings: Any) -> Path | str:
+    """Train a CycleGAN between two sets of images.
+
+    Returns the translator's folder; with ``dry_run=True`` the plan as a text.
+    """
+    return _run(TRANSLATE_TRAIN, "translate_train", places, runs.translate_train, settings)
+
+
+@documented(TRANSLATE_APPLY)
+def translate_apply(*places: Any, **settings: Any) -> Dataset | str:
+    """Write a dataset with translated images and the same labels.
+
+    Returns the opened `fstore.Dataset`; with ``dry_run=True`` the plan as a text.
+    """
+    return _run(TRANSLATE_APPLY, "translate_apply", places, runs.translate_apply, settings)
 
 
 def _run(

@@ -272,6 +272,130 @@ def calibrate(
     return Outcome(run.table_lines(found, settings.calibrate.out), lambda: found)
 
 
+def segment_train(
+    say: Say,
+    *,
+    config: Path | None,
+    device: str,
+    threads: int | None,
+    overwrite: bool,
+    dry_run: bool,
+    **flags: Any,
+) -> Outcome:
+    """Run ``dgan segment train``. The result is the folder; of an experiment the table's figures."""
+    settings = configured(load_run_config(config, flags["segment__data"], say), flags)
+    check_store(settings.segment.data)
+    check_folder(settings.segment.out)
+
+    from pipeline.machine.device import target_device
+    from pipeline.segment.training import run
+
+    target = target_device(device, threads)
+    job = run.prepare(settings, overwrite=overwrite)
+    if dry_run:
+        return Outcome(run.dry_run(job, target))
+    result = run.train(job, target, say=say)
+    return Outcome(result.lines, lambda: result.value)
+
+
+def segment_test(
+    say: Say,
+    *,
+    segmenter: Path,
+    released_filter: bool,
+    config: Path | None,
+    device: str,
+    threads: int | None,
+    overwrite: bool,
+    **flags: Any,
+) -> Outcome:
+    """Run ``dgan segment test``. The result is the figures, as the file has them."""
+    settings = load_run_config(config, flags["segment_test__images"], say, tell_defaults=False)
+    settings = configured(settings, flags)
+    check_folder(settings.segment_test.out)
+
+    from pipeline.machine.device import target_device
+    from pipeline.segment.testing import run
+
+    target = target_device(device, threads)
+    job = run.prepare(segmenter, settings, released_filter=released_filter, overwrite=overwrite)
+    figures = run.test(job, target, say=say)
+    return Outcome(run.table_lines(figures, settings.segment_test.out), lambda: figures)
+
+
+def segment_predict(
+    say: Say,
+    *,
+    segmenter: Path,
+    images: Path,
+    out: Path,
+    epoch: int | None,
+    resolution: int | None,
+    device: str,
+    threads: int | None,
+    overwrite: bool,
+) -> Outcome:
+    """Run ``dgan segment predict``. The result is the folder."""
+    check_folder(out)
+
+    from pipeline.machine.device import target_device
+    from pipeline.segment import prediction
+
+    target = target_device(device, threads)
+    job = prediction.prepare(segmenter, images, out, epoch=epoch, resolution=resolution, overwrite=overwrite)
+    return Outcome([prediction.predict(job, target, say=say)], lambda: out)
+
+
+def translate_train(
+    say: Say,
+    *,
+    config: Path | None,
+    device: str,
+    threads: int | None,
+    overwrite: bool,
+    dry_run: bool,
+    **flags: Any,
+) -> Outcome:
+    """Run ``dgan translate train``. The result is the folder."""
+    settings = configured(load_run_config(config, flags["translate__source"], say), flags)
+    check_store(settings.translate.source)
+    check_folder(settings.translate.out)
+
+    from pipeline.machine.device import target_device
+    from pipeline.translate.training import run
+
+    target = target_device(device, threads)
+    job = run.prepare(settings, overwrite=overwrite)
+    if dry_run:
+        return Outcome(run.dry_run(job, target))
+    return Outcome(run.train(job, target, say=say), lambda: settings.translate.out)
+
+
+def translate_apply(
+    say: Say,
+    *,
+    translator: Path,
+    data: str,
+    store: str,
+    device: str,
+    threads: int | None,
+    overwrite: bool,
+    dry_run: bool,
+) -> Outcome:
+    """Run ``dgan translate apply``. The result is the `fstore.Dataset`."""
+    check_store(data)
+    check_store(store)
+
+    from pipeline.machine.device import target_device
+    from pipeline.translate import application
+
+    target = target_device(device, threads)
+    job = application.prepare(translator, data, store, overwrite=overwrite)
+    if dry_run:
+        return Outcome(application.dry_run(job, target))
+    return Outcome([application.translate(job, target, say=say)], partial(_opened, store))
+
+
 def filter_dataset(
     say: Say, *, store: str, keep: Keep, score: str | None, threads: int | None, **flags: Any
 ) -> Outcome:

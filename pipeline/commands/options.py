@@ -32,6 +32,9 @@ HEADINGS = {
     "calibrate": "Training",
     "synthesize": "Dataset",
     "export": "Export",
+    "segment": "Training",
+    "segment_test": "Input",
+    "translate": "Training",
 }
 SECTION_HEADINGS = {
     TRAIN: {"features": "Input"},

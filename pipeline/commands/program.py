@@ -66,6 +66,20 @@ class Command(click.Command):
         write_examples(formatter, self.examples)
 
 
+class Commands(click.Group):
+    """Commands of one subject, such as ``dgan segment``, in the order of their use."""
+
+    def __init__(self, *arguments: Any, examples: tuple[str, ...] = (), **more: Any) -> None:
+        super().__init__(*arguments, **more)
+        self.examples = examples
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        return list(self.commands)
+
+    def format_epilog(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        write_examples(formatter, self.examples)
+
+
 class Program(click.Group):
     """``dgan`` itself: its commands in the order of their use, and the end of each."""
 

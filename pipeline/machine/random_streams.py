@@ -40,6 +40,20 @@ class Purpose(IntEnum):
     """Noise maps of one image of a dataset, by image and layer."""
     EXPORT_SPLIT = 11
     """Which part of an export an image belongs to, by image."""
+    SEGMENT_ORDER = 12
+    """The order of a segmenter's images, by epoch."""
+    SEGMENT_AUGMENTATION = 13
+    """How an image is mirrored, cropped and coloured, by epoch and image."""
+    REAL_SPLIT = 14
+    """Which annotated photographs are tested on."""
+    TRANSLATE_ORDER = 15
+    """The order of a side's images, by epoch; the part is the side."""
+    TRANSLATE_CROP = 16
+    """How an image is cropped, by epoch and image; the part is the side, or 2 for both of a pair."""
+    TRANSLATE_SPLIT = 17
+    """Which images of a side validate; the part is the side, or 2 for pairs."""
+    DEMO_PHOTOGRAPHS = 18
+    """The latents of the demo's photographs."""
 
 
 def counter_based(purpose: Purpose, seed: int, index: int, part: int = 0) -> np.random.Generator:

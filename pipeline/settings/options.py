@@ -21,11 +21,27 @@ from pipeline.settings.schema import (
     KEEP_HELP,
     SAMPLE,
     SCORE_HELP,
+    SEGMENT_PREDICT,
+    SEGMENT_TEST,
+    SEGMENT_TRAIN,
     SYNTHESIZE,
     TASKS,
     TRAIN,
+    TRANSLATE_APPLY,
+    TRANSLATE_TRAIN,
 )
-from pipeline.settings.values import ANY_SEED, BOOLEAN, BYTES, KEEP, PATH, STORE, Rule, choice, integer
+from pipeline.settings.values import (
+    ANY_SEED,
+    BOOLEAN,
+    BYTES,
+    KEEP,
+    PATH,
+    POSITIVE,
+    STORE,
+    Rule,
+    choice,
+    integer,
+)
 
 REPORT, VIEW = "report", "view"
 RANDOM, DIVERSE, UNCERTAIN, SPREAD_UNCERTAIN, RARE = WAYS = (
@@ -108,6 +124,11 @@ _ANNOTATED = Option(
     group="Input",
 )
 
+_SEGMENTER = Option(
+    "segmenter", PATH, "Folder that segment train, or the released code, wrote.", is_argument=True
+)
+_EPOCH = Option("epoch", integer(0), "Which epoch's weights.", unset="the last", group="Input")
+
 BEFORE_SETTINGS: dict[str, tuple[Option, ...]] = {
     SAMPLE: tuple(replace(option, group="Images") for option in _IMAGES),
     FILTER: (
@@ -138,6 +159,27 @@ BEFORE_SETTINGS: dict[str, tuple[Option, ...]] = {
     EXPORT: (
         Option("store", STORE, "A dataset or a feature store: a folder, or a URL.", is_argument=True),
         Option("out", PATH, "Folder of the export.", is_argument=True),
+    ),
+    SEGMENT_TEST: (_SEGMENTER,),
+    SEGMENT_PREDICT: (
+        _SEGMENTER,
+        Option("images", PATH, "Folder of photographs.", group="Input", is_required=True),
+        Option("out", PATH, "Folder of the predicted labels.", group="Input", is_required=True),
+        _EPOCH,
+        Option(
+            "resolution",
+            POSITIVE,
+            "Side that images are resized to.",
+            unset="that of the training",
+            group="Input",
+        ),
+    ),
+    TRANSLATE_APPLY: (
+        Option("translator", PATH, "Folder that translate train wrote.", is_argument=True),
+        Option("data", STORE, "Dataset whose images are translated.", group="Input", is_required=True),
+        Option(
+            "store", STORE, "Dataset of the translated images.", default="translated.zarr", group="Dataset"
+        ),
     ),
 }
 """By the command: what its help shows before the settings."""
@@ -182,6 +224,22 @@ AFTER_SETTINGS: dict[str, tuple[Option, ...]] = {
         replace(OVERWRITE, help="Replace a file that is no report."),
     ),
     FILTER: (replace(THREADS, help="How many images are read at once.", unset="one a processor core"),),
+    SEGMENT_TRAIN: (CONFIG, DEVICE, THREADS, OVERWRITE, DRY_RUN),
+    SEGMENT_TEST: (
+        Option(
+            "released_filter",
+            BOOLEAN,
+            "Refuse a segmenter that was not trained on the released slice.",
+            default=False,
+        ),
+        CONFIG,
+        DEVICE,
+        THREADS,
+        replace(OVERWRITE, help="Begin anew, and replace files that are no scores."),
+    ),
+    SEGMENT_PREDICT: (DEVICE, THREADS, replace(OVERWRITE, help="Replace predictions that are there.")),
+    TRANSLATE_TRAIN: (CONFIG, DEVICE, THREADS, OVERWRITE, DRY_RUN),
+    TRANSLATE_APPLY: (DEVICE, THREADS, OVERWRITE, DRY_RUN),
     VIEW: (
         Option("port", integer(0, 65535), "Port of 127.0.0.1.", unset="a free one"),
         Option("no_browser", BOOLEAN, "Open no browser.", default=False),

@@ -23,6 +23,8 @@ from pipeline.settings.values import (
     KEEP,
     LAYERS,
     NAME,
+    OUTPUT_STRIDE,
+    PAIRS,
     PATH,
     POSITIVE,
     RENDER_BATCH,
@@ -59,10 +61,15 @@ OVERLAPS = ("later", "earlier")
 TASKS = SEGMENTATION, KEYPOINTS = ("segmentation", "keypoints")
 EXPORT_FORMATS = ("png", "voc", "coco", "webdataset", "parquet", "ome-zarr", "released")
 IMAGE_ENCODINGS = ("auto", "png", "jpeg")
+BACKBONES = ("resnet50", "resnet101", "mobilenet_v3")
+MIXES = REAL, SYNTHETIC, BOTH = ("real", "synthetic", "both")
+TRANSLATOR_UPSAMPLING = ("bilinear", "transposed")
 
 EXTRACT, TRAIN, SYNTHESIZE, SAMPLE = "extract-features", "train", "synthesize", "sample"
 INSPECT, EXPORT = "inspect-checkpoint", "export"
 EVALUATE, CALIBRATE, FILTER = "evaluate", "calibrate", "filter"
+SEGMENT_TRAIN, SEGMENT_TEST, SEGMENT_PREDICT = "segment train", "segment test", "segment predict"
+TRANSLATE_TRAIN, TRANSLATE_APPLY = "translate train", "translate apply"
 
 KEEP_HELP = "Fraction of least uncertain images to keep; auto: what a calibration recommends."
 SCORE_HELP = (
@@ -72,6 +79,8 @@ SCORE_HELP = (
 
 POSITIVE_NUMBER = number("a number > 0", lambda value: value > 0)
 PART = number("a number from 0 to 1", lambda part: 0 <= part <= 1)
+SHARE = number("a number > 0, at most 1", lambda part: 0 < part <= 1)
+WEIGHT = number("a number >= 0", lambda value: value >= 0)
 
 
 @dataclass(frozen=True)
@@ -372,6 +381,120 @@ class ExportConfig:
 
 
 @dataclass(frozen=True)
+class SegmentConfig:
+    data: str = setting("dataset.zarr", STORE, "Dataset to learn from; or a feature store: its annotations.")
+    num_synthetic: int | None = setting(
+        None, POSITIVE, "Learn from the first so many of its images.", unset="all that are kept"
+    )
+    released_filter: bool = setting(
+        False, BOOLEAN, "Choose images as the released code does, which drops the 30 most certain ones too."
+    )
+    real_images: Path | None = setting(
+        None, PATH, "Folder of annotated photographs to learn from: real, synthetic and both are compared."
+    )
+    real_annotations: Path | None = setting(None, PATH, "Their annotations, in any format.")
+    num_real: int | None = setting(
+        None, POSITIVE, "Learn from the first so many of them.", unset="all but the fifth that is tested on"
+    )
+    only: str | None = setting(
+        None, choice(*MIXES), "With --real-images: train one segmenter.", unset="one of each, and a table"
+    )
+    label_map: Path | None = setting(None, PATH, "TOML file: rename, merge and drop classes.")
+    architecture: str = setting(
+        "deeplabv3", NAME, "deeplabv3, or smp:NAME of segmentation-models-pytorch, such as smp:Unet."
+    )
+    backbone: str = setting("resnet101", NAME, "resnet101, resnet50 or mobilenet_v3; of smp any encoder.")
+    output_stride: int | None = setting(
+        None, OUTPUT_STRIDE, "Pixels that a step of the last features stands for.", unset="8; mobilenet_v3 16"
+    )
+    pretrained: Path | None = setting(
+        None, PATH, "Weights to begin with: torchvision's, or of a released or own segmenter.", unset="random"
+    )
+    resolution: int | None = setting(
+        None, POSITIVE, "Side that images are resized to, square.", unset="the images' own size"
+    )
+    epochs: int = setting(20, POSITIVE, "Passes over the images.")
+    batch_size: int = setting(8, integer(2), "Images in a step.")  # a batch norm needs two
+    seed: int = setting(0, ANY_SEED, "Seed of weights, order and augmentation.")
+    precision: str = setting("auto", choice(*PRECISIONS), "Precision of the convolutions.")
+    flip: bool = setting(False, BOOLEAN, "Mirror half of the images, and swap left and right classes.")
+    crop: float | None = setting(
+        None,
+        SHARE,
+        "Smallest side of a random crop, as a part of the image's.",
+        unset="no crop",
+    )
+    color: float | None = setting(
+        None,
+        SHARE,
+        "Largest change of brightness, contrast and saturation, as a part.",
+        unset="none",
+    )
+    left_right: tuple[tuple[str, str], ...] | None = in_file(
+        None,
+        PAIRS,
+        "Pairs of names that a mirrored image swaps.",
+        unset="names that differ in left and right",
+    )
+    learning_rate: float = in_file(1e-3, POSITIVE_NUMBER, "Of Adam.")
+    out: Path = setting(Path("segmenter"), PATH, "Folder of the segmenter.")
+
+
+@dataclass(frozen=True)
+class SegmentTestConfig:
+    images: Path | None = setting(None, PATH, "Folder of annotated photographs.")
+    annotations: Path | None = setting(
+        None, PATH, "Their annotations, in any format.", unset="beside the images"
+    )
+    label_map: Path | None = setting(None, PATH, "TOML file: rename, merge and drop classes.")
+    cross_validate: int | None = setting(
+        None,
+        integer(0),
+        "Parts of the images: each chooses an epoch, which the others score. 0: score the last epoch.",
+        unset="5; 0 of fewer than 5 images",
+    )
+    resolution: int | None = setting(
+        None, POSITIVE, "Side that images are resized to.", unset="that of the training"
+    )
+    out: Path = setting(Path("scores.json"), PATH, "File of the scores; pictures stand beside it.")
+
+
+@dataclass(frozen=True)
+class TranslateConfig:
+    source: str = setting("dataset.zarr", STORE, "Images to carry over: a store, or a folder of pictures.")
+    target: str | None = setting(
+        None, STORE, "Images that they shall look like: a folder of pictures, or a store."
+    )
+    paired: bool = setting(
+        False, BOOLEAN, "The images of both sides show the same, one by one.", flags="--paired/--unpaired"
+    )
+    adversary: bool = setting(True, BOOLEAN, "Learn from discriminators too.")
+    upsample: str = setting(
+        "bilinear", choice(*TRANSLATOR_UPSAMPLING), "How the generators come back to the image's size."
+    )
+    epochs: int = setting(50, POSITIVE, "Passes over the images of the larger side.")
+    batch_size: int = setting(16, POSITIVE, "Images of each side in a step.")
+    resolution: int | None = setting(
+        None, POSITIVE, "Side of the square that is learnt on.", unset="the source's, at most 256"
+    )
+    source_crop: float = setting(0.95, SHARE, "Smallest random crop's side, as a part.")
+    target_crop: float = setting(0.55, SHARE, "The same of the target's images.")
+    held_out: float = setting(
+        0.1,
+        number("a number with 0 <= held_out < 1", lambda part: 0 <= part < 1),
+        "Share of each side's images that validate.",
+    )
+    width: int = setting(64, POSITIVE, "Channels of the networks' first layer.")
+    seed: int = setting(0, ANY_SEED, "Seed of weights, order and crops.")
+    precision: str = setting("auto", choice(*PRECISIONS), "Precision of the convolutions.")
+    identity_weight: float = in_file(5.0, WEIGHT, "Of the L1 identity loss.")
+    cycle_weight: float = in_file(10.0, WEIGHT, "Of the L1 cycle loss.")
+    adversary_weight: float = in_file(1.0, WEIGHT, "Of the adversarial loss.")
+    learning_rate: float = in_file(2e-4, POSITIVE_NUMBER, "Of Adam, whose beta1 is 0.5.")
+    out: Path = setting(Path("translator"), PATH, "Folder of the translator.")
+
+
+@dataclass(frozen=True)
 class Config:
     """All settings of a run. `load_config` and `with_overrides` check the values; the constructors do not.
 
@@ -388,6 +511,9 @@ class Config:
     calibrate: CalibrateConfig = CalibrateConfig()
     synthesize: SynthesizeConfig = SynthesizeConfig()
     export: ExportConfig = ExportConfig()
+    segment: SegmentConfig = SegmentConfig()
+    segment_test: SegmentTestConfig = SegmentTestConfig()
+    translate: TranslateConfig = TranslateConfig()
     demo: bool = in_file(False, BOOLEAN, "Use the embedded generator, latents and masks.")
     source: str = field(default="defaults", compare=False)
     notes: tuple[str, ...] = field(default=(), compare=False)
@@ -402,6 +528,9 @@ SECTIONS: dict[str, type] = {
     "calibrate": CalibrateConfig,
     "synthesize": SynthesizeConfig,
     "export": ExportConfig,
+    "segment": SegmentConfig,
+    "segment_test": SegmentTestConfig,
+    "translate": TranslateConfig,
 }
 _COMMANDS = {  # that have a section's keys as flags
     "generator": (EXTRACT, SAMPLE),
@@ -412,6 +541,9 @@ _COMMANDS = {  # that have a section's keys as flags
     "calibrate": (CALIBRATE,),
     "synthesize": (SYNTHESIZE,),
     "export": (EXPORT,),
+    "segment": (SEGMENT_TRAIN,),
+    "segment_test": (SEGMENT_TEST,),
+    "translate": (TRANSLATE_TRAIN,),
 }
 
 

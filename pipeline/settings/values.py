@@ -245,6 +245,19 @@ class Split:
         return self.text
 
 
+def _pairs(value: Any) -> tuple[tuple[str, str], ...]:
+    _require(isinstance(value, (list, tuple)))
+    pairs = []
+    for pair in value:
+        _require(isinstance(pair, (list, tuple)) and len(pair) == 2)
+        first, second = (_text(name) for name in pair)
+        _require(first != second)
+        pairs.append((first, second))
+    names = [name for pair in pairs for name in pair]
+    _require(len(set(names)) == len(names))
+    return tuple(pairs)
+
+
 def parse_seeds(value: str) -> tuple[int, ...]:
     """Seeds from ``"0-15"`` or ``"3,7,20-29"``, in the order written. Raises ValueError for anything else."""
     seeds: list[int] = []
@@ -325,6 +338,13 @@ RENDER_BATCH = Rule(
     int,
     "INTEGER",
 )
+OUTPUT_STRIDE = Rule(
+    "8, 16 or 32",
+    lambda value: value if POSITIVE.parse(value) in (8, 16, 32) else _require(False),
+    int,
+    "INTEGER",
+)
+PAIRS = Rule('pairs of names such as [["left eye", "right eye"]], each name once', _pairs)
 TILE = Rule(
     "a multiple of 8",
     lambda value: value if POSITIVE.parse(value) % 8 == 0 else _require(False),

@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 import torch
 from click.testing import CliRunner
+from support.command_lines import COMMANDS
 
 import pipeline
 from pipeline.api.functions import documented
@@ -20,7 +21,21 @@ from pipeline.api.keywords import Keyword, checked, keywords
 from pipeline.cli import main
 from pipeline.errors import UsageError
 from pipeline.settings import schema
-from pipeline.settings.schema import CALIBRATE, EXTRACT, SAMPLE, SECTIONS, SYNTHESIZE, TRAIN, Config, setting
+from pipeline.settings.schema import (
+    CALIBRATE,
+    EXTRACT,
+    SAMPLE,
+    SECTIONS,
+    SEGMENT_PREDICT,
+    SEGMENT_TEST,
+    SEGMENT_TRAIN,
+    SYNTHESIZE,
+    TRAIN,
+    TRANSLATE_APPLY,
+    TRANSLATE_TRAIN,
+    Config,
+    setting,
+)
 from pipeline.settings.values import POSITIVE
 
 FUNCTIONS: dict[str, Callable[..., Any]] = {
@@ -31,6 +46,11 @@ FUNCTIONS: dict[str, Callable[..., Any]] = {
     "filter": pipeline.filter,
     "export": pipeline.export,
     CALIBRATE: pipeline.calibrate,
+    SEGMENT_TRAIN: pipeline.segment_train,
+    SEGMENT_TEST: pipeline.segment_test,
+    SEGMENT_PREDICT: pipeline.segment_predict,
+    TRANSLATE_TRAIN: pipeline.translate_train,
+    TRANSLATE_APPLY: pipeline.translate_apply,
 }
 ANOTHER = {  # a value that is no default, by what stands for it in the help
     **{"INTEGER": "32", "NUMBER": "0.25", "PATH": "x/y", "STORE": "s3://b/x.zarr", "SEEDS": "3"},
@@ -50,7 +70,7 @@ EACH = [(command, name) for command in FUNCTIONS for name in keywords(command)]
 def parameters(command: str) -> dict[str, click.Parameter]:
     """The parameters of a command as click has them, by what Python calls them."""
     found = {}
-    for each in main.commands[command].params:
+    for each in COMMANDS[command].params:
         flag = each.opts[0] if isinstance(each, click.Option) else str(each.name)
         found[flag.removeprefix("--").replace("-", "_")] = each
     return found
@@ -74,8 +94,8 @@ def test_the_documentation_has_a_line_a_keyword_with_the_flags_help(command: str
 def flags_of_command(command: str, words: list[str], monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
     """What a command's body is given."""
     seen: list[dict[str, Any]] = []
-    monkeypatch.setattr(main.commands[command], "callback", lambda **flags: seen.append(flags))
-    result = CliRunner().invoke(main, [command, *words])
+    monkeypatch.setattr(COMMANDS[command], "callback", lambda **flags: seen.append(flags))
+    result = CliRunner().invoke(main, [*command.split(), *words])
     assert result.exit_code == 0, result.output
     return seen[0]
 

@@ -15,6 +15,7 @@ import pytest
 from click.testing import CliRunner, Result
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
+from support.command_lines import COMMANDS
 
 from pipeline.cli import main
 from pipeline.commands.options import setting_options
@@ -61,6 +62,21 @@ FLAGS = {
     ),
     "filter": ("calibration debug keep keep-per-class no-keep-per-class score threads"),
     "view": ("debug no-browser port"),
+    "segment train": (
+        "architecture backbone batch-size color config crop data debug device dry-run epochs flip label-map "
+        "no-flip num-real num-synthetic only out output-stride overwrite precision pretrained "
+        "real-annotations real-images released-filter resolution seed threads"
+    ),
+    "segment test": (
+        "annotations config cross-validate debug device images label-map out overwrite released-filter "
+        "resolution threads"
+    ),
+    "segment predict": ("debug device epoch images out overwrite resolution threads"),
+    "translate train": (
+        "adversary batch-size config debug device dry-run epochs held-out no-adversary out overwrite paired "
+        "precision resolution seed source source-crop target target-crop threads unpaired upsample width"
+    ),
+    "translate apply": ("data debug device dry-run overwrite store threads"),
     "info": ("debug"),
     "verify": ("debug"),
     "inspect-checkpoint": ("debug"),
@@ -72,11 +88,19 @@ ARGUMENTS = {
     "filter": ["store"],
     "report": ["path"],
     "view": ["store"],
+    "segment test": ["segmenter"],
+    "segment predict": ["segmenter"],
+    "translate apply": ["translator"],
     "info": ["store"],
     "verify": ["store"],
     "inspect-checkpoint": ["file"],
 }
-REQUIRED = {"filter": ("--keep", "1"), "evaluate": ("--store", "x")}  # flags without which nothing runs
+REQUIRED = {  # flags without which nothing runs
+    "filter": {"--keep": "1"},
+    "evaluate": {"--store": "x"},
+    "segment predict": {"--images": "x", "--out": "y"},
+    "translate apply": {"--data": "x"},
+}
 CHOICES = {
     EXTRACT: {
         "--noise": "const zero random",
@@ -106,12 +130,14 @@ CHOICES = {
         "--image-encoding": "auto png jpeg",
     },
     "filter": {"--score": "top10 mean sum class-mean interior"},
+    "segment train": {"--only": "real synthetic both", "--precision": "auto float32 bfloat16"},
+    "translate train": {"--upsample": "bilinear transposed", "--precision": "auto float32 bfloat16"},
     "demo": {"--task": "segmentation keypoints"},
 }
 
 
 def run(*words: str) -> Result:
-    return CliRunner().invoke(main, words, terminal_width=110)
+    return CliRunner().invoke(main, [*words[0].split(), *words[1:]], terminal_width=110)
 
 
 def options_of(command: click.Command) -> list[click.Option]:
@@ -119,7 +145,7 @@ def options_of(command: click.Command) -> list[click.Option]:
 
 
 def command(name: str) -> click.Command:
-    return main.commands[name] if name else main
+    return COMMANDS[name] if name else main
 
 
 @pytest.mark.parametrize("name", FLAGS)
@@ -129,7 +155,7 @@ def test_every_flag_that_ever_was_is_there(name: str) -> None:
 
 
 def test_every_command_and_argument_is_there() -> None:
-    assert main.commands.keys() == FLAGS.keys() - {""}
+    assert COMMANDS.keys() == FLAGS.keys() - {""}
     for name, expected in ARGUMENTS.items():
         found = [p for p in command(name).params if isinstance(p, click.Argument)]
         assert [p.name for p in found] == expected and all(p.required for p in found)
@@ -139,7 +165,7 @@ def test_every_command_and_argument_is_there() -> None:
 def test_help_ends_with_two_examples_of_the_command_whose_flags_are_there(name: str) -> None:
     lines = run(name, "--help").stdout.splitlines()
     assert lines[-3] == "Examples:"
-    flags = {flag for option in options_of(command(name)) for flag in option.opts}
+    flags = {flag for option in options_of(command(name)) for flag in (*option.opts, *option.secondary_opts)}
     for line in lines[-2:]:
         assert line.startswith(f"  dgan {name} ")
         assert len(line) <= 80
@@ -186,7 +212,10 @@ def test_the_list_of_commands_cuts_no_sentence_off() -> None:
     assert "..." not in text.partition("Commands:")[2]
 
 
-STAGES = ["extract-features", "train", "synthesize", "sample", "export", "calibrate"]
+STAGES = [
+    *("extract-features", "train", "synthesize", "sample", "export", "calibrate"),
+    *("segment train", "segment test", "translate train"),
+]
 
 
 @pytest.mark.parametrize("name", STAGES)
@@ -300,22 +329,22 @@ ODD = [
 ]
 VALUED = [
     (name, option.opts[0])
-    for name in main.commands
-    for option in options_of(main.commands[name])
+    for name in COMMANDS
+    for option in options_of(COMMANDS[name])
     if not option.is_flag and option.opts[0].startswith("--")
 ]
 
 
 def parsed(name: str, flag: str, value: str) -> Result:
     """What the parser alone makes of a value: the command's body never runs."""
-    stage = main.commands[name]
+    stage = COMMANDS[name]
     runner = CliRunner()
     arguments = ["x"] * sum(isinstance(p, click.Argument) for p in stage.params)
-    needed = REQUIRED.get(name, ())
-    keep = () if flag in needed else needed
+    needed = REQUIRED.get(name, {})
+    keep = [word for key in needed.keys() - {flag} for word in (key, needed[key])]
     before, stage.callback = stage.callback, lambda **flags: None
     try:
-        return runner.invoke(main, [name, f"{flag}={value}", *keep, *arguments])
+        return runner.invoke(main, [*name.split(), f"{flag}={value}", *keep, *arguments])
     finally:
         stage.callback = before
 
@@ -373,7 +402,7 @@ def test_numbers_that_no_machine_holds_are_refused(words: list[str], says: str) 
 def test_a_url_is_no_local_path(url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     for name, flag in VALUED:
-        option = next(each for each in options_of(main.commands[name]) if each.opts[0] == flag)
+        option = next(each for each in options_of(COMMANDS[name]) if each.opts[0] == flag)
         if option.metavar == "PATH":
             result = run(name, flag, url)
             assert result.exit_code == 2

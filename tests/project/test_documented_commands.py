@@ -17,14 +17,13 @@ from pathlib import Path
 
 import pytest
 import torch
-from support.command_lines import inline_problem, read_by_click
+from support.command_lines import COMMANDS, inline_problem, name_of, read_by_click
 from support.commands import dgan
 from support.markdown import INLINE, PAGES, PYTHON, SHELL, TOML, Code, Command, codes, shell_commands
 from support.places import REPOSITORY
 from support.toy_project import annotate, make_project
 
 import pipeline
-from pipeline.cli import main
 from pipeline.settings.files import load_config
 
 HISTORY = ("CHANGELOG.md",)  # it may name what is gone
@@ -72,7 +71,7 @@ def folder(project: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Pa
 
 def shortened(words: tuple[str, ...]) -> list[str]:
     """The command as the test runs it: what is long is planned and not made, or has less to choose from."""
-    options = main.commands[words[0]].params
+    options = COMMANDS[str(name_of(words))].params
     num = int(words[words.index("--num") + 1]) if "--num" in words else 0
     asks = words[0] == "sample" and not {"--uncertain", "--interpreter"}.isdisjoint(words)
     if asks and "--pool" not in words:

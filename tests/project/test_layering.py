@@ -34,6 +34,8 @@ ROOMS = (
     "calibration",
     "reports",
     "viewer",
+    "segment",
+    "translate",
     "api",
     "demo",
     "commands",

@@ -300,6 +300,13 @@ overrides: dict[str, dict[str, st.SearchStrategy[Any]]] = {
         "learning_rate": st.floats(min_value=0, exclude_min=True, allow_infinity=False),
         "out": absolute,
     },
+    "segment": {
+        "left_right": st.lists(words, min_size=2, max_size=6, unique=True).map(
+            lambda names: tuple(zip(names[::2], names[1::2], strict=False))
+        ),
+        "output_stride": st.sampled_from([8, 16, 32]),
+        "crop": st.floats(0, 1, exclude_min=True),
+    },
     "synthesize": {
         "keep": st.decimals("0.0001", "1").map(str),
         "interpreter": absolute,
@@ -329,6 +336,9 @@ def test_a_configuration_written_as_toml_reads_back_equal(
     config = with_overrides(config, "train", out=Path("/data/i"))
     config = with_overrides(config, "features", store="/data/f")
     config = with_overrides(config, "calibrate", out="/data/c")
+    config = with_overrides(config, "segment", data="/data/d", out="/data/s")
+    config = with_overrides(config, "segment_test", out="/data/t")
+    config = with_overrides(config, "translate", source="/data/d", out="/data/t")
     config = with_overrides(
         config, "synthesize", store="/data/d", interpreter="/data/i", calibration="/data/c"
     )

@@ -11,14 +11,34 @@ import click
 from pipeline.cli import main
 
 
+def _commands(group: click.Group, before: str = "") -> dict[str, click.Command]:
+    found: dict[str, click.Command] = {}
+    for name, command in group.commands.items():
+        if isinstance(command, click.Group):
+            found |= _commands(command, f"{before}{name} ")
+        else:
+            found[before + name] = command
+    return found
+
+
+COMMANDS = _commands(main)
+"""Every command by its words, such as "train" and "segment train"."""
+
+
+def name_of(words: Sequence[str]) -> str | None:
+    """The words that name a command, of all that follows ``dgan``; None where they name none."""
+    return next((name for n in (2, 1) if (name := " ".join(words[:n])) in COMMANDS), None)
+
+
 def read_by_click(words: Sequence[str]) -> None:
     """Have click read all that follows ``dgan``. Raises what it, or the rule of a value, finds wrong."""
-    if words[0] not in main.commands and not words[0].startswith("-"):
+    name = name_of(words)
+    if name is None and not words[0].startswith("-"):
         raise click.UsageError(f"no such command: {words[0]}")
-    command = main.commands.get(words[0], main)
-    arguments = list(words) if command is main else list(words[1:])
+    command = main if name is None else COMMANDS[name]
+    arguments = list(words) if name is None else list(words[len(name.split()) :])
     with contextlib.suppress(click.exceptions.Exit), contextlib.redirect_stdout(None):  # of --help
-        command.make_context(words[0], arguments)
+        command.make_context(name or words[0], arguments)
 
 
 def inline_problem(text: str) -> str | None:
@@ -26,14 +46,16 @@ def inline_problem(text: str) -> str | None:
 
     It may be a command line, the flags of one, or the name of a command or flag that is only spoken of.
     """
-    if not text.startswith(("--", "dgan ", *(f"{name} --" for name in main.commands))):
+    if not text.startswith(("--", "dgan ", *(f"{name} --" for name in COMMANDS))):
         return None
     words = shlex.split(text)
     if words[0] == "dgan":
-        return None if words[1:] in [[name] for name in main.commands] else _line_problem(words[1:])
-    commands = [main, *main.commands.values()]
-    if not words[0].startswith("--"):
-        commands = [main.commands[words.pop(0)]]
+        named = [*main.commands, *COMMANDS]
+        return None if " ".join(words[1:]) in named else _line_problem(words[1:])
+    commands = [main, *COMMANDS.values()]
+    name = name_of(words)
+    if name is not None and not words[0].startswith("--"):
+        commands, words = [COMMANDS[name]], words[len(name.split()) :]
     taken = _knows if len(words) == 1 else _takes
     return None if any(taken(command, words) for command in commands) else f"no command takes {text}"
 

@@ -1,0 +1,87 @@
+"""The folder of a segmenter: the names of its files, and in which state it is.
+
+    segmenter/
+        segmenter.json           what it is; written before the first step
+        deeplab_epoch_0.pth      {"model_state_dict": ...} after each epoch, as the released code writes it;
+                                 of another architecture epoch_0.pth
+        log.jsonl                a line for each epoch, and for some steps
+        training_state.pt        only until training is finished: weights, moments and step
+
+Each file is written under a temporary name, forced to disk and renamed. A folder of the released code has
+only the epochs' weights.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+
+from pipeline.errors import UsageError
+from pipeline.interpreter.folder import check_place, replace_file
+from pipeline.segment.description import SegmenterInfo
+from pipeline.settings.json_values import parse_object
+
+DESCRIPTION = "segmenter.json"
+LOG = "log.jsonl"
+STATE = "training_state.pt"
+DEEPLAB = "deeplabv3"
+_EPOCH = re.compile(r"(?:deeplab_)?epoch_([0-9]{1,6})\.pth")
+
+
+@dataclass(frozen=True)
+class SegmenterFolder:
+    """A segmenter on disk. ``info`` is None of a released one, which does not say what it is.
+
+    epochs: epoch to the file of its weights, ascending. is_finished: whether no training goes on with it.
+    """
+
+    path: Path
+    info: SegmenterInfo | None
+    epochs: dict[int, Path]
+    is_finished: bool
+
+
+def open_segmenter(path: Path) -> SegmenterFolder:
+    """The segmenter in a folder. Raises UsageError, one line, for anything else, or one without an epoch."""
+    check_place(path)
+    if not path.is_dir():
+        raise UsageError(f"{path}: no such folder; pass the folder that `dgan segment train` wrote")
+    info, epochs = read_description(path), epoch_files(path)
+    if not epochs:
+        what = "has no finished epoch yet" if info is not None else "holds no segmenter"
+        raise UsageError(f"{path}: {what}; expected deeplab_epoch_0.pth, as `dgan segment train` writes it")
+    finished = not (path / STATE).exists() and (info is None or len(epochs) >= info.epochs)
+    return SegmenterFolder(path, info, epochs, finished)
+
+
+def read_description(path: Path) -> SegmenterInfo | None:
+    """What ``segmenter.json`` says; None where there is none. Raises UsageError where it is malformed."""
+    file = path / DESCRIPTION
+    try:
+        return SegmenterInfo.from_json(parse_object(file.read_bytes()))
+    except FileNotFoundError:
+        return None
+    except OSError as error:
+        raise UsageError(f"{file}: cannot be read ({error.strerror}); make it readable") from error
+    except ValueError as error:
+        raise UsageError(f"{file}: is malformed ({error}); restore it, or train anew") from error
+
+
+def write_description(path: Path, info: SegmenterInfo) -> None:
+    """Write ``segmenter.json``, whole or not at all."""
+    text = json.dumps(info.to_json(), indent=2, ensure_ascii=False) + "\n"
+    replace_file(path / DESCRIPTION, partial(Path.write_text, data=text, encoding="utf-8"))
+
+
+def epoch_files(path: Path) -> dict[int, Path]:
+    """Epoch to the file of its weights, ascending by the number (the released code sorts by the text)."""
+    found = {int(match[1]): file for file in path.iterdir() if (match := _EPOCH.fullmatch(file.name))}
+    return dict(sorted(found.items()))
+
+
+def epoch_name(architecture: str, epoch: int) -> str:
+    """The name of an epoch's file."""
+    return f"{'deeplab_' if architecture == DEEPLAB else ''}epoch_{epoch}.pth"

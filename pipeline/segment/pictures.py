@@ -1,0 +1,43 @@
+"""How a picture comes to a segmentation network, and a label map to the picture's size.
+
+Both are the rules of the released code (datasetGAN_release, ``train_deeplab.py``): Pillow resizes pictures
+with its default filter and labels to the nearest, and pictures are normalised as for ImageNet.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from PIL import Image
+from torch import Tensor
+
+MEAN = (0.485, 0.456, 0.406)
+DEVIATION = (0.229, 0.224, 0.225)
+
+
+def resized_picture(picture: NDArray[np.uint8], size: tuple[int, int]) -> NDArray[np.uint8]:
+    """(h, w, 3) to ``size`` (H, W): (H, W, 3) uint8, bicubic; the same array where it has that size."""
+    if picture.shape[:2] == size:
+        return picture
+    image = Image.fromarray(np.ascontiguousarray(picture))
+    return np.asarray(image.resize(size[::-1], Image.Resampling.BICUBIC))
+
+
+def resized_labels(labels: NDArray[np.integer], size: tuple[int, int]) -> NDArray[np.integer]:
+    """(h, w) to ``size`` (H, W), of the same dtype: each pixel is the one that lies under its centre."""
+    if labels.shape == size:
+        return labels
+    rows, columns = (
+        np.minimum(((np.arange(new) + 0.5) * (old / new)).astype(np.int64), old - 1)
+        for new, old in zip(size, labels.shape, strict=True)
+    )
+    return labels[rows[:, None], columns]
+
+
+def normalised(images: Tensor) -> Tensor:
+    """[N, 3, H, W] uint8 to float32, as the network takes them, on the same device."""
+    mean, deviation = (
+        torch.tensor(values, device=images.device).view(1, 3, 1, 1) for values in (MEAN, DEVIATION)
+    )
+    return (images.float() / 255 - mean) / deviation

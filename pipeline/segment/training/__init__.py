@@ -1,0 +1,1 @@
+"""`dgan segment train`."""

@@ -20,6 +20,11 @@ from pipeline.settings.text_files import refuse_unknown
 from pipeline.settings.values import Keep, Split, is_url
 
 DEFAULT_FILE = "dgan.toml"
+_ONLY_WHERE_SET = (
+    "segment",
+    "segment_test",
+    "translate",
+)  # most projects end before these
 DEMO_SOURCE = "embedded demo configuration"
 
 
@@ -106,9 +111,14 @@ def to_toml(config: Config) -> str:
     Raises UsageError for a path of bytes that are not UTF-8.
     """
     tables = [["demo = true"]] if config.demo else []
-    tables += [[f"[{section}]", *_toml_keys(getattr(config, section))] for section in SECTIONS]
+    shown = [name for name in SECTIONS if name not in _ONLY_WHERE_SET or _is_set(config, name)]
+    tables += [[f"[{section}]", *_toml_keys(getattr(config, section))] for section in shown]
     tables += [["[[annotations.classes]]", *_toml_keys(entry)] for entry in config.annotations.classes]
     return "\n\n".join("\n".join(table) for table in tables) + "\n"
+
+
+def _is_set(config: Config, section: str) -> bool:
+    return bool(getattr(config, section) != SECTIONS[section]())
 
 
 def _toml_keys(section: Any) -> list[str]:

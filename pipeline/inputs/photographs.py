@@ -109,7 +109,7 @@ def open_photographs(
 def listed_classes(images: Path, annotations: Path | None) -> tuple[tuple[ClassConfig, ...], Path] | None:
     """The classes in the order of their values, as a file beside annotations lists them, and that file.
 
-    None where there is no such list, or where the annotations cannot be opened, which `open_photographs` says.
+    None where there is no such list, or where annotations cannot be opened, which `open_photographs` says.
     """
     folder = annotations or images
 

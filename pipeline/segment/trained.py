@@ -52,7 +52,7 @@ class TrainedSegmenter:
         """
         network = build_network(*self.kind)
         load_epoch(self.folder, epoch, network)
-        return network.to(device, memory_format=torch.channels_last).eval()  # type: ignore[call-overload,no-any-return]
+        return network.to(device, memory_format=torch.channels_last).eval()  # type: ignore[call-overload]
 
     def weights_sha256(self, epoch: int) -> str:
         """The hash of the file of an epoch's weights."""
@@ -60,7 +60,7 @@ class TrainedSegmenter:
 
 
 def open_trained(path: Path, resolution: int | None) -> TrainedSegmenter:
-    """The segmenter in a folder; ``resolution`` is the side that pictures are resized to, None: as in training.
+    """The segmenter in a folder; ``resolution``: the side that pictures are resized to, None: as in training.
 
     The classes of a released one are numbers, until `with_classes` names them. Raises UsageError, one line.
     """
@@ -70,15 +70,16 @@ def open_trained(path: Path, resolution: int | None) -> TrainedSegmenter:
         kind = recognised(folder)
         side = resolution or RELEASED_SIZE
         notes.append(
-            f"{path}: has no segmenter.json, as the released code leaves it: by its weights it is {kind.architecture} "
-            f"on {kind.backbone} with {count(kind.num_outputs, 'output')}; pictures are resized to {side} x {side}"
+            f"{path}: has no segmenter.json, as the released code leaves it: by its weights it is "
+            f"{kind.architecture} on {kind.backbone} with {count(kind.num_outputs, 'output')}; pictures are "
+            f"resized to {side} x {side}"
         )
         classes = class_infos([ClassConfig(name) for name in default_names(kind.num_outputs)])
         return TrainedSegmenter(folder, kind, classes, None, None, (side, side), tuple(notes))
     if not folder.is_finished:
         notes.append(
-            f"{path}: its training is not finished: of {info.epochs} epochs {len(folder.epochs)} are there, and "
-            "these are used"
+            f"{path}: its training is not finished: of {info.epochs} epochs {len(folder.epochs)} are there "
+            "to be used"
         )
     return TrainedSegmenter(
         folder,
@@ -121,7 +122,7 @@ def check_epoch(segmenter: TrainedSegmenter, epoch: int | None) -> int:
         return segmenter.last_epoch
     if epoch not in epochs:
         raise UsageError(
-            f"--epoch is {epoch}; {segmenter.folder.path} has {count(len(epochs), 'epoch')}, {min(epochs)} to "
-            f"{max(epochs)}"
+            f"--epoch is {epoch}; {segmenter.folder.path} has {count(len(epochs), 'epoch')}, "
+            f"{min(epochs)} to {max(epochs)}"
         )
     return epoch

@@ -101,8 +101,8 @@ def point_scores(job: ScoringJob, sums: NDArray[np.int64], weights: Mapping[int,
     return {
         **_head(job, KEYPOINTS, weights),
         "definitions": {
-            "pck": "share of labelled keypoints at most 5, 10 or 15 percent of the picture's larger side from "
-            "the true ones, over all pictures",
+            "pck": "share of labelled keypoints at most 5, 10 or 15 percent of the picture's larger side "
+            "from the true ones, over all pictures",
             "folds": f"{_FOLDS}; the figure is PCK@10",
             "deviation": _DEVIATION,
         },
@@ -112,17 +112,12 @@ def point_scores(job: ScoringJob, sums: NDArray[np.int64], weights: Mapping[int,
                 **_places(job, place),
                 "epoch": job.epochs[fold.epoch],
                 "validation_pck": _finite(fold.validation),
-                "pck": {
-                    str(p): _finite(value) for p, value in zip(PCK_PERCENT, _shares(fold.rest), strict=True)
-                },
+                "pck": _by_percent(fold.rest),
             }
             for place, fold in enumerate(folds)
         ],
         "epochs": [
-            {
-                "epoch": epoch,
-                "pck": {str(p): _finite(v) for p, v in zip(PCK_PERCENT, _shares(whole), strict=True)},
-            }
+            {"epoch": epoch, "pck": _by_percent(whole)}
             for epoch, whole in zip(job.epochs, sums.sum(1), strict=True)
         ],
         "labelled": int(sums[-1][..., _LABELLED].sum()),
@@ -191,6 +186,10 @@ def _shares(table: Sums) -> list[float]:
     counts = table.sum(0)
     labelled = counts[_LABELLED]
     return [float(count / labelled) if labelled else math.nan for count in counts[:_LABELLED]]
+
+
+def _by_percent(table: Sums) -> dict[str, float | None]:
+    return {str(p): _finite(share) for p, share in zip(PCK_PERCENT, _shares(table), strict=True)}
 
 
 def _pck10(table: Sums) -> float:

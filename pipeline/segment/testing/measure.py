@@ -93,7 +93,7 @@ def _parts(job: ScoringJob, network: nn.Module, device: torch.device, first: int
     if isinstance(photographs, PhotographKeypoints):
         for places, pictures in read_ahead(lambda places: (places, _pictures(job, places)), batches, 2):
             points = found_points(outputs_of(network, pictures, device), photographs.sizes[list(places)])
-            yield {"done": np.int64(len(places)), "points": points}
+            yield {"done": np.array(len(places)), "points": points}
         return
 
     def read(places: range) -> tuple[range, list[NDArray[np.uint8]], list[NDArray[np.int64]]]:
@@ -127,7 +127,7 @@ def _cells(
         cells.append(cell.astype(np.uint32))
         counts.append(number.astype(np.uint32))
     return {
-        "done": np.int64(len(places)),
+        "done": np.array(len(places)),
         "pictures": np.concatenate(pictures),
         "cells": np.concatenate(cells),
         "counts": np.concatenate(counts),
@@ -139,7 +139,7 @@ def _joined(parts: list[Found]) -> Found:
     full = [part for part in parts if int(part["done"])]
     names = [name for name in full[0] if name != "done"] if full else []
     joined: Found = {name: np.concatenate([part[name] for part in full]) for name in names}
-    return {"done": np.int64(sum(int(part["done"]) for part in parts)), **joined}
+    return {"done": np.array(sum(int(part["done"]) for part in parts)), **joined}
 
 
 def _counted(job: ScoringJob, found: Mapping[str, NDArray[Any]]) -> NDArray[np.int64]:

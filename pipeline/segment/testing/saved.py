@@ -1,5 +1,6 @@
-"""The folder beside the scores that holds what was found in each epoch until all are tested, so that a run that
-was interrupted goes on.
+"""The folder beside the scores that holds what was found in each epoch until all are tested.
+
+By it a run that was interrupted goes on.
 
     scores.json.epochs/
         test.json       what is tested on what: a run with other inputs does not go on with it

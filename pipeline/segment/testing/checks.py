@@ -6,16 +6,16 @@ It knows settings, and what a segmenter says of itself.
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
 from pathlib import Path
 
 from pipeline.errors import UsageError, count
 from pipeline.segment.folder import SegmenterFolder
 from pipeline.segment.trained import TrainedSegmenter
+from pipeline.segment.training.images import RELEASED
 from pipeline.settings.schema import SegmentTestConfig
 
 RELEASED_FOLDS = 5
-RELEASED_FILTER = "released_filter"
-"""The key of a segmenter's ``data`` that says whether its images are the released slice."""
 _RELEASED_FOLDER = re.compile(r"deeplab_class_[0-9]+_checkpoint_[0-9]+_filter_out_(0\.[0-9]+)")
 
 
@@ -35,7 +35,8 @@ def check_released_filter(folder: SegmenterFolder) -> None:
     A folder of the released code says so by its name, where that was not changed.
     """
     if folder.info is not None:
-        is_slice = folder.info.data.get(RELEASED_FILTER) is True
+        sources = [source for source in folder.info.data.values() if isinstance(source, Mapping)]
+        is_slice = any(source.get("chosen_by") == RELEASED for source in sources)
         what = "does not say that it was trained on the released slice"
     else:
         match = _RELEASED_FOLDER.fullmatch(folder.path.absolute().name)

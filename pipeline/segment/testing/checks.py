@@ -57,6 +57,23 @@ def check_label_map(segmenter: TrainedSegmenter, label_map: Path | None) -> None
         )
 
 
+def check_num_classes(segmenter: TrainedSegmenter, config: SegmentTestConfig, source: str) -> None:
+    """Refuse a segmenter with other classes than the annotations, by their number, which ``source`` says.
+
+    The release merges the 20 parts of its cars to 12 for the test set of ADE. With a label map the
+    annotations' classes may be any. Raises UsageError.
+    """
+    found, outputs = config.num_classes, segmenter.kind.num_outputs
+    if found is None or segmenter.keypoints is not None or config.label_map is not None or found == outputs:
+        return
+    raise UsageError(
+        f"{source}: the photographs are annotated with {count(found, 'class')}, and the segmenter "
+        f"{segmenter.folder.path} has {outputs}; train one with `dgan segment train --label-map FILE` that "
+        f"merges to {found} (configs/label_maps/car_20_to_12.toml does so for the release's cars), or pass "
+        "--label-map"
+    )
+
+
 def number_of_folds(asked: int | None, num_pictures: int) -> tuple[int, tuple[str, ...]]:
     """The folds of a run, and notes. ``asked`` None: five, as the release; 0 of fewer pictures.
 

@@ -16,6 +16,7 @@ from pipeline.segment.folder import open_segmenter
 from pipeline.segment.testing.checks import (
     check_images,
     check_label_map,
+    check_num_classes,
     check_released_filter,
     number_of_folds,
 )
@@ -45,6 +46,7 @@ def prepare(segmenter: Path, config: Config, *, released_filter: bool, overwrite
         check_released_filter(open_segmenter(segmenter))
     trained = open_trained(segmenter, options.resolution)
     check_label_map(trained, options.label_map)
+    check_num_classes(trained, options, config.source)
     if trained.folder.info is None:
         trained = _named(trained, config, images)
     photographs = _photographs(trained, config, images)

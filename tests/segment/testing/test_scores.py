@@ -324,3 +324,29 @@ def test_keypoints_are_scored_in_pixels_of_the_photographs(place: Path) -> None:
     assert result["folds"][0]["pck"]["10"] == pytest.approx(8 / 9)  # without the first two pictures
     assert math.isclose(result["keypoints"][1]["pck"]["10"], 1.0)
     assert "PCK@10" in Path("scores.svg").read_text()
+
+
+def release(folder: Path, **changes: object) -> Path:
+    """The layout of the release: an experiment, and a folder of pictures and arrays in the same order."""
+    tests = folder / "dataset_release" / "testing_data"
+    _, labels = write_colored(tests, NAMES)
+    for place, one in enumerate(labels.values()):
+        np.save(tests / f"annotation{place:02}_of_12.npy", one)
+    keys = {"dim": [16, 16, 8], "testing_path": "./dataset_release/testing_data", "deeplab_res": 16}
+    (folder / "experiments").mkdir()
+    path = folder / "experiments" / "face_34.json"
+    path.write_text(json.dumps({**keys, "testing_data_number_class": 4, **changes}))
+    return path
+
+
+def test_a_released_experiment_says_what_is_tested(place: Path) -> None:
+    before = scores()
+    output = run("segmenter", "--config", str(release(Path("there"))))
+    assert "paired by the order of their names" in output
+    after = json.loads(Path("scores.json").read_text())
+    assert (after["confusion"], after["folds"]) == (before["confusion"], before["folds"])
+
+
+def test_a_segmenter_of_other_classes_than_the_released_ones_is_refused(place: Path) -> None:
+    path = release(Path("there"), testing_data_number_class=3)
+    assert "annotated with 3 classes" in run("segmenter", "--config", str(path), exit_code=2)

@@ -28,7 +28,9 @@ class Mismatch(Exception):
 
 
 class Fit(NamedTuple):
-    """Tensors by the network's names, and what of the network keeps its values: the names of those."""
+    """Tensors by the network's names and of its types; and the names of those of its own that stay as they
+    are.
+    """
 
     tensors: dict[str, Tensor]
     is_trunk_alone: bool
@@ -53,13 +55,13 @@ def fit(network: nn.Module, found: Mapping[str, Tensor], *, whole: bool) -> Fit:
     if strangers:
         shape = tuple(tensors[strangers[0]].shape)
         raise Mismatch(f"found {short(strangers[0])} {shape}, expected no such tensor")
-    taken = {name: tensors[name] for name in wanted if name in tensors}
+    taken = {name: tensors[name].to(wanted[name].dtype) for name in wanted if name in tensors}
     new = tuple(name for name in expected if name not in wanted)
     return Fit(taken, is_trunk_alone, new)
 
 
 def put(network: nn.Module, tensors: Mapping[str, Tensor]) -> None:
-    """Give the network's tensors these values, of other precision or on another device too."""
+    """Give the network's tensors these values, on whatever device it is."""
     expected = network.state_dict()  # shares the network's memory
     with torch.no_grad():
         for name, tensor in tensors.items():

@@ -100,7 +100,7 @@ def _tensors(path: Path, content: Any) -> dict[str, Tensor]:
     for name, tensor in table.items():
         if not isinstance(name, str) or not isinstance(tensor, Tensor):
             raise UsageError(f"{path}: {short(name)} is {_kind(tensor)}, expected a tensor; {EXPECTED}")
-        if tensor.layout != torch.strided or tensor.is_quantized:
+        if tensor.layout != torch.strided or tensor.is_quantized or tensor.is_meta:
             raise UsageError(f"{path}: {short(name)} is no plain tensor; {EXPECTED}")
         if tensor.numel() * tensor.element_size() > most_bytes:  # a few bytes that repeat
             raise UsageError(

@@ -16,7 +16,7 @@ from pipeline.errors import UsageError, count, few
 from pipeline.evaluation.job import Judged, Truth
 from pipeline.inputs.annotations.classes.known import known_classes, places_of, reworded
 from pipeline.inputs.annotations.formats.keypoint_files import open_keypoints
-from pipeline.inputs.annotations.keypoints import load_keypoints
+from pipeline.inputs.annotations.keypoints import check_names, load_keypoints
 from pipeline.inputs.annotations.load import load_annotations, open_annotations
 from pipeline.inputs.pictures.find import find_pictures, picture_size
 
@@ -55,12 +55,7 @@ def _read_points(dataset: Dataset, judged: Judged, annotations: Path) -> Truth:
     source = open_keypoints(annotations)
     places = _places(dataset, source.numbers, str(source.path))
     names = dataset.meta.keypoints.names if dataset.meta.keypoints is not None else ()
-    unnamed = tuple(f"keypoint_{k}" for k in range(len(names)))  # as files are read that have no names
-    if source.names not in (names, unnamed):
-        raise UsageError(
-            f"{source.path}: annotates the keypoints {few(source.names)}, {dataset.location} has "
-            f"{few(names)}; expected the same ones in the same order"
-        )
+    check_names(source, names, str(dataset.location))
     grid, rows = _raster(dataset, judged)
     pictures = find_pictures(None, source.path, source.numbers)
     sizes = {number: picture_size(path) for number, path in pictures.paths.items()}

@@ -16,7 +16,7 @@ from pipeline.inputs.annotations.source import MAX_PIXELS
 from pipeline.inputs.orientation import upright, upright_size
 
 SUFFIXES = (".png", ".jpg", ".jpeg", ".webp", ".bmp", ".tif", ".tiff")
-_FORMATS = ("PNG", "JPEG", "MPO", "WEBP", "BMP", "TIFF")  # MPO: JPEG of some phones
+_FORMATS = ("PNG", "JPEG", "WEBP", "BMP", "TIFF")
 _DEEP_MODES = ("I", "F")  # and I;16: more than 8 bits
 
 

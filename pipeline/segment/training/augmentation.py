@@ -48,9 +48,9 @@ class Draw:
 
 def draw(seed: int, epoch: int, place: int) -> Draw:
     """The numbers of the image at ``place`` of a training's images in an epoch."""
-    side, top, left, mirror, *colors = counter_based(
-        Purpose.SEGMENT_AUGMENTATION, seed, epoch, place
-    ).random(7)
+    side, top, left, mirror, *colors = counter_based(Purpose.SEGMENT_AUGMENTATION, seed, epoch, place).random(
+        7
+    )
     return Draw(side, top, left, mirror, (colors[0], colors[1], colors[2]))
 
 

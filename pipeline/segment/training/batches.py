@@ -21,7 +21,8 @@ from pipeline.segment.training.augmentation import Augmentation, augmented, draw
 from pipeline.segment.training.data import TrainingImages
 
 BATCHES_AHEAD = 4
-Item, Made = TypeVar("Item"), TypeVar("Made")
+Item = TypeVar("Item")
+Made = TypeVar("Made")
 
 
 @dataclass(frozen=True)

@@ -87,7 +87,7 @@ def _chosen(
     store: FeatureStore | Dataset, images: LabelledImages, options: SegmentConfig
 ) -> tuple[NDArray[np.int64], dict[str, Any]]:
     """The places in ``images`` of those that are learnt, ascending, and what the description says of it."""
-    record = {"kind": store.meta.kind, "id": store.id, "store": str(store.location)}
+    record: dict[str, Any] = {"kind": store.meta.kind, "id": store.id, "store": str(store.location)}
     places = np.arange(len(images))[: options.num_synthetic]
     if options.num_synthetic is not None and options.num_synthetic > len(images):
         raise UsageError(
@@ -104,7 +104,7 @@ def _chosen(
 
 
 def _released(store: Dataset, num_images: int) -> NDArray[np.int64]:
-    """The places of the released slice among the first ``num_images``. Raises UsageError where it is empty."""
+    """The places of the released slice of the first ``num_images``. Raises UsageError where it is empty."""
     where, keep = store.location, store.meta.keep
     if not store.complete or keep is None:
         raise UsageError(

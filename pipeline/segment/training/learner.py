@@ -70,8 +70,8 @@ def seed_torch(seed: int, step: int) -> None:
 class Learner:
     """A network and its optimiser, Adam. A class, because steps change both.
 
-    ``precision``: the type of the convolutions; weights, loss and Adam stay float32. ``memory_format``: how
-    images and weights lie in memory.
+    ``precision``: the type of the convolutions, None: float32; weights, loss and Adam are float32.
+    ``memory_format``: how images and weights lie in memory.
     """
 
     def __init__(
@@ -80,7 +80,7 @@ class Learner:
         objective: Objective,
         learning_rate: float,
         device: torch.device,
-        precision: torch.dtype = torch.float32,
+        precision: torch.dtype | None = None,
         memory_format: torch.memory_format = torch.contiguous_format,
     ) -> None:
         self.network = network.to(device, memory_format=memory_format)  # type: ignore[call-overload]
@@ -89,10 +89,10 @@ class Learner:
         self._adam = torch.optim.Adam(self.network.parameters(), lr=learning_rate, fused=True)
 
     def step(self, images: Tensor, targets: Tensor) -> Tensor:
-        """One optimisation step on images [N, 3, H, W] uint8 and their targets. Returns the loss, detached."""
+        """One optimisation step on images [N, 3, H, W] uint8 and their targets. Returns the loss."""
         self._adam.zero_grad(set_to_none=True)
         pictures = normalised(upload(images, self.device)).contiguous(memory_format=self._format)
-        with torch.autocast(self.device.type, torch.bfloat16, enabled=self._precision == torch.bfloat16):
+        with torch.autocast(self.device.type, self._precision, enabled=self._precision is not None):
             outputs = self.network.train()(pictures)
         loss = self._objective(outputs.float(), upload(targets, self.device))
         loss.backward()

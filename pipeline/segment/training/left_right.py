@@ -44,7 +44,7 @@ def checked_pairs(pairs: Sequence[Pair], names: Sequence[str], what: str) -> tup
             near = nearest_name(name, names)
             hint = f"; the nearest is {near!r}" if near else ""
             raise UsageError(
-                f"[segment] left_right names {name!r}, which is not among {what} ({few(list(names), 6)}){hint}"
+                f"[segment] left_right names {name!r}, which is none of {what} ({few(names, 6)}){hint}"
             )
     return tuple(pairs)
 

@@ -12,9 +12,9 @@ from fstore.location import Location
 from pipeline.errors import UsageError, count
 from pipeline.machine.json_lines import JsonLines
 from pipeline.segment.folder import LOG, SegmenterFolder, open_segmenter, write_description
+from pipeline.segment.networks import training_format
 from pipeline.segment.training.begun import ABSENT, FINISHED, check_begun, clear, locked
 from pipeline.segment.training.epochs import check_same_images, reading, run_epochs
-from pipeline.segment.training.formats import training_format
 from pipeline.segment.training.images import open_images
 from pipeline.segment.training.job import SegmentJob, make_job
 from pipeline.segment.training.learner import Learner, objective_of

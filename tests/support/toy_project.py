@@ -35,6 +35,9 @@ validation_pixels = 200
 buffer_mb = 8
 [synthesize]
 num = 8
+[segment]
+backbone = "mobilenet_v3"
+epochs = 1
 """
 NUM = 4
 Masks = list[np.ndarray]

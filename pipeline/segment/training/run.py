@@ -1,4 +1,7 @@
-"""`dgan segment train`: prepares a run, and carries it out."""
+"""`dgan segment train` on a dataset alone: prepares a run, and carries it out.
+
+`pipeline.segment.training.mixing` does so where photographs are learnt too.
+"""
 
 from __future__ import annotations
 
@@ -44,10 +47,6 @@ def prepare(config: Config, device: torch.device, *, overwrite: bool) -> Segment
 
 def check_real(options: SegmentConfig) -> None:
     """Refuse settings of photographs where none are given. Raises UsageError."""
-    if options.real_images is not None:
-        raise UsageError(
-            f"--real-images is {options.real_images}: photographs cannot be learnt from yet; leave it out"
-        )
     for name in NEEDS_REAL:
         value = getattr(options, name)
         if value is not None:

@@ -365,7 +365,7 @@ def translate_train(
     from pipeline.translate.training import run
 
     target = target_device(device, threads)
-    job = run.prepare(settings, overwrite=overwrite)
+    job = run.prepare(settings, target, overwrite=overwrite)
     if dry_run:
         return Outcome(run.dry_run(job, target))
     return Outcome(run.train(job, target, say=say), lambda: settings.translate.out)

@@ -24,6 +24,7 @@ PROGRAMS = {
     "released_procedure": ["--seeds", "1"],
     "export": ["--images", "600"],
     "loading": [],
+    "segment_training": [],
     "viewing": ["--num", "10000"],
     "report_page": ["--images", "1000", "--repeats", "1"],
     "true_size": [],

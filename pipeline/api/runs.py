@@ -291,7 +291,7 @@ def segment_train(
     from pipeline.segment.training import run
 
     target = target_device(device, threads)
-    job = run.prepare(settings, overwrite=overwrite)
+    job = run.prepare(settings, target, overwrite=overwrite)
     if dry_run:
         return Outcome(run.dry_run(job, target))
     result = run.train(job, target, say=say)

@@ -10,8 +10,8 @@ A purpose of this table is never 0, so the last word tells it from every other o
 purpose 0; the sampler's other purposes differ in the second word. Two streams whose keys or last three words
 differ have no number in common before 2^64 blocks are drawn.
 
-Two things are drawn by other generators, which share no stream with Philox: a training's split of images
-(PCG64) and its members' first weights (torch's Mersenne Twister).
+Some things are drawn by other generators, which share no stream with Philox: a training's split of images
+(PCG64), its members' first weights, and a segmenter's weights and dropout (torch's Mersenne Twister).
 """
 
 from __future__ import annotations
@@ -54,6 +54,8 @@ class Purpose(IntEnum):
     """Which images of a side validate; the part is the side, or 2 for pairs."""
     DEMO_PHOTOGRAPHS = 18
     """The latents of the demo's photographs."""
+    SEGMENT_TORCH = 19
+    """Seeds of torch's generator while a segmenter learns: of its first weights, then one a step."""
 
 
 def counter_based(purpose: Purpose, seed: int, index: int, part: int = 0) -> np.random.Generator:

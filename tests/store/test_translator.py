@@ -85,7 +85,6 @@ def test_images_of_another_translation_are_not_added(path: Path) -> None:
     names = {
         **RECORD,
         "folder": "moved",
-        "program": "dgan 2",
         "source": {"store": "moved.zarr", "id": "0123"},
     }
     fstore.create_dataset(path, replace(meta, translator=names), num_images=6).close()

@@ -11,13 +11,30 @@ from torch import Tensor, nn
 
 import fstore
 from fstore import format as fmt
+from pipeline.models.unet import generator_halvings, initialise
+from pipeline.segment.saved_tensors import save_whole
 from pipeline.settings.values import Keep
 from pipeline.stages.synthesize.filter_choice import FilterWish
 from pipeline.stages.synthesize.filtering import filter_store
-from pipeline.translate.folder import Translator
+from pipeline.translate.description import TranslatorInfo
+from pipeline.translate.folder import (
+    BACKWARD,
+    FORWARD,
+    GENERATORS,
+    Translator,
+    build_generator,
+    generators_document,
+    write_description,
+)
 
 MEMBERS = 3
-RECORD = {"folder": "translator", "sha256": "cd" * 32, "target": {"name": "photos"}, "epochs": 3}
+RECORD = {
+    "folder": "translator",
+    "sha256": "cd" * 32,
+    "source": {"name": "dataset.zarr"},
+    "target": {"name": "photos"},
+    "epochs": 3,
+}
 
 
 class Mixing(nn.Module):
@@ -58,6 +75,29 @@ def untrained(
     """A translator of `Mixing`, or of the network given."""
     record = {**RECORD, **({"sha256": sha256} if sha256 else {})}
     return Translator(Path("translator"), network or Mixing(), resolution, record, is_finished)
+
+
+def write_translator(folder: Path, *, resolution: int = 16) -> Path:
+    """The folder of a small translator with random weights, as training leaves it. Returns ``folder``."""
+    folder.mkdir()
+    info = TranslatorInfo(
+        resolution=resolution,
+        width=4,
+        halvings=generator_halvings(resolution),
+        upsample="bilinear",
+        source={"name": "dataset.zarr"},
+        target={"name": "photos"},
+        paired=False,
+        training={"epochs": 3},
+        created={},
+    )
+    write_description(folder, info)
+    networks = {FORWARD: build_generator(info), BACKWARD: build_generator(info)}
+    for seed, network in enumerate(networks.values()):
+        initialise(network, seed)
+    weights = {name: network.state_dict() for name, network in networks.items()}
+    save_whole(folder / GENERATORS, generators_document(3, weights))
+    return folder
 
 
 def random_parts(meta: fmt.DatasetMeta, images: range, failed: frozenset[int]) -> dict[str, np.ndarray]:

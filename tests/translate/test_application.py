@@ -12,19 +12,20 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 import zarr
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from support.commands import dgan, done
 from support.deaths import dying, survived
 from support.stores import store_bytes
-from support.translating import RECORD, Failing, Same, make_source, mixed, untrained
+from support.translating import RECORD, Failing, Same, make_source, mixed, untrained, write_translator
 
 import fstore
 import pipeline
 from fstore import format as fmt
 from fstore.errors import StoreError
-from pipeline.translate.folder import Translator
+from pipeline.translate.folder import Translator, open_translator
 
 NUM = 20  # of tasks of 16: two
 pytestmark = pytest.mark.usefixtures("tasks_of_16")
@@ -81,6 +82,8 @@ def check_translated(source: Path, store: Path) -> None:
     ours, theirs = attribute(store), attribute(source)
     assert ours.pop("translator") == {
         **RECORD,
+        "learnt_from": RECORD["source"],
+        "resolution": 6,
         "size": list(theirs["shape"]),
         "source": {"store": source.name, "id": theirs["created"]["id"]},
     }
@@ -195,6 +198,26 @@ def test_the_function_gives_the_dataset(source: Path, tmp_path: Path) -> None:
     assert isinstance(found, fstore.Dataset) and found.meta.translator["epochs"] == 3
 
 
+def test_a_trained_network_s_result_depends_on_no_other_image(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """Nor on how many images there are: what the network gives for each alone, to a rounding, is there."""
+    monkeypatch.undo()
+    folder = write_translator(tmp_path / "translator")
+    few = make_source(tmp_path / "few.zarr", 3, shape=(16, 20))
+    many = make_source(tmp_path / "many.zarr", 19, shape=(16, 20))
+    for source in (few, many):
+        done("translate", "apply", folder, "--data", source, "--store", source.with_suffix(".t"))
+    found = images_of(many.with_suffix(".t"))
+    assert np.array_equal(images_of(few.with_suffix(".t")), found[:3])
+    network = open_translator(folder).network
+    given = torch.from_numpy(images_of(many)).permute(0, 3, 1, 2).float()  # [N, 3, H, W]
+    with torch.inference_mode():
+        exact = torch.cat([(network(image[None] / 127.5 - 1) + 1) * 127.5 for image in given])
+    assert np.abs(found - exact.permute(0, 2, 3, 1).numpy()).max() < 0.501
+    assert found.std() > 5  # they show something
+
+
 # --- kills, and what a run goes on with ---
 
 
@@ -244,11 +267,11 @@ def test_overwrite_begins_anew(use: Use, source: Path, tmp_path: Path) -> None:
     assert np.array_equal(images_of(store), images_of(source))
 
 
-def test_names_and_the_program_may_differ_when_it_goes_on(use: Use, source: Path, tmp_path: Path) -> None:
+def test_names_may_differ_when_it_goes_on(use: Use, source: Path, tmp_path: Path) -> None:
     apply(source, tmp_path / "t.zarr")
     moved = source.rename(tmp_path / "moved.zarr")
     translator = untrained()
-    use(replace(translator, record={**translator.record, "folder": "other", "program": "dgan 9"}))
+    use(replace(translator, record={**translator.record, "folder": "other"}))
     assert "nothing to do" in apply(moved, tmp_path / "t.zarr")
     use(replace(translator, record={**translator.record, "epochs": 4}))
     assert "translator.epochs = 3, this run has 4" in refusal(moved, tmp_path / "t.zarr")

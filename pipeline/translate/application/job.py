@@ -66,8 +66,11 @@ def _record(translator: Translator, source: fstore.Dataset, size: tuple[int, int
     """
     name = str(source.location).rstrip("/").rpartition("/")[2]
     before = {} if source.meta.translator is None else {"translator": dict(source.meta.translator)}
+    record = {key: value for key, value in translator.record.items() if key != "source"}
     return {
-        **translator.record,
+        **record,
+        "learnt_from": translator.record["source"],
+        "resolution": translator.resolution,
         "size": list(size),
         "source": {"store": name, "id": source.id, **before},
     }

@@ -367,7 +367,7 @@ def translate_train(
     from pipeline.translate.training import run
 
     target = target_device(device, threads)
-    job = run.prepare(settings, overwrite=overwrite)
+    job = run.prepare(settings, target, overwrite=overwrite)
     if dry_run:
         return Outcome(run.dry_run(job, target))
     return Outcome(run.train(job, target, say=say), lambda: settings.translate.out)
@@ -389,13 +389,13 @@ def translate_apply(
     check_store(store)
 
     from pipeline.machine.device import target_device
-    from pipeline.translate import application
+    from pipeline.translate.application import run
 
     target = target_device(device, threads)
-    job = application.prepare(translator, data, store, overwrite=overwrite)
+    job = run.prepare(translator, data, store, overwrite=overwrite)
     if dry_run:
-        return Outcome(application.dry_run(job, target))
-    return Outcome([application.translate(job, target, say=say)], partial(_opened, store))
+        return Outcome(run.dry_run(job, target))
+    return Outcome([run.translate(job, target, say=say)], partial(_opened, store))
 
 
 def filter_dataset(

@@ -16,6 +16,7 @@ from PIL import Image
 from pycocotools import mask as coco_mask
 from support.commands import done
 from support.tiny import RESOLUTION, write_checkpoint
+from support.translating import write_translator
 
 CLASSES = ("background", "skin", "hair", "eyes")
 COLORS = ((0, 0, 0), (255, 0, 0), (0, 255, 0), (0, 0, 255))
@@ -66,6 +67,7 @@ def make_project(folder: Path) -> Path:
         done("train")
         done("synthesize")
         shutil.copytree("features.zarr", "held_out.zarr")
+        write_translator(folder / "translator", resolution=RESOLUTION)
     return folder
 
 

@@ -170,6 +170,7 @@ def test_a_run_that_died_at_any_change_to_a_file_goes_on_to_the_same_bytes(
         trained(dataset, folder, said.append, **more)
         went_on += any("going on after step" in line for line in said)
         assert compared(folder) == compared(tmp_path / "whole"), f"died before change {change}"
+        assert not list(folder.glob("*.partial"))
     assert deaths >= least
     assert went_on >= deaths / 3
 

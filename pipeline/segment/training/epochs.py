@@ -39,8 +39,7 @@ class _Sums:
     @classmethod
     def of(cls, at: Progress, device: torch.device) -> _Sums:
         epoch, line = (
-            torch.tensor(value, dtype=torch.float64, device="cpu").to(device)
-            for value in (at.loss, at.line_loss)
+            torch.tensor(value, dtype=torch.float64, device=device) for value in (at.loss, at.line_loss)
         )
         return cls(epoch, line, at.line_steps)
 

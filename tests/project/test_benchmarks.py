@@ -265,6 +265,15 @@ def test_training_table_has_the_released_loop_every_way_and_the_command(
 
 
 @pytest.mark.slow
+def test_training_a_segmenter_is_timed_beside_a_plain_loop(capsys: pytest.CaptureFixture[str]) -> None:
+    from benchmarks import segment_training
+
+    segment_training.main(["--quick"])
+    printed = capsys.readouterr().out
+    assert all(f"│ {way} " in printed for way in ("plain", "plain, 2 workers", "dgan, float32", "dgan"))
+
+
+@pytest.mark.slow
 def test_segmenters_are_timed_in_every_way_and_one_is_chosen(capsys: pytest.CaptureFixture[str]) -> None:
     from benchmarks import segmenters
 

@@ -79,6 +79,7 @@ def make_job(
     folder = Path.cwd() if options.out == Path() else options.out
     options = replace(options, out=folder, precision=_precision(options, device, overwrite=overwrite))
     images = TrainingImages(tuple(sources))
+    _check_pretrained(options, overwrite=overwrite)
     _check_batch(options, images)
     size = opened.size if options.resolution is None else (options.resolution, options.resolution)
     task = replace(opened.task, keypoints=_resized_keypoints(opened.task.keypoints, opened.size, size))
@@ -122,6 +123,15 @@ def _output_stride(options: SegmentConfig) -> int | None:
         return options.output_stride
     trunk = BACKBONES.get(options.backbone)  # an unknown one is refused by `build_network`
     return None if trunk is None else trunk.usual_stride
+
+
+def _check_pretrained(options: SegmentConfig, *, overwrite: bool) -> None:
+    path = options.pretrained
+    if overwrite and path is not None and path.resolve().parent == options.out.resolve():
+        raise UsageError(
+            f"{path}: is in the folder that --overwrite empties, and a run that goes on reads it again; "
+            "choose another --out, or copy the file"
+        )
 
 
 def _check_batch(options: SegmentConfig, images: TrainingImages) -> None:

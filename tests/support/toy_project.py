@@ -39,6 +39,7 @@ num = 8
 [segment]
 backbone = "mobilenet_v3"
 epochs = 1
+batch_size = 2
 """
 NUM = 4
 Masks = list[np.ndarray]

@@ -16,7 +16,6 @@ from PIL import Image
 from pycocotools import mask as coco_mask
 from support.commands import done
 from support.tiny import RESOLUTION, write_checkpoint
-from support.translating import write_translator
 
 CLASSES = ("background", "skin", "hair", "eyes")
 COLORS = ((0, 0, 0), (255, 0, 0), (0, 255, 0), (0, 0, 255))
@@ -40,6 +39,10 @@ num = 8
 backbone = "mobilenet_v3"
 epochs = 1
 batch_size = 2
+[translate]
+width = 2
+batch_size = 4
+epochs = 1
 """
 NUM = 4
 Masks = list[np.ndarray]
@@ -68,7 +71,6 @@ def make_project(folder: Path) -> Path:
         done("train")
         done("synthesize")
         shutil.copytree("features.zarr", "held_out.zarr")
-        write_translator(folder / "translator", resolution=RESOLUTION)
     return folder
 
 

@@ -12,11 +12,12 @@ from fstore.display import human_bytes
 from fstore.location import Location
 from pipeline.errors import UsageError, count
 from pipeline.interpreter.folder import check_writable
-from pipeline.machine.device import precision_name, resolve_precision
+from pipeline.machine.device import precision_name
 from pipeline.machine.memory import available_host_bytes
 from pipeline.machine.provenance import created_record
 from pipeline.models.patch_discriminator import PatchDiscriminator, discriminator_halvings
 from pipeline.models.unet import UNet, generator_halvings
+from pipeline.segment.networks import training_format
 from pipeline.settings.schema import TranslateConfig
 from pipeline.stages.costs import check_disk
 from pipeline.translate.description import LARGEST_SIDE, WIDEST, TranslatorInfo
@@ -63,14 +64,13 @@ class TranslateJob:
         for number, name in enumerate((OF_SOURCE, OF_TARGET), 2):
             judges[name] = PatchDiscriminator(info.width, discriminator_halvings(info.resolution))
             initialise_network(judges[name], seed, number)
-        precision = resolve_precision(options.precision, device)
         return Learner(
             generators,
             judges if options.adversary else None,
             Weights(options.adversary_weight, options.cycle_weight, options.identity_weight),
             options.learning_rate,
             device,
-            None if precision == torch.float32 else precision,
+            training_format(device, options.precision).autocast,
         )
 
 
@@ -154,18 +154,14 @@ def _batch_plan(options: TranslateConfig, sides: tuple[Side, Side], resolution: 
 
 
 def _precision(options: TranslateConfig, device: torch.device, *, overwrite: bool) -> str:
-    """The precision by its name; ``auto``: that of an earlier part of the run, else what is fast here.
-
-    A CPU takes a third longer for these networks in bfloat16, also where it multiplies that.
-    """
-    if options.precision != "auto":
-        return options.precision
+    """The precision by its name; ``auto``: that of an earlier part of the run, else what is fast here."""
     found = None
-    if not overwrite and (options.out / DESCRIPTION).is_file():
+    if options.precision == "auto" and not overwrite and (options.out / DESCRIPTION).is_file():
         found = read_description(options.out)
     recorded = None if found is None else found.training.get("precision")
-    usual = precision_name(resolve_precision("auto", device)) if device.type == "cuda" else "float32"
-    return str(recorded or usual)
+    return str(
+        recorded or precision_name(training_format(device, options.precision).autocast or torch.float32)
+    )
 
 
 def _check_memory(plan: TrainPlan, device: torch.device) -> None:

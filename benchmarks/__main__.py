@@ -21,6 +21,7 @@ PROGRAMS = {
     "sampler": ["--repeats", "2"],
     "training": ["--repeats", "2"],
     "labelling": ["--repeats", "2"],
+    "segmenters": ["--repeats", "3"],
     "released_procedure": ["--seeds", "1"],
     "export": ["--images", "600"],
     "loading": [],

@@ -283,18 +283,20 @@ def segment_train(
     **flags: Any,
 ) -> Outcome:
     """Run ``dgan segment train``. The result is the folder; of an experiment the table's figures."""
-    settings = configured(load_run_config(config, flags["segment__data"], say), flags)
+    own_input = flags["segment__data"] or flags["segment__real_images"]
+    settings = configured(load_run_config(config, own_input, say), flags)
     check_store(settings.segment.data)
     check_folder(settings.segment.out)
 
     from pipeline.machine.device import target_device
-    from pipeline.segment.training import run
+    from pipeline.segment.training import mixing, run
 
     target = target_device(device, threads)
-    job = run.prepare(settings, target, overwrite=overwrite)
+    way: Any = run if settings.segment.real_images is None else mixing
+    job = way.prepare(settings, target, overwrite=overwrite)
     if dry_run:
-        return Outcome(run.dry_run(job, target))
-    result = run.train(job, target, say=say)
+        return Outcome(way.dry_run(job, target))
+    result = way.train(job, target, say=say)
     return Outcome(result.lines, lambda: result.value)
 
 
@@ -365,7 +367,7 @@ def translate_train(
     from pipeline.translate.training import run
 
     target = target_device(device, threads)
-    job = run.prepare(settings, overwrite=overwrite)
+    job = run.prepare(settings, target, overwrite=overwrite)
     if dry_run:
         return Outcome(run.dry_run(job, target))
     return Outcome(run.train(job, target, say=say), lambda: settings.translate.out)

@@ -17,7 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pipeline.errors import UsageError, count, few
-from pipeline.inputs.annotations.formats.keypoint_files import KeypointSource, open_keypoints
+from pipeline.inputs.annotations.formats.keypoint_files import KeypointSource, keypoint_file, open_keypoints
 from pipeline.inputs.annotations.keypoints import check_names, check_scale, place_points
 from pipeline.inputs.annotations.raster.fitting import aspect_error
 from pipeline.inputs.numbers import image_number
@@ -54,12 +54,13 @@ def open_photograph_keypoints(
     ``owner``, or of other pictures, and for points outside their picture.
     """
     pictures, place = picture_files(images), annotations or images
-    source = open_keypoints(place)
-    check_names(source, names, owner)
-    if source.path.suffix.lower() == ".json":
-        pairs = pair_pictures(pictures, source.path, lambda: _opened(open_keypoints(source.path)))
+    file = keypoint_file(place)
+    if file.suffix.lower() == ".json":
+        pairs = pair_pictures(pictures, file, lambda: _opened(open_keypoints(file)))
     else:
-        pairs = _of_rows(pictures, source)
+        pairs = _of_rows(pictures, open_keypoints(file))
+    source = pairs.opened.value
+    check_names(source, names, owner)
     sizes = [read_size(path) for path in pairs.pictures]
     points = _points(pairs, sizes)
     record = {

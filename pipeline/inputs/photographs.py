@@ -22,6 +22,8 @@ from pipeline.inputs.annotations.raster.fitting import aspect_error, stretch_nea
 from pipeline.inputs.annotations.source import AnnotationSource
 from pipeline.inputs.photograph_pairs import Opened, pair_pictures
 from pipeline.inputs.pictures.read import picture_files, read_picture, read_size
+from pipeline.settings.classes import IGNORE_NAME
+from pipeline.settings.schema import AnnotationsConfig, ClassConfig
 
 IGNORED = -1
 
@@ -102,6 +104,25 @@ def open_photographs(
         record,
         (*pairs.notes, *reader.notes),
     )
+
+
+def listed_classes(images: Path, annotations: Path | None) -> tuple[tuple[ClassConfig, ...], Path] | None:
+    """The classes in the order of their values, as a file beside annotations lists them, and that file.
+
+    None where there is no such list, or where annotations cannot be opened, which `open_photographs` says.
+    """
+    folder = annotations or images
+
+    def open_them() -> Opened[AnnotationSource]:
+        source = open_annotations(AnnotationsConfig(folder=folder))
+        return Opened(source, source.location, source.files)
+
+    try:
+        source = pair_pictures(picture_files(images), folder, open_them).opened.value
+    except UsageError:
+        return None
+    classes = tuple(entry for entry in source.classes if entry.name.casefold() != IGNORE_NAME)
+    return None if not classes or source.classes_from is None else (classes, source.classes_from)
 
 
 def open_pictures(images: Path) -> tuple[tuple[Path, ...], Callable[[Path], NDArray[np.uint8]]]:

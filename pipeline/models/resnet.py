@@ -95,7 +95,7 @@ def initialise(trunk: nn.Module) -> None:
     equation 14), its bias 0; a batch norm begins as torch makes it, the identity.
     """
     for module in trunk.modules():
-        if isinstance(module, nn.Conv2d):
+        if isinstance(module, nn.Conv2d) and not module.weight.is_meta:  # which has a shape and no values
             nn.init.kaiming_normal_(module.weight, mode="fan_out", nonlinearity="relu")
             if module.bias is not None:
                 nn.init.zeros_(module.bias)

@@ -265,6 +265,17 @@ def test_training_table_has_the_released_loop_every_way_and_the_command(
 
 
 @pytest.mark.slow
+def test_segmenters_are_timed_in_every_way_and_one_is_chosen(capsys: pytest.CaptureFixture[str]) -> None:
+    from benchmarks import segmenters
+
+    segmenters.main(["--quick"])
+    printed = capsys.readouterr().out
+    for order in segmenters.FORMATS:
+        assert all(printed.count(f"│ {order}, {kind} ") == 2 for kind in segmenters.TYPES)
+    assert printed.count("│ chosen │") == 2  # training and inference
+
+
+@pytest.mark.slow
 def test_released_procedure_is_compared_with_the_pipeline(capsys: pytest.CaptureFixture[str]) -> None:
     from benchmarks import released_procedure
 

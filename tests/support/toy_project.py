@@ -16,7 +16,6 @@ from PIL import Image
 from pycocotools import mask as coco_mask
 from support.commands import done
 from support.tiny import RESOLUTION, write_checkpoint
-from support.translating import write_translator
 
 CLASSES = ("background", "skin", "hair", "eyes")
 COLORS = ((0, 0, 0), (255, 0, 0), (0, 255, 0), (0, 0, 255))
@@ -36,6 +35,13 @@ validation_pixels = 200
 buffer_mb = 8
 [synthesize]
 num = 8
+[segment]
+backbone = "mobilenet_v3"
+epochs = 1
+[translate]
+width = 2
+batch_size = 4
+epochs = 1
 """
 NUM = 4
 Masks = list[np.ndarray]
@@ -57,13 +63,13 @@ def make_project(folder: Path) -> Path:
         write_coco(folder / "coco" / "result.json", masks)
         write_labelme(folder / "labelme", masks)
         write_classes(folder / "parts", masks)
+        write_photographs(folder, masks)
         np.save(folder / "keypoints.npy", np.random.default_rng(0).uniform(4, 28, (NUM, 3, 2)))
         patch.chdir(folder)
         done("extract-features")
         done("train")
         done("synthesize")
         shutil.copytree("features.zarr", "held_out.zarr")
-        write_translator(folder / "translator", resolution=RESOLUTION)
     return folder
 
 
@@ -141,6 +147,15 @@ def write_labelme(folder: Path, masks: Masks) -> None:
             shapes.append({"label": CLASSES[mask[y, x]], "shape_type": "polygon", "points": points})
         document = {"shapes": shapes, "imageHeight": RESOLUTION, "imageWidth": RESOLUTION}
         (folder / f"image_{i}.json").write_text(json.dumps(document))
+
+
+def write_photographs(project: Path, masks: Masks) -> None:
+    """``photos`` of any names, and ``photo_masks`` of theirs."""
+    (project / "photos").mkdir()
+    (project / "photo_masks").mkdir()
+    for name, mask in zip(("cat.jpg", "dog 2.png", "hen.webp", "ox.jpg"), masks, strict=True):
+        Image.fromarray(np.array(COLORS, np.uint8)[mask]).save(project / "photos" / name)
+        Image.fromarray(mask).save(project / "photo_masks" / f"{name.partition('.')[0]}_mask.png")
 
 
 def write_classes(folder: Path, masks: Masks) -> None:

@@ -7,7 +7,7 @@ follow only from all of them. It knows no pictures.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -23,6 +23,9 @@ from pipeline.inputs.annotations.load import settle, value_reader, with_ignore
 from pipeline.inputs.annotations.source import AnnotationSource
 from pipeline.machine.progress import progress
 from pipeline.settings.schema import AnnotationsConfig
+
+_UNSEEN = -2
+_TABLE = 2**16
 
 
 @dataclass(frozen=True)
@@ -55,8 +58,8 @@ def open_labels(
     ``check_size`` is told the number and (h, w) of each image. Raises UsageError, one line, for annotations
     that are broken or of other classes.
     """
-    tally, read_values, digest = LabelTally(), value_reader(source, config), hashlib.sha256()
     config = with_ignore(source, config)
+    tally, read_values, digest = LabelTally(), value_reader(source, config), hashlib.sha256()
     with reworded(owner), progress("reading annotations", len(numbers), "images") as bar:
         for number in numbers:
             values = read_values(number, tally)
@@ -68,15 +71,35 @@ def open_labels(
         meanings = places_of(settled.names, settled.ignore, classes, label_map, owner)
     table: NDArray[np.int32] = meanings[settled.table.astype(np.int64)]  # [values met]
     digest.update(repr(list(tally.values)).encode() + table.tobytes())
-    known = {value: int(table[place]) for value, place in tally.values.items()}
+    look_up = _look_up({value: int(table[place]) for value, place in tally.values.items()})
 
     def read(number: int) -> NDArray[np.int32]:
-        labels: NDArray[Any] = source.read(number).labels
-        found, inverse = np.unique(labels, return_inverse=True)
-        try:
-            places = [known[value] for value in found.astype(np.int64).tolist()]
-        except KeyError:
-            raise RunError(f"{source.where(number)}: has changed since it was read; begin again") from None
-        return np.array(places, np.int32)[inverse].reshape(labels.shape)
+        labels = look_up(source.read(number).labels)
+        if (labels == _UNSEEN).any():
+            raise RunError(f"{source.where(number)}: has changed since it was read; begin again")
+        return labels
 
     return LabelReader(read, digest.hexdigest(), settled.notes)
+
+
+def _look_up(known: Mapping[int, int]) -> Callable[[NDArray[Any]], NDArray[np.int32]]:
+    """What looks up each value of an array, _UNSEEN for others: in a table where values are small, which is
+    faster than to sort them.
+    """
+    if all(0 <= value < _TABLE for value in known):
+        table = np.full(_TABLE + 1, _UNSEEN, np.int32)
+        table[list(known)] = list(known.values())
+
+        def in_table(labels: NDArray[Any]) -> NDArray[np.int32]:
+            values = labels.astype(np.int64, copy=False)
+            outside = (values < 0) | (values >= _TABLE)
+            return table[np.where(outside, _TABLE, values)]
+
+        return in_table
+
+    def sorted_first(labels: NDArray[Any]) -> NDArray[np.int32]:
+        found, inverse = np.unique(labels, return_inverse=True)
+        meanings = [known.get(value, _UNSEEN) for value in found.astype(np.int64).tolist()]
+        return np.array(meanings, np.int32)[inverse].reshape(labels.shape)
+
+    return sorted_first

@@ -25,12 +25,11 @@ from pipeline.machine.provenance import created_record
 from pipeline.models.deeplab import BACKBONES
 from pipeline.segment.description import SegmenterInfo
 from pipeline.segment.folder import DEEPLAB, DESCRIPTION, read_description
-from pipeline.segment.networks import build_network, load_pretrained
+from pipeline.segment.networks import build_network, load_pretrained, training_format
 from pipeline.segment.training.augmentation import Augmentation
 from pipeline.segment.training.batches import BatchPlan
 from pipeline.segment.training.begun import FINISHED, check_begun, used_bytes
 from pipeline.segment.training.data import Source, Task, TrainingImages
-from pipeline.segment.training.formats import training_format
 from pipeline.segment.training.images import OpenedImages
 from pipeline.segment.training.learner import seed_torch
 from pipeline.segment.training.left_right import checked_pairs, named_pairs, swap_table

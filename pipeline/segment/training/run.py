@@ -1,9 +1,12 @@
-"""`dgan segment train`: prepares a run, and carries it out."""
+"""`dgan segment train` on a dataset alone: prepares a run, and carries it out.
+
+`pipeline.segment.training.mixing` does so where photographs are learnt too.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
@@ -12,13 +15,14 @@ from fstore.location import Location
 from pipeline.errors import UsageError, count
 from pipeline.machine.json_lines import JsonLines
 from pipeline.segment.folder import LOG, SegmenterFolder, open_segmenter, write_description
+from pipeline.segment.networks import training_format
 from pipeline.segment.training.begun import ABSENT, FINISHED, check_begun, clear, locked
 from pipeline.segment.training.epochs import check_same_images, reading, run_epochs
-from pipeline.segment.training.formats import training_format
-from pipeline.segment.training.images import open_images
+from pipeline.segment.training.images import OpenedImages, open_images
 from pipeline.segment.training.job import SegmentJob, make_job
 from pipeline.segment.training.learner import Learner, objective_of
 from pipeline.segment.training.state import Progress, damaged_state, load_state
+from pipeline.settings.files import DEMO_SOURCE
 from pipeline.settings.schema import Config, SegmentConfig
 
 NEEDS_REAL = ("real_annotations", "num_real", "only")
@@ -37,15 +41,12 @@ def prepare(config: Config, device: torch.device, *, overwrite: bool) -> Segment
     options = config.segment
     check_real(options)
     opened = open_images(options)
+    opened = replace(opened, notes=(*opened.notes, *_demo_note(config, opened)))
     return make_job(options, [opened.source], opened, device, overwrite=overwrite)
 
 
 def check_real(options: SegmentConfig) -> None:
     """Refuse settings of photographs where none are given. Raises UsageError."""
-    if options.real_images is not None:
-        raise UsageError(
-            f"--real-images is {options.real_images}: photographs cannot be learnt from yet; leave it out"
-        )
     for name in NEEDS_REAL:
         value = getattr(options, name)
         if value is not None:
@@ -53,6 +54,18 @@ def check_real(options: SegmentConfig) -> None:
                 f"--{name.replace('_', '-')} is {value}, and there are no photographs; pass --real-images "
                 "DIR, or leave it out"
             )
+
+
+def _demo_note(config: Config, opened: OpenedImages) -> tuple[str, ...]:
+    """One line where the demo's settings are used, for want of others, on what is not the demo's."""
+    demo = [each.name for each in config.annotations.classes]
+    if config.source != DEMO_SOURCE or [each.name for each in opened.task.classes] == demo:
+        return ()
+    options = config.segment
+    return (
+        f"{options.data}: is not the demo's, and the demo's settings are used ({options.backbone}, "
+        f"{count(options.epochs, 'epoch')}); for the usual ones name it, --data {options.data}",
+    )
 
 
 def dry_run(job: SegmentJob, device: torch.device) -> list[str]:

@@ -401,7 +401,7 @@ def test_the_plan_bounds_what_lies_on_disk(dataset: Path, tmp_path: Path) -> Non
 def test_keypoints_are_learnt_as_heat_maps_of_the_resized_sigma(tmp_path: Path) -> None:
     data = make_dataset(tmp_path / "points.zarr", num_images=10, points=True)
     said: list[str] = []
-    trained(data, tmp_path / "s", said.append, flip=True, resolution=8, epochs=40)
+    trained(data, tmp_path / "s", said.append, flip=True, resolution=8, epochs=12, learning_rate=0.05)
     assert said == ["--flip mirrors images and swaps these keypoints: left eye / right eye"]
     info = open_segmenter(tmp_path / "s").info
     assert info is not None and info.keypoints is not None

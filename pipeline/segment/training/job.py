@@ -135,13 +135,12 @@ def _check_pretrained(options: SegmentConfig, *, overwrite: bool) -> None:
 
 
 def _check_batch(options: SegmentConfig, images: TrainingImages) -> None:
-    if len(images) < options.batch_size:
+    number = len(images)
+    if number < options.batch_size:
+        lower = f"pass --batch-size {number} or less, or " if number > 1 else ""  # a batch norm needs two
         raise UsageError(
-            f"{options.data}: {count(len(images), 'image')} to learn from, and a step takes "
-            f"{options.batch_size}; pass --batch-size {max(2, len(images))} or less, or make more images"
-            if len(images) > 1
-            else f"{options.data}: 1 image to learn from, and a step takes {options.batch_size}, which "
-            "--batch-size lowers to 2; make more images"
+            f"{options.data}: {count(number, 'image')} to learn from, and a step takes {options.batch_size}; "
+            f"{lower}make more images"
         )
 
 

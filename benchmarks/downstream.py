@@ -174,8 +174,8 @@ def main(arguments: list[str] | None = None) -> None:
     """The command line."""
     parser = argparse.ArgumentParser(description="What labels are worth to a segmenter, on the demo.")
     parser.add_argument("--annotated", type=int, nargs="+", default=[1, 4, 16], help="images, ascending")
-    parser.add_argument("--num", type=int, default=1000, help="images to synthesize")
-    parser.add_argument("--steps", type=int, default=1000, help="of each segmenter, rounded to whole epochs")
+    parser.add_argument("--num", type=int, default=800, help="images to synthesize")
+    parser.add_argument("--steps", type=int, default=600, help="of each segmenter, rounded to whole epochs")
     parser.add_argument("--seeds", type=int, default=1)
     parser.add_argument("--backbone", default="mobilenet_v3")
     parser.add_argument("--resolution", type=int, default=128)

@@ -105,12 +105,32 @@ class PooledView(nn.Sequential):
         return _resized(super().forward(features), features.shape[-2:])  # of [N, 256, 1, 1]
 
 
+class AtrousConv(nn.Conv2d):
+    """A 3x3 convolution with a rate, zero-padded: [N, C, h, w] to [N, K, h, w].
+
+    Where the rate is no less than a side, the outer taps along it meet the padding alone. They are left out,
+    which gives the same outputs and gradients in a fraction of the time: images of 64 pixels have features of
+    4 x 4, and the rates are 12 to 36.
+    """
+
+    def __init__(self, num_in: int, num_out: int, rate: int) -> None:
+        super().__init__(num_in, num_out, 3, padding=rate, dilation=rate, bias=False)
+        self.rate = rate
+
+    def forward(self, x: Tensor) -> Tensor:
+        reach = [self.rate < side for side in x.shape[-2:]]
+        if all(reach):
+            return super().forward(x)
+        rows, columns = (slice(0, 3) if reaches else slice(1, 2) for reaches in reach)
+        padding = tuple(self.rate if reaches else 0 for reaches in reach)
+        return F.conv2d(x, self.weight[:, :, rows, columns], padding=padding, dilation=self.rate)
+
+
 def _convolution(num_in: int, rate: int | None = None) -> nn.Sequential:
     """1x1, or 3x3 with a rate, to 256 channels; then batch norm and ReLU."""
-    if rate is None:
-        convolution = nn.Conv2d(num_in, _WIDTH, 1, bias=False)
-    else:
-        convolution = nn.Conv2d(num_in, _WIDTH, 3, padding=rate, dilation=rate, bias=False)
+    convolution = (
+        nn.Conv2d(num_in, _WIDTH, 1, bias=False) if rate is None else AtrousConv(num_in, _WIDTH, rate)
+    )
     return nn.Sequential(convolution, nn.BatchNorm2d(_WIDTH), nn.ReLU())
 
 

@@ -20,25 +20,30 @@ pytestmark = pytest.mark.slow
 
 @pytest.fixture(scope="module", params=THEIR_NAMES)
 def pair(request: pytest.FixtureRequest) -> tuple[nn.Module, Any]:
-    """Both networks, with weights that went from theirs to ours and back."""
+    """Both networks, with weights that went from theirs to ours and back; in float64, because a hundred
+    layers of random weights make much of a rounding.
+    """
     torch.manual_seed(0)
     reference = theirs(request.param, 5)
+    for module in reference.modules():
+        if isinstance(module, nn.BatchNorm2d):
+            module.momentum = 0.1  # which MobileNetV3 alone has otherwise
     network = DeepLabV3(request.param, 5)
     network.load_state_dict(reference.state_dict(), strict=True)
     reference.load_state_dict(network.state_dict(), strict=True)
-    return network, reference
+    return network.double(), reference.double()
 
 
-@pytest.mark.parametrize("size", [(33, 47), (64, 64)])
+@pytest.mark.parametrize("size", [(33, 47), (112, 300)])  # of the second some rates reach other pixels
 def test_outputs_are_equal_in_evaluation(pair: tuple[nn.Module, Any], size: tuple[int, int]) -> None:
     network, reference = (each.eval() for each in pair)
-    batch = torch.randn(2, 3, *size)
+    batch = torch.randn(2, 3, *size).double()
     with torch.no_grad():
         torch.testing.assert_close(network(batch), reference(batch)["out"])
 
 
 def test_a_training_step_has_equal_gradients_and_statistics(pair: tuple[nn.Module, Any]) -> None:
-    batch, labels = torch.randn(3, 3, 40, 33), torch.randint(5, (3, 40, 33))
+    batch, labels = torch.randn(3, 3, 40, 33).double(), torch.randint(5, (3, 40, 33))
     losses: list[Tensor] = []
     for each in pair:
         each.train().zero_grad()

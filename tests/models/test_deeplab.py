@@ -26,7 +26,7 @@ from support.torchvision_networks import (
 from torch import nn
 
 from pipeline.models import mobilenet_v3
-from pipeline.models.deeplab import BACKBONES, DeepLabV3
+from pipeline.models.deeplab import BACKBONES, AtrousConv, DeepLabV3
 from pipeline.models.resnet import ResNet
 
 
@@ -76,6 +76,12 @@ def test_gradients_and_running_statistics_are_torchvisions(filled: nn.Module, ba
     norms = gradient_norms(filled)
     np.testing.assert_allclose(norms, recorded(f"{backbone} gradients"), rtol=1e-6, atol=1e-9)
     np.testing.assert_allclose(running_sums(filled), recorded(f"{backbone} buffers"), rtol=1e-7, atol=1e-9)
+
+
+@pytest.mark.parametrize("backbone", BACKBONES)
+def test_running_statistics_follow_within_the_steps_of_a_small_dataset(backbone: str) -> None:
+    norms = [each for each in of_meta(backbone).modules() if isinstance(each, nn.BatchNorm2d)]
+    assert {norm.momentum for norm in norms} == {0.1}
 
 
 @cache
@@ -150,6 +156,22 @@ def test_rates_stand_for_the_same_pixels_at_every_stride(
     with torch.device("meta"):
         pyramid: Any = DeepLabV3(backbone, 2, output_stride).classifier[0]
     assert [view[0].dilation[0] for view in list(pyramid.convs)[1:4]] == rates
+
+
+@given(st.integers(1, 5), st.integers(1, 8), st.integers(1, 8))
+def test_taps_that_meet_padding_alone_are_left_out_without_a_difference(
+    rate: int, height: int, width: int
+) -> None:
+    short = AtrousConv(3, 2, rate).double()
+    whole = nn.Conv2d(3, 2, 3, padding=rate, dilation=rate, bias=False).double()
+    whole.load_state_dict(short.state_dict())
+    found, expected = [], []
+    for convolution, values in ((short, found), (whole, expected)):
+        features = torch.arange(6.0 * height * width).double().reshape(2, 3, height, width).sin()
+        outputs = convolution(features.requires_grad_())
+        outputs.square().sum().backward()
+        values += [outputs, convolution.weight.grad, features.grad]
+    torch.testing.assert_close(found, expected)
 
 
 def test_initial_weights_are_drawn_as_torchvision_draws_them() -> None:

@@ -26,6 +26,7 @@ PROGRAMS = {
     "export": ["--images", "600"],
     "loading": [],
     "segment_training": [],
+    "translation_loop": ["--images", "128"],
     "viewing": ["--num", "10000"],
     "report_page": ["--images", "1000", "--repeats", "1"],
     "true_size": [],

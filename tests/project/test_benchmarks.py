@@ -471,3 +471,24 @@ def test_every_way_to_use_annotated_images_takes_as_many_steps(
     assert "epochs of" not in again and again.splitlines()[-6:] == printed.splitlines()[-6:]
     with pytest.raises(SystemExit, match="name another --folder"):
         downstream.main(["--folder", str(tmp_path)])
+
+
+@pytest.mark.slow
+def test_the_translation_loops_learn_the_same_networks(capsys: pytest.CaptureFixture[str]) -> None:
+    from benchmarks import translation_loop
+
+    translation_loop.main(["--quick"])
+    printed = capsys.readouterr().out
+    assert "width 2, bilinear, 64 px, 2 steps of 2 x 2 images" in printed
+    assert all(way in printed for way in ("plain", "dgan, steps"))
+
+
+@pytest.mark.slow
+def test_translators_and_segmenters_are_compared_on_a_toy_scale(capsys: pytest.CaptureFixture[str]) -> None:
+    from benchmarks import translation
+
+    translation.main(["--quick"])
+    printed = capsys.readouterr().out
+    assert printed.count("unpaired, no adversary") >= 3  # a line a training, a row in each table
+    assert len(re.findall(r"(?:dusk|masks), (?:un)?paired: L2 .* is nearer", printed)) == 4
+    assert "photographs at dusk (upper bound)" in printed

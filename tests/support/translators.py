@@ -36,10 +36,10 @@ def domains(num: int, seed: int = 0, side: int = SIDE) -> tuple[np.ndarray, np.n
     return images, 255 - images
 
 
-def write_domains(folder: Path, num: int = 6, target: int | None = None) -> Path:
+def write_domains(folder: Path, num: int = 6, target: int | None = None, side: int = SIDE) -> Path:
     """``source/`` and ``target/`` in a folder; with another number in ``target`` than in the source."""
-    source, _ = domains(num)
-    _, other = domains(target or num)
+    source, _ = domains(num, side=side)
+    _, other = domains(target or num, side=side)
     for name, images in (("source", source), ("target", other)):
         (folder / name).mkdir(parents=True)
         for number, image in enumerate(images):

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 from pipeline.api.configuration import load_run_config
 from pipeline.api.places import check_folder, check_store
 from pipeline.settings.files import configured, with_overrides
-from pipeline.settings.schema import Config
+from pipeline.settings.schema import REAL, Config
 from pipeline.settings.values import Keep
 
 if TYPE_CHECKING:
@@ -283,7 +283,8 @@ def segment_train(
     **flags: Any,
 ) -> Outcome:
     """Run ``dgan segment train``. The result is the folder; of an experiment the table's figures."""
-    own_input = flags["segment__data"] or flags["segment__real_images"]
+    alone = flags["segment__only"] == REAL  # the demo's classes are none of the photographs'
+    own_input = flags["segment__real_images"] if alone else flags["segment__data"]
     settings = configured(load_run_config(config, own_input, say), flags)
     check_store(settings.segment.data)
     check_folder(settings.segment.out)

@@ -23,11 +23,11 @@ class SegmenterInfo:
     """Everything but the weights.
 
     architecture, backbone, output_stride: the network, as the settings name it; the stride is None where the
-    architecture has none to choose. image_size: (height, width)
-    that images have when they come to the network. classes: outputs in their order; of keypoints the
-    network has a heat map for each of ``keypoints`` in their place. ignore: the label that no class has, in
-    the data. data: what it learns from, which is compared when a run goes on. training: the settings that
-    must be equal then. created: program and time.
+    architecture has none to choose. image_size: (height, width) that images have when they come to the
+    network. classes: outputs in their order; of keypoints the network has a heat map for each of
+    ``keypoints`` in their place. ignore: the label that no class has, in the data. data: what it learns from,
+    which is compared when a run goes on. training: the settings that must be equal then. created: program
+    and time.
     """
 
     architecture: str

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn import functional as F
 
-BAND_BYTES = 64 * 2**20
+BAND_BYTES = 16 * 2**20
 """Of the outputs of one band."""
 
 
@@ -38,6 +38,7 @@ def labels_in_size(
         below = (above + 1).clamp(max=height - 1)
         part = (source - above).float()[:, None]  # [b, 1]
         between = torch.lerp(outputs[:, above], outputs[:, below], part)  # [K, b, W]
-        wide = F.interpolate(between[None], (len(places), columns), mode="bilinear", align_corners=False)
-        labels[first : first + len(places)] = wide[0].argmax(0).cpu().numpy().astype(dtype)
+        wide = F.interpolate(between.flatten(0, 1)[:, None], columns, mode="linear")  # [K b, 1, w]
+        greatest = wide.view(num_outputs, len(places), columns).max(0).indices  # four times as fast as argmax
+        labels[first : first + len(places)] = greatest.cpu().numpy().astype(dtype)
     return labels

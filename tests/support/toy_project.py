@@ -38,6 +38,7 @@ num = 8
 [segment]
 backbone = "mobilenet_v3"
 epochs = 1
+batch_size = 2
 [translate]
 width = 2
 batch_size = 4

@@ -26,6 +26,8 @@ import pipeline
 from fstore import format as fmt
 from fstore.errors import StoreError
 from pipeline.translate.folder import Translator, open_translator
+from pipeline.viewer.content import Content
+from pipeline.viewer.page import page_text
 
 NUM = 20  # of tasks of 16: two
 pytestmark = pytest.mark.usefixtures("tasks_of_16")
@@ -170,6 +172,7 @@ def test_info_and_report_and_exports_tell_of_the_translation(source: Path, tmp_p
     assert "translator" in shown and "sha256 cdcdcdcdcdcd..." in shown and "dataset.zarr" in shown
     done("report", store, "--out", tmp_path / "report.html")
     assert words in (tmp_path / "report.html").read_text()
+    assert words in page_text(Content(str(store)).newest(), None)[0]
     done("export", store, tmp_path / "out", "--format", "parquet")
     card = (tmp_path / "out" / "README.md").read_text()
     assert words in card and '"translator"' in card

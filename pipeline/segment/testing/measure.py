@@ -100,7 +100,7 @@ def _parts(job: ScoringJob, network: nn.Module, device: torch.device, first: int
         return places, _pictures(job, places), [photographs.read_labels(place, size) for place in places]
 
     for places, pictures, labels in read_ahead(read, batches, 2):
-        predicted = outputs_of(network, pictures, device).argmax(1).cpu().numpy()  # [N, H, W]
+        predicted = outputs_of(network, pictures, device).max(1).indices.cpu().numpy()  # [N, H, W]
         yield _cells(places, labels, predicted, job.segmenter.kind.num_outputs)
 
 

@@ -18,11 +18,11 @@ from fstore.errors import StoreError
 from pipeline.errors import RunError
 from pipeline.machine.json_lines import JsonLines
 from pipeline.machine.progress import Bar, progress
-from pipeline.segment.folder import LOG, STATE, epoch_name
+from pipeline.segment.folder import LOG, epoch_name
 from pipeline.segment.saved_tensors import save_whole
 from pipeline.segment.training.job import SegmentJob
 from pipeline.segment.training.learner import Learner, seed_torch
-from pipeline.segment.training.state import Progress, save_state
+from pipeline.segment.training.state import Progress, remove_state, save_state
 
 STATE_SECONDS = 300.0
 LOG_STEPS = 10  # between two lines of the log, as the released code prints them
@@ -39,8 +39,7 @@ class _Sums:
     @classmethod
     def of(cls, at: Progress, device: torch.device) -> _Sums:
         epoch, line = (
-            torch.tensor(value, dtype=torch.float64, device="cpu").to(device)
-            for value in (at.loss, at.line_loss)
+            torch.tensor(value, dtype=torch.float64, device=device) for value in (at.loss, at.line_loss)
         )
         return cls(epoch, line, at.line_steps)
 
@@ -75,7 +74,7 @@ def run_epochs(job: SegmentJob, learner: Learner, at: Progress) -> None:
             save_whole(job.folder / epoch_name(job.info.architecture, epoch), weights)
             if epoch + 1 < options.epochs:
                 _save(job, learner, at, clock)
-    (job.folder / STATE).unlink(missing_ok=True)
+    remove_state(job.folder)
 
 
 def _run_epoch(

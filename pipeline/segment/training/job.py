@@ -79,6 +79,7 @@ def make_job(
     folder = Path.cwd() if options.out == Path() else options.out
     options = replace(options, out=folder, precision=_precision(options, device, overwrite=overwrite))
     images = TrainingImages(tuple(sources))
+    _check_pretrained(options, overwrite=overwrite)
     _check_batch(options, images)
     size = opened.size if options.resolution is None else (options.resolution, options.resolution)
     task = replace(opened.task, keypoints=_resized_keypoints(opened.task.keypoints, opened.size, size))
@@ -124,14 +125,22 @@ def _output_stride(options: SegmentConfig) -> int | None:
     return None if trunk is None else trunk.usual_stride
 
 
-def _check_batch(options: SegmentConfig, images: TrainingImages) -> None:
-    if len(images) < options.batch_size:
+def _check_pretrained(options: SegmentConfig, *, overwrite: bool) -> None:
+    path = options.pretrained
+    if overwrite and path is not None and path.resolve().parent == options.out.resolve():
         raise UsageError(
-            f"{options.data}: {count(len(images), 'image')} to learn from, and a step takes "
-            f"{options.batch_size}; pass --batch-size {max(2, len(images))} or less, or make more images"
-            if len(images) > 1
-            else f"{options.data}: 1 image to learn from, and a step takes {options.batch_size}, which "
-            "--batch-size lowers to 2; make more images"
+            f"{path}: is in the folder that --overwrite empties, and a run that goes on reads it again; "
+            "choose another --out, or copy the file"
+        )
+
+
+def _check_batch(options: SegmentConfig, images: TrainingImages) -> None:
+    number = len(images)
+    if number < options.batch_size:
+        lower = f"pass --batch-size {number} or less, or " if number > 1 else ""  # a batch norm needs two
+        raise UsageError(
+            f"{options.data}: {count(number, 'image')} to learn from, and a step takes {options.batch_size}; "
+            f"{lower}make more images"
         )
 
 

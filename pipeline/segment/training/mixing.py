@@ -72,11 +72,13 @@ def prepare(config: Config, device: torch.device, *, overwrite: bool) -> MixingJ
     out = Path.cwd() if options.out == Path() else options.out
     _check_place(out, options.only)
     real, opened, sources = _open(config)
+    if options.only in (None, REAL):
+        _check_batch(config, len(real.learnt))
     jobs = {
         mix: make_job(
             replace(options, out=out if options.only else out / mix),
             sources[mix],
-            opened,
+            replace(opened, notes=()),  # they are said once, and not of each segmenter
             device,
             overwrite=overwrite,
         )
@@ -95,6 +97,7 @@ def _open(config: Config) -> tuple[RealImages, OpenedImages, dict[str, list[Sour
         real, opened = open_real_alone(config)
         return real, opened, {REAL: [real.source]}
     opened = open_images(options)
+    opened = replace(opened, notes=(*opened.notes, *run.demo_note(config, opened)))
     real = open_real_images(config, opened.task, f"the dataset {options.data}")
     both: list[Source] = [real.source, opened.source]
     return real, opened, {REAL: both[:1], SYNTHETIC: both[1:], BOTH: both}
@@ -114,6 +117,18 @@ def _check_place(out: Path, only: str | None) -> None:
     check_results(out)
 
 
+def _check_batch(config: Config, num_learnt: int) -> None:
+    """Refuse photographs that are too few for one step. Raises UsageError."""
+    options = config.segment
+    if num_learnt >= options.batch_size:
+        return
+    lower = f"pass --batch-size {num_learnt} or less, or annotate more" if num_learnt > 1 else "annotate more"
+    raise UsageError(
+        f"{options.real_images}: {count(num_learnt, 'annotated photograph')} to learn from, and a step takes "
+        f"{options.batch_size}; {lower}"
+    )
+
+
 def _check_disk(out: Path, jobs: Sequence[SegmentJob]) -> None:
     """Refuse a disk that has room for each segmenter and not for all of them. Raises RunError."""
     needed = sum(max(0, job.plan.disk_bytes - used_bytes(job.folder)) for job in jobs)
@@ -121,14 +136,14 @@ def _check_disk(out: Path, jobs: Sequence[SegmentJob]) -> None:
 
 
 def _notes(config: Config, real: RealImages, opened: OpenedImages) -> tuple[str, ...]:
-    """What a user should know of the photographs; what the jobs say themselves is not repeated."""
+    """What a user should know of the images."""
     num, tested, learnt = len(real.photographs), len(real.tested), len(real.learnt)
     left = num - tested - learnt
     line = (
         f"{config.segment.real_images}: {count(num, 'annotated photograph')}; {tested} to test on, which are "
         f"never learnt, {learnt} to learn from{f', {left} left out' if left else ''}"
     )
-    return (*(note for note in real.photographs.notes if note not in opened.notes), line)
+    return (*dict.fromkeys((*opened.notes, *real.photographs.notes)), line)
 
 
 def dry_run(job: MixingJob, device: torch.device) -> list[str]:

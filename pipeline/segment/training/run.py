@@ -41,7 +41,7 @@ def prepare(config: Config, device: torch.device, *, overwrite: bool) -> Segment
     options = config.segment
     check_real(options)
     opened = open_images(options)
-    opened = replace(opened, notes=(*opened.notes, *_demo_note(config, opened)))
+    opened = replace(opened, notes=(*opened.notes, *demo_note(config, opened)))
     return make_job(options, [opened.source], opened, device, overwrite=overwrite)
 
 
@@ -56,7 +56,7 @@ def check_real(options: SegmentConfig) -> None:
             )
 
 
-def _demo_note(config: Config, opened: OpenedImages) -> tuple[str, ...]:
+def demo_note(config: Config, opened: OpenedImages) -> tuple[str, ...]:
     """One line where the demo's settings are used, for want of others, on what is not the demo's."""
     demo = [each.name for each in config.annotations.classes]
     if config.source != DEMO_SOURCE or [each.name for each in opened.task.classes] == demo:

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from pipeline.errors import UsageError
-from pipeline.interpreter.folder import unreadable
+from pipeline.interpreter.folder import PARTIAL, unreadable
 from pipeline.segment.folder import STATE
 from pipeline.segment.saved_tensors import load_whole, save_whole
 
@@ -49,6 +49,14 @@ def load_state(folder: Path, most_bytes: int) -> tuple[Progress, dict[str, Any]]
         raise unreadable(path, error) from None
     except (ValueError, TypeError, KeyError) as error:
         raise damaged_state(folder, error) from None
+
+
+def remove_state(folder: Path) -> None:
+    """Delete the state, and what a kill has left of one that was being written; that first, for a folder
+    without a state counts as finished.
+    """
+    for name in (STATE + PARTIAL, STATE):
+        (folder / name).unlink(missing_ok=True)
 
 
 def damaged_state(folder: Path, reason: object) -> UsageError:

@@ -125,6 +125,12 @@ def test_a_state_of_another_network_is_refused(part: str) -> None:
         learner.restore(state)
 
 
+def test_running_statistics_follow_the_batches_at_least_as_fast_as_those_of_torch() -> None:
+    norms = [nn.BatchNorm2d(3, momentum=momentum) for momentum in (0.01, 0.1, 0.3, None)]
+    Learner(nn.Sequential(*norms), label_loss, 1e-2, CPU)
+    assert [norm.momentum for norm in norms] == [0.1, 0.1, 0.3, None]
+
+
 def test_torch_is_seeded_by_seed_and_step() -> None:
     drawn = []
     for seed, step in ((0, 1), (0, 1), (0, 2), (1, 1)):

@@ -284,6 +284,11 @@ def test_photographs_of_several_sizes_are_learnt_at_one() -> None:
             "is 10: pass 9 or less, or leave it out",
             id="more than may be learnt",
         ),
+        pytest.param(
+            {"num_real": 3, "batch_size": 4},
+            "photos: 3 annotated photographs to learn from, and a step takes 4; pass --batch-size 3 or less",
+            id="less than a step",
+        ),
         pytest.param({"num_synthetic": 6}, "dataset.zarr: has 5 images to learn from", id="too few images"),
         pytest.param({"real_images": Path("none")}, "none: no such folder", id="no photographs"),
         pytest.param({"real_annotations": Path("none")}, "none: does not exist", id="no annotations"),

@@ -170,6 +170,7 @@ def test_a_run_that_died_at_any_change_to_a_file_goes_on_to_the_same_bytes(
         trained(dataset, folder, said.append, **more)
         went_on += any("going on after step" in line for line in said)
         assert compared(folder) == compared(tmp_path / "whole"), f"died before change {change}"
+        assert not list(folder.glob("*.partial"))
     assert deaths >= least
     assert went_on >= deaths / 3
 
@@ -396,6 +397,25 @@ def test_the_plan_bounds_what_lies_on_disk(dataset: Path, tmp_path: Path) -> Non
     state = begun(dataset, tmp_path / "s")
     assert state.stat().st_size <= job.plan.state_bytes
     assert (tmp_path / "s" / "deeplab_epoch_0.pth").stat().st_size <= job.plan.checkpoint_bytes
+
+
+def test_it_may_begin_with_the_weights_of_another_segmenter(
+    dataset: Path, finished: Path, tmp_path: Path
+) -> None:
+    weights = finished / "deeplab_epoch_1.pth"
+    network, notes = prepared(dataset, tmp_path / "s", pretrained=weights).make_network()
+    assert notes == ()
+    saved = torch.load(weights, weights_only=True)["model_state_dict"]
+    for name, tensor in network.state_dict().items():
+        assert torch.equal(tensor, saved[name])
+    trained(dataset, tmp_path / "s", pretrained=weights, epochs=1)
+    copied = tmp_path / "same.pth"
+    shutil.copy(weights, copied)
+    assert "nothing to do" in trained(dataset, tmp_path / "s", pretrained=copied, epochs=1).lines[0]
+    with pytest.raises(UsageError, match=r"pretrained\.sha256 is"):
+        prepared(dataset, tmp_path / "s", pretrained=finished / "deeplab_epoch_0.pth", epochs=1)
+    with pytest.raises(UsageError, match="in the folder that --overwrite empties"):
+        prepared(dataset, finished, pretrained=weights, overwrite=True)
 
 
 def test_keypoints_are_learnt_as_heat_maps_of_the_resized_sigma(tmp_path: Path) -> None:

@@ -1,4 +1,4 @@
-"""Makes the five pictures of docs/tour.md: runs its commands on the embedded demo, draws what they made.
+"""Makes the pictures of docs/tour.md: runs its commands on the embedded demo, draws what they made.
 
     python docs/pictures.py FOLDER      # where the commands run; the pictures go to docs/tour/
 
@@ -135,6 +135,23 @@ def draw_export(folder: Path) -> Image.Image:
     return grid([pictures, laid])
 
 
+def draw_predictions(images: Path, labels: Path, predicted: Path) -> Image.Image:
+    """The first eight photographs, their exact masks, and what a segmenter has made of them."""
+    return grid([_first_pictures(each) for each in (images, labels, predicted)])
+
+
+def draw_translation(before: Path, after: Path, target: Path) -> Image.Image:
+    """Eight images of a dataset, the same ones translated, and what they shall look like."""
+    stores = [fstore.open(path) for path in (before, after)]
+    places = np.flatnonzero(stores[0].kept)
+    rows = [list(store.images[places[:8].tolist()].compute()) for store in stores]
+    return grid([*rows, _first_pictures(target)])
+
+
+def _first_pictures(folder: Path) -> list[np.ndarray]:
+    return [np.asarray(Image.open(path).convert("RGB")) for path in sorted(folder.glob("*.png"))[:8]]
+
+
 def main() -> None:
     folder, out = Path(sys.argv[1]), DOCS / "tour"
     run_commands(folder)
@@ -145,6 +162,12 @@ def main() -> None:
         "extract.png": draw_features(folder / "features.zarr"),
         "synthesize.png": draw_dataset(folder / "dataset.zarr"),
         "export.png": draw_export(folder / "dataset"),
+        "predict.png": draw_predictions(
+            folder / "photos" / "images", folder / "photos" / "labels", folder / "predicted"
+        ),
+        "translate.png": draw_translation(
+            folder / "dataset.zarr", folder / "translated.zarr", folder / "dusk" / "images"
+        ),
     }
     for name, picture in pictures.items():
         picture.quantize(256, dither=Image.Dither.NONE).save(out / name, optimize=True)

@@ -30,7 +30,10 @@ HISTORY = ("CHANGELOG.md",)  # it may name what is gone
 CHECKED = [page for page in PAGES if page not in HISTORY]
 PROGRAMS = ("dgan", "make", "python", "bash", "cd")
 TARGETS = re.findall(r"^([a-z-]+):", (REPOSITORY / "Makefile").read_text(), re.MULTILINE)
-TOUR = ["sample", "extract-features", "train", "synthesize", "export"]
+TOUR = [
+    *("sample", "extract-features", "train", "synthesize", "export"),
+    *("demo", "segment", "segment", "segment", "demo", "translate", "translate"),
+]
 LARGEST_PICTURE_BYTES = 200_000  # of a clone everybody has them
 LONG_NUM = 64  # of synthesize: a task; more is planned, and not made
 
@@ -195,6 +198,8 @@ def test_the_pictures_of_the_tour_are_drawn_from_what_its_commands_make(folder: 
         pictures["draw_features"](folder / "features.zarr"),
         pictures["draw_dataset"](folder / "dataset.zarr"),
         pictures["draw_export"](folder / "dataset"),
+        pictures["draw_predictions"](*[folder / "dataset" / "train" / "images"] * 3),
+        pictures["draw_translation"](*[folder / "dataset.zarr"] * 2, folder / "images"),
     ):
         assert len(drawn.getcolors(2**20)) > 4
     for picture in (REPOSITORY / "docs" / "tour").iterdir():

@@ -33,6 +33,7 @@ from pipeline.inputs.photograph_classes import photograph_classes
 from pipeline.inputs.photograph_keypoints import open_photograph_keypoints
 from pipeline.inputs.photograph_refusals import check_order
 from pipeline.inputs.photographs import AnnotatedPhotographs, listed_classes, open_photographs, open_pictures
+from pipeline.inputs.pictures.find import picture_size
 from pipeline.settings.schema import AnnotationsConfig
 
 NO_SUCH_SETTINGS = ("--annotation-format", "--task", "classes_file")
@@ -216,6 +217,8 @@ def test_what_is_too_large_is_said_to_be(tmp_path: Path, folder: Path, which: st
             open_pictures(images)[1](broken)
         message = str(caught.value)
     assert message == f"{broken}: has too many pixels; expected at most 67108864"
+    with pytest.raises(UsageError, match="has too many pixels"):
+        picture_size(broken)
 
 
 def test_a_file_that_is_gone_is_said_to_be(tmp_path: Path, folder: Path) -> None:

@@ -45,7 +45,13 @@ def cut(text: str) -> str:
 def few(names: Sequence[object], num: int = 4) -> str:
     """The first ``num`` of some names, and how many more there are."""
     more = f" and {len(names) - num} more" if len(names) > num else ""
-    return ", ".join(map(str, names[:num])) + more
+    return ", ".join(map(printable, names[:num])) + more
+
+
+def printable(name: object) -> str:
+    """A name as it is; as Python writes it where it would break the line that it stands in."""
+    text = str(name)
+    return text if text.isprintable() else short(text)
 
 
 def count(number: int, noun: str) -> str:

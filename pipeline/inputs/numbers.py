@@ -13,7 +13,8 @@ A word has a number if it is digits, or letters and then digits: ``3``, ``seed00
 
 What programs add to a name is no part of the stem: a second suffix (``image_3.jpg.json``), the hash of
 Roboflow (``image_3_png.rf.0a1b2c.png``), and the mark of a copy (``image_3 (1).png``,
-``image_3 - Copy.png``), unless it has the only number.
+``image_3 - Copy.png``), unless it has the only number. A letter with a mark is one letter, however a file
+system or an archive writes it (Unicode's normal form C).
 
 Photographs have names of any kind. Within `names_say` another rule says which image a name is of, for all who
 ask here (`pipeline.inputs.picture_names` has that rule).
@@ -22,6 +23,7 @@ ask here (`pipeline.inputs.picture_names` has that rule).
 from __future__ import annotations
 
 import re
+import unicodedata
 from collections.abc import Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
@@ -40,6 +42,7 @@ _ROBOFLOW = re.compile(r"_(?:png|jpe?g|bmp|webp|tiff?)\.rf\.[^\W_]*", re.IGNOREC
 _COPY = re.compile(r"(?:[\s-]*\bcopy(?:\s*[0-9]+)?)?(?:\s*\([0-9]+\))?\Z", re.IGNORECASE)
 _GLUED = re.compile(r"(?<=[0-9])(?=(?:mask|label|seg)s?(?![^\W_]))", re.IGNORECASE)  # 0mask
 _WORD = re.compile(r"[^\W_]+")
+_DIGITS = re.compile(r"([0-9]+)")
 _NUMBERED = re.compile(r"([^\W\d_]*)([0-9]{1,9})")
 # Label Studio's PNGs: the numbers are of its database, and none is the picture's.
 LABEL_STUDIO = re.compile(r"task-[0-9]+-annotation-[0-9]+-.*", re.IGNORECASE | re.DOTALL)
@@ -114,7 +117,7 @@ def split_name(name: str) -> NumberedName | None:
 
 def stem_of(name: str) -> str:
     """The last part of a path, without the suffixes that say a format, and without Roboflow's hash."""
-    stem = _ROBOFLOW.sub("", re.split(r"[/\\]", name)[-1][-MAX_LENGTH:])
+    stem = _ROBOFLOW.sub("", _last_part(name))
     while _SUFFIX.search(stem):
         stem = _SUFFIX.sub("", stem)
     return stem
@@ -122,7 +125,17 @@ def stem_of(name: str) -> str:
 
 def plain_stem(name: str) -> str:
     """The last part of a path without its last suffix that says a format, and nothing else left out."""
-    return _SUFFIX.sub("", re.split(r"[/\\]", name)[-1][-MAX_LENGTH:])
+    return _SUFFIX.sub("", _last_part(name))
+
+
+def natural_order(name: str) -> tuple[tuple[str | int, ...], str]:
+    """A key that sorts names by the values of the numbers in them: ``img_9`` is before ``img_10``."""
+    parts = _DIGITS.split(_last_part(name))  # text and digits by turns
+    return tuple(int(part) if place % 2 else part for place, part in enumerate(parts)), name
+
+
+def _last_part(name: str) -> str:
+    return unicodedata.normalize("NFC", re.split(r"[/\\]", name)[-1][-MAX_LENGTH:])
 
 
 def _split(stem: str) -> NumberedName | None:

@@ -10,6 +10,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from fstore.meta import ClassInfo
+from pipeline.inputs.annotations.classes.known import format_unset
 from pipeline.inputs.annotations.classes.tally import LabelTally
 from pipeline.inputs.annotations.load import open_annotations, settle, value_reader, with_ignore
 from pipeline.inputs.annotations.source import AnnotationSource
@@ -36,8 +37,9 @@ def photograph_classes(
         source = open_annotations(config)
         return Opened(source, source.location, source.files)
 
-    pairs = pair_pictures(pictures, folder, open_them)
-    return _settled(pairs.opened.value, pairs.numbers, config)
+    with format_unset():
+        pairs = pair_pictures(pictures, folder, open_them)
+        return _settled(pairs.opened.value, pairs.numbers, config)
 
 
 def _settled(

@@ -16,11 +16,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from pipeline.errors import UsageError, count, few
+from pipeline.errors import UsageError, count, few, printable
 from pipeline.inputs.annotations.formats.keypoint_files import KeypointSource, keypoint_file, open_keypoints
 from pipeline.inputs.annotations.keypoints import check_names, check_scale, place_points
 from pipeline.inputs.annotations.raster.fitting import aspect_error
-from pipeline.inputs.numbers import image_number
+from pipeline.inputs.numbers import image_number, natural_order
 from pipeline.inputs.photograph_pairs import BY_NUMBER, BY_ORDER, Opened, Pairs, pair_pictures
 from pipeline.inputs.pictures.read import picture_files, read_picture, read_size
 
@@ -94,9 +94,11 @@ def _of_rows(pictures: Sequence[Path], source: KeypointSource) -> Pairs[Keypoint
     }
     distinct = len(numbered) == len(set(numbered.values())) > 0
     if len(rows) == len(pictures) and not (distinct and len(numbered) == len(rows)):
+        _check_order(pictures, source)
         note = (
-            f"{source.path}: its rows are taken in the order of the pictures' names, {pictures[0].name} to "
-            f"{pictures[-1].name}, as not all of these have the number of a row"
+            f"{source.path}: its rows are taken in the order of the pictures' names, "
+            f"{printable(pictures[0].name)} to {printable(pictures[-1].name)}, as not all of these "
+            "have the number of a row"
         )
         return Pairs(opened, tuple(pictures), source.numbers, BY_ORDER, (note,))
     if not distinct:
@@ -108,6 +110,17 @@ def _of_rows(pictures: Sequence[Path], source: KeypointSource) -> Pairs[Keypoint
     bare = [path.name for path in pictures if path not in numbered]
     notes = _left_out(pictures[0].parent, source, bare, len(rows) - len(numbered))
     return Pairs(opened, tuple(numbered), tuple(numbered.values()), BY_NUMBER, notes)
+
+
+def _check_order(pictures: Sequence[Path], source: KeypointSource) -> None:
+    by_numbers = sorted(pictures, key=lambda path: natural_order(path.name))
+    for row, path, other in zip(source.numbers, pictures, by_numbers, strict=True):
+        if path != other:
+            raise UsageError(
+                f"{source.path}: row {row} is by the order of names, as text, that of "
+                f"{printable(path.name)}, and by the order of the numbers in them that of "
+                f"{printable(other.name)}; write all numbers with as many digits (009, 010)"
+            )
 
 
 def _left_out(folder: Path, source: KeypointSource, bare: Sequence[str], lone: int) -> tuple[str, ...]:

@@ -1,5 +1,6 @@
 """Says which annotation is of which photograph: by equal names, else by the numbers in the names, else, where
-there are as many of both, by the order of their names.
+there are as many of both, by the order of their names. Names are sorted as text, as the released code
+does it. Where the numbers in them would give another order, nothing says which one is meant.
 
 It knows names, and how annotations are opened. It does not know what they hold.
 """
@@ -12,16 +13,23 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Generic, TypeVar
 
-from pipeline.errors import UsageError, count, few
+from pipeline.errors import UsageError, count, few, printable
 from pipeline.inputs.annotations.formats.detect import NoAnnotations
 from pipeline.inputs.annotations.formats.file_names import MASK_WORDS
 from pipeline.inputs.annotations.raster.png import is_rgb
 from pipeline.inputs.numbers import image_number, names_say, plain_stem
+from pipeline.inputs.photograph_refusals import (
+    WHOLE_MASKS,
+    check_order,
+    is_same,
+    names_in,
+    none_paired,
+    refuse_twins,
+    unread_masks,
+)
 from pipeline.inputs.picture_names import PictureNames
 
 BY_NAME, BY_NUMBER, BY_ORDER = "name", "number", "order"
-WHOLE_MASKS = (".npy", ".png")
-"""Files of which each is a whole annotation, so that their order may pair them."""
 
 T = TypeVar("T")
 
@@ -58,19 +66,20 @@ def pair_pictures(
 
     ``annotations`` is a folder or a file, and may be the pictures' folder. ``open_them`` opens it, and asks
     `pipeline.inputs.numbers` for the number of each name. Raises UsageError, one line, where two pictures
-    have one name, where none is annotated, and what ``open_them`` raises.
+    have one name, where none is annotated, where their order is not plain, and what ``open_them`` raises.
     """
+    unread = None
     try:
         pairs = _by_name(pictures, annotations, open_them)
     except NoAnnotations:
-        pairs = None
+        pairs, unread = None, unread_masks(pictures, annotations)
     except UsageError:  # names may look odd to it whose numbers are plain
         pairs = _unless_refused(lambda: _by_number(pictures, open_them))
         if pairs is None:
             raise
     pairs = pairs or _by_number(pictures, open_them) or _by_order(pictures, annotations, open_them)
     if pairs is None:
-        raise UsageError(_none_paired(pictures, annotations))
+        raise UsageError(unread or none_paired(pictures, annotations))
     return pairs
 
 
@@ -78,7 +87,7 @@ def _by_name(
     pictures: Sequence[Path], annotations: Path, open_them: Callable[[], Opened[T]]
 ) -> Pairs[T] | None:
     """Pairs by names; None where no name is common."""
-    beside = _is_same(pictures[0].parent, annotations)
+    beside = is_same(pictures[0].parent, annotations)
     groups = _by_stem(pictures, beside)
     rule = PictureNames([f"{stem}.png" for stem in groups])
     with names_say(rule):
@@ -88,7 +97,7 @@ def _by_name(
     bare: list[str] = []
     for place, files in enumerate(groups.values()):
         left = [path for path in files if path not in taken]
-        _refuse_twins(left)
+        refuse_twins(left)
         if left and place in opened.files:
             found[place] = left[0]
         bare += [path.name for path in left if place not in opened.files]
@@ -136,7 +145,7 @@ def _by_number(pictures: Sequence[Path], open_them: Callable[[], Opened[T]]) -> 
         else:
             bare.append(path.name)
     for files in named.values():
-        _refuse_twins(files)
+        refuse_twins(files)
     if not named:
         return None
     lone = [text for number, text in opened.files.items() if number not in named]
@@ -147,8 +156,8 @@ def _by_order(
     pictures: Sequence[Path], annotations: Path, open_them: Callable[[], Opened[T]]
 ) -> Pairs[T] | None:
     """Pairs by the order of names, where a folder has as many whole masks of one kind as pictures."""
-    names = _names_in(annotations)
-    if _is_same(pictures[0].parent, annotations):
+    names = names_in(annotations)
+    if is_same(pictures[0].parent, annotations):
         names = sorted(set(names) - {path.name for path in pictures})
     for suffix in WHOLE_MASKS:
         masks = [name for name in names if name.lower().endswith(suffix)]
@@ -157,10 +166,11 @@ def _by_order(
         with names_say(PictureNames(masks)):
             opened = open_them()
         if len(opened.files) == len(masks) == len(set(opened.files) & set(range(len(masks)))):
+            check_order([path.name for path in pictures], masks, annotations)
             note = (
                 f"{annotations}: names and numbers pair nothing: the {len(masks)} pictures and annotations "
-                f"are paired by the order of their names, {pictures[0].name} with {masks[0]} to "
-                f"{pictures[-1].name} with {masks[-1]}"
+                f"are paired by the order of their names, {printable(pictures[0].name)} with "
+                f"{printable(masks[0])} to {printable(pictures[-1].name)} with {printable(masks[-1])}"
             )
             numbers = tuple(range(len(masks)))
             return Pairs(opened, tuple(pictures), numbers, BY_ORDER, (note,))
@@ -191,28 +201,18 @@ def _pairs(
 def _taken(opened: Opened[T], pictures: Sequence[Path]) -> set[Path]:
     """The pictures that are annotations."""
     folder = pictures[0].parent
-    begins = next((begin for begin in ("", folder.name) if _is_same(folder, opened.location / begin)), None)
+    begins = next((begin for begin in ("", folder.name) if is_same(folder, opened.location / begin)), None)
     if begins is None:
         return set()
     names = {Path(text) for text in opened.files.values()}
     return {path for path in pictures if Path(begins, path.name) in names}
 
 
-def _is_same(folder: Path, other: Path) -> bool:
-    return other.is_dir() and other.samefile(folder)
-
-
 def _without_picture(folder: Path, rule: PictureNames) -> list[str]:
     """The masks in a folder, by their suffixes, that are of no picture."""
     return [
-        name for name in _names_in(folder) if name.lower().endswith(WHOLE_MASKS) and rule.split(name) is None
+        name for name in names_in(folder) if name.lower().endswith(WHOLE_MASKS) and rule.split(name) is None
     ]
-
-
-def _names_in(folder: Path) -> list[str]:
-    if not folder.is_dir():
-        return []
-    return sorted(path.name for path in folder.iterdir() if not path.name.startswith(".") and path.is_file())
 
 
 def _is_png(path: Path) -> bool:
@@ -223,32 +223,8 @@ def _all_png(files: Sequence[Path]) -> bool:
     return all(_is_png(path) for path in files)
 
 
-def _refuse_twins(files: Sequence[Path]) -> None:
-    if len(files) > 1:
-        raise UsageError(
-            f"{files[1]}: {files[0].name} in the same folder has the same name or number, and an annotation "
-            "of it may be of either; rename one, or take it out of the folder"
-        )
-
-
 def _unless_refused(open_them: Callable[[], Pairs[T] | None]) -> Pairs[T] | None:
     try:
         return open_them()
     except UsageError:
         return None
-
-
-def _none_paired(pictures: Sequence[Path], annotations: Path) -> str:
-    """The message where nothing pairs."""
-    names = [path.name for path in pictures]
-    if annotations.is_dir():
-        beside = _is_same(pictures[0].parent, annotations)
-        there = few([name for name in _names_in(annotations) if not (beside and name in names)], 2)
-        holds = f"{annotations}, which holds {there or 'no others'}"
-    else:
-        holds = f"{annotations}"
-    return (
-        f"{pictures[0].parent}: none of {count(len(names), 'picture')} ({few(names, 2)}) has an annotation "
-        f"in {holds}; expected equal names (cat.jpg, cat.png or cat_mask.png), equal numbers in them, or as "
-        "many masks as pictures"
-    )

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from fstore.meta import ClassInfo
 from pipeline.errors import UsageError
-from pipeline.inputs.annotations.classes.known import known_classes, reworded
+from pipeline.inputs.annotations.classes.known import known_classes, reworded, without_format
 from pipeline.inputs.annotations.label_reader import open_labels
 from pipeline.inputs.annotations.load import open_annotations
 from pipeline.inputs.annotations.raster.fitting import aspect_error, stretch_nearest
@@ -102,7 +102,7 @@ def open_photographs(
         lambda place: read_picture(pairs.pictures[place]),
         read_labels,
         record,
-        (*pairs.notes, *reader.notes),
+        tuple(without_format(note) for note in (*pairs.notes, *reader.notes)),
     )
 
 

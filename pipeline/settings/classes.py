@@ -15,7 +15,8 @@ A class's place in a list is its label. A list is
   above which may stand ``ignore = 255``, the label of pixels that count nowhere;
 - ``labelmap.txt``, as CVAT and Datumaro write it: a line ``name:r,g,b:parts:actions`` for each class;
 - ``class_names.txt``, as labelme2voc writes it: a name on each line, or ``value: name``;
-- ``labels.txt``, as labelme is given it: the same, and beside masks it counts only with the background first;
+- ``labels.txt``, as labelme is given it, and ``classes.txt``: the same, and beside masks they count only with
+  the background first;
 - ``_classes.csv``, as Roboflow writes it: ``value, name`` on each line, after a title.
 
 A class named ``__ignore__`` is no class: pixels with its label count nowhere. This module knows no

@@ -558,7 +558,7 @@ def test_a_file_that_is_no_png_is_refused(tmp_path: Path) -> None:
     assert "0.png: is a file of JPEG, whatever its name says; export it as PNG" in message_of(tmp_path)
     (tmp_path / "0.png").unlink()
     (tmp_path / "0.png").mkdir()
-    assert "0.png: cannot be read as PNG" in message_of(tmp_path)
+    assert "0.png: cannot be read (Is a directory)" in message_of(tmp_path)
 
 
 WHOLE_PNG = grey_png(labels_of(0, (64, 64)), 8)

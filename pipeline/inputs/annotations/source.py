@@ -17,10 +17,21 @@ from pipeline.settings.classes import BACKGROUND_NAMES, IGNORE_NAME
 from pipeline.settings.schema import ClassConfig
 
 MAX_PIXELS = 2**26  # of one annotated image, 8192 x 8192: no more is allocated on a file's word
+TOO_LARGE = f"has too many pixels; expected at most {MAX_PIXELS}"
+"""What messages say of a file with so many that Pillow does not open it."""
 MAX_LABEL_LENGTH = 200
 TRANSPARENT = 1 << 24  # in colour masks, the value of a pixel without any opacity: nothing is drawn there
 Key = str | int
 """What a label map calls a label: its name, in lower case, or its number."""
+
+
+def not_readable(error: Exception) -> str | None:
+    """What messages say of a file that the system does not give; None where its content is at fault."""
+    if isinstance(error, FileNotFoundError):
+        return "is no longer there"
+    if isinstance(error, OSError) and error.strerror:
+        return f"cannot be read ({error.strerror})"
+    return None
 
 
 @dataclass(frozen=True)

@@ -16,7 +16,7 @@ import numpy as np
 from PIL import Image
 
 from pipeline.errors import UsageError, few
-from pipeline.inputs.annotations.source import MAX_PIXELS
+from pipeline.inputs.annotations.source import MAX_PIXELS, TOO_LARGE, not_readable
 from pipeline.inputs.numbers import OTHER_WORDS, PICTURE_WORDS, image_number, split_name, stem_of
 from pipeline.inputs.orientation import upright, upright_size
 
@@ -191,7 +191,7 @@ def picture_size(path: Path) -> tuple[int, int]:
             with Image.open(path) as image:
                 return upright_size(image)
     except Exception as error:
-        raise UsageError(_unreadable(path)) from error
+        raise UsageError(_unreadable(path, error)) from error
 
 
 def read_reduced(path: Path, size: tuple[int, int]) -> np.ndarray:
@@ -206,7 +206,7 @@ def read_reduced(path: Path, size: tuple[int, int]) -> np.ndarray:
             with Image.open(path) as image:
                 return reduced(np.asarray(upright(image).convert("RGB")), size)
     except Exception as error:
-        raise UsageError(_unreadable(path)) from error
+        raise UsageError(_unreadable(path, error)) from error
 
 
 def reduced(picture: np.ndarray, size: tuple[int, int]) -> np.ndarray:
@@ -215,5 +215,8 @@ def reduced(picture: np.ndarray, size: tuple[int, int]) -> np.ndarray:
     return np.asarray(small, dtype=np.float32)
 
 
-def _unreadable(path: Path) -> str:
-    return f"{path}: cannot be read as a picture, or is truncated; replace it, or pass --no-check"
+def _unreadable(path: Path, error: Exception) -> str:
+    reason = not_readable(error) or "cannot be read as a picture, or is truncated"
+    if isinstance(error, Image.DecompressionBombError):
+        reason = TOO_LARGE
+    return f"{path}: {reason}; replace it, or pass --no-check"

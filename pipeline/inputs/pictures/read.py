@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from pipeline.errors import UsageError, few
-from pipeline.inputs.annotations.source import MAX_PIXELS
+from pipeline.inputs.annotations.source import MAX_PIXELS, TOO_LARGE, not_readable
 from pipeline.inputs.orientation import upright, upright_size
 
 SUFFIXES = (".png", ".jpg", ".jpeg", ".webp", ".bmp", ".tif", ".tiff")
@@ -26,7 +26,7 @@ def picture_files(folder: Path) -> tuple[Path, ...]:
     Raises UsageError, one line, where there is none.
     """
     try:
-        names = [path.name for path in folder.iterdir() if path.is_file()]
+        paths = sorted(folder.iterdir())
     except NotADirectoryError:
         raise UsageError(f"{folder}: is a file; expected a folder of pictures") from None
     except FileNotFoundError:
@@ -35,13 +35,30 @@ def picture_files(folder: Path) -> tuple[Path, ...]:
         raise UsageError(
             f"{folder}: cannot be read ({error.strerror}); expected a folder of pictures"
         ) from None
-    found = sorted(
-        name for name in names if Path(name).suffix.lower() in SUFFIXES and not name.startswith(".")
-    )
+    found = tuple(path for path in paths if _is_picture(path))
     if not found:
-        there = f"; in it are {few(sorted(names))}" if names else ""
-        raise UsageError(f"{folder}: holds no picture{there}; expected files {', '.join(SUFFIXES)}")
-    return tuple(folder / name for name in found)
+        raise UsageError(f"{folder}: holds no picture{_instead(paths)}")
+    return found
+
+
+def _is_picture(path: Path) -> bool:
+    return path.suffix.lower() in SUFFIXES and not path.name.startswith(".") and path.is_file()
+
+
+def _instead(paths: Sequence[Path]) -> str:
+    """What a folder without pictures holds, and what to do."""
+    inner = [path.name for path in paths if path.is_dir() and _holds_pictures(path)]
+    if inner:
+        return f", but folders of pictures: {few(inner)}; pass one of them, or move the pictures out of them"
+    there = f"; in it are {few([path.name for path in paths])}" if paths else ""
+    return f"{there}; expected files {', '.join(SUFFIXES)}"
+
+
+def _holds_pictures(folder: Path) -> bool:
+    try:
+        return any(_is_picture(path) for path in folder.iterdir())
+    except OSError:
+        return False
 
 
 def read_picture(path: Path) -> NDArray[np.uint8]:
@@ -76,7 +93,8 @@ def _opened(path: Path) -> Iterator[Image.Image]:
                 yield image
     except UsageError:
         raise
+    except Image.DecompressionBombError as error:
+        raise UsageError(f"{path}: {TOO_LARGE}") from error
     except Exception as error:  # Pillow raises OSError, SyntaxError, ValueError, zlib and struct errors
-        raise UsageError(
-            f"{path}: cannot be read as a picture, or is truncated; replace it, or take it out of the folder"
-        ) from error
+        reason = not_readable(error) or "cannot be read as a picture, or is truncated"
+        raise UsageError(f"{path}: {reason}; replace it, or take it out of the folder") from error

@@ -8,7 +8,7 @@ It knows configurations, names and messages. It reads no files.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -24,6 +24,19 @@ _ORIGIN = "[[annotations.classes]]"  # where messages believe that classes stand
 _WAYS_OUT = {  # what they advise, and what there is of it for classes that are as they are
     f"add the class to {_ORIGIN}, or set ignore": "or say with --label-map what the label is",
     "add them there, or map them with": "map them with",
+}
+_NO_FORMAT = {  # the same where neither the format, nor what is annotated, nor a list of classes can be set
+    "; say which with --annotation-format": "; keep those of one format there",
+    "or --annotation-format masks if its values": "or a folder of another name if its values",
+    "pass --annotation-format binary": "call its masks {name}_{class}.png",
+    "all as colour PNG with --annotation-format color": "all as PNG in the classes' colours",
+    "; or give the classes their colours, and --annotation-format color": "; or save all masks in colours",
+    "give each class its color and pass --annotation-format color": "save the masks as RGB",
+    "pass --annotation-format color if the colours": "save the masks as RGB if the colours",
+    "; if an array there is of keypoints, pass --task keypoints": "",
+    "; if these are keypoints, pass --task keypoints": "",
+    ": these are keypoints: pass --task keypoints": "",
+    "pass it as classes_file": "call it class_names.txt",
 }
 
 
@@ -49,10 +62,28 @@ def reworded(owner: str) -> Iterator[None]:
     try:
         yield
     except UsageError as error:
-        message = str(error)
-        for advice, ours in _WAYS_OUT.items():
-            message = message.replace(advice, ours)
-        raise UsageError(message.replace(_ORIGIN, f"the classes of {owner}")) from None
+        message = _replaced(str(error), _WAYS_OUT)
+        raise UsageError(without_format(message.replace(_ORIGIN, f"the classes of {owner}"))) from None
+
+
+@contextmanager
+def format_unset() -> Iterator[None]:
+    """A block whose messages on annotations advise no setting of their format, as there is none."""
+    try:
+        yield
+    except UsageError as error:
+        raise UsageError(without_format(str(error))) from None
+
+
+def without_format(message: str) -> str:
+    """A message or note on annotations where nothing sets their format."""
+    return _replaced(message, _NO_FORMAT)
+
+
+def _replaced(message: str, ways: Mapping[str, str]) -> str:
+    for advice, ours in ways.items():
+        message = message.replace(advice, ours)
+    return message
 
 
 def places_of(

@@ -28,7 +28,7 @@ from pipeline.inputs.annotations.source import (
     MaskFile,
     check_size,
 )
-from pipeline.inputs.numbers import listed_number
+from pipeline.inputs.numbers import listed_number, names_have_numbers
 
 WHAT = "a COCO file"
 _KEYS = ("images", "annotations", "categories")
@@ -101,7 +101,7 @@ def by_id(path: Path, table: str, entries: Any) -> dict[int, dict[str, Any]]:
 def images_of(path: Path, entries: Mapping[int, dict[str, Any]]) -> dict[int, CocoImage]:
     """The images by their ids. Raises UsageError for a name without a number, and two images of one."""
     images: dict[int, CocoImage] = {}
-    by_number: dict[int, str] = {}
+    by_number: dict[int, int] = {}
     for index, (key, entry) in enumerate(entries.items()):
         where, name = f"{path}: images number {index}", entry.get("file_name")
         if not isinstance(name, str) or not name.isprintable():
@@ -112,12 +112,25 @@ def images_of(path: Path, entries: Mapping[int, dict[str, Any]]) -> dict[int, Co
                 f"{where}: file_name {name!r:.80} has no number; expected that of the image, as image_3.png"
             )
         if number in by_number:
-            raise UsageError(
-                f"{path}: {by_number[number]!r:.80} and {name!r:.80} are both image {number}, by the name; "
-                "rename one"
-            )
-        images[key], by_number[number] = CocoImage(name, number, entry), name
+            raise UsageError(_of_one_image(path, number, images, by_number[number], (key, name)))
+        images[key], by_number[number] = CocoImage(name, number, entry), key
     return images
+
+
+def _of_one_image(
+    path: Path, number: int, images: Mapping[int, CocoImage], other: int, entry: tuple[int, str]
+) -> str:
+    """The message on two entries, (id, name), of one image."""
+    key, name = entry
+    both = f"{path}: {images[other].file_name!r:.80} (id {other}) and {name!r:.80} (id {key})"
+    if images[other].file_name == name:
+        return f"{both} are one picture; keep one entry, and give its id to all annotations of it"
+    if names_have_numbers():
+        return f"{both} are both image {number}, by the name; rename one"
+    return (
+        f"{both} have one name, as neither folders nor suffixes count; give each picture a name of its own, "
+        "in the file and in the folder"
+    )
 
 
 def _id(entry: dict[str, Any], key: str, where: str) -> int:

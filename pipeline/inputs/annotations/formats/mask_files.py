@@ -30,6 +30,8 @@ NAMES = "{i}.png, {i}.npy, image_mask{i}.npy or {i}_mask.png"
 _READ = (".png", ".npy")
 _NEVER_PICTURES = (".mat", ".npz", ".tif", ".tiff", ".gif", ".psd", ".xcf", ".kra", ".exr", ".pgm", ".h5")
 _PICTURES = (".jpg", ".jpeg", ".bmp", ".webp")
+PICTURES_OR_MASKS = (*_NEVER_PICTURES, *_PICTURES)
+"""Files that may be meant as masks, and are not read as such."""
 
 
 def whole_files(folder: Path) -> tuple[dict[int, list[MaskName]], list[Path]]:
@@ -51,6 +53,7 @@ def find_masks(folder: Path) -> tuple[dict[int, Path], list[str]]:
     RGB beside a mask of the same image is the picture of that image, and so is a file with a picture's name.
     A .npy beside a mask that says so in its name is none: the released code keeps the divergence of
     label_{i}.png in {i}.npy.
+    Where pictures are told by their names (`names_say`), grey beside a mask that says so is a picture too.
     Where there are such pictures, RGB without a mask is the picture of an image that is not annotated. Raises
     UsageError, one line, for two masks of one image.
     """
@@ -60,6 +63,7 @@ def find_masks(folder: Path) -> tuple[dict[int, Path], list[str]]:
     if not any(masks.values()):
         masks = plain
     masks = {number: _without_divergence(files) for number, files in masks.items()}
+    masks = masks if names_have_numbers() else _without_grey_pictures(masks)
     pictures = any(0 < len(masks[number]) < len(files) for number, files in named.items())
     found: dict[int, Path] = {}
     others = [path.name for path in rest]
@@ -220,6 +224,14 @@ def _without_divergence(files: Sequence[MaskName]) -> list[MaskName]:
     """Of the files of one image those without a .npy whose name says nothing, where another's says mask."""
     said = any(name.says_mask for name in files)
     return [name for name in files if name.is_png or name.says_mask or not said]
+
+
+def _without_grey_pictures(masks: dict[int, list[MaskName]]) -> dict[int, list[MaskName]]:
+    """The masks that say so alone, of all images, where each image with several files has one that does."""
+    several = [files for files in masks.values() if len(files) > 1]
+    if not several or any(sum(name.says_mask for name in files) != 1 for files in several):
+        return masks
+    return {number: [name for name in files if name.says_mask] for number, files in masks.items()}
 
 
 def _may_be_picture(name: MaskName) -> bool:

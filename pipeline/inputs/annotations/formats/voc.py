@@ -34,7 +34,7 @@ from pipeline.settings.schema import ClassConfig
 CLASS_FOLDERS = ("segmentationclass", "segmentationclasspng", "segmentationclassnpy")
 VOID = 255
 VOID_COLOR = "#e0e0c0"
-UNCERTAIN = "labels.txt"
+UNCERTAIN = ("labels.txt", "classes.txt")
 UNFILLED = "classes.toml"
 _VOID_NAMES = ("ignored", "void")
 
@@ -107,7 +107,7 @@ def _show_places(paths: Sequence[Path], classes: Sequence[ClassConfig]) -> bool:
 
 
 def _list_in(folder: Path) -> Path | None:
-    paths = [folder / name for name in (*LISTS, UNCERTAIN)]
+    paths = [folder / name for name in (*LISTS, *UNCERTAIN)]
     return next((path for path in paths if path.is_file() and _is_of_masks(path)), None)
 
 
@@ -116,17 +116,19 @@ def _unread_lists(folders: Sequence[Path]) -> list[str]:
         f"{path}: not read, as its first name is not the background; if it lists the classes by value, "
         "pass it as classes_file"
         for folder in folders
-        if (path := folder / UNCERTAIN).is_file()
+        for name in UNCERTAIN
+        if (path := folder / name).is_file()
     ]
 
 
 def _is_of_masks(path: Path) -> bool:
-    """Whether a list numbers the classes as masks do. ``labels.txt`` may be of any tool: only the background
-    in its first place tells. ``classes.toml`` with one class is not filled in yet.
+    """Whether a list numbers the classes as masks do. ``labels.txt`` and ``classes.txt`` may be of any
+    tool: only the background in their first place tells. ``classes.toml`` with one class is not
+    filled in yet.
     """
     if path.name == UNFILLED:
         return len(read_classes_file(path)) > 1
-    if path.name != UNCERTAIN:
+    if path.name not in UNCERTAIN:
         return True
     classes = read_classes_file(path)
     return bool(classes) and classes[0].name.casefold() in BACKGROUND_NAMES

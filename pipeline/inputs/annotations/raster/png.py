@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from pipeline.errors import UsageError, few
-from pipeline.inputs.annotations.source import MAX_PIXELS, TRANSPARENT, MaskFile
+from pipeline.inputs.annotations.source import MAX_PIXELS, TOO_LARGE, TRANSPARENT, MaskFile, not_readable
 from pipeline.inputs.orientation import upright
 
 _ONE_CHANNEL = ("1", "L", "P", "I;16", "I;16B", "I")  # Pillow's modes of one unsigned value a pixel
@@ -43,8 +43,10 @@ def load_png(file: Path | BinaryIO, what: str, where: str | None = None) -> Imag
                 return upright(image)
     except UsageError:
         raise
+    except Image.DecompressionBombError as error:
+        raise UsageError(f"{where}: {TOO_LARGE}") from error
     except Exception as error:  # Pillow raises OSError, SyntaxError, ValueError, zlib and struct errors
-        raise UsageError(f"{where}: {_why_no_png(file)}; expected {what}") from error
+        raise UsageError(f"{where}: {not_readable(error) or _why_no_png(file)}; expected {what}") from error
 
 
 def _why_no_png(file: Path | BinaryIO) -> str:

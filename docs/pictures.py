@@ -163,7 +163,7 @@ def main() -> None:
         "synthesize.png": draw_dataset(folder / "dataset.zarr"),
         "export.png": draw_export(folder / "dataset"),
         "predict.png": draw_predictions(
-            folder / "photos" / "images", folder / "photos" / "labels", folder / "predicted"
+            folder / "portraits" / "images", folder / "portraits" / "labels", folder / "predicted"
         ),
         "translate.png": draw_translation(
             folder / "dataset.zarr", folder / "translated.zarr", folder / "dusk" / "images"

@@ -12,6 +12,7 @@ import re
 import runpy
 import shutil
 import warnings
+from collections.abc import Iterator
 from importlib.util import find_spec
 from pathlib import Path
 
@@ -21,6 +22,7 @@ from support.command_lines import COMMANDS, inline_problem, name_of, read_by_cli
 from support.commands import dgan
 from support.markdown import INLINE, PAGES, PYTHON, SHELL, TOML, Code, Command, codes, shell_commands
 from support.places import REPOSITORY
+from support.thin_networks import thin_networks
 from support.toy_project import annotate, make_project
 
 import pipeline
@@ -55,6 +57,13 @@ OWN_TEST = {
 @pytest.fixture(scope="module")
 def project(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return make_project(tmp_path_factory.mktemp("documented") / "project")
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _segmenters_are_small() -> Iterator[None]:
+    """What is shown of `dgan segment` does not depend on the number of channels, and its time does."""
+    with thin_networks():
+        yield
 
 
 @pytest.fixture(autouse=True)

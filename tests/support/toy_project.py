@@ -36,7 +36,7 @@ buffer_mb = 8
 [synthesize]
 num = 8
 [segment]
-backbone = "mobilenet_v3"
+backbone = "resnet50"
 epochs = 1
 batch_size = 2
 [translate]

@@ -15,7 +15,7 @@ from fstore.values import short
 # agree; a correction that is being moved into place, and a filter with a rule, have versions of their own.
 UNSEMANTIC = (
     *("created", "keep", "threshold", "filter", "interpreter.folder", "generator.checkpoint"),
-    *("corrected", "version"),
+    *("translator.folder", "translator.source.store", "corrected", "version"),
 )
 # Keys that follow from the annotations, which a run may correct and add to where it brings them all.
 OF_ANNOTATIONS = ("classes", "ignore", "inputs")

@@ -89,7 +89,7 @@ class Dataset(Store):
     def _require_filter(self) -> None:
         if self.meta.keep is None:
             raise StoreError(
-                f"{self.location}: no filter is set yet; run `dgan synthesize` to its end, or `dgan filter`"
+                f"{self.location}: no filter is set yet; run `{self.meta.maker}` to its end, or `dgan filter`"
             )
 
     def _vector(self, name: str) -> np.ndarray:

@@ -95,6 +95,8 @@ def facts(store: Shown) -> list[tuple[str, str]]:
     lines.append(("codecs", _codec_names(store.array(largest).array.metadata.to_dict()["codecs"])))
     if meta.generator:
         lines.append(("generator", pairs_text(meta.generator)))
+    if isinstance(meta, fmt.DatasetMeta) and meta.translator is not None:
+        lines.append(("translator", pairs_text(meta.translator)))
     lines.append(
         (
             "classes",

@@ -14,6 +14,7 @@ import zarr
 from fstore import format as fmt
 from fstore.chunks import CheckedArray, read_markers
 from fstore.creation import create_array, delete_array, open_for_writing
+from fstore.dataset import Dataset
 from fstore.dataset_writer import set_filter
 from fstore.durable import sync_all
 from fstore.errors import StoreError
@@ -32,6 +33,18 @@ class Filter:
     threshold: float | None
     rule: fmt.FilterRule | None = None
     scores: np.ndarray | None = None
+
+
+def filter_of(dataset: Dataset) -> Filter:
+    """The filter of a complete dataset, as a dataset with the same scores may be given it.
+
+    Raises StoreError before it has been set, and where ``write_filter`` would refuse it.
+    """
+    meta = dataset.meta
+    kept, scores = dataset.kept, dataset.filter_score if meta.filter_score != meta.score else None
+    found = Filter(kept, str(meta.keep), meta.threshold, meta.filter, scores)
+    _check(read_inventory(dataset.location), found)
+    return found
 
 
 def write_filter(location: Location, wanted: Filter) -> None:
@@ -62,8 +75,7 @@ def _check(inventory: Inventory, wanted: Filter) -> None:
     markers = read_markers(inventory.array("committed"), where)
     if not markers.all():
         raise StoreError(
-            f"{where}: {markers.sum()} of {num} images are committed; "
-            "run the same `dgan synthesize` to its end"
+            f"{where}: {markers.sum()} of {num} images are committed; run the same `{meta.maker}` to its end"
         )
     replace(meta, keep=wanted.keep, threshold=wanted.threshold, filter=wanted.rule)  # it refuses bad values
     scores = _scores(inventory, meta, wanted)

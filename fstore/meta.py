@@ -229,6 +229,8 @@ class DatasetMeta:
     all images are done. ``filter``: the filter's rule, None of one that keeps the share ``keep`` by
     ``score``. ``keypoints``: what the images are annotated with in place of labels, or None.
     ``member_votes``: whether the array of that name is there; only labels of at most 256 classes have it.
+    ``translator``: what translated the images that ``generator`` rendered, and of which dataset they were;
+    None where they are as they were rendered.
     """
 
     shape: tuple[int, int]
@@ -245,6 +247,7 @@ class DatasetMeta:
     keypoints: KeypointInfo | None = None
     member_votes: bool = False
     filter: FilterRule | None = None
+    translator: Mapping[str, Any] | None = None
 
     kind = "dataset"
 
@@ -264,6 +267,13 @@ class DatasetMeta:
         if self.member_votes and (self.keypoints is not None or len(self.classes) > MOST_VOTED):
             raise StoreError(f"member_votes is true: expected labels of at most {MOST_VOTED} classes")
         _check_records(interpreter=self.interpreter, generator=self.generator, created=self.created)
+        if self.translator is not None:
+            _check_records(translator=self.translator)
+
+    @property
+    def maker(self) -> str:
+        """The command that makes such a dataset, and goes on with it."""
+        return "dgan synthesize" if self.translator is None else "dgan translate apply"
 
     @property
     def filter_score(self) -> str:
@@ -289,6 +299,7 @@ class DatasetMeta:
             **_keypoints_entry(self.keypoints),
             **({"member_votes": True} if self.member_votes else {}),
             **({} if self.filter is None else {"filter": self.filter.to_json()}),
+            **({} if self.translator is None else {"translator": dict(self.translator)}),
         }
 
     @classmethod
@@ -313,6 +324,7 @@ class DatasetMeta:
                 keypoints=_keypoints(attribute),
                 member_votes=values.flag("member_votes", attribute.get("member_votes", False)),
                 filter=_filter(attribute),
+                translator=attribute.get("translator"),
             )
 
 

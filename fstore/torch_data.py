@@ -345,7 +345,7 @@ def _select(path: str | os.PathLike[str], kept_only: bool) -> LabelledItems:
     if not store.complete:
         raise StoreError(
             f"{where}: {len(store)} of {store.num_images} images are committed, and no filter is set; "
-            "run the same `dgan synthesize` to its end, or pass kept_only=False for those that are there"
+            f"run the same `{store.meta.maker}` to its end, or pass kept_only=False for those that are there"
         )
     if store.meta.keep is None:
         raise StoreError(

@@ -7,6 +7,10 @@ import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
+from pipeline.machine.environment import prepare_environment
+
+prepare_environment()  # before torch is imported: its threads are not to burn the core of another process
+
 import pytest
 import torch
 from hypothesis import settings

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 from pipeline.api.configuration import load_run_config
 from pipeline.api.places import check_folder, check_store
 from pipeline.settings.files import configured, with_overrides
-from pipeline.settings.schema import Config
+from pipeline.settings.schema import REAL, Config
 from pipeline.settings.values import Keep
 
 if TYPE_CHECKING:
@@ -283,18 +283,21 @@ def segment_train(
     **flags: Any,
 ) -> Outcome:
     """Run ``dgan segment train``. The result is the folder; of an experiment the table's figures."""
-    settings = configured(load_run_config(config, flags["segment__data"], say), flags)
+    alone = flags["segment__only"] == REAL  # the demo's classes are none of the photographs'
+    own_input = flags["segment__real_images"] if alone else flags["segment__data"]
+    settings = configured(load_run_config(config, own_input, say), flags)
     check_store(settings.segment.data)
     check_folder(settings.segment.out)
 
     from pipeline.machine.device import target_device
-    from pipeline.segment.training import run
+    from pipeline.segment.training import mixing, run
 
     target = target_device(device, threads)
-    job = run.prepare(settings, overwrite=overwrite)
+    way: Any = run if settings.segment.real_images is None else mixing
+    job = way.prepare(settings, target, overwrite=overwrite)
     if dry_run:
-        return Outcome(run.dry_run(job, target))
-    result = run.train(job, target, say=say)
+        return Outcome(way.dry_run(job, target))
+    result = way.train(job, target, say=say)
     return Outcome(result.lines, lambda: result.value)
 
 
@@ -365,7 +368,7 @@ def translate_train(
     from pipeline.translate.training import run
 
     target = target_device(device, threads)
-    job = run.prepare(settings, overwrite=overwrite)
+    job = run.prepare(settings, target, overwrite=overwrite)
     if dry_run:
         return Outcome(run.dry_run(job, target))
     return Outcome(run.train(job, target, say=say), lambda: settings.translate.out)
@@ -387,13 +390,13 @@ def translate_apply(
     check_store(store)
 
     from pipeline.machine.device import target_device
-    from pipeline.translate import application
+    from pipeline.translate.application import run
 
     target = target_device(device, threads)
-    job = application.prepare(translator, data, store, overwrite=overwrite)
+    job = run.prepare(translator, data, store, overwrite=overwrite)
     if dry_run:
-        return Outcome(application.dry_run(job, target))
-    return Outcome([application.translate(job, target, say=say)], partial(_opened, store))
+        return Outcome(run.dry_run(job, target))
+    return Outcome([run.translate(job, target, say=say)], partial(_opened, store))
 
 
 def filter_dataset(

@@ -6,12 +6,14 @@ the stages.
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
 
 from pipeline.machine.random_streams import Purpose, counter_based
+from pipeline.settings.options import PLAIN
 
 if TYPE_CHECKING:
     import torch
@@ -33,21 +35,35 @@ def class_names() -> tuple[str, ...]:
 
 def annotated_latents(num: int = 16, seed: int = 0) -> np.ndarray:
     """The latents that the demo annotates, (num, 64) float32 Z; latent i follows from (seed, i) alone."""
-    from pipeline.embedded.face import LATENT_SIZE
+    return _normal(Purpose.DEMO_LATENTS, range(num), seed)
 
-    streams = (counter_based(Purpose.DEMO_LATENTS, seed, index) for index in range(num))
-    rows = [stream.standard_normal(LATENT_SIZE) for stream in streams]
-    return np.array(rows, dtype=np.float32).reshape(num, LATENT_SIZE)
+
+def photograph_latents(numbers: Iterable[int], seed: int = 0) -> np.ndarray:
+    """The latents of the demo's photographs with these numbers, (n, 64) float32 Z; that of i follows from
+    (seed, i) alone, and is none that the demo annotates.
+    """
+    return _normal(Purpose.DEMO_PHOTOGRAPHS, numbers, seed)
+
+
+def photographs(latents: np.ndarray, style: str = PLAIN) -> tuple[np.ndarray, np.ndarray]:
+    """Pictures (N, 64, 64, 3) uint8 that the renderer draws of Z latents (N, 64), and their exact masks
+    (N, 64, 64) uint8.
+
+    ``style`` is one of `pipeline.settings.options.STYLES`; the masks are the same in all of them.
+    """
+    drawn = [_draw(part, style) for part in _batches(latents)]
+    images, masks = (np.concatenate(arrays) for arrays in zip(*drawn, strict=True))
+    return images, masks
 
 
 def exact_masks(latents: np.ndarray) -> np.ndarray:
     """(N, 64, 64) uint8 labels that the renderer gives Z latents (N, 64)."""
-    return np.concatenate([_render(part)[1] for part in _batches(latents)])
+    return photographs(latents)[1]
 
 
 def exact_images(latents: np.ndarray) -> np.ndarray:
     """(N, 64, 64, 3) uint8 images that the renderer gives Z latents (N, 64): the generator's targets."""
-    return np.concatenate([_render(part)[0] for part in _batches(latents)])
+    return photographs(latents)[0]
 
 
 def exact_keypoints(latents: np.ndarray) -> np.ndarray:
@@ -86,6 +102,13 @@ def write_keypoints(folder: str | Path, num: int = 16, seed: int = 0) -> Path:
     return path
 
 
+def _normal(purpose: Purpose, numbers: Iterable[int], seed: int) -> np.ndarray:
+    from pipeline.embedded.face import LATENT_SIZE
+
+    rows = [counter_based(purpose, seed, number).standard_normal(LATENT_SIZE) for number in numbers]
+    return np.array(rows, dtype=np.float32).reshape(len(rows), LATENT_SIZE)
+
+
 def _tensor(latents: np.ndarray) -> torch.Tensor:
     import torch
 
@@ -97,9 +120,9 @@ def _batches(latents: np.ndarray) -> list[np.ndarray]:
     return np.array_split(latents, range(RENDER_BATCH, len(latents), RENDER_BATCH))
 
 
-def _render(latents: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    from pipeline.embedded.renderer import render
+def _draw(latents: np.ndarray, style: str) -> tuple[np.ndarray, np.ndarray]:
+    from pipeline.embedded.styles import draw
 
-    images, masks = render(_tensor(latents))
+    images, masks = draw(_tensor(latents), style)
     pixels = (images.permute(0, 2, 3, 1) * 127.5 + 127.5).clamp(0, 255).byte()  # [N, 64, 64, 3]
     return pixels.numpy(), masks.numpy()

@@ -14,17 +14,11 @@ from numpy.typing import NDArray
 from fstore.dataset import Dataset
 from pipeline.errors import UsageError, count, few
 from pipeline.evaluation.job import Judged, Truth
+from pipeline.inputs.annotations.classes.known import known_classes, places_of, reworded
 from pipeline.inputs.annotations.formats.keypoint_files import open_keypoints
-from pipeline.inputs.annotations.keypoints import load_keypoints
-from pipeline.inputs.annotations.load import Annotations, load_annotations, open_annotations
+from pipeline.inputs.annotations.keypoints import check_names, load_keypoints
+from pipeline.inputs.annotations.load import load_annotations, open_annotations
 from pipeline.inputs.pictures.find import find_pictures, picture_size
-from pipeline.settings.schema import AnnotationsConfig, ClassConfig
-
-_ORIGIN = "[[annotations.classes]]"  # where messages believe that classes stand
-_WAYS_OUT = {  # what they advise, and what there is of it for a dataset, whose classes are as they are
-    f"add the class to {_ORIGIN}, or set ignore": "or say with --label-map what the label is",
-    "add them there, or map them with": "map them with",
-}
 
 
 def read_truth(
@@ -45,63 +39,23 @@ def read_truth(
 def _read_masks(
     dataset: Dataset, judged: Judged, folder: Path, label_map: Path | None
 ) -> tuple[Truth, tuple[str, ...]]:
-    meta = dataset.meta
-    config = AnnotationsConfig(
-        folder=folder,
-        label_map=label_map,
-        classes=tuple(ClassConfig(each.name, each.color) for each in meta.classes),
-        ignore=None if meta.ignore is None or meta.ignore < len(meta.classes) else meta.ignore,
-        min_pixels=0,  # the truth is not made simpler than it is
-        check=False,
-    )
-    try:
+    meta, owner = dataset.meta, str(dataset.location)
+    config = known_classes(folder, meta.classes, meta.ignore, label_map)
+    with reworded(owner):
         source = open_annotations(config)
         places = _places(dataset, source.numbers, str(source.location))
         grid, rows = _raster(dataset, judged)
         found = load_annotations(source, source.numbers, grid=grid, crop_rows=rows, config=config)
-    except UsageError as error:
-        raise UsageError(_reworded(str(error), dataset)) from None
-    masks = _by_dataset_classes(dataset, found, label_map)
+    table = places_of(found.names, found.ignore, meta.classes, label_map, owner)
     record = {"location": str(source.location), "format": source.format}
-    return Truth(places, record, masks=masks), found.notes
-
-
-def _reworded(message: str, dataset: Dataset) -> str:
-    """A message on annotations, as it is for those of a dataset."""
-    for advice, ours in _WAYS_OUT.items():
-        message = message.replace(advice, ours)
-    return message.replace(_ORIGIN, f"the classes of {dataset.location}")
-
-
-def _by_dataset_classes(dataset: Dataset, found: Annotations, label_map: Path | None) -> NDArray[np.int32]:
-    """Masks whose labels are the dataset's classes by name, as a label map may have another order; -1 where
-    there is no label.
-    """
-    index = {each.name: each.id for each in dataset.meta.classes}
-    names = found.names or tuple(index)
-    unknown = [name for name in names if name not in index]
-    if unknown:
-        raise UsageError(
-            f"{label_map}: makes classes that {dataset.location} does not have ({few(unknown)}); expected "
-            f"names among {few(tuple(index), 8)}"
-        )
-    table = np.full(max(len(names), (found.ignore or 0) + 1), -1, np.int32)
-    table[: len(names)] = [index[name] for name in names]
-    if found.ignore is not None:
-        table[found.ignore] = -1
-    return np.asarray(table[found.masks])
+    return Truth(places, record, masks=np.asarray(table[found.masks])), found.notes
 
 
 def _read_points(dataset: Dataset, judged: Judged, annotations: Path) -> Truth:
     source = open_keypoints(annotations)
     places = _places(dataset, source.numbers, str(source.path))
     names = dataset.meta.keypoints.names if dataset.meta.keypoints is not None else ()
-    unnamed = tuple(f"keypoint_{k}" for k in range(len(names)))  # as files are read that have no names
-    if source.names not in (names, unnamed):
-        raise UsageError(
-            f"{source.path}: annotates the keypoints {few(source.names)}, {dataset.location} has "
-            f"{few(names)}; expected the same ones in the same order"
-        )
+    check_names(source, names, str(dataset.location))
     grid, rows = _raster(dataset, judged)
     pictures = find_pictures(None, source.path, source.numbers)
     sizes = {number: picture_size(path) for number, path in pictures.paths.items()}

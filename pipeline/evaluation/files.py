@@ -1,4 +1,4 @@
-"""The files of an evaluation: `evaluation.json` and the picture beside it, each written whole or not at all.
+"""The files of figures: a JSON and the picture beside it, each written whole or not at all.
 
 It knows files. It does not know what the figures are.
 """
@@ -9,15 +9,29 @@ import json
 from collections.abc import Mapping
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from pipeline.errors import UsageError
 from pipeline.interpreter.folder import check_writable, replace_file
 
-KIND = "evaluation"
 PICTURE = ".svg"
 _HEAD_BYTES = 200
-_SIGN = "<!-- dgan evaluation -->\n"  # by which a picture of ours is known again
+
+
+class FiguresKind(NamedTuple):
+    """What the figures are: the ``kind`` in the JSON, the command that writes them, a name for a file."""
+
+    name: str
+    command: str
+    example: str
+
+    @property
+    def sign(self) -> str:
+        """The beginning of a picture, by which one of ours is known again."""
+        return f"<!-- dgan {self.name} -->\n"
+
+
+EVALUATION = FiguresKind("evaluation", "dgan evaluate", "evaluation.json")
 
 
 def picture_path(out: Path) -> Path:
@@ -25,39 +39,42 @@ def picture_path(out: Path) -> Path:
     return out.with_suffix(PICTURE)
 
 
-def check_out(out: Path) -> None:
-    """Refuse a place that cannot be written, or that holds a file of another kind. Raises UsageError."""
+def check_out(out: Path, kind: FiguresKind, *, overwrite: bool = False) -> None:
+    """Refuse a place that cannot be written, or that holds a file of another kind, unless ``overwrite``.
+
+    Raises UsageError.
+    """
     if out.is_dir():  # "." among them, which has no name to put a suffix to
         raise UsageError(f"{out}: is a folder, expected a file; name another --out")
     if out.suffix.lower() == PICTURE:
-        raise UsageError(f"{out}: is where the picture would lie; expected a name such as evaluation.json")
-    for path, is_ours in ((out, _is_evaluation), (picture_path(out), _is_picture)):
+        raise UsageError(f"{out}: is where the picture would lie; expected a name such as {kind.example}")
+    for path, is_ours in ((out, _are_figures), (picture_path(out), _is_picture)):
         if path.is_dir():
             raise UsageError(f"{path}: is a folder, expected a file; name another --out")
-        if path.exists() and not is_ours(path):
-            raise UsageError(f"{path}: is no file of `dgan evaluate`; move it, or name another --out")
+        if path.exists() and not overwrite and not is_ours(path, kind):
+            raise UsageError(f"{path}: is no file of `{kind.command}`; move it, or name another --out")
     check_writable(out.parent)
 
 
-def write_files(out: Path, figures: Mapping[str, Any], picture: str) -> None:
+def write_files(out: Path, kind: FiguresKind, figures: Mapping[str, Any], picture: str) -> None:
     """Write the picture and then the figures, each under a temporary name that is then renamed."""
     out.parent.mkdir(parents=True, exist_ok=True)
     written = json.dumps(figures, indent=2, allow_nan=False, ensure_ascii=False) + "\n"
-    for path, content in ((picture_path(out), _SIGN + picture), (out, written)):
+    for path, content in ((picture_path(out), kind.sign + picture), (out, written)):
         replace_file(path, partial(Path.write_text, data=content, encoding="utf-8"))
 
 
-def _is_evaluation(path: Path) -> bool:
+def _are_figures(path: Path, kind: FiguresKind) -> bool:
     try:
         found = json.loads(path.read_bytes())
     except (OSError, ValueError, RecursionError):
         return False
-    return isinstance(found, dict) and found.get("kind") == KIND
+    return isinstance(found, dict) and found.get("kind") == kind.name
 
 
-def _is_picture(path: Path) -> bool:
+def _is_picture(path: Path, kind: FiguresKind) -> bool:
     try:
         with path.open("rb") as file:
-            return file.read(_HEAD_BYTES).startswith(_SIGN.encode())
+            return file.read(_HEAD_BYTES).startswith(kind.sign.encode())
     except OSError:
         return False

@@ -26,11 +26,11 @@ BAR_ROW, BAR_LENGTH = 20, 240
 
 def picture_of(figures: Mapping[str, Any]) -> str:
     """The SVG's text."""
-    return _points_picture(figures) if figures["task"] == KEYPOINTS else _labels_picture(figures)
+    return points_picture(figures) if figures["task"] == KEYPOINTS else _labels_picture(figures)
 
 
 def _labels_picture(figures: Mapping[str, Any]) -> str:
-    matrix, width, height = _matrix(figures)
+    matrix, width, height = confusion_matrix(figures)
     elements = matrix
     if figures["reliability"] is not None:
         elements = [*matrix, *_diagram(figures, width + MARGIN)]
@@ -38,8 +38,11 @@ def _labels_picture(figures: Mapping[str, Any]) -> str:
     return document(width, height, "Confusion matrix and calibration", elements)
 
 
-def _matrix(figures: Mapping[str, Any]) -> tuple[list[str], float, float]:
-    """Elements, width and height of the matrix: of each true class, the share of each label."""
+def confusion_matrix(figures: Mapping[str, Any]) -> tuple[list[str], float, float]:
+    """Elements, width and height of the matrix: of each true class, the share of each label.
+
+    ``figures`` has ``classes``, each with id, name, color, pixels and predicted_pixels, and ``confusion``.
+    """
     shown = _shown_classes(figures["classes"])
     counts = np.array(figures["confusion"], np.float64)
     totals = counts.sum(1)
@@ -139,8 +142,8 @@ def _diagram(figures: Mapping[str, Any], x: float) -> list[str]:
     ]
 
 
-def _points_picture(figures: Mapping[str, Any]) -> str:
-    """A bar a keypoint: its PCK@10."""
+def points_picture(figures: Mapping[str, Any]) -> str:
+    """A bar a keypoint: its PCK@10. ``figures`` has ``keypoints``, each with name and pck."""
     names = [_cut(entry["name"]) for entry in figures["keypoints"]]
     left, top = MARGIN + 7 * max(len(name) for name in names) + 12, MARGIN + TITLE
     elements = [text(MARGIN, MARGIN + 4, "PCK@10: keypoints within 10% of the larger side", size=13)]

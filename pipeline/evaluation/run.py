@@ -15,7 +15,7 @@ from pipeline.errors import RunError, UsageError
 from pipeline.evaluation.annotated import read_truth
 from pipeline.evaluation.checks import check_dataset, check_features, has_learnt
 from pipeline.evaluation.document import label_figures, point_figures
-from pipeline.evaluation.files import check_out, picture_path, write_files
+from pipeline.evaluation.files import EVALUATION, check_out, picture_path, write_files
 from pipeline.evaluation.job import EvaluationJob, Judged, load_judged
 from pipeline.evaluation.measure import measure_labels, measure_points
 from pipeline.evaluation.picture import picture_of
@@ -32,7 +32,7 @@ def prepare(
     its images. Raises UsageError, one line, for an interpreter, store or annotations that cannot be used or
     do not belong together; StoreError for a store that is absent or damaged.
     """
-    check_out(out)
+    check_out(out, EVALUATION)
     judged, opened = load_judged(interpreter), fstore.open(store)
     if isinstance(opened, Dataset):
         return _prepare_dataset(judged, opened, annotations, label_map, out)
@@ -81,7 +81,7 @@ def evaluate(job: EvaluationJob, device: torch.device, *, say: Callable[[str], N
     else:
         figures = point_figures(job, measure_points(job, device))
     check_same(job)
-    write_files(job.out, figures, picture_of(figures))
+    write_files(job.out, EVALUATION, figures, picture_of(figures))
     return figures
 
 

@@ -21,33 +21,33 @@ def _labels_table(figures: Mapping[str, Any]) -> list[str]:
     rows = [
         (
             printable(entry["name"]),
-            _share(entry["iou"]),
-            _share(entry["boundary_iou"]),
+            share_text(entry["iou"]),
+            share_text(entry["boundary_iou"]),
             f"{entry['pixels']:,}",
         )
         for entry in figures["classes"]
     ]
     pixels = f"{figures['pixels']:,}"
-    mean = ("mean", _share(figures["miou"]), _share(figures["boundary_miou"]), pixels)
+    mean = ("mean", share_text(figures["miou"]), share_text(figures["boundary_miou"]), pixels)
     definitions = figures["definitions"]
     rim = definitions["boundary_iou"]
     width = count(rim["distance_pixels"], "pixel")
     part = f"{100 * rim['part_of_diagonal']:g}% of the diagonal"
     facts = [
-        ("pixel accuracy", _share(figures["pixel_accuracy"]), _ignored(figures)),
+        ("pixel accuracy", share_text(figures["pixel_accuracy"]), _ignored(figures)),
         ("calibration error", *_calibration(figures)),
         ("boundary IoU", "", f"of pixels at most {width} from a boundary, {part}"),
         *_filter(figures),
     ]
     titles = ("class", "IoU", "boundary IoU", "pixels of truth")
-    return [_title(figures), "", *_aligned([titles, *rows, mean]), "", *_facts(facts)]
+    return [_title(figures), "", *aligned([titles, *rows, mean]), "", *_facts(facts)]
 
 
 def _points_table(figures: Mapping[str, Any]) -> list[str]:
     percents = list(figures["pck"])
 
     def row(name: str, entry: Mapping[str, Any]) -> tuple[str, ...]:
-        shares = [_share(entry["pck"][percent]) for percent in percents]
+        shares = [share_text(entry["pck"][percent]) for percent in percents]
         return (printable(name), *shares, _distance(entry["mean_distance_pixels"]), f"{entry['labelled']:,}")
 
     titles = ("keypoint", *(f"PCK@{percent}" for percent in percents), "pixels away", "labelled")
@@ -56,13 +56,13 @@ def _points_table(figures: Mapping[str, Any]) -> list[str]:
     kept = [
         (
             f"all, {name}",
-            *(_share(part["pck"][percent]) for percent in percents),
+            *(share_text(part["pck"][percent]) for percent in percents),
             "",
             count(part["images"], "image"),
         )
         for name, part in parts
     ]
-    return [_title(figures), "", *_aligned([titles, *rows, row("all", figures), *kept])]
+    return [_title(figures), "", *aligned([titles, *rows, row("all", figures), *kept])]
 
 
 def _title(figures: Mapping[str, Any]) -> str:
@@ -85,7 +85,7 @@ def _calibration(figures: Mapping[str, Any]) -> tuple[str, str]:
         return NONE, "a dataset stores no probabilities"
     unsure = figures["pixels_without_probability"]
     more = f", {count(unsure, 'pixel')} whose probability is not finite left out" if unsure else ""
-    return _share(
+    return share_text(
         figures["expected_calibration_error"]
     ), f"of the mean probability, {definition['bins']} bins{more}"
 
@@ -95,12 +95,12 @@ def _filter(figures: Mapping[str, Any]) -> list[tuple[str, str, str]]:
     if found is None:
         return []
     return [
-        (f"mIoU, {part}", _share(found[part]["miou"]), f"{count(found[part]['images'], 'image')} {said}")
+        (f"mIoU, {part}", share_text(found[part]["miou"]), f"{count(found[part]['images'], 'image')} {said}")
         for part, said in (("kept", f"that --keep {found['keep']} keeps"), ("dropped", "that it drops"))
     ]
 
 
-def _aligned(rows: Sequence[Sequence[str]]) -> list[str]:
+def aligned(rows: Sequence[Sequence[str]]) -> list[str]:
     """The first column to the left, the others to the right, two spaces between them."""
     widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
     return [
@@ -115,7 +115,8 @@ def _facts(facts: Sequence[tuple[str, str, str]]) -> list[str]:
     ]
 
 
-def _share(value: float | None) -> str:
+def share_text(value: float | None) -> str:
+    """A share with four decimals."""
     return NONE if value is None else f"{value:.4f}"
 
 

@@ -7,19 +7,18 @@ from collections.abc import Collection, Sequence
 from dataclasses import replace
 
 from fstore.meta import ClassInfo
-from pipeline.exports.formats.protocol import ExportInfo
 from pipeline.settings.classes import default_palette
 
 
-def classes_toml(info: ExportInfo) -> str:
+def classes_toml(classes: Sequence[ClassInfo], ignore: int | None) -> str:
     """``classes.toml``, as ``--annotations`` reads it: ``ignore``, and a table ``[[classes]]`` a label."""
     head = "# The classes in the order of their labels.\n"
-    if info.ignore is not None:
-        head += f"ignore = {info.ignore}  # the label of pixels that belong to no class\n"
+    if ignore is not None:
+        head += f"ignore = {ignore}  # the label of pixels that belong to no class\n"
     # a JSON text is a TOML text too
     tables = [
         f'[[classes]]\nname = {json.dumps(entry.name, ensure_ascii=False)}\ncolor = "{entry.color}"\n'
-        for entry in info.classes
+        for entry in classes
     ]
     return head + "\n" + "\n".join(tables)
 

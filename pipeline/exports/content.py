@@ -102,10 +102,10 @@ def open_content(store_path: str, config: ExportConfig) -> Content:
     """
     store = fstore.open(store_path)
     if len(store) < store.num_images:
-        command = "synthesize" if isinstance(store, fstore.Dataset) else "extract-features"
+        command = store.meta.maker if isinstance(store, fstore.Dataset) else "dgan extract-features"
         raise UsageError(
             f"{store.location}: is not finished, {len(store):,} of {count(store.num_images, 'image')} are "
-            f"committed; run `dgan {command}` to its end, then export"
+            f"committed; run `{command}` to its end, then export"
         )
     content = Content(store, config)
     if not len(content):

@@ -13,6 +13,7 @@ from typing import Any
 
 from pipeline.errors import count
 from pipeline.exports.formats.protocol import ExportInfo
+from pipeline.machine.provenance import translator_words
 
 _INDENT = "  "
 
@@ -82,6 +83,9 @@ def _text(info: ExportInfo, splits: Sequence[SplitSize]) -> Iterator[str]:
     yield f"# {_cell(info.source['store'])}"
     yield ""
     yield f"Generated images of {width} x {height} pixels with {subject}: {sizes}. Written by `dgan export`."
+    if "translator" in info.source:
+        words = _cell(translator_words(info.source["translator"]))
+        yield f"The images were translated after they were generated ({words}); what they show stayed."
     yield ""
     yield from ("```python", "from datasets import load_dataset", "")
     yield f'images = load_dataset("path/of/this/folder", split="{splits[0].name}")'

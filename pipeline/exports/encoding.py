@@ -7,10 +7,11 @@ from __future__ import annotations
 
 import io
 import zlib
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 from PIL import Image
+from PIL.PngImagePlugin import PngInfo
 
 from fstore.meta import ClassInfo
 from pipeline.exports.formats.protocol import ExportInfo
@@ -36,14 +37,25 @@ def encode_png(image: np.ndarray) -> bytes:
     return _save(Image.fromarray(image), format="PNG")
 
 
-def encode_labels(labels: np.ndarray, palette: bytes) -> bytes:
-    """An index PNG whose palette shows the classes' colours; grey of 16 bits for labels of two bytes."""
+def encode_labels(labels: np.ndarray, palette: bytes, texts: Mapping[str, str] | None = None) -> bytes:
+    """An index PNG whose palette shows the classes' colours; grey of 16 bits for labels of two bytes.
+
+    ``texts``: keys and values of text chunks that it carries.
+    """
+    more = {} if texts is None else {"pnginfo": _text_chunks(texts)}
     if labels.dtype != np.uint8:
-        return encode_png(labels)
+        return _save(Image.fromarray(labels), format="PNG", **more)
     height, width = labels.shape
     picture = Image.frombytes("P", (width, height), np.ascontiguousarray(labels).tobytes())
     picture.putpalette(palette)
-    return _save(picture, format="PNG")
+    return _save(picture, format="PNG", **more)
+
+
+def _text_chunks(texts: Mapping[str, str]) -> PngInfo:
+    chunks = PngInfo()
+    for key, value in texts.items():
+        chunks.add_text(key, value)
+    return chunks
 
 
 def one_byte(labels: np.ndarray, ignore: int | None) -> np.ndarray:

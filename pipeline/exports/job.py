@@ -94,4 +94,6 @@ def _source(content: Content) -> dict[str, Any]:
         source |= {"keep": meta.keep, "threshold": meta.threshold}
         if meta.filter is not None:
             source["filter"] = meta.filter.to_json()
+        if meta.translator is not None:
+            source["translator"] = dict(meta.translator)
     return source

@@ -14,12 +14,19 @@ A word has a number if it is digits, or letters and then digits: ``3``, ``seed00
 What programs add to a name is no part of the stem: a second suffix (``image_3.jpg.json``), the hash of
 Roboflow (``image_3_png.rf.0a1b2c.png``), and the mark of a copy (``image_3 (1).png``,
 ``image_3 - Copy.png``), unless it has the only number.
+
+Photographs have names of any kind. Within `names_say` another rule says which image a name is of, for all who
+ask here (`pipeline.inputs.picture_names` has that rule).
 """
 
 from __future__ import annotations
 
 import re
+from collections.abc import Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
 from dataclasses import dataclass
+from typing import Protocol
 
 PICTURE_WORDS = frozenset(
     ("image", "images", "img", "imgs", "picture", "pic", "photo", "frame", "seed", "sample")
@@ -47,6 +54,36 @@ class NumberedName:
     after: str
 
 
+class NameRule(Protocol):
+    """Another rule than that of numbers in names."""
+
+    def split(self, name: str) -> NumberedName | None:
+        """The parts of a name of one of the rule's images; None for other names."""
+        ...
+
+    def listed(self, name: str) -> int:
+        """The number of any name: of one that is of none of the images, a number that is no image's."""
+        ...
+
+
+_RULE: ContextVar[NameRule | None] = ContextVar("which image a name is of", default=None)
+
+
+@contextmanager
+def names_say(rule: NameRule) -> Iterator[None]:
+    """A block in which ``rule`` says which image a name is of, and not the number in it."""
+    before = _RULE.set(rule)
+    try:
+        yield
+    finally:
+        _RULE.reset(before)
+
+
+def names_have_numbers() -> bool:
+    """Whether the numbers in names count, as they do outside `names_say`."""
+    return _RULE.get() is None
+
+
 def image_number(name: str) -> int | None:
     """The number of the image that a file is of, from its name or path; None where the name has none.
 
@@ -56,8 +93,19 @@ def image_number(name: str) -> int | None:
     return None if found is None else found.number
 
 
+def listed_number(name: str) -> int | None:
+    """``image_number`` of an entry of a list, such as a COCO file's, which may list more images than there
+    are: where not the numbers in names count, every name has a number.
+    """
+    rule = _RULE.get()
+    return image_number(name) if rule is None else rule.listed(name)
+
+
 def split_name(name: str) -> NumberedName | None:
     """The parts of a file's name, or of a path's last part; None where it has no number of an image."""
+    rule = _RULE.get()
+    if rule is not None:
+        return rule.split(name)
     stem = stem_of(name)
     if LABEL_STUDIO.fullmatch(stem):
         return None
@@ -70,6 +118,11 @@ def stem_of(name: str) -> str:
     while _SUFFIX.search(stem):
         stem = _SUFFIX.sub("", stem)
     return stem
+
+
+def plain_stem(name: str) -> str:
+    """The last part of a path without its last suffix that says a format, and nothing else left out."""
+    return _SUFFIX.sub("", re.split(r"[/\\]", name)[-1][-MAX_LENGTH:])
 
 
 def _split(stem: str) -> NumberedName | None:

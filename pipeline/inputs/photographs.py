@@ -14,6 +14,16 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fstore.meta import ClassInfo
+from pipeline.errors import UsageError
+from pipeline.inputs.annotations.classes.known import known_classes, reworded
+from pipeline.inputs.annotations.label_reader import open_labels
+from pipeline.inputs.annotations.load import open_annotations
+from pipeline.inputs.annotations.raster.fitting import aspect_error, stretch_nearest
+from pipeline.inputs.annotations.source import AnnotationSource
+from pipeline.inputs.photograph_pairs import Opened, pair_pictures
+from pipeline.inputs.pictures.read import picture_files, read_picture, read_size
+from pipeline.settings.classes import IGNORE_NAME
+from pipeline.settings.schema import AnnotationsConfig, ClassConfig
 
 IGNORED = -1
 
@@ -24,7 +34,7 @@ class AnnotatedPhotographs:
 
     paths: (n) pictures. read_picture: place -> (h, w, 3) uint8, as it is shown. read_labels: (place, (H, W))
     -> (H, W) int64 labels by the classes that were asked for, IGNORED where there is none. record: what a
-    file of results says of them. notes: lines for the user.
+    file of results says of them; its ``sha256`` is of all labels. notes: lines for the user.
     """
 
     paths: tuple[Path, ...]
@@ -44,13 +54,75 @@ def open_photographs(
     classes: Sequence[ClassInfo],
     ignore: int | None,
     label_map: Path | None,
+    owner: str = "the segmenter",
 ) -> AnnotatedPhotographs:
     """The pictures of a folder that are annotated; ``annotations`` None: they lie beside the pictures.
 
-    A mask's values are the classes by their place, names are matched by name. Raises UsageError, one line,
-    for pictures or annotations that are missing, broken, or of unknown classes.
+    Pictures and annotations are paired as `pipeline.inputs.photograph_pairs` says. A mask's values are the
+    classes by their place, names are matched by name; ``owner`` is whose classes they are, for messages. All
+    annotations are read once here. They are resized from their own size to the one that is asked for, to the
+    nearest as Pillow does it.
+
+    Raises UsageError, one line, for pictures or annotations that are missing, broken, or of unknown classes,
+    and for an annotation of another aspect than its picture.
     """
-    raise NotImplementedError
+    pictures, folder = picture_files(images), annotations or images
+    config = known_classes(folder, classes, ignore, label_map)
+
+    def open_them() -> Opened[AnnotationSource]:
+        source = open_annotations(config)
+        return Opened(source, source.location, source.files)
+
+    with reworded(owner):
+        pairs = pair_pictures(pictures, folder, open_them)
+    source, paths = pairs.opened.value, dict(zip(pairs.numbers, pairs.pictures, strict=True))
+    reader = open_labels(
+        source,
+        pairs.numbers,
+        config,
+        classes,
+        label_map=label_map,
+        owner=owner,
+        check_size=lambda number, size: _check_size(paths[number], source.where(number), size),
+    )
+
+    def read_labels(place: int, size: tuple[int, int]) -> NDArray[np.int64]:
+        return stretch_nearest(reader.read(pairs.numbers[place]), *size).astype(np.int64)
+
+    record = {
+        "images": str(images),
+        "annotations": str(source.location),
+        "format": source.format,
+        "paired_by": pairs.how,
+        "label_map": None if label_map is None else str(label_map),
+        "sha256": reader.sha256,
+    }
+    return AnnotatedPhotographs(
+        pairs.pictures,
+        lambda place: read_picture(pairs.pictures[place]),
+        read_labels,
+        record,
+        (*pairs.notes, *reader.notes),
+    )
+
+
+def listed_classes(images: Path, annotations: Path | None) -> tuple[tuple[ClassConfig, ...], Path] | None:
+    """The classes in the order of their values, as a file beside annotations lists them, and that file.
+
+    None where there is no such list, or where annotations cannot be opened, which `open_photographs` says.
+    """
+    folder = annotations or images
+
+    def open_them() -> Opened[AnnotationSource]:
+        source = open_annotations(AnnotationsConfig(folder=folder))
+        return Opened(source, source.location, source.files)
+
+    try:
+        source = pair_pictures(picture_files(images), folder, open_them).opened.value
+    except UsageError:
+        return None
+    classes = tuple(entry for entry in source.classes if entry.name.casefold() != IGNORE_NAME)
+    return None if not classes or source.classes_from is None else (classes, source.classes_from)
 
 
 def open_pictures(images: Path) -> tuple[tuple[Path, ...], Callable[[Path], NDArray[np.uint8]]]:
@@ -58,4 +130,14 @@ def open_pictures(images: Path) -> tuple[tuple[Path, ...], Callable[[Path], NDAr
 
     Raises UsageError, one line, where there is none.
     """
-    raise NotImplementedError
+    return picture_files(images), read_picture
+
+
+def _check_size(picture: Path, annotation: str, size: tuple[int, int]) -> None:
+    """Refuse an annotation that is not of its picture's size, nor of its aspect."""
+    shown = read_size(picture)
+    if shown != size and aspect_error(size, shown) >= 1:
+        raise UsageError(
+            f"{annotation}: is {size[0]} x {size[1]} (rows x columns), and its picture {picture} "
+            f"{shown[0]} x {shown[1]}; expected the same size, or the same aspect"
+        )

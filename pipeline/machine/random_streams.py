@@ -10,8 +10,9 @@ A purpose of this table is never 0, so the last word tells it from every other o
 purpose 0; the sampler's other purposes differ in the second word. Two streams whose keys or last three words
 differ have no number in common before 2^64 blocks are drawn.
 
-Two things are drawn by other generators, which share no stream with Philox: a training's split of images
-(PCG64) and its members' first weights (torch's Mersenne Twister).
+Some things are drawn by other generators, which share no stream with Philox: a training's split of images
+(PCG64), its members' first weights, a segmenter's weights and dropout, and a translator's weights (torch's
+Mersenne Twister).
 """
 
 from __future__ import annotations
@@ -47,13 +48,17 @@ class Purpose(IntEnum):
     REAL_SPLIT = 14
     """Which annotated photographs are tested on."""
     TRANSLATE_ORDER = 15
-    """The order of a side's images, by epoch; the part is the side."""
+    """The order of a side's images, by epoch; the part is the side, or 2 for pairs."""
     TRANSLATE_CROP = 16
-    """How an image is cropped, by epoch and image; the part is the side, or 2 for both of a pair."""
+    """How an image is cropped, by epoch and place in its order; the part is the side, or 2 for pairs."""
     TRANSLATE_SPLIT = 17
     """Which images of a side validate; the part is the side, or 2 for pairs."""
     DEMO_PHOTOGRAPHS = 18
     """The latents of the demo's photographs."""
+    SEGMENT_TORCH = 19
+    """Seeds of torch's generator while a segmenter learns: of its first weights, then one a step."""
+    TRANSLATE_WEIGHTS = 20
+    """Seeds of torch's generator for the first weights of a translator, by network."""
 
 
 def counter_based(purpose: Purpose, seed: int, index: int, part: int = 0) -> np.random.Generator:

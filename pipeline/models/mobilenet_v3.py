@@ -17,9 +17,7 @@ NUM_CHANNELS = 960
 """Of the last features."""
 STRIDES = (16, 32)
 
-# torchvision's running statistics move by 0.01 a step, for trainings of 100,000 steps: after 300 steps, as a
-# small dataset has them, they are still those of the first images. Here they move by torch's usual 0.1.
-_norm = partial(nn.BatchNorm2d, eps=0.001)
+_norm = partial(nn.BatchNorm2d, eps=0.001, momentum=0.01)
 
 
 class _Row(NamedTuple):

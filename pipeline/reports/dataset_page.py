@@ -15,7 +15,7 @@ from pipeline.reports.dataset_filter import filter_notes, kept_of, kept_words, s
 from pipeline.reports.duplicates_section import duplicates_section
 from pipeline.reports.gallery import class_entries, gallery_data, largest_divergence, picture_items, title_of
 from pipeline.reports.page import GALLERY_SCRIPTS, Page, Section
-from pipeline.reports.provenance import provenance_section
+from pipeline.reports.provenance import provenance_section, translation_facts
 from pipeline.reports.selection import chosen_images
 from pipeline.reports.survey import Survey, survey
 from pipeline.reports.training_section import training_section
@@ -30,7 +30,7 @@ def dataset_page(
     damaged.
     """
     if not len(store):
-        raise UsageError(f"{store.location}: no image is committed yet; run `dgan synthesize` first")
+        raise UsageError(f"{store.location}: no image is committed yet; run `{store.meta.maker}` first")
     neighbour = interpreter_beside(store)
     compared = annotated_store(store, annotated, neighbour)
     found = survey(store)
@@ -77,7 +77,7 @@ def _facts(store: fstore.Dataset, num_shown: int) -> list[tuple[str, str]]:
     members = meta.interpreter.get("members")
     if members is not None:
         facts.append(("Labelled by", f"{members} members"))
-    return facts
+    return [*facts, *translation_facts(store)]
 
 
 def _notes(store: fstore.Dataset) -> list[str]:
@@ -85,7 +85,7 @@ def _notes(store: fstore.Dataset) -> list[str]:
         return filter_notes(store, kept_of(store))
     return [
         f"This dataset is not finished: {len(store):,} of {count(store.num_images, 'image')} are "
-        "committed, and this page shows those. The same dgan synthesize goes on with it."
+        f"committed, and this page shows those. The same {store.meta.maker} goes on with it."
     ]
 
 

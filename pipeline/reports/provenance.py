@@ -6,7 +6,8 @@ import json
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from pipeline.machine.provenance import created_record
+import fstore
+from pipeline.machine.provenance import created_record, translator_words
 from pipeline.reports.page import Section
 
 
@@ -26,6 +27,12 @@ def provenance_section(attribute: Mapping[str, Any], left_out: tuple[str, ...] =
             "page": created_record(),
         },
     )
+
+
+def translation_facts(store: fstore.Dataset) -> list[tuple[str, str]]:
+    """What a page says at its top of a dataset whose images were translated; nothing of any other."""
+    record = store.meta.translator
+    return [] if record is None else [("Translated by", translator_words(record))]
 
 
 def _rows(values: Mapping[str, Any], before: str) -> Iterator[tuple[str, str]]:

@@ -22,16 +22,17 @@ KIND = "segmenter"
 class SegmenterInfo:
     """Everything but the weights.
 
-    architecture, backbone, output_stride: the network, as the settings name it. image_size: (height, width)
-    that images have when they come to the network. classes: outputs in their order; of keypoints the
-    network has a heat map for each of ``keypoints`` in their place. ignore: the label that no class has, in
-    the data. data: what it learns from, which is compared when a run goes on. training: the settings that
-    must be equal then. created: program and time.
+    architecture, backbone, output_stride: the network, as the settings name it; the stride is None where the
+    architecture has none to choose. image_size: (height, width) that images have when they come to the
+    network. classes: outputs in their order; of keypoints the network has a heat map for each of
+    ``keypoints`` in their place. ignore: the label that no class has, in the data. data: what it learns from,
+    which is compared when a run goes on. training: the settings that must be equal then. created: program
+    and time.
     """
 
     architecture: str
     backbone: str
-    output_stride: int
+    output_stride: int | None
     image_size: tuple[int, int]
     classes: tuple[ClassInfo, ...]
     ignore: int | None
@@ -80,7 +81,7 @@ _INFO = record(
     {
         "architecture": text,
         "backbone": text,
-        "output_stride": integer(1, 64),
+        "output_stride": optional(integer(1, 64)),
         "image_size": items(integer(1, 2**16), 2),
         "classes": items(_CLASS),
         "ignore": optional(integer(0)),

@@ -78,8 +78,14 @@ def write_description(path: Path, info: SegmenterInfo) -> None:
 
 def epoch_files(path: Path) -> dict[int, Path]:
     """Epoch to the file of its weights, ascending by the number (the released code sorts by the text)."""
-    found = {int(match[1]): file for file in path.iterdir() if (match := _EPOCH.fullmatch(file.name))}
-    return dict(sorted(found.items()))
+    found = ((epoch_of(file.name), file) for file in path.iterdir())
+    return dict(sorted((epoch, file) for epoch, file in found if epoch is not None))
+
+
+def epoch_of(name: str) -> int | None:
+    """The epoch whose weights a file of this name holds, or None."""
+    match = _EPOCH.fullmatch(name)
+    return int(match[1]) if match else None
 
 
 def epoch_name(architecture: str, epoch: int) -> str:

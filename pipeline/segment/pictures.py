@@ -12,6 +12,8 @@ from numpy.typing import NDArray
 from PIL import Image
 from torch import Tensor
 
+from pipeline.inputs.annotations.raster.fitting import stretch_nearest
+
 MEAN = (0.485, 0.456, 0.406)
 DEVIATION = (0.229, 0.224, 0.225)
 
@@ -25,14 +27,10 @@ def resized_picture(picture: NDArray[np.uint8], size: tuple[int, int]) -> NDArra
 
 
 def resized_labels(labels: NDArray[np.integer], size: tuple[int, int]) -> NDArray[np.integer]:
-    """(h, w) to ``size`` (H, W), of the same dtype: each pixel is the one that lies under its centre."""
-    if labels.shape == size:
-        return labels
-    rows, columns = (
-        np.minimum(((np.arange(new) + 0.5) * (old / new)).astype(np.int64), old - 1)
-        for new, old in zip(size, labels.shape, strict=True)
-    )
-    return labels[rows[:, None], columns]
+    """(h, w) to ``size`` (H, W), of the same dtype, to the nearest as Pillow does; the same array
+    where it has that size.
+    """
+    return stretch_nearest(labels, *size)
 
 
 def normalised(images: Tensor) -> Tensor:

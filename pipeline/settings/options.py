@@ -48,6 +48,8 @@ RANDOM, DIVERSE, UNCERTAIN, SPREAD_UNCERTAIN, RARE = WAYS = (
     *("random", "diverse", "uncertain", "uncertain-diverse", "rare"),
 )
 """How ``dgan sample`` may choose images. All but the first two ask an interpreter."""
+PLAIN, DUSK, MASKS = STYLES = ("plain", "dusk", "masks")
+"""How the demo's photographs may be drawn."""
 
 
 @dataclass(frozen=True)

@@ -41,11 +41,11 @@ _SETTINGS: dict[str, tuple[str, str, Rule]] = {
 # Keys that take more than a look-up; `_parse` has a line for each.
 _OTHERS = (
     *("dim", "im_size", "annotation_data_from_w", "optimized_latent_path", "stylegan_ver"),
-    *("exp_dir", "classfier_checkpoint"),
+    *("exp_dir", "classfier_checkpoint", "deeplab_res", "testing_data_number_class", "testing_path"),
 )
-# What is downstream of the dataset, or belongs to EditGAN's encoder and its tool.
+# What belongs to EditGAN's encoder and its tool, or says what the files say already.
 _MEANINGLESS = (
-    *("category", "debug", "deeplab_res", "testing_data_number_class", "testing_path"),
+    *("category", "debug"),
     *("n_latent", "lr", "bs", "sample_bs", "max_label", "training_data_path", "label_data_path"),
     *("testing_data_path", "sampling_training", "use_w", "same_view_code", "truncation", "normalize"),
     *("train_real_start_epochs", "loss_dict", "encoder_checkpoint", "root_path", "classifier_iter"),
@@ -82,6 +82,9 @@ def parse_experiment(text: str, location: Path) -> Config:
     ``optimized_latent_path``      ``train`` is the latents, a file or a folder, in W+
     ``exp_dir``                    the interpreter's folder, in which members of the release may lie
     ``classfier_checkpoint``       the same, and then ``exp_dir`` is another network's
+    ``testing_path``               photographs and ``.npy`` labels that a segmenter is tested on
+    ``testing_data_number_class``  how many classes those labels have, which is checked then
+    ``deeplab_res``                the side that a segmenter's images are resized to
     =============================  ====================================================================
 
     ``number_class`` counts the labels, background too. An empty text, or ``FILL_THIS``, is as good as no key.
@@ -105,6 +108,8 @@ def parse_experiment(text: str, location: Path) -> Config:
     sections["latents"].update(_latents(file))
     sections["train"].update(_folder(file, "out"))
     sections["synthesize"].update(_folder(file, "interpreter"))
+    for name, values in _segmenter(file).items():
+        sections[name].update(values)
     file.get("stylegan_ver", _VERSION)  # the checkpoint itself says what it is
     config = Config(source=file.source)
     changed = {name: replace(getattr(config, name), **values) for name, values in sections.items()}
@@ -177,6 +182,17 @@ def _folder(file: _File, name: str) -> dict[str, Path]:
     key = "classfier_checkpoint" if "classfier_checkpoint" in file.keys else "exp_dir"
     path = file.get(key, PATH)
     return {} if path is None else {name: _found(path, file.folder, otherwise=path)}
+
+
+def _segmenter(file: _File) -> dict[str, dict[str, Any]]:
+    """Section -> settings of the segmenter that learns from the dataset, and of its test."""
+    size, path = file.get("deeplab_res", POSITIVE), file.get("testing_path", PATH)
+    num_classes = file.get("testing_data_number_class", _CLASSES)
+    tested: dict[str, Any] = {"num_classes": num_classes} if num_classes is not None else {}
+    if path is not None:
+        tested["images"] = _found(path, file.folder)  # with the annotations beside them
+    resized = {} if size is None else {"resolution": size}
+    return {"segment": resized, "segment_test": tested | resized}
 
 
 def _found(path: Path, folder: Path, otherwise: Path | None = None) -> Path:

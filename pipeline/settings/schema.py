@@ -447,6 +447,9 @@ class SegmentTestConfig:
         None, PATH, "Their annotations, in any format.", unset="beside the images"
     )
     label_map: Path | None = setting(None, PATH, "TOML file: rename, merge and drop classes.")
+    num_classes: int | None = in_file(
+        None, integer(1, LARGEST_LABEL + 1), "Number of classes of the annotations, to be checked."
+    )
     cross_validate: int | None = setting(
         None,
         integer(0),

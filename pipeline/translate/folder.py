@@ -1,29 +1,54 @@
 """The folder of a translator: the names of its files, what it says of itself, and the network that it holds.
 
-translator/
-    translator.json          what it is; written before the first step
-    generators.pth           {"source_to_target": ..., "target_to_source": ...} of the last finished epoch
-    log.jsonl                a line for each epoch
-    curves.svg, samples/     a plot of the log, and sample sheets
-    training_state.pt        only until training is finished
+    translator/
+        translator.json          what it is; written before the first step
+        generators.pth           {"source_to_target": ..., "target_to_source": ..., "epochs": ...} of the last
+                                 finished epoch
+        log.jsonl                a line for each epoch
+        curves.svg, samples/     a plot of the log, and sample sheets
+        training_state.pt        all that training goes on from; it stays, for more epochs
+
+Each file is written under a temporary name, forced to disk and renamed. Weights are read as data alone.
 """
 
 from __future__ import annotations
 
+import hashlib
+import json
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
-from torch import nn
+import torch
+from torch import Tensor, nn
+
+from pipeline.errors import UsageError
+from pipeline.interpreter.folder import check_place, replace_file, unreadable
+from pipeline.models.unet import UNet
+from pipeline.segment.saved_tensors import load_whole
+from pipeline.settings.json_values import parse_object
+from pipeline.translate.description import TranslatorInfo
+
+DESCRIPTION = "translator.json"
+GENERATORS = "generators.pth"
+LOG = "log.jsonl"
+CURVES = "curves.svg"
+SAMPLES = "samples"
+STATE = "training_state.pt"
+FORWARD, BACKWARD = "source_to_target", "target_to_source"
+EPOCHS = "epochs"
+_MARGIN_BYTES = 2**20  # of a file, for the names of its tensors
 
 
 @dataclass(frozen=True)
 class Translator:
     """A trained translator. ``network`` carries images [N, 3, H, W] in [-1, 1] from source to target.
 
-    resolution: side of the square that it has learnt on. record: what a dataset says of it: file hash,
-    target, epochs and so on. is_finished: whether its training is.
+    resolution: side of the square that it has learnt on. record: what a dataset says of it: ``folder``, the
+    ``sha256`` of its weights' file, ``source`` and ``target`` with their names, and the ``epochs`` learnt.
+    is_finished: whether its training is.
     """
 
     path: Path
@@ -34,5 +59,79 @@ class Translator:
 
 
 def open_translator(path: Path) -> Translator:
-    """The translator in a folder, its network on the CPU and in evaluation mode. Raises UsageError."""
-    raise NotImplementedError
+    """The translator in a folder, its network on the CPU and in evaluation mode.
+
+    Raises UsageError, one line, for anything else, for one without a finished epoch, and for a damaged one.
+    """
+    check_place(path)
+    if not path.is_dir():
+        raise UsageError(f"{path}: no such folder; pass the folder that `dgan translate train` wrote")
+    info = read_description(path)
+    if info is None:
+        raise UsageError(
+            f"{path}: holds no translator; expected {DESCRIPTION}, as `dgan translate train` writes it"
+        )
+    file = path / GENERATORS
+    if not file.exists():
+        raise UsageError(f"{path}: has no finished epoch yet; run the same `dgan translate train` again")
+    epochs, networks = load_generators(path, info)
+    record = {
+        "folder": path.name,
+        "sha256": hashlib.sha256(file.read_bytes()).hexdigest(),
+        "source": {"name": info.source["name"]},
+        "target": {"name": info.target["name"]},
+        "epochs": epochs,
+    }
+    return Translator(path, networks[FORWARD].eval(), info.resolution, record, epochs >= info.epochs)
+
+
+def build_generator(info: TranslatorInfo) -> UNet:
+    """A generator of this shape, with weights that are to be replaced."""
+    return UNet(info.width, info.halvings, info.upsample)
+
+
+def load_generators(path: Path, info: TranslatorInfo) -> tuple[int, dict[str, UNet]]:
+    """The epochs learnt, and both generators by name. Raises UsageError for a file that is damaged."""
+    file = path / GENERATORS
+    with torch.device("meta"):
+        num_bytes = sum(weight.nbytes for weight in build_generator(info).state_dict().values())
+    try:
+        content = load_whole(file, 2 * num_bytes + _MARGIN_BYTES)
+        epochs = content[EPOCHS]
+        if type(epochs) is not int or epochs < 1:
+            raise ValueError(f"epochs is {epochs!r:.40}: expected a number")
+        networks = {name: build_generator(info) for name in (FORWARD, BACKWARD)}
+        for name, network in networks.items():
+            network.load_state_dict(content[name])
+    except OSError as error:
+        raise unreadable(file, error) from None
+    except (ValueError, TypeError, KeyError, RuntimeError, AttributeError) as error:
+        words = " ".join(str(error).split())[:120]
+        raise UsageError(
+            f"{file}: is damaged, or no file of this translator ({words}); restore it, or train anew"
+        ) from None
+    return epochs, networks
+
+
+def generators_document(epochs: int, weights: Mapping[str, Mapping[str, Tensor]]) -> dict[str, Any]:
+    """What ``generators.pth`` holds after so many epochs."""
+    return {FORWARD: dict(weights[FORWARD]), BACKWARD: dict(weights[BACKWARD]), EPOCHS: epochs}
+
+
+def read_description(path: Path) -> TranslatorInfo | None:
+    """What ``translator.json`` says; None where there is none. Raises UsageError where it is malformed."""
+    file = path / DESCRIPTION
+    try:
+        return TranslatorInfo.from_json(parse_object(file.read_bytes()))
+    except FileNotFoundError:
+        return None
+    except OSError as error:
+        raise UsageError(f"{file}: cannot be read ({error.strerror}); make it readable") from error
+    except ValueError as error:
+        raise UsageError(f"{file}: is malformed ({error}); restore it, or train anew") from error
+
+
+def write_description(path: Path, info: TranslatorInfo) -> None:
+    """Write ``translator.json``, whole or not at all."""
+    text = json.dumps(info.to_json(), indent=2, ensure_ascii=False) + "\n"
+    replace_file(path / DESCRIPTION, partial(Path.write_text, data=text, encoding="utf-8"))

@@ -10,7 +10,7 @@ from pipeline.errors import count
 from pipeline.reports.dataset_filter import filter_notes, filter_options, kept_words, own_options, score_name
 from pipeline.reports.gallery import class_entries, title_of
 from pipeline.reports.page import SERVED_SCRIPTS, Page, policy_of, render
-from pipeline.reports.provenance import provenance_section
+from pipeline.reports.provenance import provenance_section, translation_facts
 from pipeline.viewer.content import Snapshot, image_shape
 
 IMAGES_OF_A_PAGE = 120
@@ -68,6 +68,8 @@ def _facts(snapshot: Snapshot) -> list[tuple[str, str]]:
     facts = [("Images", f"{len(store):,}, {rows} x {columns} pixels each")]
     if isinstance(store, fstore.Dataset) and snapshot.kept is not None:
         facts.append(("Kept", kept_words(store, snapshot.kept)))
+    if isinstance(store, fstore.Dataset):
+        facts += translation_facts(store)
     return [*facts, ("Served from", str(store.location))]
 
 

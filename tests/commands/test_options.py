@@ -80,7 +80,7 @@ FLAGS = {
     "info": ("debug"),
     "verify": ("debug"),
     "inspect-checkpoint": ("debug"),
-    "demo": ("debug device num out task threads"),
+    "demo": ("debug device num out photographs seed style task threads"),
 }
 ARGUMENTS = {
     "export": ["store", "out"],
@@ -132,7 +132,7 @@ CHOICES = {
     "filter": {"--score": "top10 mean sum class-mean interior"},
     "segment train": {"--only": "real synthetic both", "--precision": "auto float32 bfloat16"},
     "translate train": {"--upsample": "bilinear transposed", "--precision": "auto float32 bfloat16"},
-    "demo": {"--task": "segmentation keypoints"},
+    "demo": {"--task": "segmentation keypoints", "--style": "plain dusk masks"},
 }
 
 

@@ -265,6 +265,15 @@ def test_training_table_has_the_released_loop_every_way_and_the_command(
 
 
 @pytest.mark.slow
+def test_training_a_segmenter_is_timed_beside_a_plain_loop(capsys: pytest.CaptureFixture[str]) -> None:
+    from benchmarks import segment_training
+
+    segment_training.main(["--quick"])
+    printed = capsys.readouterr().out
+    assert all(f"│ {way} " in printed for way in ("plain", "plain, 2 workers", "dgan, float32", "dgan"))
+
+
+@pytest.mark.slow
 def test_segmenters_are_timed_in_every_way_and_one_is_chosen(capsys: pytest.CaptureFixture[str]) -> None:
     from benchmarks import segmenters
 
@@ -409,3 +418,77 @@ def test_first_images_count_rare_classes_of_each_choice(capsys: pytest.CaptureFi
     assert (first_images.num_classes(has), first_images.num_images(has)) == (2, 2)
     first_images.main(["--quick"])
     assert capsys.readouterr().out.count("verse") == 3
+
+
+def test_a_source_that_counts_as_more_images_begins_anew_at_its_end() -> None:
+    from benchmarks.downstream_inputs import Cycled
+    from pipeline.segment.training.sample import Sample
+
+    class Three:
+        name, record = "three", {"num_images": 3}
+
+        def __len__(self) -> int:
+            return 3
+
+        def read(self, places: list[int]) -> list[Sample]:
+            return [Sample(np.full((1, 1, 3), place, np.uint8)) for place in places]
+
+        def check_unchanged(self) -> None:
+            pass
+
+    cycled = Cycled(Three(), 8)
+    found = [int(sample.picture[0, 0, 0]) for sample in cycled.read(range(len(cycled)))]
+    assert found == [0, 1, 2, 0, 1, 2, 0, 1]
+    assert cycled.record == {"num_images": 3, "counted_as": 8}
+
+
+def test_a_downstream_table_has_means_and_deviations_over_seeds() -> None:
+    from benchmarks.downstream import Cell, markdown
+
+    cells = [Cell("a", 1, 0.5), Cell("a", 4, 0.75), Cell("a", 1, 0.25), Cell("exact", 100, 0.875)]
+    assert markdown(cells, [1, 4], 100) == [
+        "| learnt from | 1 annotated | 4 annotated | 100 annotated |",
+        "|---|--:|--:|--:|",
+        "| a | 0.375 +- 0.125 | 0.750 |  |",
+        "| exact |  |  | 0.875 |",
+    ]
+
+
+@pytest.mark.slow
+def test_every_way_to_use_annotated_images_takes_as_many_steps(
+    capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    from benchmarks import downstream
+
+    downstream.main(["--quick", "--folder", str(tmp_path)])
+    printed = capsys.readouterr().out
+    assert printed.count("2 epochs of 2 steps") == 2 * len(downstream.ROWS) + 1
+    for row in (downstream.LABELS, *downstream.ROWS, downstream.PHOTOGRAPHS):
+        assert re.search(rf"\| {re.escape(row)} \|.* 0\.\d{{3}} \|", printed)
+    assert not list(tmp_path.rglob("*.pth"))
+    downstream.main(["--quick", "--folder", str(tmp_path)])  # nothing is trained again
+    again = capsys.readouterr().out
+    assert "epochs of" not in again and again.splitlines()[-6:] == printed.splitlines()[-6:]
+    with pytest.raises(SystemExit, match="name another --folder"):
+        downstream.main(["--folder", str(tmp_path)])
+
+
+@pytest.mark.slow
+def test_the_translation_loops_learn_the_same_networks(capsys: pytest.CaptureFixture[str]) -> None:
+    from benchmarks import translation_loop
+
+    translation_loop.main(["--quick"])
+    printed = capsys.readouterr().out
+    assert "width 2, bilinear, 64 px, 2 steps of 2 x 2 images" in printed
+    assert all(way in printed for way in ("plain", "dgan, steps"))
+
+
+@pytest.mark.slow
+def test_translators_and_segmenters_are_compared_on_a_toy_scale(capsys: pytest.CaptureFixture[str]) -> None:
+    from benchmarks import translation
+
+    translation.main(["--quick"])
+    printed = capsys.readouterr().out
+    assert printed.count("unpaired, no adversary") >= 3  # a line a training, a row in each table
+    assert len(re.findall(r"(?:dusk|masks), (?:un)?paired: L2 .* is nearer", printed)) == 4
+    assert "photographs at dusk (upper bound)" in printed

@@ -59,7 +59,13 @@ FLOORS = (
     ("__init__",),  # inside functions only: `import fstore` loads none of them
 )
 # The floors of pipeline/inputs/annotations/, lowest first; a folder's modules may import one another.
-ANNOTATION_FLOORS = (("json_file", "source"), ("raster",), ("classes", "formats"), ("keypoints", "load"))
+ANNOTATION_FLOORS = (
+    ("json_file", "source"),
+    ("raster",),
+    ("classes", "formats"),
+    ("keypoints", "load"),
+    ("label_reader",),
+)
 LIBRARIES = {
     "fstore": {"numpy", "zarr", "numcodecs", "dask", "torch", "google_crc32c", "fsspec"},
     "fstore.format": {"numpy"},  # pure

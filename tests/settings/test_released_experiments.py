@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -224,11 +225,20 @@ def test_blanks_and_placeholders_are_as_good_as_no_key(blank: str) -> None:
 def test_keys_without_a_meaning_and_unknown_keys_are_listed_once_each() -> None:
     config = parse(datasetgan(colour="red", extra=[1]))
     assert config.notes[:-1] == (
-        "/release/experiments/exp.json: these keys mean nothing here: category, debug, deeplab_res, "
-        "testing_data_number_class, testing_path",
+        "/release/experiments/exp.json: these keys mean nothing here: category, debug",
         "/release/experiments/exp.json: these keys are not known and not used: 'colour', 'extra'",
     )
     assert parse({"dim": [8, 8, 3]}).notes[:-1] == ()
+
+
+def test_the_testing_path_is_what_a_segmenter_is_tested_on() -> None:
+    config = parse(datasetgan(deeplab_res=256, testing_data_number_class=12))
+    folder = Path("/release/experiments/dataset_release/annotation/testing_data/face_34_class")
+    tested = config.segment_test
+    assert (tested.images, tested.annotations) == (folder, None)  # each picture lies beside its labels
+    assert (tested.num_classes, tested.resolution, config.segment.resolution) == (12, 256, 256)
+    assert parse(editgan()).segment_test == replace(Config().segment_test, num_classes=34)
+    assert "deeplab_res" in message_of(datasetgan(deeplab_res="large"))
 
 
 def test_where_results_go_and_in_which_layout_is_said(tmp_path: Path) -> None:

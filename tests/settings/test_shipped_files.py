@@ -10,6 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from support.command_lines import name_of, read_by_click
 from support.places import REPOSITORY
 
 from fstore.format import build_layers
@@ -136,3 +137,47 @@ def test_20_labels_become_12_as_the_released_code_has_them(tmp_path: Path) -> No
     assert found.num_classes == 12
     assert np.array_equal(found.masks[0], expected)
     assert found.names is not None and found.names[6] == "wheel"
+
+
+@pytest.mark.parametrize(
+    ("name", "resolution", "folder"),
+    [  # deeplab_res and testing_path of the release's JSON experiments
+        ("face_34", 512, "face_34_class"),
+        ("car_20", 512, "car_20_class"),
+        ("car_20_to_12", 512, "car_ade_12_class"),
+        ("cat_16", 256, "cat_16_class"),
+    ],
+)
+def test_what_comes_after_a_dataset_is_as_released(name: str, resolution: int, folder: str) -> None:
+    config, text = experiment(name)
+    assert (config.segment.resolution, config.segment.epochs, config.segment.batch_size) == (
+        resolution,
+        20,
+        8,
+    )
+    assert config.segment.label_map is None  # a dataset of 12 classes would go through it a second time
+    images = CONFIGS / "dataset_release" / "annotation" / "testing_data" / folder
+    assert config.segment_test.images == config.segment_test.annotations == images
+    assert config.segment_test.cross_validate == 5
+    commands = re.findall(r"^# +dgan (.+)$", text, re.MULTILINE)
+    assert [name_of(command.split()) for command in commands] == ["segment train", "segment test"]
+    for command in commands:
+        read_by_click(command.split())
+        assert f"--config {name}.toml" in command
+
+
+@pytest.mark.parametrize(
+    ("name", "figures"),
+    [
+        ("face_34", ["53.83 +- 0.48", "54.55"]),
+        ("car_20", ["68.41 +- 2.28", "67.53"]),
+        ("car_20_to_12", ["47.28"]),
+        ("cat_16", ["31.92 +- 0.74"]),
+        ("bedroom_28", []),
+        ("bird_11", []),
+        ("editgan_car_32", []),
+    ],
+)
+def test_files_say_which_figures_are_published_and_no_others(name: str, figures: list[str]) -> None:
+    comments = "\n".join(re.findall(r"#.*", experiment(name)[1]))
+    assert re.findall(r"\d\d\.\d\d(?: \+- \d\.\d\d)?(?!\d| GB)", comments) == figures

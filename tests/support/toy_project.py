@@ -35,6 +35,14 @@ validation_pixels = 200
 buffer_mb = 8
 [synthesize]
 num = 8
+[segment]
+backbone = "mobilenet_v3"
+epochs = 1
+batch_size = 2
+[translate]
+width = 2
+batch_size = 4
+epochs = 1
 """
 NUM = 4
 Masks = list[np.ndarray]
@@ -56,6 +64,7 @@ def make_project(folder: Path) -> Path:
         write_coco(folder / "coco" / "result.json", masks)
         write_labelme(folder / "labelme", masks)
         write_classes(folder / "parts", masks)
+        write_photographs(folder, masks)
         np.save(folder / "keypoints.npy", np.random.default_rng(0).uniform(4, 28, (NUM, 3, 2)))
         patch.chdir(folder)
         done("extract-features")
@@ -139,6 +148,15 @@ def write_labelme(folder: Path, masks: Masks) -> None:
             shapes.append({"label": CLASSES[mask[y, x]], "shape_type": "polygon", "points": points})
         document = {"shapes": shapes, "imageHeight": RESOLUTION, "imageWidth": RESOLUTION}
         (folder / f"image_{i}.json").write_text(json.dumps(document))
+
+
+def write_photographs(project: Path, masks: Masks) -> None:
+    """``photos`` of any names, and ``photo_masks`` of theirs."""
+    (project / "photos").mkdir()
+    (project / "photo_masks").mkdir()
+    for name, mask in zip(("cat.jpg", "dog 2.png", "hen.webp", "ox.jpg"), masks, strict=True):
+        Image.fromarray(np.array(COLORS, np.uint8)[mask]).save(project / "photos" / name)
+        Image.fromarray(mask).save(project / "photo_masks" / f"{name.partition('.')[0]}_mask.png")
 
 
 def write_classes(folder: Path, masks: Masks) -> None:

@@ -55,7 +55,7 @@ class PngExporter:
 
     def write_last(self, sink: Sink) -> None:
         """``classes.toml``."""
-        sink.write("classes.toml", classes_toml(self._info).encode())
+        sink.write("classes.toml", classes_toml(self._info.classes, self._info.ignore).encode())
 
 
 def open_exporter(info: ExportInfo) -> PngExporter:

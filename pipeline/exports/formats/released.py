@@ -23,7 +23,6 @@ from __future__ import annotations
 import math
 import pickle
 from collections.abc import Iterable, Iterator
-from dataclasses import replace
 from itertools import islice
 
 import numpy as np
@@ -83,7 +82,7 @@ class ReleasedExporter:
     def write_last(self, sink: Sink) -> None:
         """``classes.toml``, in each of the folders, with the ignored label that the files have."""
         ignore = None if self._info.ignore is None else IGNORED
-        classes = classes_toml(replace(self._info, ignore=ignore)).encode()
+        classes = classes_toml(self._info.classes, ignore).encode()
         for split in self._info.splits:
             sink.write(_under(split, "classes.toml"), classes)
 

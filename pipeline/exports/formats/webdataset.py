@@ -77,7 +77,7 @@ class WebDatasetExporter:
     def write_last(self, sink: Sink) -> None:
         """``sizes.json`` and ``classes.toml``."""
         sink.write("sizes.json", _json(self._sizes))
-        sink.write("classes.toml", classes_toml(self._info).encode())
+        sink.write("classes.toml", classes_toml(self._info.classes, self._info.ignore).encode())
 
 
 def open_exporter(info: ExportInfo) -> WebDatasetExporter:

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from pipeline.errors import UsageError
+from pipeline.errors import UsageError, few
 from pipeline.inputs.annotations.formats.keypoint_files import KeypointSource
 from pipeline.inputs.annotations.raster.fitting import raster_of
 from pipeline.labelling.heat_maps import default_sigma, region_mask
@@ -68,11 +68,11 @@ def load_keypoints(
         )
     chosen = [places[number] for number in numbers]
     points = source.points[chosen]  # [N, K, 3], a copy
-    _check_scale(source, points, grid)
+    check_scale(source, points, grid)
     found = _sizes(source, numbers, chosen, sizes or {})
     for place, number in enumerate(numbers):
         size = None if found is None else found[place]
-        points[place] = _place(source, number, points[place], size, grid, rows)
+        points[place] = place_points(source, number, points[place], size, grid, rows)
     height, width = rows[1] - rows[0], grid[1]
     inside = (points[..., :2] >= 0).all(axis=2) & (points[..., 0] <= width) & (points[..., 1] <= height)
     points[~inside] = 0
@@ -83,6 +83,18 @@ def load_keypoints(
     for mask, image in zip(masks, points, strict=True):
         mask[...] = region_mask(image, height, width, sigma)
     return KeypointAnnotations(points.astype(np.float32), source.names, sigma, masks)
+
+
+def check_names(source: KeypointSource, names: Sequence[str], owner: str) -> None:
+    """Refuse keypoints that are not the ``names`` of ``owner`` in their order; files without names have none
+    to differ. Raises UsageError.
+    """
+    unnamed = tuple(f"keypoint_{k}" for k in range(len(names)))  # as files are read that have no names
+    if source.names not in (tuple(names), unnamed):
+        raise UsageError(
+            f"{source.path}: annotates the keypoints {few(source.names)}, {owner} has {few(names)}; expected "
+            "the same ones in the same order"
+        )
 
 
 def _sizes(
@@ -104,8 +116,8 @@ def _sizes(
     return None if without else [sizes[number] for number in numbers]
 
 
-def _check_scale(source: KeypointSource, points: NDArray[np.float64], grid: tuple[int, int]) -> None:
-    """Refuse shares of the image's sides in place of pixels."""
+def check_scale(source: KeypointSource, points: NDArray[np.float64], grid: tuple[int, int]) -> None:
+    """Refuse shares of the image's sides in place of pixels. Raises UsageError."""
     labelled = points[points[..., 2] > 0][:, :2]  # [m, 2]
     if len(labelled) > 1 and min(grid) > 2 and 0 <= labelled.min() <= labelled.max() <= 1:
         raise UsageError(
@@ -114,7 +126,7 @@ def _check_scale(source: KeypointSource, points: NDArray[np.float64], grid: tupl
         )
 
 
-def _place(
+def place_points(
     source: KeypointSource,
     number: int,
     points: NDArray[np.float64],
@@ -122,8 +134,9 @@ def _place(
     grid: tuple[int, int],
     rows: tuple[int, int],
 ) -> NDArray[np.float64]:
-    """(K, 3) in pixels of an image of ``size``, of the grid if None -> in pixels of the grid after the
-    crop.
+    """(K, 3) in pixels of an image of ``size``, of the grid if None -> in pixels of the grid after the crop.
+
+    Raises UsageError, one line, for a labelled point outside its image, and for another aspect.
     """
     height, width = size or grid
     outside = (points[:, :2] < -SLACK) | (points[:, :2] > np.array([width, height]) + SLACK)

@@ -54,6 +54,20 @@ class Annotations:
     notes: tuple[str, ...] = ()
 
 
+@dataclass(frozen=True)
+class SettledLabels:
+    """What the values of masks mean: ``table[k]`` is the label of the k-th value met. The rest is as in
+    `Annotations`.
+    """
+
+    table: NDArray[Any]
+    num_classes: int
+    palette: tuple[str, ...] | None
+    ignore: int | None
+    names: tuple[str, ...] | None
+    notes: tuple[str, ...]
+
+
 def open_annotations(config: AnnotationsConfig) -> AnnotationSource:
     """The annotations in ``config.folder``, a folder or a COCO file, of ``config.format`` or as detected.
 
@@ -92,23 +106,37 @@ def load_annotations(
         raise UsageError(
             f"{source.location}: crop_rows is {rows}; expected a < b within the grid's {grid[0]} rows"
         )
-    config = replace(config, ignore=_ignore(source, config))
+    config = with_ignore(source, config)
     fitted, tally = _read(source, numbers, grid, rows, config)
+    settled = settle(source, tally, config)
+    # In the memory of ``fitted``: mask i ends no later than what was read of image i.
+    dtype = settled.table.dtype
+    masks = fitted.reshape(-1).view(dtype)[: fitted.size].reshape(fitted.shape)  # [N, H, W]
+    for place in range(len(masks)):
+        mask = settled.table[fitted[place]]
+        small = settled.ignore if config.small_classes == "ignore" else BACKGROUND
+        drop_small_classes(mask, config.min_pixels, settled.ignore, small)
+        masks[place] = mask
+    return Annotations(
+        masks, settled.num_classes, settled.palette, settled.ignore, settled.names, settled.notes
+    )
+
+
+def settle(source: AnnotationSource, tally: LabelTally, config: AnnotationsConfig) -> SettledLabels:
+    """What the values of all masks that were read mean; ``config`` is that of `with_ignore`."""
     resolution, num_classes, colors = resolve(source, tally, config)
     ignore = ignore_label(source, config, num_classes, resolution)
     dtype = np.dtype(np.uint8 if max(num_classes - 1, ignore or 0) <= 255 else np.uint16)
     table = np.array([ignore if t == IGNORED else t for t in resolution.targets], dtype)
-    # In the memory of ``fitted``: mask i ends no later than what was read of image i.
-    masks = fitted.reshape(-1).view(dtype)[: fitted.size].reshape(fitted.shape)  # [N, H, W]
-    for place in range(len(masks)):
-        mask = table[fitted[place]]
-        small = ignore if config.small_classes == "ignore" else BACKGROUND
-        drop_small_classes(mask, config.min_pixels, ignore, small)
-        masks[place] = mask
     names = tuple(entry.name for entry in resolution.classes) or None
     ignored = None if ignore is None else ignore_note(source, tally, config, resolution, ignore)
     notes = (*source.notes, *resolution.notes, *([ignored] if ignored else []), *_transparent(source, tally))
-    return Annotations(masks, num_classes, colors, ignore, names, notes)
+    return SettledLabels(table, num_classes, colors, ignore, names, notes)
+
+
+def with_ignore(source: AnnotationSource, config: AnnotationsConfig) -> AnnotationsConfig:
+    """The configuration with the label that counts nowhere of the list of classes in use."""
+    return replace(config, ignore=_ignore(source, config))
 
 
 def _ignore(source: AnnotationSource, config: AnnotationsConfig) -> int | None:
@@ -129,10 +157,23 @@ def _read(
     """(N, H, W): for each pixel which of the values met it has, and the tally of them."""
     tally = LabelTally()
     fitted = np.empty((len(numbers), rows[1] - rows[0], grid[1]), np.uint16)  # MAX_COLORS values
-    ignored, check = ignored_values(source, config), _range_check(source, config)
+    read = value_reader(source, config)
     for index, number in enumerate(numbers):
-        where = source.where(number)
-        found = source.read(number)
+        fitted[index] = fit_to_grid(source.where(number), read(number, tally), grid, rows)
+    return fitted, tally
+
+
+def value_reader(
+    source: AnnotationSource, config: AnnotationsConfig
+) -> Callable[[int, LabelTally], NDArray[np.uint32]]:
+    """What reads one image's mask and counts it: number and tally -> (h, w), which of the values met in any
+    mask each pixel has.
+    """
+    ignored, check = ignored_values(source, config), _range_check(source, config)
+    palettes: dict[tuple[str, ...], tuple[str, ...]] = {}  # most masks have the same one
+
+    def read(number: int, tally: LabelTally) -> NDArray[np.uint32]:
+        where, found = source.where(number), source.read(number)
         check(where, found.labels)
         places = tally.add(source.files[number], found.labels)
         if len(tally.values) > MAX_COLORS:
@@ -140,11 +181,13 @@ def _read(
                 f"{where}: the masks hold over {MAX_COLORS} colours; expected one a class: is it a picture?"
             )
         used = np.unique(found.labels).astype(np.int64).tolist() if found.palette is not None else []
-        tally.shown.append((where, found.palette, [label for label in used if label not in ignored]))
+        palette = found.palette and palettes.setdefault(found.palette, found.palette)
+        tally.shown.append((where, palette, [label for label in used if label not in ignored]))
         if found.transparent:
             tally.transparent[source.files[number]] = found.transparent
-        fitted[index] = fit_to_grid(where, places, grid, rows)
-    return fitted, tally
+        return places
+
+    return read
 
 
 def _range_check(source: AnnotationSource, config: AnnotationsConfig) -> Callable[[str, NDArray[Any]], None]:

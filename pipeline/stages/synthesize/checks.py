@@ -29,12 +29,14 @@ def check(
     ``memory_budget``: bytes of host memory that the process may take; None: as many as make it faster.
 
     Raises:
-        UsageError: the filter cannot be set, the budget is too small, or the images of the store were
-            labelled by another interpreter than lies in the folder now. MismatchError: the store was begun
-            with other settings.
+        UsageError: the filter cannot be set, the budget is too small, the images of the store were
+            translated, or labelled by another interpreter than lies in the folder now. MismatchError: the
+            store was begun with other settings.
         StoreError: it is longer, something else lies there, or another writer has it open. RunError: the
             disk cannot hold what is left to write.
     """
+    if not overwrite:
+        _check_not_translated(job)
     filter_of(job)
     memory = plan_memory(job, device, memory_budget)
     precision, _ = expected_precision(job, device, overwrite=overwrite)
@@ -49,6 +51,16 @@ def check(
     way_out = "make room, or ask for fewer with --num"
     costs.check_disk(location, needed, f"a dataset of {left} more images", way_out, overwrite=overwrite)
     return memory
+
+
+def _check_not_translated(job: SynthesizeJob) -> None:
+    """Refuse to go on with a dataset of translated images. Raises UsageError."""
+    location = Location.parse(job.config.store)
+    if location.state() == "store" and "translator" in (get_attribute(location.open_group()) or {}):
+        raise UsageError(
+            f"{location}: holds the translated images of another dataset, to which `dgan synthesize` adds "
+            "none; choose another --store, or pass --overwrite to replace it"
+        )
 
 
 def _check_labelled_by(job: SynthesizeJob) -> None:

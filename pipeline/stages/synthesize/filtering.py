@@ -47,16 +47,17 @@ def filter_store(store: str, wish: FilterWish, say: Callable[[str], None]) -> Fi
     Raises UsageError: the dataset is not complete, the store is no dataset, or what ``choose_filter``
     refuses. RunError: no image has a finite score.
     """
-    dataset = _open_complete(store)
+    dataset = open_complete(store)
     return _set(dataset, choose_filter(dataset.location, dataset.meta, wish), say)
 
 
 def set_filter(store: str, choice: FilterChoice, say: Callable[[str], None]) -> FilterOutcome:
     """Set the filter of a complete dataset as it was chosen before. Raises as ``filter_store`` does."""
-    return _set(_open_complete(store), choice, say)
+    return _set(open_complete(store), choice, say)
 
 
-def _open_complete(store: str) -> fstore.Dataset:
+def open_complete(store: str) -> fstore.Dataset:
+    """The dataset there, all of whose images are committed. Raises UsageError, StoreError."""
     dataset = fstore.open(store)
     if not isinstance(dataset, fstore.Dataset):
         raise UsageError(
@@ -66,7 +67,7 @@ def _open_complete(store: str) -> fstore.Dataset:
     if not dataset.complete:
         raise UsageError(
             f"{dataset.location}: {len(dataset)} of {dataset.num_images} images are committed; run the same "
-            "`dgan synthesize` to its end"
+            f"`{dataset.meta.maker}` to its end"
         )
     num = dataset.array("kept").array.shape[0]
     if num != dataset.num_images:  # before hours of reading, and not only when the filter is written

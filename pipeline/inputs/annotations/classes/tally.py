@@ -30,7 +30,7 @@ class LabelTally:
     shown: list[tuple[str, tuple[str, ...] | None, list[int]]] = field(default_factory=list)
     transparent: dict[str, int] = field(default_factory=dict)
 
-    def add(self, name: str, labels: NDArray[Any]) -> NDArray[Any]:
+    def add(self, name: str, labels: NDArray[Any]) -> NDArray[np.uint32]:
         """(h, w) labels -> (h, w) uint32 of k, counting what is there."""
         found, inverse, counts = np.unique(labels, return_inverse=True, return_counts=True)
         for value, count in zip(found.astype(np.int64).tolist(), counts.tolist(), strict=True):

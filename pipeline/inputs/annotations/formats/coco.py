@@ -28,7 +28,7 @@ from pipeline.inputs.annotations.source import (
     MaskFile,
     check_size,
 )
-from pipeline.inputs.numbers import image_number
+from pipeline.inputs.numbers import listed_number
 
 WHAT = "a COCO file"
 _KEYS = ("images", "annotations", "categories")
@@ -106,15 +106,15 @@ def images_of(path: Path, entries: Mapping[int, dict[str, Any]]) -> dict[int, Co
         where, name = f"{path}: images number {index}", entry.get("file_name")
         if not isinstance(name, str) or not name.isprintable():
             raise UsageError(f"{where}: file_name is {describe(name)}; expected the picture's name")
-        number = image_number(name)
+        number = listed_number(name)
         if number is None:
             raise UsageError(
                 f"{where}: file_name {name!r:.80} has no number; expected that of the image, as image_3.png"
             )
         if number in by_number:
             raise UsageError(
-                f"{path}: {by_number[number]!r:.80} and {name!r:.80} are both image {number}, by the number "
-                "in the name; rename one"
+                f"{path}: {by_number[number]!r:.80} and {name!r:.80} are both image {number}, by the name; "
+                "rename one"
             )
         images[key], by_number[number] = CocoImage(name, number, entry), name
     return images

@@ -55,6 +55,10 @@ _CONTAINERS = {
 }
 
 
+class NoAnnotations(UsageError):
+    """A folder in which no annotation is found."""
+
+
 def open_source(
     location: Path, format: str, overlap: str, classes: Sequence[ClassConfig]
 ) -> AnnotationSource:
@@ -121,7 +125,7 @@ def _open_folder(folder: Path, format: str, overlap: str, classes: Sequence[Clas
         there = f"; in it are {few(names)}" if names else "; it is empty"
         named = _class_names(folder)
         alone = f"; if {named[0]} is a class, pass --annotation-format binary" if len(named) == 1 else ""
-        raise UsageError(
+        raise NoAnnotations(
             f"{folder}: no annotations are found{there}; expected {EXPECTED}{_advice(folder)}{alone}"
         )
     return source

@@ -51,7 +51,7 @@ class KeypointSource:
 
 def open_keypoints(path: str | os.PathLike[str]) -> KeypointSource:
     """Read a keypoint file, or the only one in a folder. Raises UsageError, one line, naming the file."""
-    path = _find(Path(path))
+    path = keypoint_file(Path(path))
     if path.suffix.lower() == ".json":
         return KeypointSource(path, *read_coco_keypoints(path))
     names: tuple[str, ...] | None = None
@@ -69,9 +69,9 @@ def open_keypoints(path: str | os.PathLike[str]) -> KeypointSource:
     return KeypointSource(path, tuple(range(num_images)), points, sizes, names)
 
 
-def _find(path: Path) -> Path:
+def keypoint_file(path: Path) -> Path:
     """The file itself; of a folder ``keypoints.*``, or the only file of a format of ours, in it or else in
-    ``annotations`` there.
+    ``annotations`` there. Raises UsageError, one line, where there is no such file.
     """
     if not path.is_dir():
         if not path.is_file():

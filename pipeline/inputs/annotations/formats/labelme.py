@@ -33,7 +33,7 @@ from pipeline.inputs.annotations.source import (
     check_size,
     label_text,
 )
-from pipeline.inputs.numbers import image_number
+from pipeline.inputs.numbers import image_number, listed_number, stem_of
 
 WHAT = "a LabelMe file"
 _POLYGONS = ("polygon", "oriented_rectangle", "rotation", "rotated_rectangle", "quadrilateral", "quad")
@@ -107,7 +107,9 @@ def open_labelme(folder: Path, overlap: str) -> AnnotationSource:
 def _number(path: Path, document: dict[str, Any]) -> int:
     number = image_number(path.name)
     if number is None:
-        number = image_number(str(document.get("imagePath", "")))
+        number = image_number(stem_of(str(document.get("imagePath", ""))))
+    if number is None:
+        number = listed_number(path.name)
     if number is None:
         raise UsageError(
             f"{path}: neither its name nor its imagePath has a number; expected that of the image, as in "
@@ -185,7 +187,7 @@ def _notes(folder: Path, paths: dict[int, Path], files: dict[int, _File]) -> tup
     others = [
         f"{paths[number].name} ({file.picture})"
         for number, file in files.items()
-        if image_number(file.picture) not in (None, number)
+        if image_number(stem_of(file.picture)) not in (None, number)
     ]
     if others:
         notes.append(

@@ -24,7 +24,7 @@ from pipeline.inputs.annotations.raster.png import (
 )
 from pipeline.inputs.annotations.source import TRANSPARENT, AnnotationSource, MaskFile
 from pipeline.inputs.arrays import read_array
-from pipeline.inputs.numbers import image_number
+from pipeline.inputs.numbers import image_number, names_have_numbers
 
 NAMES = "{i}.png, {i}.npy, image_mask{i}.npy or {i}_mask.png"
 _READ = (".png", ".npy")
@@ -162,7 +162,7 @@ def _source(
     unread = unread_masks(others, found)
     bare = [name for name in others if image_number(name) is None and _is_grey(folder / name)]
     notes = [f"{folder}: {unread_hint(unread)}"] if unread else []
-    if bare and found:
+    if bare and found and names_have_numbers():  # else `pipeline.inputs.photograph_pairs` says so
         notes.append(f"{folder}: not read, as their names have no image's number: {few(bare)}")
     return AnnotationSource(
         folder,

@@ -22,7 +22,7 @@ from pipeline.errors import UsageError, few
 from pipeline.inputs.annotations.formats.listed_values import Listed, listed_classes
 from pipeline.inputs.annotations.json_file import read_json
 from pipeline.inputs.annotations.source import MAX_PIXELS, AnnotationSource, MaskFile, check_size
-from pipeline.inputs.numbers import image_number
+from pipeline.inputs.numbers import listed_number
 
 WHAT = "the metadata of Zarr"
 PREFERRED = "segmentation"
@@ -47,7 +47,7 @@ def open_ome_zarr(folder: Path) -> AnnotationSource:
     labels: dict[int, str] = {}
     bare: list[str] = []
     for path in sorted(folder.iterdir()):
-        number = image_number(path.name)
+        number = _number(path)
         if number is None or not _is_image(path):
             continue
         if number in groups:
@@ -85,9 +85,14 @@ def open_ome_zarr(folder: Path) -> AnnotationSource:
 
 
 def _is_image(path: Path) -> bool:
-    if not (path / "zarr.json").is_file() or image_number(path.name) is None:
+    if not (path / "zarr.json").is_file() or _number(path) is None:
         return False
     return isinstance(_ome(path).get("multiscales"), list)
+
+
+def _number(group: Path) -> int | None:
+    """The number of an image group's image."""
+    return listed_number(group.name.removesuffix(".zarr").removesuffix(".ome"))
 
 
 def _ome(group: Path) -> Mapping[str, Any]:

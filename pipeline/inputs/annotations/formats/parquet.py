@@ -22,7 +22,7 @@ from pipeline.errors import UsageError
 from pipeline.inputs.annotations.formats.listed_values import Listed, listed_classes
 from pipeline.inputs.annotations.raster.png import read_labels
 from pipeline.inputs.annotations.source import AnnotationSource, MaskFile
-from pipeline.inputs.numbers import image_number
+from pipeline.inputs.numbers import listed_number, names_have_numbers
 from pipeline.settings.classes import IGNORE_NAME
 
 FILES = "[!.]*.parquet"
@@ -114,7 +114,7 @@ def _places(path: Path) -> Iterator[tuple[int, _Place]]:
     if "label" not in names:
         more = "; keypoints are read from COCO files" if "keypoints" in names else ""
         raise UsageError(f"{path}: has no column label; expected {WHAT}{more}")
-    numbered = "number" in names
+    numbered = "number" in names and names_have_numbers()
     for group in range(file.num_row_groups):
         for row, value in enumerate(_values(path, group, "number" if numbered else "label")):
             number = value if numbered else _number_in_path(value)
@@ -128,7 +128,7 @@ def _places(path: Path) -> Iterator[tuple[int, _Place]]:
 
 def _number_in_path(label: object) -> int | None:
     path = label.get("path") if isinstance(label, dict) else None
-    return image_number(path) if isinstance(path, str) else None
+    return listed_number(path) if isinstance(path, str) else None
 
 
 def _open(path: Path) -> Any:

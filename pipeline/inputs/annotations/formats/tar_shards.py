@@ -16,7 +16,7 @@ from pathlib import Path
 from pipeline.errors import UsageError
 from pipeline.inputs.annotations.raster.png import read_labels
 from pipeline.inputs.annotations.source import MAX_PIXELS, AnnotationSource, MaskFile
-from pipeline.inputs.numbers import image_number
+from pipeline.inputs.numbers import listed_number
 from pipeline.settings.classes import read_classes_file
 from pipeline.settings.schema import ClassConfig
 
@@ -64,7 +64,7 @@ def open_shards(folder: Path) -> AnnotationSource:
     members: dict[int, _Member] = {}
     for path in _files(folder):
         for member in _masks(path):
-            number = image_number(_key(member.name))
+            number = listed_number(_key(member.name))
             if number is None:
                 raise UsageError(
                     f"{path}: {member.name!r:.80}: its name has no number; expected that of the image"

@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+from PIL import Image
 
 from pipeline.errors import UsageError
 
@@ -21,6 +22,18 @@ def resize_nearest(labels: NDArray[Any], height: int, width: int) -> NDArray[Any
     rows = (2 * np.arange(height) + 1) * labels.shape[0] // (2 * height)
     columns = (2 * np.arange(width) + 1) * labels.shape[1] // (2 * width)
     return labels[rows[:, None], columns[None, :]]  # [height, width]
+
+
+def stretch_nearest(labels: NDArray[Any], height: int, width: int) -> NDArray[Any]:
+    """(h, w) -> (height, width) of the same dtype, as Pillow resizes to the nearest, and the released code.
+
+    Where a pixel's centre falls on the border of two, Pillow's sums of floats decide, and `resize_nearest`
+    may choose the other. Labels have at most 31 bits.
+    """
+    if labels.shape == (height, width):
+        return labels
+    image = Image.fromarray(np.ascontiguousarray(labels, np.int32))
+    return np.asarray(image.resize((width, height), Image.Resampling.NEAREST)).astype(labels.dtype)
 
 
 def fit_to_grid(
@@ -43,7 +56,7 @@ def raster_of(
     Raises UsageError, one line beginning with ``what``, for another aspect.
     """
     cropped = (rows[1] - rows[0], grid[1])
-    to_grid, to_cropped = _aspect_error(size, grid), _aspect_error(size, cropped)
+    to_grid, to_cropped = aspect_error(size, grid), aspect_error(size, cropped)
     if min(to_grid, to_cropped) >= 1:
         either = "" if cropped == grid else f", or of the cropped {cropped[0]} x {cropped[1]}"
         raise UsageError(
@@ -53,7 +66,7 @@ def raster_of(
     return (grid, rows[0]) if to_grid <= to_cropped else (cropped, 0)
 
 
-def _aspect_error(size: tuple[int, int], target: tuple[int, int]) -> Fraction:
+def aspect_error(size: tuple[int, int], target: tuple[int, int]) -> Fraction:
     """By how many pixels one side of ``size`` misses the length that the other gives it at that aspect."""
     return Fraction(abs(size[0] * target[1] - size[1] * target[0]), max(target))
 

@@ -1,0 +1,88 @@
+"""In which order images are learnt, and the batches of an epoch, made ahead while others are learnt.
+
+It knows samples and arrays. It knows no networks.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass
+from typing import TypeVar
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from pipeline.machine.random_streams import Purpose, counter_based
+from pipeline.segment.training.augmentation import Augmentation, augmented, draw
+from pipeline.segment.training.data import TrainingImages
+
+BATCHES_AHEAD = 4
+Item = TypeVar("Item")
+Made = TypeVar("Made")
+
+
+@dataclass(frozen=True)
+class Batch:
+    """images: [B, 3, H, W] uint8. targets: labels [B, H, W] int64, or keypoints [B, K, 3] float32."""
+
+    images: Tensor
+    targets: Tensor
+
+
+@dataclass(frozen=True)
+class BatchPlan:
+    """How batches are made. A pass over the images leaves out what fills no batch, as the released code."""
+
+    images: TrainingImages
+    size: tuple[int, int]
+    augmentation: Augmentation
+    batch_size: int
+    seed: int
+
+    @property
+    def num_steps(self) -> int:
+        """Batches in an epoch."""
+        return len(self.images) // self.batch_size
+
+    def order(self, epoch: int) -> NDArray[np.int64]:
+        """The places of the images of an epoch: a row a batch, (num_steps, batch_size)."""
+        order = counter_based(Purpose.SEGMENT_ORDER, self.seed, epoch).permutation(len(self.images))
+        return order[: self.num_steps * self.batch_size].reshape(self.num_steps, self.batch_size)
+
+    def batches(self, epoch: int, first: int = 0) -> Iterator[Batch]:
+        """The batches of an epoch from number ``first`` on, made ahead on a thread of its own."""
+        order = self.order(epoch)[first:]
+        return made_ahead(lambda places: self.make(epoch, places.tolist()), order, BATCHES_AHEAD)
+
+    def make(self, epoch: int, places: list[int]) -> Batch:
+        """A batch of the images at these places. Raises StoreError, UsageError."""
+        samples = [
+            augmented(sample, self.size, self.augmentation, draw(self.seed, epoch, place))
+            for sample, place in zip(self.images.read(places), places, strict=True)
+        ]
+        images = np.stack([sample.picture.transpose(2, 0, 1) for sample in samples])  # [B, 3, H, W]
+        return Batch(torch.from_numpy(images), torch.from_numpy(np.stack([s.target for s in samples])))
+
+
+def made_ahead(make: Callable[[Item], Made], items: Iterable[Item], depth: int) -> Iterator[Made]:
+    """``make(item)`` of each item in its order, on one thread, ``depth`` of them ahead at most.
+
+    Raises what ``make`` raises where its result is wanted. What waits when the iterator is closed is not
+    begun.
+    """
+    waiting: deque[Future[Made]] = deque()
+    with ThreadPoolExecutor(1, thread_name_prefix="dgan-batch") as pool:
+        try:
+            for item in items:
+                waiting.append(pool.submit(make, item))
+                if len(waiting) > depth:
+                    yield waiting.popleft().result()
+            while waiting:
+                yield waiting.popleft().result()
+        finally:
+            for future in waiting:
+                future.cancel()

@@ -1,0 +1,1 @@
+"""``dgan translate apply``: a dataset with translated images and the same labels."""

@@ -1,0 +1,85 @@
+"""What a translator is apart from its weights: its networks, what they have learnt, and from what.
+
+Pure values, to and from JSON. It reads and writes no file, and knows no tensors.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from fstore.errors import StoreError
+from pipeline.settings.json_values import flag, integer, mapping, one_of, record, text
+from pipeline.settings.schema import TRANSLATOR_UPSAMPLING
+
+VERSION = 1
+KIND = "translator"
+WIDEST = 4096  # channels of a first layer
+LARGEST_SIDE = 2**14
+
+
+@dataclass(frozen=True)
+class TranslatorInfo:
+    """Everything but the weights.
+
+    resolution: side of the square that it learns on. width, halvings, upsample: the generators, as
+    `pipeline.models.unet` has them. source, target: the two sides; each has a ``name``. paired: whether their
+    images are pairs. training: the other settings. What is not ``created`` must be equal where a run goes on,
+    but for ``training.epochs``. created: program and time.
+    """
+
+    resolution: int
+    width: int
+    halvings: int
+    upsample: str
+    source: Mapping[str, Any]
+    target: Mapping[str, Any]
+    paired: bool
+    training: Mapping[str, Any]
+    created: Mapping[str, Any]
+
+    @property
+    def epochs(self) -> int:
+        """How many epochs the training has when it is finished."""
+        return int(self.training["epochs"])
+
+    def to_json(self) -> dict[str, Any]:
+        """JSON values, tuples as lists."""
+        values: dict[str, Any] = json.loads(json.dumps(asdict(self)))
+        return {"version": VERSION, "kind": KIND, **values}
+
+    @classmethod
+    def from_json(cls, document: Mapping[str, Any]) -> TranslatorInfo:
+        """The inverse of ``to_json``. Raises ValueError, which names the key, for a malformed document."""
+        if document.get("kind") != KIND:
+            raise ValueError(f"kind is {document.get('kind')!r:.40}: expected {KIND!r}")
+        values = {key: value for key, value in document.items() if key not in ("version", "kind")}
+        try:
+            integer(1, VERSION)(document.get("version"), "version")
+            info: TranslatorInfo = _INFO(values, "")
+        except StoreError as error:
+            raise ValueError(str(error)) from None
+        for key, side in (("source", info.source), ("target", info.target)):
+            if "name" not in side:
+                raise ValueError(f"{key}.name is missing")
+        if "epochs" not in info.training:
+            raise ValueError("training.epochs is missing")
+        return info
+
+
+_INFO = record(
+    TranslatorInfo,
+    {
+        "resolution": integer(1, LARGEST_SIDE),
+        "width": integer(1, WIDEST),
+        "halvings": integer(0, 16),
+        "upsample": one_of(*TRANSLATOR_UPSAMPLING),
+        "source": mapping({"name": text}),
+        "target": mapping({"name": text}),
+        "paired": flag,
+        "training": mapping({"epochs": integer(1)}),
+        "created": mapping(),
+    },
+)

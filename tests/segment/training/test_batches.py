@@ -1,0 +1,119 @@
+"""The order of images, and batches that are made ahead."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from fstore.errors import StoreError
+from pipeline.segment.training.augmentation import Augmentation
+from pipeline.segment.training.batches import BatchPlan, made_ahead
+from pipeline.segment.training.data import TrainingImages
+from pipeline.segment.training.sample import Sample
+
+
+class Numbered:
+    """Images whose pixels are their number."""
+
+    def __init__(self, first: int, number: int) -> None:
+        self.name, self.first, self.number = f"from {first}", first, number
+        self.record: Mapping[str, Any] = {"num_images": number}
+
+    def __len__(self) -> int:
+        return self.number
+
+    def read(self, places: Sequence[int]) -> list[Sample]:
+        values = [self.first + place for place in places]
+        return [Sample(np.full((4, 6, 3), v, np.uint8), labels=np.full((4, 6), v)) for v in values]
+
+    def check_unchanged(self) -> None:
+        raise StoreError(f"{self.name} has changed")
+
+
+def make_plan(*numbers: int, batch_size: int = 4, seed: int = 0) -> BatchPlan:
+    firsts = np.cumsum([0, *numbers])
+    sources = tuple(Numbered(int(first), number) for first, number in zip(firsts, numbers, strict=False))
+    return BatchPlan(TrainingImages(sources), (4, 6), Augmentation(np.arange(200)), batch_size, seed)
+
+
+@given(st.integers(4, 60), st.integers(2, 4), st.integers(0, 3), st.integers(0, 3))
+def test_an_epoch_has_every_image_once_but_for_what_fills_no_batch(
+    number: int, batch_size: int, seed: int, epoch: int
+) -> None:
+    order = make_plan(number, batch_size=batch_size, seed=seed).order(epoch)
+    assert order.shape == (number // batch_size, batch_size)
+    assert len(set(order.flat)) == order.size
+    assert set(order.flat) <= set(range(number))
+
+
+def test_epochs_and_seeds_have_orders_of_their_own() -> None:
+    orders = {tuple(make_plan(40, seed=seed).order(epoch).flat) for seed in (0, 1) for epoch in (0, 1)}
+    assert len(orders) == 4
+    assert tuple(make_plan(40).order(1).flat) in orders
+
+
+def test_batches_hold_the_images_of_the_order_from_all_sources() -> None:
+    plan = make_plan(5, 6, 9)
+    order = plan.order(2)
+    for batch, places in zip(plan.batches(2, first=1), order[1:], strict=True):
+        assert batch.images.shape == (4, 3, 4, 6)
+        assert batch.images[:, 0, 0, 0].tolist() == places.tolist()
+        assert batch.targets[:, 3, 5].tolist() == places.tolist()
+
+
+def test_a_changed_source_is_told() -> None:
+    with pytest.raises(StoreError, match="from 0 has changed"):
+        make_plan(5, 6).images.check_unchanged()
+    assert make_plan(5, 6).images.record == {"from 0": {"num_images": 5}, "from 5": {"num_images": 6}}
+
+
+def test_what_is_made_ahead_comes_in_order_and_is_bounded() -> None:
+    begun: list[int] = []
+    allowed = threading.Semaphore(0)
+
+    def make(item: int) -> int:
+        begun.append(item)
+        allowed.acquire(timeout=10)
+        return 10 * item
+
+    found = made_ahead(make, range(6), depth=2)
+    for _ in range(6):
+        allowed.release()
+    assert next(found) == 0
+    assert max(begun) <= 2
+    assert list(found) == [10, 20, 30, 40, 50]
+
+
+def test_an_error_is_raised_where_its_batch_is_wanted() -> None:
+    def make(item: int) -> float:
+        return 1 / (2 - item)
+
+    found = made_ahead(make, range(9), depth=3)
+    assert [next(found), next(found)] == [0.5, 1]
+    with pytest.raises(ZeroDivisionError):
+        next(found)
+
+
+def test_what_waits_is_not_begun_once_the_iterator_is_closed() -> None:
+    begun: list[int] = []
+    running, go_on = threading.Event(), threading.Event()
+
+    def make(item: int) -> int:
+        begun.append(item)
+        if item == 1:
+            running.set()
+            go_on.wait(timeout=10)
+        return item
+
+    found = made_ahead(make, range(9), depth=4)
+    assert next(found) == 0
+    running.wait(timeout=10)
+    threading.Timer(0.05, go_on.set).start()
+    found.close()  # type: ignore[attr-defined]
+    assert begun == [0, 1]

@@ -1,0 +1,133 @@
+"""The folder of a translator: what is opened, and what is refused in one line."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from pipeline.errors import UsageError
+from pipeline.models.unet import initialise
+from pipeline.segment.saved_tensors import save_whole
+from pipeline.translate.description import TranslatorInfo
+from pipeline.translate.folder import (
+    BACKWARD,
+    FORWARD,
+    build_generator,
+    generators_document,
+    open_translator,
+    write_description,
+)
+
+INFO = TranslatorInfo(
+    resolution=16,
+    width=2,
+    halvings=2,
+    upsample="bilinear",
+    source={"name": "dataset.zarr"},
+    target={"name": "photos"},
+    paired=False,
+    training={"epochs": 3},
+    created={},
+)
+
+
+def write_translator(folder: Path, *, epochs: int = 3, info: TranslatorInfo = INFO) -> Path:
+    folder.mkdir()
+    write_description(folder, info)
+    weights = {}
+    for seed, name in enumerate((FORWARD, BACKWARD)):
+        network = build_generator(info)
+        initialise(network, seed)
+        weights[name] = network.state_dict()
+    save_whole(folder / "generators.pth", generators_document(epochs, weights))
+    return folder
+
+
+def test_the_network_that_is_opened_carries_from_source_to_target(tmp_path: Path) -> None:
+    folder = write_translator(tmp_path / "translator")
+    translator = open_translator(folder)
+    expected = build_generator(INFO)
+    initialise(expected, 0)
+    images = torch.rand(1, 3, 16, 16) * 2 - 1
+    assert torch.equal(translator.network(images), expected(images))
+    assert (translator.resolution, translator.is_finished) == (16, True)
+    assert translator.record == {
+        "folder": "translator",
+        "sha256": hashlib.sha256((folder / "generators.pth").read_bytes()).hexdigest(),
+        "source": {"name": "dataset.zarr"},
+        "target": {"name": "photos"},
+        "epochs": 3,
+    }
+
+
+def test_a_translator_with_epochs_to_go_is_not_finished(tmp_path: Path) -> None:
+    assert not open_translator(write_translator(tmp_path / "t", epochs=2)).is_finished
+
+
+def test_a_description_goes_through_json_unchanged() -> None:
+    assert TranslatorInfo.from_json(json.loads(json.dumps(INFO.to_json()))) == INFO
+
+
+def refusal(folder: Path) -> str:
+    with pytest.raises(UsageError) as caught:
+        open_translator(folder)
+    assert "\n" not in str(caught.value)
+    return str(caught.value)
+
+
+def test_a_folder_without_a_translator_is_refused(tmp_path: Path) -> None:
+    assert "no such folder" in refusal(tmp_path / "absent")
+    assert "holds no translator" in refusal(tmp_path)
+
+
+def test_a_translator_without_an_epoch_is_refused(tmp_path: Path) -> None:
+    write_description(tmp_path, INFO)
+    assert "no finished epoch yet" in refusal(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        ({"kind": "segmenter"}, "kind is 'segmenter'"),
+        ({"version": 99}, "version"),
+        ({"width": 10**9}, "width"),
+        ({"upsample": "nearest"}, "upsample"),
+        ({"source": {}}, "source.name is missing"),
+        ({"training": {}}, "training.epochs is missing"),
+        ({"more": 1}, "'more' is no key"),
+    ],
+)
+def test_a_malformed_description_is_refused_by_its_key(
+    tmp_path: Path, change: dict[str, Any], words: str
+) -> None:
+    folder = write_translator(tmp_path / "t")
+    (folder / "translator.json").write_text(json.dumps({**INFO.to_json(), **change}))
+    assert words in refusal(folder)
+
+
+@pytest.mark.parametrize("position", [0, 300, -30])
+def test_damaged_weights_are_refused(tmp_path: Path, position: int) -> None:
+    folder = write_translator(tmp_path / "t")
+    content = bytearray((folder / "generators.pth").read_bytes())
+    content[position] ^= 0xFF
+    (folder / "generators.pth").write_bytes(content)
+    assert "generators.pth: is damaged" in refusal(folder)
+
+
+def test_weights_of_another_network_are_refused(tmp_path: Path) -> None:
+    folder = write_translator(tmp_path / "t")
+    write_description(folder, replace(INFO, width=3))
+    assert "generators.pth: is damaged, or no file of this translator" in refusal(folder)
+
+
+def test_weights_that_are_far_too_large_are_refused_before_they_are_read(tmp_path: Path) -> None:
+    folder = write_translator(tmp_path / "t")
+    with (folder / "generators.pth").open("ab") as file:
+        file.truncate(10**8)
+    assert "expected" in refusal(folder)

@@ -8,10 +8,18 @@ from pipeline.errors import UsageError
 
 
 def check_folder(path: Path | str) -> None:
-    """Refuse a place to write to that is a link to nowhere, or lies behind one or in a file.
+    """Refuse a place to write to that is a link to nowhere, or lies behind one, in a file or in a store.
 
     Raises UsageError.
     """
+    _check_way(path)
+    for folder in Path(path).resolve().parents:
+        if (folder / "zarr.json").is_file():
+            raise UsageError(f"{path}: lies in the store {folder}; name a place outside of it")
+
+
+def _check_way(path: Path | str) -> None:
+    """Refuse a link to nowhere, and what lies behind one or in a file. Raises UsageError."""
     place = Path(path)
     for folder in (place, *place.parents):
         if folder.is_symlink() and not folder.exists():
@@ -33,4 +41,4 @@ def check_store(store: str) -> None:
             "folder, or a URL that lasts"
         )
     if "://" not in store:
-        check_folder(store)
+        _check_way(store)

@@ -20,6 +20,7 @@ from pipeline.settings.values import (
     COLOR,
     CROP_ROWS,
     HIDDEN,
+    IMAGE_SIDE,
     KEEP,
     LAYERS,
     NAME,
@@ -411,7 +412,7 @@ class SegmentConfig:
         None, PATH, "Weights to begin with: torchvision's, or of a released or own segmenter.", unset="random"
     )
     resolution: int | None = setting(
-        None, POSITIVE, "Side that images are resized to, square.", unset="the images' own size"
+        None, IMAGE_SIDE, "Side that images are resized to, square.", unset="the images' own size"
     )
     epochs: int = setting(20, POSITIVE, "Passes over the images.")
     batch_size: int = setting(8, integer(2), "Images in a step.")  # a batch norm needs two
@@ -457,7 +458,7 @@ class SegmentTestConfig:
         unset="5; 0 of fewer than 5 images",
     )
     resolution: int | None = setting(
-        None, POSITIVE, "Side that images are resized to.", unset="that of the training"
+        None, IMAGE_SIDE, "Side that images are resized to.", unset="that of the training"
     )
     out: Path = setting(Path("scores.json"), PATH, "File of the scores; pictures stand beside it.")
 

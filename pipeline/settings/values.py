@@ -321,6 +321,7 @@ def _bytes(value: Any) -> int:
 
 ANY_SEED = integer(0)
 POSITIVE = integer(1)
+IMAGE_SIDE = integer(1, 2**14)  # a picture beyond it takes gigabytes, and a slip of the hand asks for it
 PATH = Rule("a path on this machine", _path, metavar="PATH", is_path=True)
 STORE = Rule("a path or a URL of a store", _location, metavar="STORE", is_path=True)
 CROP_ROWS = Rule('two rows, [a, b] or "A:B", with 0 <= a < b', parse_crop_rows, metavar="A:B")

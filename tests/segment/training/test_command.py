@@ -43,6 +43,8 @@ def test_the_function_returns_the_folder_and_a_dry_run_the_plan() -> None:
         pytest.param(["--batch-size", 10], "pass --batch-size 9 or less", id="too few images"),
         pytest.param(["--released-filter"], "expected over 30", id="an empty slice"),
         pytest.param(["--data", "none.zarr"], "none.zarr: no such store", id="no dataset"),
+        pytest.param(["--resolution", 10**6], "expected an integer from 1 to 16384", id="a huge side"),
+        pytest.param(["--out", "dataset.zarr/inner"], "lies in the store", id="in the dataset"),
     ],
 )
 def test_wrong_use_ends_with_one_line_and_leaves_nothing(

@@ -42,6 +42,8 @@ LONG_NUM = 64  # of synthesize: a task; more is planned, and not made
 # Commands of blocks that are read, and not run.
 ONLY_READ: dict[str, str] = {
     "dgan view dataset.zarr --port 8765 --no-browser": "another program may listen at that port",
+    "dgan segment test segmenter --images portraits/images --annotations portraits/labels": "the toy has "
+    "other classes than the demo's renderer",
 }
 # Libraries that the tests do not install: Python snippets that need one are compiled only.
 NOT_INSTALLED = "detectron2|torchvision"

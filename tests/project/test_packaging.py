@@ -145,6 +145,10 @@ def test_a_wheel_holds_every_module_and_data_file_and_finds_its_data(
         for path in folder.iterdir()
         if path.is_file() and path.suffix != ".pyc"
     }
+    for package, patterns in setup["options.package_data"].items():
+        folder = package_folders(setup)[package]
+        found = (path for pattern in patterns.split(",") for path in folder.glob(pattern.strip()))
+        expected |= {f"{package.replace('.', '/')}/{path.relative_to(folder)}" for path in found}
     assert inside == expected
     code = "from importlib import resources; from pipeline import embedded; "
     code += "assert embedded.checkpoint_path().is_file(); "

@@ -45,7 +45,8 @@ _MARGIN_BYTES = 2**20  # of a file, for the names of its tensors
 class Translator:
     """A trained translator. ``network`` carries images [N, 3, H, W] in [-1, 1] from source to target.
 
-    resolution: side of the square that it has learnt on. record: what a dataset says of it: ``folder``, the
+    resolution: side of the square that it has learnt on. width: channels of its first layer.
+    record: what a dataset says of it: ``folder``, the
     ``sha256`` of its weights' file, ``source`` and ``target`` with their names, and the ``epochs`` learnt.
     is_finished: whether its training is.
     """
@@ -53,6 +54,7 @@ class Translator:
     path: Path
     network: nn.Module
     resolution: int
+    width: int
     record: Mapping[str, Any]
     is_finished: bool
 
@@ -80,7 +82,9 @@ def open_translator(path: Path) -> Translator:
         "target": {"name": info.target["name"]},
         "epochs": epochs,
     }
-    return Translator(path, networks[FORWARD].eval(), info.resolution, record, epochs >= info.epochs)
+    return Translator(
+        path, networks[FORWARD].eval(), info.resolution, info.width, record, epochs >= info.epochs
+    )
 
 
 def build_generator(info: TranslatorInfo) -> UNet:

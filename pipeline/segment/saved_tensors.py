@@ -5,10 +5,12 @@ It knows files. It does not know what the tensors are.
 
 from __future__ import annotations
 
+import hashlib
+import os
 from collections.abc import Mapping
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 from zipfile import ZipFile
 
 import torch
@@ -29,19 +31,40 @@ def load_whole(path: Path, most_bytes: int) -> Any:
 
     ``most_bytes``: of the file. Raises OSError where it cannot be read, and ValueError where it is damaged.
     """
-    num_bytes = path.stat().st_size
-    if num_bytes > most_bytes:
-        raise ValueError(f"it has {num_bytes:,} bytes, expected {most_bytes:,} at most")
-    try:
-        with ZipFile(path) as file:
-            wrong = file.testzip()  # torch writes the checksums of what it saves, and does not read them
-        if wrong is not None:
-            raise ValueError(f"the checksum of {wrong} is wrong")
-        return torch.load(path, map_location="cpu", weights_only=True)
-    except (OSError, MemoryError):
-        raise
-    except Exception as error:  # damaged bytes fail in the libraries in many ways, all of the same meaning
-        raise ValueError(str(error)) from None
+    return load_hashed(path, most_bytes)[0]
+
+
+def load_hashed(path: Path, most_bytes: int) -> tuple[Any, str]:
+    """What such a file holds, as `load_whole`, and the SHA-256 of the bytes that were loaded.
+
+    Both are of one file, also where another one is put in its place meanwhile.
+    """
+    if path.exists() and not path.is_dir() and not path.is_file():  # to open a pipe would wait for ever
+        raise ValueError("it is no regular file")
+    with path.open("rb") as file:
+        num_bytes = os.fstat(file.fileno()).st_size
+        if num_bytes > most_bytes:
+            raise ValueError(f"it has {num_bytes:,} bytes, expected {most_bytes:,} at most")
+        try:
+            _check_whole(file, num_bytes)
+            file.seek(0)
+            content = torch.load(file, map_location="cpu", weights_only=True)
+            file.seek(0)
+            return content, hashlib.file_digest(file, "sha256").hexdigest()
+        except (OSError, MemoryError):
+            raise
+        except Exception as error:  # damaged bytes fail in the libraries in many ways, all of one meaning
+            raise ValueError(str(error)) from None
+
+
+def _check_whole(file: BinaryIO, num_bytes: int) -> None:
+    """ValueError for a zip that unfolds to more than its file, or whose checksums are wrong."""
+    with ZipFile(file) as archive:
+        if sum(entry.file_size for entry in archive.infolist()) > num_bytes:  # torch never compresses
+            raise ValueError("the entries of the zip are larger than the file")
+        wrong = archive.testzip()  # torch writes the checksums of what it saves, and does not read them
+    if wrong is not None:
+        raise ValueError(f"the checksum of {wrong} is wrong")
 
 
 def _write(document: Mapping[str, Any], path: Path) -> None:

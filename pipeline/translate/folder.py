@@ -13,7 +13,6 @@ Each file is written under a temporary name, forced to disk and renamed. Weights
 
 from __future__ import annotations
 
-import hashlib
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -24,10 +23,10 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from pipeline.errors import UsageError
+from pipeline.errors import UsageError, short
 from pipeline.interpreter.folder import check_place, replace_file, unreadable
 from pipeline.models.unet import UNet
-from pipeline.segment.saved_tensors import load_whole
+from pipeline.segment.saved_tensors import load_hashed
 from pipeline.settings.json_values import parse_object
 from pipeline.translate.description import TranslatorInfo
 
@@ -46,7 +45,8 @@ _MARGIN_BYTES = 2**20  # of a file, for the names of its tensors
 class Translator:
     """A trained translator. ``network`` carries images [N, 3, H, W] in [-1, 1] from source to target.
 
-    resolution: side of the square that it has learnt on. record: what a dataset says of it: ``folder``, the
+    resolution: side of the square that it has learnt on. width: channels of its first layer.
+    record: what a dataset says of it: ``folder``, the
     ``sha256`` of its weights' file, ``source`` and ``target`` with their names, and the ``epochs`` learnt.
     is_finished: whether its training is.
     """
@@ -54,6 +54,7 @@ class Translator:
     path: Path
     network: nn.Module
     resolution: int
+    width: int
     record: Mapping[str, Any]
     is_finished: bool
 
@@ -71,18 +72,19 @@ def open_translator(path: Path) -> Translator:
         raise UsageError(
             f"{path}: holds no translator; expected {DESCRIPTION}, as `dgan translate train` writes it"
         )
-    file = path / GENERATORS
-    if not file.exists():
+    if not (path / GENERATORS).exists():
         raise UsageError(f"{path}: has no finished epoch yet; run the same `dgan translate train` again")
-    epochs, networks = load_generators(path, info)
+    epochs, networks, sha256 = load_generators(path, info)
     record = {
         "folder": path.name,
-        "sha256": hashlib.sha256(file.read_bytes()).hexdigest(),
+        "sha256": sha256,
         "source": {"name": info.source["name"]},
         "target": {"name": info.target["name"]},
         "epochs": epochs,
     }
-    return Translator(path, networks[FORWARD].eval(), info.resolution, record, epochs >= info.epochs)
+    return Translator(
+        path, networks[FORWARD].eval(), info.resolution, info.width, record, epochs >= info.epochs
+    )
 
 
 def build_generator(info: TranslatorInfo) -> UNet:
@@ -90,16 +92,23 @@ def build_generator(info: TranslatorInfo) -> UNet:
     return UNet(info.width, info.halvings, info.upsample)
 
 
-def load_generators(path: Path, info: TranslatorInfo) -> tuple[int, dict[str, UNet]]:
-    """The epochs learnt, and both generators by name. Raises UsageError for a file that is damaged."""
+def load_generators(path: Path, info: TranslatorInfo) -> tuple[int, dict[str, UNet], str]:
+    """The epochs learnt, both generators by name, and the SHA-256 of the file that they were read from.
+
+    Raises UsageError for a file that is damaged, or that holds other tensors than ``info`` says, before
+    memory is asked for.
+    """
     file = path / GENERATORS
     with torch.device("meta"):
-        num_bytes = sum(weight.nbytes for weight in build_generator(info).state_dict().values())
+        expected = build_generator(info).state_dict()
+    num_bytes = sum(weight.nbytes for weight in expected.values())
     try:
-        content = load_whole(file, 2 * num_bytes + _MARGIN_BYTES)
+        content, sha256 = load_hashed(file, 2 * num_bytes + _MARGIN_BYTES)
         epochs = content[EPOCHS]
         if type(epochs) is not int or epochs < 1:
             raise ValueError(f"epochs is {epochs!r:.40}: expected a number")
+        for name in (FORWARD, BACKWARD):
+            _check_tensors(content[name], expected)
         networks = {name: build_generator(info) for name in (FORWARD, BACKWARD)}
         for name, network in networks.items():
             network.load_state_dict(content[name])
@@ -110,7 +119,23 @@ def load_generators(path: Path, info: TranslatorInfo) -> tuple[int, dict[str, UN
         raise UsageError(
             f"{file}: is damaged, or no file of this translator ({words}); restore it, or train anew"
         ) from None
-    return epochs, networks
+    return epochs, networks, sha256
+
+
+def _check_tensors(found: Mapping[str, Tensor], expected: Mapping[str, Tensor]) -> None:
+    """ValueError for other names, shapes or types; torch would build the network first, and convert."""
+    if found.keys() != expected.keys():
+        other = sorted(map(str, found.keys() ^ expected.keys()))[0]
+        raise ValueError(f"{short(other)} is not in both, the file and the network of {DESCRIPTION}")
+    for name, wanted in expected.items():
+        tensor = found[name]
+        if tensor.layout != torch.strided or tensor.is_meta:
+            raise ValueError(f"{name} is no plain tensor")
+        if tensor.shape != wanted.shape or tensor.dtype != wanted.dtype:
+            raise ValueError(
+                f"{name} is {tuple(tensor.shape)} {tensor.dtype}, expected {tuple(wanted.shape)} "
+                f"{wanted.dtype}"
+            )
 
 
 def generators_document(epochs: int, weights: Mapping[str, Mapping[str, Tensor]]) -> dict[str, Any]:

@@ -74,7 +74,7 @@ def untrained(
 ) -> Translator:
     """A translator of `Mixing`, or of the network given."""
     record = {**RECORD, **({"sha256": sha256} if sha256 else {})}
-    return Translator(Path("translator"), network or Mixing(), resolution, record, is_finished)
+    return Translator(Path("translator"), network or Mixing(), resolution, 4, record, is_finished)
 
 
 def write_translator(folder: Path, *, resolution: int = 16) -> Path:

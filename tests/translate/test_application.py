@@ -419,3 +419,12 @@ def test_an_unfinished_translator_is_taken_with_a_note(use: Use, source: Path, t
 
 def test_the_tasks_of_a_dataset_are_those_of_the_format() -> None:
     assert fmt.TASK_IMAGES % 16 == 0  # so that no batch of images lies in two tasks
+
+
+def test_a_size_that_has_no_room_is_refused_before_memory_is_asked_for(
+    use: Use, source: Path, tmp_path: Path
+) -> None:
+    use(replace(untrained(), resolution=2**14, width=4096))
+    line = refusal(source, tmp_path / "huge.zarr")
+    assert "translates at" in line and "of memory" in line
+    assert not (tmp_path / "huge.zarr").exists()

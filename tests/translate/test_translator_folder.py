@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
+from zipfile import ZIP_DEFLATED, ZipFile
 
 import pytest
 import torch
@@ -131,3 +133,51 @@ def test_weights_that_are_far_too_large_are_refused_before_they_are_read(tmp_pat
     with (folder / "generators.pth").open("ab") as file:
         file.truncate(10**8)
     assert "expected" in refusal(folder)
+
+
+def test_the_hash_is_of_the_weights_that_are_loaded(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Also where training replaces the file in between."""
+    folder, other = write_translator(tmp_path / "t"), write_translator(tmp_path / "other", epochs=2)
+    file, load = folder / "generators.pth", torch.load
+    expected = hashlib.sha256(file.read_bytes()).hexdigest()
+
+    def replacing(*args: Any, **options: Any) -> Any:
+        content = load(*args, **options)
+        (other / "generators.pth").replace(file)
+        return content
+
+    monkeypatch.setattr(torch, "load", replacing)
+    record = open_translator(folder).record
+    assert (record["sha256"], record["epochs"]) == (expected, 3)
+
+
+def test_weights_that_unfold_to_more_than_their_file_are_refused(tmp_path: Path) -> None:
+    folder = write_translator(tmp_path / "t")
+    file = folder / "generators.pth"
+    with ZipFile(file) as stored:
+        entries = {name: stored.read(name) for name in stored.namelist()}
+    with ZipFile(file, "w", ZIP_DEFLATED) as folded:
+        for name, content in entries.items():
+            folded.writestr(name, content)
+        folded.writestr("archive/data/99", bytes(10**6))
+    assert "larger than the file" in refusal(folder)
+
+
+@pytest.mark.parametrize("dtype", [torch.float64, torch.int8, torch.complex64])
+def test_weights_of_another_type_are_refused(tmp_path: Path, dtype: torch.dtype) -> None:
+    folder = write_translator(tmp_path / "t")
+    weights = {name: tensor.to(dtype) for name, tensor in build_generator(INFO).state_dict().items()}
+    save_whole(folder / "generators.pth", generators_document(3, {FORWARD: weights, BACKWARD: weights}))
+    assert str(dtype) in refusal(folder)
+
+
+def test_a_description_of_a_huge_network_is_refused_before_it_is_built(tmp_path: Path) -> None:
+    folder = write_translator(tmp_path / "t")
+    write_description(folder, replace(INFO, width=4096))  # 2 x 10 GB
+    assert "expected (4096, 3, 3, 3)" in refusal(folder)
+
+
+def test_a_pipe_in_place_of_weights_is_refused_at_once(tmp_path: Path) -> None:
+    write_description(tmp_path, INFO)
+    os.mkfifo(tmp_path / "generators.pth")
+    assert "no regular file" in refusal(tmp_path)

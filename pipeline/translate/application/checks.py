@@ -7,10 +7,15 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+import torch
+
 import fstore
+from fstore.display import human_bytes
 from fstore.location import Location, get_attribute
 from pipeline.errors import UsageError, short
+from pipeline.machine.memory import available_host_bytes
 from pipeline.stages import costs
+from pipeline.translate.application.images import images_at_once
 
 if TYPE_CHECKING:
     from pipeline.translate.application.job import ApplicationJob
@@ -30,6 +35,20 @@ def check_apart(data: str, store: str) -> None:
     if written.is_relative_to(read) or read.is_relative_to(written):
         one, other = (target, source) if written.is_relative_to(read) else (source, target)
         raise UsageError(f"{one}: lies in the store {other}; choose a --store beside the dataset")
+
+
+def check_memory(job: ApplicationJob, device: torch.device) -> None:
+    """Refuse a size at which the last layer alone has no room. Raises UsageError with both figures."""
+    height, width = job.size
+    values = 4 * job.translator.width * height * width  # what comes up and across, apart and joined
+    needed = 4 * values * images_at_once(job.size)
+    free = torch.cuda.mem_get_info(device)[0] if device.type == "cuda" else available_host_bytes()
+    if needed > free:
+        raise UsageError(
+            f"{job.translator.path}: translates at {height} x {width} (rows x columns), which takes at least "
+            f"{human_bytes(needed)} of memory, and {human_bytes(free)} are free; train a translator with a "
+            "smaller --resolution or --width"
+        )
 
 
 def check_target(job: ApplicationJob) -> None:

@@ -21,7 +21,7 @@ from fstore.store import check_unchanged
 from pipeline.errors import RunError, count
 from pipeline.machine.background import BackgroundCalls
 from pipeline.machine.progress import progress
-from pipeline.translate.application.checks import check_target
+from pipeline.translate.application.checks import check_memory, check_target
 from pipeline.translate.application.images import ImageTranslation
 from pipeline.translate.application.job import ApplicationJob, read_job
 from pipeline.translate.application.plan import plan_lines
@@ -43,6 +43,7 @@ def prepare(translator: Path, data: str, store: str, *, overwrite: bool) -> Appl
 
 def dry_run(job: ApplicationJob, device: torch.device) -> list[str]:
     """What ``translate`` would make and cost, a line for each subject."""
+    check_memory(job, device)
     return plan_lines(job, device)
 
 
@@ -56,6 +57,7 @@ def translate(job: ApplicationJob, device: torch.device, *, say: Callable[[str],
         RunError: the network gives values that are not finite. StoreError: the source was replaced or
             filtered meanwhile, or is damaged; MismatchError: the store was begun with other settings.
     """
+    check_memory(job, device)
     for note in job.notes:
         say(note)
     num = job.source.num_images

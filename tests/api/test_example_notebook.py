@@ -52,6 +52,7 @@ def reached(notebook: Any) -> dict[str, float]:
     return {name: float(value) for name, value in found}
 
 
+@pytest.mark.slow
 def test_the_notebook_runs_and_shows_its_progress_in_lines_that_change(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

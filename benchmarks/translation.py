@@ -16,7 +16,7 @@ photographs at dusk with their exact masks.
 from __future__ import annotations
 
 import argparse
-from contextlib import redirect_stderr, redirect_stdout
+from contextlib import redirect_stdout
 from dataclasses import dataclass, field
 from io import StringIO
 from itertools import product
@@ -241,7 +241,7 @@ def main(arguments: list[str] | None = None) -> None:
     parser.add_argument("--width", type=int, default=16)
     parser.add_argument("--upsample", choices=("bilinear", "transposed"), default="transposed")
     parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--segmenter-epochs", type=int, default=10)
+    parser.add_argument("--segmenter-epochs", type=int, default=20)
     parser.add_argument("--folder", type=Path, help="where all files go, and stay")
     parser.add_argument("--quick", action="store_true", help="toy sizes")
     options = parser.parse_args(arguments)
@@ -264,7 +264,7 @@ def main(arguments: list[str] | None = None) -> None:
         for style in (IMAGES, MASKS):
             print_table(title, *learning_rows(style, figures, options.new_faces))
         print("\n".join(answer(figures)), flush=True)
-        with redirect_stdout(StringIO()), redirect_stderr(StringIO()):  # tables of each class
+        with redirect_stdout(StringIO()):  # tables of each class
             rows = segmenter_rows(base, figures, options.segmenter_epochs)
     title = (
         f"mIoU on {options.photographs} photographs at dusk, mobilenet_v3, {options.segmenter_epochs} epochs"

@@ -37,6 +37,7 @@ TOUR = [
     *("demo", "segment", "segment", "segment", "demo", "translate", "translate"),
 ]
 LARGEST_PICTURE_BYTES = 200_000  # of a clone everybody has them
+NUM_PHOTOGRAPHS = 4  # of the demo's renderer
 LONG_NUM = 64  # of synthesize: a task; more is planned, and not made
 
 # Commands of blocks that are read, and not run.
@@ -86,6 +87,9 @@ def folder(project: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Pa
 def shortened(words: tuple[str, ...]) -> list[str]:
     """The command as the test runs it: what is long is planned and not made, or has less to choose from."""
     options = COMMANDS[str(name_of(words))].params
+    if "--photographs" in words:
+        place = words.index("--photographs") + 1
+        words = (*words[:place], str(NUM_PHOTOGRAPHS), *words[place + 1 :])
     num = int(words[words.index("--num") + 1]) if "--num" in words else 0
     asks = words[0] == "sample" and not {"--uncertain", "--interpreter"}.isdisjoint(words)
     if asks and "--pool" not in words:

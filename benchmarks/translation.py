@@ -1,6 +1,6 @@
 """What ``dgan translate`` learns between two procedural domains with exact pairs, and what a segmenter gains.
 
-    python -m benchmarks.translation
+    python -m benchmarks.translation --folder translation
 
 The source are the demo's faces with their exact masks, the targets the same renderer in two styles: ``dusk``
 (images) and ``masks``. Unpaired sides show different faces. After each epoch the translator carries faces
@@ -10,14 +10,17 @@ them. The first table asks whether training without an adversary is better on ma
 
 The second one tests a segmenter on photographs at dusk: it learns from the source as it is, from the source
 as each translator to ``dusk`` carries it (``dgan translate apply``), and, as an upper bound, from as many
-photographs at dusk with their exact masks.
+photographs at dusk with their exact masks. All are DeepLabV3 at 128 pixels, as in the demo's settings.
+
+What is done lies in ``--folder``, and the same command goes on with the rest.
 """
 
 from __future__ import annotations
 
 import argparse
+import json
 from contextlib import redirect_stdout
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from io import StringIO
 from itertools import product
 from pathlib import Path
@@ -36,6 +39,8 @@ if TYPE_CHECKING:
 IMAGES, MASKS = "dusk", "masks"
 OTHER_FACES, NEW_FACES, PHOTOGRAPHS = 1, 2, 3  # seeds; the source's is 0
 TRANSLATOR_SETTINGS = ("epochs", "batch_size", "width", "upsample", "seed")
+SETTINGS = (*TRANSLATOR_SETTINGS, "images", "new_faces", "photographs", "segmenter_epochs", "resolution")
+"""That a folder is of."""
 
 
 @dataclass(frozen=True)
@@ -64,6 +69,14 @@ class Figures:
     pixels: list[float] = field(default_factory=list)
     feedback: list[float | None] = field(default_factory=list)
     seconds: float = 0.0
+
+
+def check_settings(folder: Path, options: argparse.Namespace) -> None:
+    """End the program where the folder is of other settings than these."""
+    path, settings = folder / "settings.json", {name: getattr(options, name) for name in SETTINGS}
+    if path.exists() and json.loads(path.read_text()) != settings:
+        raise SystemExit(f"{path}: {path.read_text()} expected {json.dumps(settings)}; name another --folder")
+    path.write_text(json.dumps(settings) + "\n")
 
 
 def faces(num: int, seed: int, style: str) -> tuple[np.ndarray, np.ndarray]:
@@ -97,11 +110,15 @@ def write_inputs(base: Path, num: int, num_tested: int) -> None:
     """``source.zarr``; of each style, pictures of the same and of other faces; ``photographs`` at dusk."""
     from pipeline.demo.photographs import write_photographs
 
+    written = base / "inputs-written"
+    if written.exists():
+        return
     write_dataset(base / "source.zarr", *faces(num, 0, "plain"))
     write_dataset(base / "target.zarr", *faces(num, OTHER_FACES, IMAGES))
     for style, paired in product((IMAGES, MASKS), (True, False)):
         write_photographs(target_folder(base, style, paired), num, style, 0 if paired else OTHER_FACES)
     write_photographs(base / "photographs", num_tested, IMAGES, PHOTOGRAPHS)
+    written.touch()
 
 
 def target_folder(base: Path, style: str, paired: bool) -> Path:
@@ -110,8 +127,15 @@ def target_folder(base: Path, style: str, paired: bool) -> Path:
 
 
 def train(base: Path, way: Way, num_new: int, settings: dict[str, Any]) -> Figures:
-    """Train a translator, and measure it on pairs of new faces after each epoch."""
+    """Train a translator, and measure it on pairs of new faces after each epoch, or read what was found."""
+    import shutil
+
     import torch
+
+    known = way.folder(base).with_suffix(".json")
+    if known.exists():
+        return Figures(**json.loads(known.read_text()))
+    shutil.rmtree(way.folder(base), ignore_errors=True)  # of a run that was stopped: its figures are lost
 
     from pipeline.settings.schema import Config, TranslateConfig
     from pipeline.translate.training import run
@@ -131,6 +155,7 @@ def train(base: Path, way: Way, num_new: int, settings: dict[str, Any]) -> Figur
     start = perf_counter()
     run.train(job, cpu, say=lambda line: None, after_epoch=lambda _, learner: add(found, learner, *pairs))
     found.seconds = perf_counter() - start
+    known.write_text(json.dumps(asdict(found)) + "\n")
     return found
 
 
@@ -197,7 +222,7 @@ def answer(figures: dict[Way, Figures]) -> list[str]:
     return lines
 
 
-def segmenter_rows(base: Path, figures: dict[Way, Figures], epochs: int) -> list[list[str]]:
+def segmenter_rows(base: Path, figures: dict[Way, Figures], epochs: int, resolution: int) -> list[list[str]]:
     """Rows of the second table: what a segmenter learns from, and its mIoU on photographs at dusk."""
     import pipeline
 
@@ -211,12 +236,12 @@ def segmenter_rows(base: Path, figures: dict[Way, Figures], epochs: int) -> list
     rows = []
     for number, (name, data) in enumerate(sources.items()):
         out = base / "segmenters" / str(number)
-        pipeline.segment_train(data=data, out=out, backbone="mobilenet_v3", epochs=epochs)
+        network = {"backbone": "mobilenet_v3", "resolution": resolution}
+        pipeline.segment_train(data=data, out=out, epochs=epochs, **network)
         scores = pipeline.segment_test(
             out,
             images=base / "photographs" / "images",
             annotations=base / "photographs" / "labels",
-            cross_validate=0,
             out=out.with_suffix(".json"),
         )
         rows.append([name, f"{miou_of(scores):.4f}"])
@@ -224,7 +249,7 @@ def segmenter_rows(base: Path, figures: dict[Way, Figures], epochs: int) -> list
 
 
 def miou_of(scores: dict[str, Any]) -> float:
-    """The mean IoU of the last epoch, over classes that occur."""
+    """The mean over folds of the mIoU, over classes that occur."""
     return float(scores["miou"])
 
 
@@ -241,19 +266,26 @@ def main(arguments: list[str] | None = None) -> None:
     parser.add_argument("--width", type=int, default=16)
     parser.add_argument("--upsample", choices=("bilinear", "transposed"), default="transposed")
     parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--segmenter-epochs", type=int, default=20)
+    parser.add_argument("--segmenter-epochs", type=int, default=12)
+    parser.add_argument("--resolution", type=int, default=128, help="of a segmenter")
+    parser.add_argument("--threads", type=int, default=None)
     parser.add_argument("--folder", type=Path, help="where all files go, and stay")
     parser.add_argument("--quick", action="store_true", help="toy sizes")
     options = parser.parse_args(arguments)
     if options.quick:
         options.images, options.new_faces, options.photographs, options.batch_size = 10, 4, 6, 2
         options.epochs, options.width, options.segmenter_epochs = 2, 2, 1
+        options.resolution = 32
+    from pipeline.machine.device import set_threads
     from pipeline.machine.progress import progress_hidden
+
+    set_threads(options.threads)
 
     print(machine())
     settings = {name: getattr(options, name) for name in TRANSLATOR_SETTINGS}
     figures: dict[Way, Figures] = {}
     with working_folder(options.folder) as base, progress_hidden():
+        check_settings(base, options)
         write_inputs(base, options.images, options.photographs)
         for style, paired, adversary in product((IMAGES, MASKS), (False, True), (True, False)):
             way = Way(style, paired, adversary)
@@ -265,9 +297,10 @@ def main(arguments: list[str] | None = None) -> None:
             print_table(title, *learning_rows(style, figures, options.new_faces))
         print("\n".join(answer(figures)), flush=True)
         with redirect_stdout(StringIO()):  # tables of each class
-            rows = segmenter_rows(base, figures, options.segmenter_epochs)
+            rows = segmenter_rows(base, figures, options.segmenter_epochs, options.resolution)
     title = (
-        f"mIoU on {options.photographs} photographs at dusk, mobilenet_v3, {options.segmenter_epochs} epochs"
+        f"mIoU on {options.photographs} photographs at dusk, mobilenet_v3, {options.resolution} px, "
+        f"{options.segmenter_epochs} epochs"
     )
     print_table(title, ["learnt from", "mIoU"], rows)
 

@@ -484,11 +484,18 @@ def test_the_translation_loops_learn_the_same_networks(capsys: pytest.CaptureFix
 
 
 @pytest.mark.slow
-def test_translators_and_segmenters_are_compared_on_a_toy_scale(capsys: pytest.CaptureFixture[str]) -> None:
+def test_translators_and_segmenters_are_compared_on_a_toy_scale(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     from benchmarks import translation
 
-    translation.main(["--quick"])
+    quick = ["--quick", "--folder", str(tmp_path)]
+    translation.main(quick)
     printed = capsys.readouterr().out
     assert printed.count("unpaired, no adversary") >= 3  # a line a training, a row in each table
     assert len(re.findall(r"(?:dusk|masks), (?:un)?paired: L2 .* is nearer", printed)) == 4
     assert "photographs at dusk (upper bound)" in printed
+    translation.main(quick)  # reads what it has found, seconds too
+    assert capsys.readouterr().out.splitlines()[1:] == printed.splitlines()[1:]
+    with pytest.raises(SystemExit, match="name another --folder"):
+        translation.main([*quick, "--seed", "1"])

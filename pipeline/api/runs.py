@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 from pipeline.api.configuration import load_run_config
 from pipeline.api.places import check_folder, check_store
+from pipeline.cluster.choice import choose_cluster
 from pipeline.settings.files import configured, with_overrides
 from pipeline.settings.schema import REAL, Config
 from pipeline.settings.values import Keep
@@ -43,11 +44,14 @@ def extract_features(
     device: str,
     threads: int | None,
     memory_budget: int | None,
+    workers: int | None,
+    scheduler: str | None,
     overwrite: bool,
     dry_run: bool,
     **flags: Any,
 ) -> Outcome:
     """Run ``dgan extract-features``. The result is the `fstore.FeatureStore`."""
+    cluster = choose_cluster(workers, scheduler, threads=threads, device=device)
     settings = load_run_config(config, flags["generator__checkpoint"], say, with_notes=True)
     settings = configured(settings, flags)
     check_store(settings.features.store)
@@ -59,7 +63,9 @@ def extract_features(
     job = stage.prepare(settings, overwrite=overwrite)
     if dry_run:
         return Outcome(stage.dry_run(job, target, overwrite=overwrite, memory_budget=memory_budget))
-    line = stage.extract(job, target, overwrite=overwrite, memory_budget=memory_budget, say=say)
+    line = stage.extract(
+        job, target, overwrite=overwrite, memory_budget=memory_budget, cluster=cluster, say=say
+    )
     return Outcome([line, *stage.annotation_lines(job)], partial(_opened, settings.features.store))
 
 
@@ -108,6 +114,8 @@ def synthesize(
     device: str,
     threads: int | None,
     memory_budget: int | None,
+    workers: int | None,
+    scheduler: str | None,
     overwrite: bool,
     dry_run: bool,
     force: bool,
@@ -115,6 +123,7 @@ def synthesize(
     **flags: Any,
 ) -> Outcome:
     """Run ``dgan synthesize``. The result is the `fstore.Dataset`."""
+    cluster = choose_cluster(workers, scheduler, threads=threads, device=device)
     settings = configured(load_run_config(config, flags["generator__checkpoint"], say), flags)
     check_store(settings.synthesize.store)
 
@@ -125,7 +134,9 @@ def synthesize(
     job = stage.prepare(settings, force=force, task=task)
     if dry_run:
         return Outcome(stage.dry_run(job, target, overwrite=overwrite, memory_budget=memory_budget))
-    line = stage.synthesize(job, target, overwrite=overwrite, memory_budget=memory_budget, say=say)
+    line = stage.synthesize(
+        job, target, overwrite=overwrite, memory_budget=memory_budget, cluster=cluster, say=say
+    )
     return Outcome([line], partial(_opened, settings.synthesize.store))
 
 

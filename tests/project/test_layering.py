@@ -20,6 +20,7 @@ ROOMS = (
     "errors",
     "settings",
     "machine",
+    "cluster",
     "models",
     "checkpoints",
     "embedded",
@@ -53,7 +54,7 @@ FLOORS = (
     ("encoded_array", "pyramid", "revision", "shards", "store"),
     ("correction",),
     ("dataset", "dataset_writer", "feature_store", "labelled_items", "sampler", "writer"),
-    ("class_areas", "filter", "opening"),
+    ("class_areas", "filter", "joining", "opening"),
     ("torch_data", "verify_filter"),
     ("verify",),
     ("__init__",),  # inside functions only: `import fstore` loads none of them

@@ -1,0 +1,264 @@
+"""Hands out the tasks of one run: which worker gets which, what has come back, and what is to be done again.
+
+At most two tasks of a worker are at the scheduler at any time, so that neither its memory nor this process's
+grows with the number of tasks. A task is tied to its worker: when that one is gone, the task is taken back
+here, and its attempts are counted here.
+"""
+
+from __future__ import annotations
+
+import itertools
+from collections import deque
+from collections.abc import Callable, Iterator
+from contextlib import suppress
+from dataclasses import dataclass, field
+from queue import Empty, SimpleQueue
+from time import monotonic
+from typing import Any
+
+from pipeline.cluster.crew import Crew
+from pipeline.cluster.outcomes import Absent, Done, Failed, Outcome, error_of, failed
+from pipeline.cluster.program import difference, program
+from pipeline.cluster.worker import join_run, perform, prepare
+from pipeline.errors import RunError
+
+LOOK_SECONDS = 0.5  # between two looks at which workers are there
+QUICK_SECONDS = 1.0  # a worker whose tasks take less has the next one waiting
+MOST_ATTEMPTS = 3
+RESULT_SECONDS = 30  # for a few figures; after it they are lost
+
+Say = Callable[[str], None]
+DIED = "the process ended: it was killed, or ran out of memory, or its machine was lost"
+
+
+@dataclass
+class Member:
+    """A worker that takes part in the run."""
+
+    address: str
+    process: int
+    host: str
+    resources: dict[str, float]
+    is_ready: bool = False
+    flying: set[str] = field(default_factory=set)
+
+    @property
+    def label(self) -> str:
+        """How messages name it."""
+        return f"{self.address} (host {self.host}, process {self.process})"
+
+
+@dataclass
+class Attempt:
+    """A task, how often it was given out, and the last failure."""
+
+    task: Any
+    number: int = 0
+
+
+@dataclass
+class Flight:
+    """What is at a worker: a future, and the attempt; None of a worker's preparation."""
+
+    future: Any
+    member: Member
+    attempt: Attempt | None
+
+
+class Handout:
+    """The tasks of one run on their way. A class because it holds what is where."""
+
+    def __init__(
+        self,
+        crew: Crew,
+        key: str,
+        content: bytes,
+        threads: int | None,
+        work: Callable[[Any, Any], Any],
+        say: Say,
+        describe: Callable[[Any], str],
+        left_out: set[str],
+        joined: set[str],
+    ) -> None:
+        self._crew, self._client = crew, crew.client
+        self._key, self._content, self._threads, self._work, self._say = key, content, threads, work, say
+        self._describe, self._left_out, self._joined = describe, left_out, joined
+        self._members: dict[str, Member] = {}
+        self._flights: dict[str, Flight] = {}
+        self._again: deque[Attempt] = deque()
+        self._landed: SimpleQueue[str] = SimpleQueue()
+        self._numbers = itertools.count()
+        self._are_quick = False
+        self._reason = ""
+        self._seen = monotonic()
+
+    def results(self, tasks: Iterator[Any]) -> Iterator[tuple[Any, Any]]:
+        """What `Pool.run` gives."""
+        attempts = (Attempt(task) for task in tasks)
+        self._again.extend(itertools.islice(attempts, 1))
+        look = 0.0
+        while self._again or any(flight.attempt is not None for flight in self._flights.values()):
+            if monotonic() >= look:
+                self._look()
+                look = monotonic() + LOOK_SECONDS
+            self._fill(attempts)
+            try:
+                name = self._landed.get(timeout=max(0.0, look - monotonic()))
+            except Empty:
+                continue
+            flight = self._flights.pop(name, None)
+            if flight is None:  # taken back meanwhile
+                continue
+            flight.member.flying.discard(name)
+            outcome = self._outcome(flight)
+            if flight.attempt is None:
+                self._begun(flight.member, outcome)
+            elif isinstance(outcome, Done):
+                self._are_quick = outcome.seconds < QUICK_SECONDS
+                if not self._again:
+                    self._again.extend(itertools.islice(attempts, 1))
+                yield flight.attempt.task, outcome.figures
+            else:
+                self._failed(flight.attempt, flight.member, outcome)
+
+    def withdraw(self) -> None:
+        """Take back what is at the workers; what runs already ends there by itself."""
+        futures = [flight.future for flight in self._flights.values()]
+        self._flights.clear()
+        if futures and self._client.status == "running":
+            with suppress(OSError, TimeoutError):  # nobody is there any more
+                self._client.cancel(futures, force=True)
+        for future in futures:
+            future.release()
+
+    def num_flying(self) -> int:
+        """Tasks that are at the scheduler, preparations included."""
+        return len(self._flights)
+
+    def _fill(self, attempts: Iterator[Attempt]) -> None:
+        """Give the workers what they have room for, those first that have least."""
+        room = 2 if self._are_quick else 1
+        for depth in range(room):
+            for member in self._members.values():
+                if not member.is_ready or len(member.flying) != depth:
+                    continue
+                if not self._again:
+                    self._again.extend(itertools.islice(attempts, 1))
+                if not self._again:
+                    return
+                attempt = self._again.popleft()
+                attempt.number += 1
+                self._submit(member, attempt, perform, self._work, attempt.task)
+
+    def _submit(self, member: Member, attempt: Attempt | None, call: Callable[..., Any], *more: Any) -> None:
+        name = f"{self._key}-{next(self._numbers)}"
+        needs = {"GPU": 1} if member.resources.get("GPU", 0) >= 1 else None
+        future = self._client.submit(
+            call,
+            self._key,
+            *more,
+            key=name,
+            pure=False,
+            workers=[member.address],
+            allow_other_workers=False,
+            resources=needs,
+            retries=0,
+        )
+        self._flights[name] = Flight(future, member, attempt)
+        member.flying.add(name)
+        future.add_done_callback(lambda _: self._landed.put(name))
+
+    def _outcome(self, flight: Flight) -> Outcome:
+        """What a future has brought. It is forgotten here and by the scheduler."""
+        future = flight.future
+        try:
+            if future.status == "finished":
+                outcome: Outcome = future.result(timeout=RESULT_SECONDS)
+                return outcome
+            if future.status == "error":
+                return failed(future.exception(timeout=RESULT_SECONDS))
+            return Failed(None, DIED)
+        except Exception as error:  # between its end and this call the worker was lost
+            return failed(error)
+        finally:
+            future.release()
+
+    def _look(self) -> None:
+        """Find out who is there: greet who is new, and take back the tasks of who is gone."""
+        try:
+            present = set(self._client.nthreads())
+        except Exception as error:
+            raise RunError(
+                f"the scheduler is lost ({' '.join(str(error).split())}); what is committed stays: run the "
+                "same command again"
+            ) from error
+        for address in self._members.keys() - present:
+            self._lose(self._members.pop(address))
+        for address in sorted(present - self._members.keys() - self._left_out):
+            self._greet(address)
+        self._crew.tend({member.process for member in self._members.values()})
+        if self._members:
+            self._seen = monotonic()
+        elif self._reason and present <= self._left_out and len(present) >= self._crew.num_expected:
+            raise RunError(f"no worker is left: {self._reason}")
+        elif monotonic() - self._seen > self._crew.wait_seconds:
+            raise RunError(
+                f"no worker was there for {self._crew.wait_seconds:.0f} seconds; start workers, then run the "
+                "same command again"
+            )
+
+    def _greet(self, address: str) -> None:
+        """Check that a new worker runs the same program, and have it prepare."""
+        try:
+            found = self._client.run(
+                join_run, self._key, self._content, self._threads, workers=[address], on_error="return"
+            )
+        except Exception as error:
+            found = {address: error}
+        facts = found.get(address)
+        if facts is None:  # it has left again
+            return
+        if isinstance(facts, Exception):
+            self._leave_out(address, address, f"it cannot load this program ({' '.join(str(facts).split())})")
+            return
+        member = Member(address, facts["process"], facts["host"], facts["resources"])
+        differs = difference(facts["program"], program())
+        if differs is not None:
+            self._leave_out(address, member.label, differs)
+            return
+        self._joined.add(address)
+        self._members[address] = member
+        self._submit(member, None, prepare)
+
+    def _begun(self, member: Member, outcome: Outcome) -> None:
+        if isinstance(outcome, Done):
+            member.is_ready = True
+        elif self._members.pop(member.address, None) is not None and isinstance(outcome, Failed):
+            self._leave_out(member.address, member.label, outcome.line)  # any other is greeted again
+
+    def _leave_out(self, address: str, label: str, reason: str) -> None:
+        self._left_out.add(address)
+        self._reason = f"worker {label}: {reason}"
+        self._say(f"worker {label} is left out: {reason}")
+
+    def _lose(self, member: Member) -> None:
+        """A worker is gone: its tasks are to be done again."""
+        for name in sorted(member.flying):
+            flight = self._flights.pop(name)
+            self._client.cancel([flight.future], force=True)
+            flight.future.release()
+            if flight.attempt is not None:
+                self._failed(flight.attempt, member, Failed(None, DIED))
+
+    def _failed(self, attempt: Attempt, member: Member, outcome: Outcome) -> None:
+        """Do a task again, or raise the error that ends the run."""
+        if isinstance(outcome, Absent) and self._members.get(member.address) is member:
+            self._lose(self._members.pop(member.address))  # the next look greets who is there now
+        if not isinstance(outcome, Failed):
+            outcome = Failed(None, "it does not take part in the run any more")
+        if outcome.is_final:
+            raise error_of(outcome, member.label)
+        if attempt.number >= MOST_ATTEMPTS:
+            what = f"{self._describe(attempt.task)} failed {MOST_ATTEMPTS} times, the last time"
+            raise error_of(outcome, member.label, what)
+        self._again.append(attempt)

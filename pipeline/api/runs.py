@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 from pipeline.api.configuration import load_run_config
 from pipeline.api.places import check_folder, check_store
-from pipeline.cluster.choice import choose_cluster
+from pipeline.cluster.choice import ClusterChoice, choose_cluster
 from pipeline.settings.files import configured, with_overrides
 from pipeline.settings.schema import REAL, Config
 from pipeline.settings.values import Keep
@@ -62,7 +62,8 @@ def extract_features(
     target = target_device(device, threads)
     job = stage.prepare(settings, overwrite=overwrite)
     if dry_run:
-        return Outcome(stage.dry_run(job, target, overwrite=overwrite, memory_budget=memory_budget))
+        lines = stage.dry_run(job, target, overwrite=overwrite, memory_budget=memory_budget)
+        return Outcome([*lines, *_workers_line(cluster)])
     line = stage.extract(
         job, target, overwrite=overwrite, memory_budget=memory_budget, cluster=cluster, say=say
     )
@@ -133,7 +134,8 @@ def synthesize(
     target = target_device(device, threads)
     job = stage.prepare(settings, force=force, task=task)
     if dry_run:
-        return Outcome(stage.dry_run(job, target, overwrite=overwrite, memory_budget=memory_budget))
+        lines = stage.dry_run(job, target, overwrite=overwrite, memory_budget=memory_budget)
+        return Outcome([*lines, *_workers_line(cluster)])
     line = stage.synthesize(
         job, target, overwrite=overwrite, memory_budget=memory_budget, cluster=cluster, say=say
     )
@@ -424,6 +426,15 @@ def filter_dataset(
     set_threads(threads)
     outcome = filter_store(store, FilterWish(keep, score, settings.keep_per_class, settings.calibration), say)
     return Outcome([outcome.line, *outcome.table], partial(_opened, store))
+
+
+def _workers_line(cluster: ClusterChoice | None) -> list[str]:
+    """What a plan, which is of one process, says of a run on workers."""
+    return (
+        []
+        if cluster is None
+        else [f"workers      {cluster.words()}; memory and time above are of one process"]
+    )
 
 
 def _opened(store: str) -> FeatureStore | Dataset:

@@ -11,46 +11,26 @@ import itertools
 from collections import deque
 from collections.abc import Callable, Iterator
 from contextlib import suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from queue import Empty, SimpleQueue
 from time import monotonic
 from typing import Any
 
-from pipeline.cluster.crew import Crew
+from pipeline.cluster.attendance import Attendance, Member
 from pipeline.cluster.outcomes import Absent, Done, Failed, Outcome, error_of, failed
-from pipeline.cluster.program import difference, program
-from pipeline.cluster.worker import join_run, perform, prepare
-from pipeline.errors import RunError
+from pipeline.cluster.worker import perform, prepare
 
 LOOK_SECONDS = 0.5  # between two looks at which workers are there
 QUICK_SECONDS = 1.0  # a worker whose tasks take less has the next one waiting
 MOST_ATTEMPTS = 3
 RESULT_SECONDS = 30  # for a few figures; after it they are lost
 
-Say = Callable[[str], None]
 DIED = "the process ended: it was killed, or ran out of memory, or its machine was lost"
 
 
 @dataclass
-class Member:
-    """A worker that takes part in the run."""
-
-    address: str
-    process: int
-    host: str
-    resources: dict[str, float]
-    is_ready: bool = False
-    flying: set[str] = field(default_factory=set)
-
-    @property
-    def label(self) -> str:
-        """How messages name it."""
-        return f"{self.address} (host {self.host}, process {self.process})"
-
-
-@dataclass
 class Attempt:
-    """A task, how often it was given out, and the last failure."""
+    """A task, and how often it was given out."""
 
     task: Any
     number: int = 0
@@ -70,27 +50,19 @@ class Handout:
 
     def __init__(
         self,
-        crew: Crew,
+        attendance: Attendance,
+        client: Any,
         key: str,
-        content: bytes,
-        threads: int | None,
         work: Callable[[Any, Any], Any],
-        say: Say,
         describe: Callable[[Any], str],
-        left_out: set[str],
-        joined: set[str],
+        numbers: Iterator[int],
     ) -> None:
-        self._crew, self._client = crew, crew.client
-        self._key, self._content, self._threads, self._work, self._say = key, content, threads, work, say
-        self._describe, self._left_out, self._joined = describe, left_out, joined
-        self._members: dict[str, Member] = {}
+        self._attendance, self._client, self._key, self._numbers = attendance, client, key, numbers
+        self._work, self._describe = work, describe
         self._flights: dict[str, Flight] = {}
         self._again: deque[Attempt] = deque()
         self._landed: SimpleQueue[str] = SimpleQueue()
-        self._numbers = itertools.count()
         self._are_quick = False
-        self._reason = ""
-        self._seen = monotonic()
 
     def results(self, tasks: Iterator[Any]) -> Iterator[tuple[Any, Any]]:
         """What `Pool.run` gives."""
@@ -126,7 +98,7 @@ class Handout:
         futures = [flight.future for flight in self._flights.values()]
         self._flights.clear()
         if futures and self._client.status == "running":
-            with suppress(OSError, TimeoutError):  # nobody is there any more
+            with suppress(Exception):  # of many classes: nobody is there any more
                 self._client.cancel(futures, force=True)
         for future in futures:
             future.release()
@@ -139,7 +111,7 @@ class Handout:
         """Give the workers what they have room for, those first that have least."""
         room = 2 if self._are_quick else 1
         for depth in range(room):
-            for member in self._members.values():
+            for member in self._attendance.members.values():
                 if not member.is_ready or len(member.flying) != depth:
                     continue
                 if not self._again:
@@ -173,8 +145,7 @@ class Handout:
         future = flight.future
         try:
             if future.status == "finished":
-                outcome: Outcome = future.result(timeout=RESULT_SECONDS)
-                return outcome
+                return self._fetched(flight)
             if future.status == "error":
                 return failed(future.exception(timeout=RESULT_SECONDS))
             return Failed(None, DIED)
@@ -183,63 +154,32 @@ class Handout:
         finally:
             future.release()
 
-    def _look(self) -> None:
-        """Find out who is there: greet who is new, and take back the tasks of who is gone."""
-        try:
-            present = set(self._client.nthreads())
-        except Exception as error:
-            raise RunError(
-                f"the scheduler is lost ({' '.join(str(error).split())}); what is committed stays: run the "
-                "same command again"
-            ) from error
-        for address in self._members.keys() - present:
-            self._lose(self._members.pop(address))
-        for address in sorted(present - self._members.keys() - self._left_out):
-            self._greet(address)
-        self._crew.tend({member.process for member in self._members.values()})
-        if self._members:
-            self._seen = monotonic()
-        elif self._reason and present <= self._left_out and len(present) >= self._crew.num_expected:
-            raise RunError(f"no worker is left: {self._reason}")
-        elif monotonic() - self._seen > self._crew.wait_seconds:
-            raise RunError(
-                f"no worker was there for {self._crew.wait_seconds:.0f} seconds; start workers, then run the "
-                "same command again"
-            )
+    def _fetched(self, flight: Flight) -> Outcome:
+        """The outcome, which lies at the worker; one that has died since then will never send it."""
+        end = monotonic() + RESULT_SECONDS
+        while True:
+            try:
+                outcome: Outcome = flight.future.result(timeout=LOOK_SECONDS)
+                return outcome
+            except TimeoutError:
+                if flight.member.address not in self._client.nthreads() or monotonic() > end:
+                    return Failed(None, DIED)
 
-    def _greet(self, address: str) -> None:
-        """Check that a new worker runs the same program, and have it prepare."""
-        try:
-            found = self._client.run(
-                join_run, self._key, self._content, self._threads, workers=[address], on_error="return"
-            )
-        except Exception as error:
-            found = {address: error}
-        facts = found.get(address)
-        if facts is None:  # it has left again
-            return
-        if isinstance(facts, Exception):
-            self._leave_out(address, address, f"it cannot load this program ({' '.join(str(facts).split())})")
-            return
-        member = Member(address, facts["process"], facts["host"], facts["resources"])
-        differs = difference(facts["program"], program())
-        if differs is not None:
-            self._leave_out(address, member.label, differs)
-            return
-        self._joined.add(address)
-        self._members[address] = member
-        self._submit(member, None, prepare)
+    def _look(self) -> None:
+        """Have new workers prepare, and take back the tasks of those that are gone."""
+        gone, new = self._attendance.look()
+        for member in gone:
+            self._lose(member)
+        for member in new:
+            self._submit(member, None, prepare)
 
     def _begun(self, member: Member, outcome: Outcome) -> None:
         if isinstance(outcome, Done):
             member.is_ready = True
-        elif self._members.pop(member.address, None) is not None and isinstance(outcome, Failed):
-            self._leave_out(member.address, member.label, outcome.line)  # any other is greeted again
-
-    def _leave_out(self, address: str, label: str, reason: str) -> None:
-        self._left_out.add(address)
-        self._reason = f"worker {label}: {reason}"
-        self._say(f"worker {label} is left out: {reason}")
+        elif isinstance(outcome, Failed):
+            self._attendance.leave_out(member, outcome.line)
+        else:
+            self._attendance.members.pop(member.address, None)  # the next look greets who is there now
 
     def _lose(self, member: Member) -> None:
         """A worker is gone: its tasks are to be done again."""
@@ -252,8 +192,9 @@ class Handout:
 
     def _failed(self, attempt: Attempt, member: Member, outcome: Outcome) -> None:
         """Do a task again, or raise the error that ends the run."""
-        if isinstance(outcome, Absent) and self._members.get(member.address) is member:
-            self._lose(self._members.pop(member.address))  # the next look greets who is there now
+        members = self._attendance.members
+        if isinstance(outcome, Absent) and members.get(member.address) is member:
+            self._lose(members.pop(member.address))  # the next look greets who is there now
         if not isinstance(outcome, Failed):
             outcome = Failed(None, "it does not take part in the run any more")
         if outcome.is_final:

@@ -8,7 +8,9 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
 from pipeline.cluster.choice import ClusterChoice
-from pipeline.cluster.crew import Crew, existing_crew, local_crew
+from pipeline.cluster.crew import Crew
+from pipeline.cluster.existing import existing_crew
+from pipeline.cluster.local import local_crew
 from pipeline.cluster.pool import Pool, pool_of
 from pipeline.cluster.worker import look_for_gpu
 from pipeline.errors import RunError, UsageError, count

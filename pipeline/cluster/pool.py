@@ -14,6 +14,7 @@ from hashlib import sha256
 from typing import Any
 from uuid import uuid4
 
+from pipeline.cluster.attendance import Attendance, Ledger, RunContent
 from pipeline.cluster.crew import Crew
 from pipeline.cluster.handout import Handout
 from pipeline.cluster.worker import LEAVE_SECONDS, leave_run
@@ -32,8 +33,8 @@ class Pool:
         self.device = device
         self._crew, self._threads, self._say = crew, threads, say
         self._token = uuid4().hex[:12]
-        self._joined: dict[str, set[str]] = {}  # by the key of a run, the addresses of those that take part
-        self._left_out: set[str] = set()
+        self._ledger = Ledger()
+        self._handouts: list[Handout] = []
 
     def run(
         self,
@@ -54,25 +55,30 @@ class Pool:
         """
         content = pickle.dumps((begin, arguments))
         key = f"dgan-{self._token}-{sha256(content).hexdigest()[:16]}"
-        joined = self._joined.setdefault(key, set())
-        handout = Handout(
-            self._crew, key, content, self._threads, work, self._say, describe, self._left_out, joined
-        )
+        run = RunContent(key, content, self._threads)
+        attendance = Attendance(self._crew, run, self._ledger, self._say)
+        handout = Handout(attendance, self._crew.client, key, work, describe, self._ledger.numbers)
+        self._handouts.append(handout)
         try:
             yield from handout.results(iter(tasks))
         finally:
             handout.withdraw()
+            self._handouts.remove(handout)
 
     def leave(self) -> None:
         """Have workers that go on forget this run, once what they are writing is whole."""
+        for (
+            handout
+        ) in self._handouts:  # of a caller that stopped in the middle, because of an error of its own
+            handout.withdraw()
         if not self._crew.keeps_processes:
             return
-        for key, addresses in self._joined.items():
+        for key, addresses in self._ledger.joined.items():
             try:
                 present = [address for address in self._crew.client.nthreads() if address in addresses]
                 if present:
                     self._crew.client.run(leave_run, key, LEAVE_SECONDS, workers=present, on_error="ignore")
-            except (OSError, TimeoutError):  # the scheduler is gone, and its workers go with it
+            except Exception:  # of many classes: the scheduler is gone, and its workers go with it
                 return
 
 

@@ -13,11 +13,11 @@ from numpy.typing import NDArray
 
 from pipeline.errors import count
 from pipeline.inputs.photographs import open_pictures
+from pipeline.inputs.pictures.resized import resized_picture
 from pipeline.machine.background import BackgroundCalls
 from pipeline.machine.progress import progress
 from pipeline.machine.read_ahead import read_ahead
 from pipeline.segment.inference import BATCH, found_points, outputs_of
-from pipeline.segment.pictures import resized_picture
 from pipeline.segment.predictions import KEYPOINTS, PredictionFolder, check_names, picture_record
 from pipeline.segment.trained import TrainedSegmenter, check_epoch, open_trained
 from pipeline.segment.upsampling import labels_in_size

@@ -34,6 +34,7 @@ ROOMS = (
     "calibration",
     "reports",
     "viewer",
+    "resumable",
     "segment",
     "translate",
     "api",

@@ -19,10 +19,10 @@ from torch import nn
 
 from pipeline.errors import RunError
 from pipeline.inputs.photograph_keypoints import PhotographKeypoints
+from pipeline.inputs.pictures.resized import resized_picture
 from pipeline.machine.progress import Bar, progress
 from pipeline.machine.read_ahead import read_ahead
 from pipeline.segment.inference import BATCH, found_points, outputs_of
-from pipeline.segment.pictures import resized_picture
 from pipeline.segment.testing.folds import blocks
 from pipeline.segment.testing.job import ScoringJob
 from pipeline.segment.testing.saved import SavedEpochs

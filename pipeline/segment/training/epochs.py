@@ -7,22 +7,22 @@ parts of a run, and decides nothing that the plan decides.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from time import monotonic
 
 import torch
 
-from fstore.errors import StoreError
 from pipeline.errors import RunError
 from pipeline.machine.json_lines import JsonLines
 from pipeline.machine.progress import Bar, progress
-from pipeline.segment.folder import LOG, epoch_name
-from pipeline.segment.saved_tensors import save_whole
+from pipeline.resumable.kind import LOG
+from pipeline.resumable.saved_tensors import save_whole
+from pipeline.resumable.state import remove_state, save_state
+from pipeline.resumable.unchanged import check_same_images
+from pipeline.segment.folder import epoch_name
 from pipeline.segment.training.job import SegmentJob
 from pipeline.segment.training.learner import Learner, seed_torch
-from pipeline.segment.training.state import Progress, remove_state, save_state
+from pipeline.segment.training.state import Progress
 
 STATE_SECONDS = 300.0
 LOG_STEPS = 10  # between two lines of the log, as the released code prints them
@@ -101,37 +101,16 @@ def _run_epoch(
             here = replace(at, step=step, loss=loss, line_loss=line_loss, line_steps=sums.line_steps)
             _save(job, learner, here, clock)
     loss = _finite(float(sums.epoch), at.epoch) / num_steps
-    check_same_images(job)
+    check_same_images(job.batches.images)
     row = _line(job, at.epoch, before + num_steps, loss, num_steps - first, start)
     log.append({**row, "end_of_epoch": True})
     bar.status(f"loss {loss:.4f}")
 
 
 def _save(job: SegmentJob, learner: Learner, at: Progress, clock: _Clock) -> None:
-    check_same_images(job)
+    check_same_images(job.batches.images)
     save_state(job.folder, at, learner.state())
     clock.state = monotonic()
-
-
-def check_same_images(job: SegmentJob) -> None:
-    """Raise RunError where the images are no longer those that the description names.
-
-    It is called before what they taught is saved.
-    """
-    try:
-        job.batches.images.check_unchanged()
-    except StoreError as error:
-        raise RunError(str(error)) from None
-
-
-@contextmanager
-def reading(job: SegmentJob) -> Iterator[None]:
-    """A block that reads the images. If a read fails because they were replaced, the error says so."""
-    try:
-        yield
-    except (StoreError, OSError, ValueError, KeyError):
-        check_same_images(job)
-        raise
 
 
 def _line(

@@ -14,14 +14,18 @@ import torch
 from fstore.location import Location
 from pipeline.errors import UsageError, count
 from pipeline.machine.json_lines import JsonLines
-from pipeline.segment.folder import LOG, SegmenterFolder, open_segmenter, write_description
-from pipeline.segment.networks import training_format
-from pipeline.segment.training.begun import ABSENT, FINISHED, check_begun, clear, locked
-from pipeline.segment.training.epochs import check_same_images, reading, run_epochs
+from pipeline.machine.training_format import training_format
+from pipeline.resumable.begun import ABSENT, FINISHED, clear, locked
+from pipeline.resumable.kind import LOG
+from pipeline.resumable.state import damaged_state, load_state
+from pipeline.resumable.unchanged import check_same_images, reading
+from pipeline.segment.folder import SEGMENTER, SegmenterFolder, open_segmenter
+from pipeline.segment.training.begun import check_begun
+from pipeline.segment.training.epochs import run_epochs
 from pipeline.segment.training.images import OpenedImages, open_images
 from pipeline.segment.training.job import SegmentJob, make_job
 from pipeline.segment.training.learner import Learner, objective_of
-from pipeline.segment.training.state import Progress, damaged_state, load_state
+from pipeline.segment.training.state import Progress
 from pipeline.settings.files import DEMO_SOURCE
 from pipeline.settings.schema import Config, SegmentConfig
 
@@ -103,7 +107,7 @@ def train_one(job: SegmentJob, device: torch.device, say: Callable[[str], None])
             for note in job.notes:
                 say(note)
             learner, at = _begin(job, device, found, say)
-            with reading(job):
+            with reading(job.batches.images):
                 run_epochs(job, learner, at)
     return open_segmenter(job.folder)
 
@@ -126,11 +130,11 @@ def _begin(
     memory_format, precision = training_format(device, job.options.precision)
     objective, rate = objective_of(job.info.keypoints), job.options.learning_rate
     learner = Learner(network, objective, rate, device, precision, memory_format)
-    state = None if found == ABSENT else load_state(job.folder, job.plan.state_bytes)
-    check_same_images(job)
+    state = None if found == ABSENT else load_state(job.folder, Progress, job.plan.state_bytes)
+    check_same_images(job.batches.images)
     if state is None:
-        clear(job.folder)
-        write_description(job.folder, job.info)
+        clear(job.folder, SEGMENTER)
+        SEGMENTER.write_description(job.folder, job.info)
         for note in notes:
             say(note)
         return learner, Progress()

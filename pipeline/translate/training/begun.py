@@ -28,6 +28,7 @@ from pipeline.translate.training.sheets import LATEST
 
 ABSENT, UNFINISHED, FINISHED = "absent", "unfinished", "finished"
 _OURS = (DESCRIPTION, GENERATORS, LOG, CURVES, STATE)
+_LEARNT = (GENERATORS, STATE, LOG)
 _SHEET = re.compile(r"epoch_[0-9]{5,}\.png")
 # What may differ where a run goes on. A side is known by what it holds, wherever that lies.
 _UNSEMANTIC = ("created", "training.epochs", "source.name", "target.name")
@@ -35,7 +36,8 @@ _UNSEMANTIC = ("created", "training.epochs", "source.name", "target.name")
 
 def check_begun(folder: Path, info: TranslatorInfo, *, overwrite: bool) -> str:
     """``absent`` (or to be overwritten), ``unfinished`` or ``finished``: what there is of the translator
-    ``info``. One that has learnt fewer epochs is unfinished, and goes on.
+    ``info``. One that has learnt fewer epochs is unfinished, and goes on. One that has learnt nothing, of
+    these settings and images or others, is absent.
 
     Raises UsageError, one line, for a folder with anything else, which says how it differs.
     """
@@ -47,8 +49,8 @@ def check_begun(folder: Path, info: TranslatorInfo, *, overwrite: bool) -> str:
         found = None if overwrite else read_description(folder)
     else:
         _refuse_foreign(folder)
-    if found is None:
-        return ABSENT
+    if found is None or not any((folder / name).exists() for name in _LEARNT):
+        return ABSENT  # a run that a broken picture ended at once shall not forbid the mended folder
     _check_same(folder, found, info)
     done = finished_epochs(folder)
     if done > info.epochs:

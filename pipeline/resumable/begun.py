@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 from fstore.compare import differences
 from fstore.lock import FolderLock
 from pipeline.errors import UsageError, few, short
-from pipeline.interpreter.folder import check_place
+from pipeline.interpreter.folder import PARTIAL, check_place
 from pipeline.resumable.kind import Description, Info, Kind
 
 ABSENT, UNFINISHED, FINISHED = "absent", "unfinished", "finished"
@@ -30,13 +30,17 @@ class Difference(NamedTuple):
 def find_begun(folder: Path, kind: Kind[Info], *, overwrite: bool) -> Info | None:
     """The description of what has begun in the folder; None where nothing has, or it is to be overwritten.
 
+    A description alone is nothing: a run that a broken picture has ended at once shall not forbid one of the
+    mended pictures.
+
     Raises UsageError, one line, for a folder with anything else.
     """
     check_place(folder)
     if not folder.is_dir():
         return None
     if (folder / kind.description).exists():
-        return None if overwrite else kind.read_description(folder)
+        found = None if overwrite else kind.read_description(folder)
+        return found if any(_is_learnt(file, kind) for file in kind.own_files(folder)) else None
     strangers = sorted(
         entry.name for entry in folder.iterdir() if not kind.is_own(entry) and not entry.name.startswith(".")
     )
@@ -46,6 +50,11 @@ def find_begun(folder: Path, kind: Kind[Info], *, overwrite: bool) -> Info | Non
             "--out, or empty it"
         )
     return None
+
+
+def _is_learnt(file: Path, kind: Kind[Any]) -> bool:
+    """Whether a file holds something of a training, not only what it was to be, nor a part of a file."""
+    return file.name != kind.description and file.suffix != PARTIAL
 
 
 def first_difference(

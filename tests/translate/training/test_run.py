@@ -323,6 +323,17 @@ def test_a_picture_that_cannot_be_read_ends_the_run_in_one_line(tmp_path: Path) 
         trained(data, tmp_path / "t", held_out=0)
 
 
+def test_a_run_that_ended_before_it_learnt_forbids_nothing(tmp_path: Path) -> None:
+    data = write_domains(tmp_path)
+    (data / "target" / "image_2.png").write_bytes(b"no picture")
+    with pytest.raises(UsageError, match="take it out of the folder"):
+        trained(data, tmp_path / "t", held_out=0)
+    (data / "target" / "image_2.png").unlink()
+    trained(data, tmp_path / "t", held_out=0, width=3, epochs=1)
+    trained(data, tmp_path / "new", held_out=0, width=3, epochs=1)
+    assert compared(tmp_path / "t") == compared(tmp_path / "new")
+
+
 def test_partners_of_two_aspects_are_named(tmp_path: Path) -> None:
     data = write_domains(tmp_path)
     Image.new("RGB", (20, 10)).save(data / "target" / "image_4.png")

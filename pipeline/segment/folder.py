@@ -13,7 +13,6 @@ only the epochs' weights.
 
 from __future__ import annotations
 
-import json
 import re
 from dataclasses import dataclass
 from functools import partial
@@ -22,7 +21,7 @@ from pathlib import Path
 from pipeline.errors import UsageError
 from pipeline.interpreter.folder import check_place, replace_file
 from pipeline.segment.description import SegmenterInfo
-from pipeline.settings.json_values import parse_object
+from pipeline.settings.json_values import json_text, parse_object
 
 DESCRIPTION = "segmenter.json"
 LOG = "log.jsonl"
@@ -72,7 +71,7 @@ def read_description(path: Path) -> SegmenterInfo | None:
 
 def write_description(path: Path, info: SegmenterInfo) -> None:
     """Write ``segmenter.json``, whole or not at all."""
-    text = json.dumps(info.to_json(), indent=2, ensure_ascii=False) + "\n"
+    text = json_text(info.to_json(), 2)
     replace_file(path / DESCRIPTION, partial(Path.write_text, data=text, encoding="utf-8"))
 
 

@@ -13,7 +13,6 @@ Each file is written under a temporary name, forced to disk and renamed. Weights
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import partial
@@ -27,7 +26,7 @@ from pipeline.errors import UsageError, short
 from pipeline.interpreter.folder import check_place, replace_file, unreadable
 from pipeline.models.unet import UNet
 from pipeline.segment.saved_tensors import load_hashed
-from pipeline.settings.json_values import parse_object
+from pipeline.settings.json_values import json_text, parse_object
 from pipeline.translate.description import TranslatorInfo
 
 DESCRIPTION = "translator.json"
@@ -158,5 +157,5 @@ def read_description(path: Path) -> TranslatorInfo | None:
 
 def write_description(path: Path, info: TranslatorInfo) -> None:
     """Write ``translator.json``, whole or not at all."""
-    text = json.dumps(info.to_json(), indent=2, ensure_ascii=False) + "\n"
+    text = json_text(info.to_json(), 2)
     replace_file(path / DESCRIPTION, partial(Path.write_text, data=text, encoding="utf-8"))

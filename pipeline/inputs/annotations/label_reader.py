@@ -50,17 +50,18 @@ def open_labels(
     *,
     label_map: Path | None,
     owner: str,
+    format_flag: str,
     check_size: Callable[[int, tuple[int, int]], None],
 ) -> LabelReader:
     """Read the annotations of the images ``numbers`` once, and say how one of them is read again.
 
-    ``config`` is that of `pipeline.inputs.annotations.classes.known`; ``classes`` are those of ``owner``.
-    ``check_size`` is told the number and (h, w) of each image. Raises UsageError, one line, for annotations
-    that are broken or of other classes.
+    ``config`` is that of `pipeline.inputs.annotations.classes.known`; ``classes`` are those of ``owner``, and
+    ``format_flag`` sets the annotations' format, for messages. ``check_size`` is told the number and (h, w)
+    of each image. Raises UsageError, one line, for annotations that are broken or of other classes.
     """
     config = with_ignore(source, config)
     tally, read_values, digest = LabelTally(), value_reader(source, config), hashlib.sha256()
-    with reworded(owner), progress("reading annotations", len(numbers), "images") as bar:
+    with reworded(owner, format_flag), progress("reading annotations", len(numbers), "images") as bar:
         for number in numbers:
             values = read_values(number, tally)
             check_size(number, values.shape)

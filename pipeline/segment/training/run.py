@@ -25,7 +25,7 @@ from pipeline.segment.training.state import Progress, damaged_state, load_state
 from pipeline.settings.files import DEMO_SOURCE
 from pipeline.settings.schema import Config, SegmentConfig
 
-NEEDS_REAL = ("real_annotations", "num_real", "only")
+NEEDS_REAL = ("real_annotations", "real_annotation_format", "num_real", "only")
 
 
 @dataclass(frozen=True)
@@ -49,7 +49,7 @@ def check_real(options: SegmentConfig) -> None:
     """Refuse settings of photographs where none are given. Raises UsageError."""
     for name in NEEDS_REAL:
         value = getattr(options, name)
-        if value is not None:
+        if value != getattr(SegmentConfig, name):
             raise UsageError(
                 f"--{name.replace('_', '-')} is {value}, and there are no photographs; pass --real-images "
                 "DIR, or leave it out"

@@ -24,10 +24,11 @@ from pipeline.segment.testing.document import KIND, label_scores, point_scores
 from pipeline.segment.testing.job import Photographs, ScoringJob
 from pipeline.segment.testing.measure import measure
 from pipeline.segment.testing.picture import picture_of
-from pipeline.segment.testing.saved import SavedEpochs
+from pipeline.segment.testing.saved import SavedEpochs, saved_folder
 from pipeline.segment.testing.table import table_of
 from pipeline.segment.trained import TrainedSegmenter, open_trained, with_classes
 from pipeline.settings.classes import configured_classes
+from pipeline.settings.file_names import check_names
 from pipeline.settings.schema import Config
 
 SCORES = FiguresKind(KIND, "dgan segment test", "scores.json")
@@ -41,6 +42,7 @@ def prepare(segmenter: Path, config: Config, *, released_filter: bool, overwrite
     """
     options = config.segment_test
     images = check_images(options)
+    check_names(saved_folder(options.out))  # the longest of the names that are written
     check_out(options.out, SCORES, overwrite=overwrite)
     if released_filter:
         check_released_filter(open_segmenter(segmenter))

@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fstore.meta import ClassInfo
-from pipeline.errors import RunError
+from pipeline.errors import RunError, UsageError
 from pipeline.inputs.annotations.classes.known import places_of, reworded
 from pipeline.inputs.annotations.classes.tally import LabelTally
 from pipeline.inputs.annotations.load import settle, value_reader, with_ignore
@@ -57,7 +57,8 @@ def open_labels(
 
     ``config`` is that of `pipeline.inputs.annotations.classes.known`; ``classes`` are those of ``owner``, and
     ``format_flag`` sets the annotations' format, for messages. ``check_size`` is told the number and (h, w)
-    of each image. Raises UsageError, one line, for annotations that are broken or of other classes.
+    of each image. Raises UsageError, one line, for annotations that are broken or of other classes, and where
+    no pixel of any has a class.
     """
     config = with_ignore(source, config)
     tally, read_values, digest = LabelTally(), value_reader(source, config), hashlib.sha256()
@@ -71,6 +72,11 @@ def open_labels(
         settled = settle(source, tally, config)
         meanings = places_of(settled.names, settled.ignore, classes, label_map, owner)
     table: NDArray[np.int32] = meanings[settled.table.astype(np.int64)]  # [values met]
+    if (table < 0).all():
+        raise UsageError(
+            f"{source.location}: every pixel is ignored, by its label or by the label map; "
+            f"expected pixels of the classes of {owner}"
+        )
     digest.update(repr(list(tally.values)).encode() + table.tobytes())
     look_up = _look_up({value: int(table[place]) for value, place in tally.values.items()})
 

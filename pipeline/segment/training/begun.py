@@ -11,7 +11,7 @@ from pathlib import Path
 
 from fstore.compare import differences
 from fstore.lock import FolderLock
-from pipeline.errors import UsageError, few, short
+from pipeline.errors import UsageError, count, few, short
 from pipeline.interpreter.folder import PARTIAL, check_place
 from pipeline.segment.description import SegmenterInfo
 from pipeline.segment.folder import DESCRIPTION, LOG, STATE, epoch_files, epoch_of, read_description
@@ -72,8 +72,8 @@ def _check_same(folder: Path, found: SegmenterInfo, asked: SegmenterInfo) -> Non
         weights = list(epoch_files(folder).values())[-1:]
         begin = f", or another --out with --pretrained {weights[0]}" if weights else ""
         raise UsageError(
-            f"{folder}: is a training of {left} epochs, this run has {right}, and what a training needs to "
-            f"go on is deleted at its end; use the same --epochs, --overwrite to start anew{begin}"
+            f"{folder}: is a training of {count(left, 'epoch')}, this run has {right}, and what a training "
+            f"needs to go on is deleted at its end; use the same --epochs, --overwrite to start anew{begin}"
         )
     what = "learns from other images" if key.startswith("data.") else "was begun with other settings"
     raise UsageError(

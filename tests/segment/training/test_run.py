@@ -274,7 +274,7 @@ def test_a_folder_that_another_run_writes_to_is_refused(dataset: Path, tmp_path:
             {"batch_size": 10}, "9 images to learn from, and a step takes 10; pass --batch-size 9", id="batch"
         ),
         pytest.param({"left_right": (("part 1", "x"),)}, "left_right names 'x'", id="a pair"),
-        pytest.param({"pretrained": Path("no.pth")}, "no.pth: cannot be read", id="weights"),
+        pytest.param({"pretrained": Path("no.pth")}, "no.pth: no such file", id="weights"),
     ],
 )
 def test_wrong_use_is_one_line(dataset: Path, tmp_path: Path, settings: dict[str, Any], words: str) -> None:
@@ -317,6 +317,22 @@ def test_a_loss_that_is_not_finite_ends_the_run(
     monkeypatch.setattr(Learner, "step", lambda self, images, targets: torch.tensor(torch.nan))
     with pytest.raises(RunError, match=r"diverged in epoch 1: the loss is nan.*learning_rate"):
         trained(dataset, tmp_path / "s")
+
+
+@pytest.mark.parametrize("crop", [None, 0.5])
+def test_images_without_anything_to_learn_end_the_run(tmp_path: Path, crop: float | None) -> None:
+    labels = np.full((4, 8, 8), 255, np.uint8)
+    write_dataset(tmp_path / "labels.zarr", make_classes(["a", "b"]), labels, ignore=255)
+    points = np.ones((4, 2, 3), np.float32)
+    points[..., 2] = 0
+    write_dataset(tmp_path / "points.zarr", make_classes(["a", "b"]), labels, points=points)
+    for name, words in (("labels", "no pixel has a class"), ("points", "no keypoint has a confidence")):
+        with pytest.raises(RunError, match=f"nothing was learnt: in 4 images {words}"):
+            trained(tmp_path / f"{name}.zarr", tmp_path / name, crop=crop)
+        assert not list((tmp_path / name).glob("*.pth"))
+    labels[3, 0, 0] = 1
+    write_dataset(tmp_path / "one.zarr", make_classes(["a", "b"]), labels, ignore=255)
+    trained(tmp_path / "one.zarr", tmp_path / "one")
 
 
 def begun(dataset: Path, folder: Path) -> Path:

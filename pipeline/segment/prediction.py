@@ -74,7 +74,8 @@ def predict(job: PredictionJob, device: torch.device, *, say: Callable[[str], No
     """
     for note in job.segmenter.notes:
         say(note)
-    job.folder.begin(job.segmenter.classes, overwrite=job.overwrite)
+    classes = job.segmenter.classes if job.segmenter.keypoints is None else ()
+    job.folder.begin(classes, overwrite=job.overwrite)
     network = job.segmenter.network(job.epoch, device)
     return (_predict_labels if job.segmenter.keypoints is None else _predict_points)(job, network, device)
 

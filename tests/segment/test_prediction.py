@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -21,6 +22,7 @@ from support.scored_segmenters import (
 
 from fstore.meta import ClassInfo
 from pipeline.cli import main
+from pipeline.segment.folder import read_description, write_description
 from pipeline.segment.predictions import PredictionFolder
 
 NAMES = tuple(f"photo {letter}.png" for letter in "abcdef")
@@ -93,6 +95,28 @@ def test_keypoints_read_back_as_annotations_agree_with_themselves(place: Path) -
     run("test", "finder", "--images", "photos", "--annotations", "points/keypoints.json")
     scores = json.loads(Path("scores.json").read_text())
     assert scores["pck"]["5"] == 1.0 and scores["labelled"] > 0
+
+
+def test_names_as_long_as_the_file_system_takes_get_labels(place: Path) -> None:
+    for length in (247, 248, 255):
+        Image.new("RGB", (4, 4)).save(Path("photos") / ("x" * (length - 4) + ".jpg"))
+    run(*PREDICT)
+    assert {len(name) for name in contents()} >= {247, 248, 255}
+    assert not list(Path("labels").glob("*.partial"))
+
+
+def test_a_segmenter_of_keypoints_writes_no_list_of_classes(place: Path) -> None:
+    folder = write_segmenter(Path("finder"), (0.0,), keypoints=POINTS)
+    info = read_description(folder)
+    assert info is not None
+    write_description(folder, replace(info, classes=CLASSES))  # as a store of keypoints has them
+    run("predict", "finder", "--images", "photos", "--out", "points")
+    assert sorted(contents("points")) == ["keypoints.json"]
+
+
+def test_a_picture_that_is_a_link_to_nowhere_is_not_left_out(place: Path) -> None:
+    Path("photos/lost.jpg").symlink_to("gone.jpg")
+    assert "photos/lost.jpg: is a link to gone.jpg" in run(*PREDICT, exit_code=2)
 
 
 @pytest.mark.parametrize("keypoints", [None, POINTS])

@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -75,7 +76,8 @@ def dry_run(job: SegmentJob, device: torch.device) -> list[str]:
         return [_nothing_to_do(job)]
     notes = list(job.notes)
     if job.options.pretrained is not None:
-        notes += job.make_network()[1]
+        with _own_random_numbers(device):
+            notes += job.make_network()[1]
     free_bytes = Location.parse(job.folder).free_bytes()
     going_on = [] if found == ABSENT else [f"{job.folder}: goes on where an earlier run ended"]
     return [*notes, *going_on, *job.plan.lines(free_bytes)]
@@ -96,8 +98,7 @@ def train_one(job: SegmentJob, device: torch.device, say: Callable[[str], None])
     Raises UsageError, one line, for a folder or weights that cannot be used; RunError where the loss is no
     longer finite or the images are replaced meanwhile; StoreError for a damaged store.
     """
-    devices = [device] if device.type == "cuda" else []
-    with locked(job.folder), torch.random.fork_rng(devices):
+    with locked(job.folder), _own_random_numbers(device):
         found = check_begun(job.folder, job.info, overwrite=job.overwrite)
         if found != FINISHED:
             for note in job.notes:
@@ -106,6 +107,11 @@ def train_one(job: SegmentJob, device: torch.device, say: Callable[[str], None])
             with reading(job):
                 run_epochs(job, learner, at)
     return open_segmenter(job.folder)
+
+
+def _own_random_numbers(device: torch.device) -> AbstractContextManager[None]:
+    """A block that seeds torch and leaves the caller's random numbers as they were."""
+    return torch.random.fork_rng([device] if device.type == "cuda" else [])
 
 
 def summary(job: SegmentJob) -> str:

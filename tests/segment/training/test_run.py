@@ -25,6 +25,7 @@ from fstore.errors import StoreError
 from fstore.lock import FolderLock
 from pipeline.errors import RunError, UsageError
 from pipeline.segment.folder import open_segmenter
+from pipeline.segment.trained import open_trained
 from pipeline.segment.training import epochs, run
 from pipeline.segment.training.job import SegmentJob
 from pipeline.segment.training.learner import Learner, seed_torch
@@ -133,12 +134,18 @@ def test_two_runs_end_in_the_same_bytes_and_another_seed_does_not(
     assert other != compared(finished)["deeplab_epoch_0.pth"]
 
 
-def test_the_callers_random_numbers_stay_as_they_were(dataset: Path, tmp_path: Path) -> None:
-    torch.manual_seed(7)
-    expected = torch.rand(1)
-    torch.manual_seed(7)
+def test_the_callers_random_numbers_stay_as_they_were(
+    dataset: Path, finished: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("pipeline.segment.trained.build_network", lambda *kind: TinyNetwork(kind[-1]))
+    before = torch.random.get_rng_state()
     trained(dataset, tmp_path / "segmenter", epochs=1)
-    assert torch.equal(torch.rand(1), expected)
+    assert torch.equal(torch.random.get_rng_state(), before)
+    weights = finished / "deeplab_epoch_0.pth"
+    run.dry_run(prepared(dataset, tmp_path / "other", pretrained=weights), CPU)
+    assert torch.equal(torch.random.get_rng_state(), before)
+    open_trained(finished, None).network(1, CPU)
+    assert torch.equal(torch.random.get_rng_state(), before)
 
 
 @pytest.mark.parametrize(

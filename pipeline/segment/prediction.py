@@ -103,6 +103,7 @@ def _predict_points(job: PredictionJob, network: torch.nn.Module, device: torch.
     place = job.folder.path / KEYPOINTS
     said = f"{place}: the keypoints of {count(len(job.pictures), 'picture')}, by epoch {job.epoch}"
     if job.folder.has_points(job.pictures):
+        job.folder.remove_point_lines()
         return said
     lines, wanted = job.folder.point_lines(), map(picture_record, job.pictures)
     lines.cut(lambda row: row.get("picture") == next(wanted, None))  # whose pictures are still the same

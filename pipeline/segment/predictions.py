@@ -139,6 +139,10 @@ class PredictionFolder:
             "annotations": annotations,
         }
         self._write(KEYPOINTS, json_text(document))
+        self.remove_point_lines()
+
+    def remove_point_lines(self) -> None:
+        """Delete the lines, which a kill may have left beside the whole file."""
         (self.path / KEYPOINT_LINES).unlink(missing_ok=True)
 
     def _write(self, name: str, text: str) -> None:

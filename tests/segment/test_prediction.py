@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import shutil
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -11,6 +13,7 @@ import pytest
 import torch
 from click.testing import CliRunner
 from PIL import Image
+from support.deaths import dying, survived
 from support.photographs import CLASSES, stem
 from support.scored_segmenters import (
     POINTS,
@@ -20,7 +23,7 @@ from support.scored_segmenters import (
     write_segmenter,
 )
 
-from fstore.meta import ClassInfo
+from fstore.meta import ClassInfo, KeypointInfo
 from pipeline.cli import main
 from pipeline.segment.folder import read_description, write_description
 from pipeline.segment.predictions import PredictionFolder
@@ -142,6 +145,32 @@ def test_an_interrupted_run_goes_on_and_ends_with_the_same_files(
     assert calls[0] == 3
     assert contents("cut") == contents("whole")
     assert {name: (Path("cut") / name).stat().st_mtime_ns for name in done} == done
+
+
+@pytest.mark.parametrize(
+    ("keypoints", "changes"),
+    [
+        pytest.param(None, (2, 6), id="labels"),
+        pytest.param(POINTS, (2, 6, 14), id="keypoints"),  # the last deletes the lines
+        pytest.param(None, range(1, 1000), marks=pytest.mark.slow, id="labels, every change"),
+        pytest.param(POINTS, range(1, 1000), marks=pytest.mark.slow, id="keypoints, every change"),
+    ],
+)
+def test_dead_at_a_change_of_a_file_the_same_command_ends_with_the_same_files(
+    place: Path, keypoints: KeypointInfo | None, changes: Sequence[int]
+) -> None:
+    write_segmenter(Path("other"), (0.3,), keypoints=keypoints)
+    flags = ("predict", "other", "--images", "photos", "--out")
+    run(*flags, "whole")
+    for change in changes:
+        shutil.rmtree("cut", ignore_errors=True)
+        with dying(place, change):
+            CliRunner().invoke(main, ["segment", *flags, "cut"])
+        if survived():
+            break
+        run(*flags, "cut")
+        assert contents("cut") == contents("whole"), change
+    assert 6 <= change < 999
 
 
 def test_a_picture_that_has_changed_is_labelled_again(place: Path) -> None:

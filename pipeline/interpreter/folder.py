@@ -13,6 +13,7 @@ files hold.
 
 from __future__ import annotations
 
+import hashlib
 import os
 import re
 from collections.abc import Callable
@@ -20,7 +21,8 @@ from pathlib import Path
 from typing import Any
 
 from fstore.durable import force_to_disk
-from pipeline.errors import UsageError, short
+from pipeline.errors import UsageError, naming, short
+from pipeline.settings.file_names import MAX_NAME_BYTES
 
 WEIGHTS = "interpreter.safetensors"
 NEXT_WEIGHTS = "interpreter.next.safetensors"
@@ -92,16 +94,27 @@ def remove_state(folder: Path) -> None:
         (folder / name).unlink(missing_ok=True)
 
 
+def partial_path(path: Path) -> Path:
+    """Where a file is written until it takes its name: under the name with PARTIAL behind it, or, where that
+    would be too long, under a digest of the name.
+    """
+    name = os.fsencode(path.name + PARTIAL)
+    if len(name) <= MAX_NAME_BYTES:
+        return path.with_name(path.name + PARTIAL)
+    return path.with_name(hashlib.sha256(name).hexdigest()[:32] + PARTIAL)
+
+
 def replace_file(path: Path, write: Callable[[Path], Any]) -> None:
     """Write under a temporary name, force to disk, rename: there is never half a file under ``path``.
 
-    Raises OSError that names ``path`` where safetensors could not write, as on a full disk.
+    Raises OSError that names a file where the system could not write, as on a full disk.
     """
-    partial = path.with_name(path.name + PARTIAL)
+    partial = partial_path(path)
     try:
-        write(partial)
-        force_to_disk(partial)
-        os.replace(partial, path)
+        with naming(path):
+            write(partial)
+            force_to_disk(partial)
+            os.replace(partial, path)
     except Exception as error:
         partial.unlink(missing_ok=True)  # of a full disk, above all
         number = _OS_ERROR.search(str(error))

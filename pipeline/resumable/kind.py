@@ -11,7 +11,6 @@ Each file is written under a temporary name, forced to disk and renamed. It know
 
 from __future__ import annotations
 
-import json
 import re
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
@@ -21,7 +20,7 @@ from typing import Any, Generic, Protocol, TypeVar
 
 from pipeline.errors import RunError, UsageError
 from pipeline.interpreter.folder import PARTIAL, replace_file
-from pipeline.settings.json_values import parse_object
+from pipeline.settings.json_values import json_text, parse_object
 
 LOG = "log.jsonl"
 STATE = "training_state.pt"
@@ -76,7 +75,7 @@ class Kind(Generic[Info]):
 
     def write_description(self, folder: Path, info: Info) -> None:
         """Write the description, whole or not at all."""
-        text = json.dumps(info.to_json(), indent=2, ensure_ascii=False) + "\n"
+        text = json_text(info.to_json(), 2)
         replace_file(folder / self.description, partial(Path.write_text, data=text, encoding="utf-8"))
 
     def check_unchanged(self, folder: Path, info: Info | None) -> None:

@@ -74,7 +74,8 @@ def predict(job: PredictionJob, device: torch.device, *, say: Callable[[str], No
     """
     for note in job.segmenter.notes:
         say(note)
-    job.folder.begin(job.segmenter.classes, overwrite=job.overwrite)
+    classes = job.segmenter.classes if job.segmenter.keypoints is None else ()
+    job.folder.begin(classes, overwrite=job.overwrite)
     network = job.segmenter.network(job.epoch, device)
     return (_predict_labels if job.segmenter.keypoints is None else _predict_points)(job, network, device)
 
@@ -102,6 +103,7 @@ def _predict_points(job: PredictionJob, network: torch.nn.Module, device: torch.
     place = job.folder.path / KEYPOINTS
     said = f"{place}: the keypoints of {count(len(job.pictures), 'picture')}, by epoch {job.epoch}"
     if job.folder.has_points(job.pictures):
+        job.folder.remove_point_lines()
         return said
     lines, wanted = job.folder.point_lines(), map(picture_record, job.pictures)
     lines.cut(lambda row: row.get("picture") == next(wanted, None))  # whose pictures are still the same

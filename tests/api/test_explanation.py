@@ -17,6 +17,7 @@ from pipeline.api.explanation import errors_explained, explain
 from pipeline.api.keywords import command_flags
 from pipeline.cli import main
 from pipeline.errors import RunError, UsageError
+from pipeline.interpreter.folder import replace_file
 
 
 def family(kind: type[Exception]) -> Iterator[type[Exception]]:
@@ -54,6 +55,17 @@ def test_every_error_of_the_store_is_foreseen(kind: type[Exception]) -> None:
 def test_an_error_has_its_exit_code_and_its_line(error: Exception, code: int, part: str) -> None:
     found, line = explain(error)
     assert found == code and part in line and "\n" not in line
+
+
+def test_a_full_disk_names_the_file_that_was_written(tmp_path: Path) -> None:
+    def fill(path: Path) -> None:
+        path.write_text("half")
+        raise OSError(errno.ENOSPC, "No space left on device")  # as a write says it
+
+    with pytest.raises(OSError) as caught:
+        replace_file(tmp_path / "labels.png", fill)
+    assert f"the disk is full ({tmp_path / 'labels.png'})" in explain(caught.value)[1]
+    assert not list(tmp_path.iterdir())
 
 
 @pytest.mark.parametrize(

@@ -291,6 +291,23 @@ def test_a_file_cut_anywhere_is_refused_in_one_line(
             read_weights(tmp_path / "file")
 
 
+def test_a_changed_byte_of_a_tensor_is_told(weights: State, tmp_path: Path) -> None:
+    path = tmp_path / "file"
+    torch.save({"model_state_dict": weights}, path)
+    content = bytearray(path.read_bytes())
+    content[len(content) // 2] ^= 0x01  # torch.load takes it
+    path.write_bytes(content)
+    assert torch.load(path, weights_only=True)
+    with pytest.raises(UsageError, match=r"the checksum of '.*/data/\d+' is wrong"):
+        read_weights(path)
+
+
+def test_a_pipe_is_refused_before_it_is_waited_for(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "pipe")
+    with pytest.raises(UsageError, match="pipe: is no regular file"):
+        read_weights(tmp_path / "pipe")
+
+
 def test_a_file_that_may_not_be_read_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def refuse(*arguments: Any, **named: Any) -> Any:
         raise PermissionError(13, "Permission denied")

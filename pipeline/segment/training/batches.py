@@ -13,6 +13,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from pipeline.inputs.photographs import IGNORED
 from pipeline.machine.random_streams import Purpose, counter_based
 from pipeline.machine.read_ahead import read_ahead
 from pipeline.segment.training.augmentation import Augmentation, augmented, draw
@@ -27,6 +28,13 @@ class Batch:
 
     images: Tensor
     targets: Tensor
+
+    @property
+    def has_targets(self) -> bool:
+        """Whether anything in it is to be learnt."""
+        if self.targets.is_floating_point():
+            return bool((self.targets[..., 2] > 0).any())
+        return bool((self.targets != IGNORED).any())
 
 
 @dataclass(frozen=True)

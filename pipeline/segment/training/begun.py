@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from pipeline.errors import UsageError
+from pipeline.errors import UsageError, count
 from pipeline.resumable.begun import (
     ABSENT,
     FINISHED,
@@ -61,6 +61,7 @@ def _refuse_epochs(folder: Path, other: Difference) -> None:
     weights = list(epoch_files(folder).values())[-1:]
     begin = f", or another --out with --pretrained {weights[0]}" if weights else ""
     raise UsageError(
-        f"{folder}: is a training of {other.there} epochs, this run has {other.here}, and what a training "
-        f"needs to go on is deleted at its end; use the same --epochs, --overwrite to start anew{begin}"
+        f"{folder}: is a training of {count(other.there, 'epoch')}, this run has {other.here}, and what a "
+        f"training needs to go on is deleted at its end; use the same --epochs, --overwrite to start "
+        f"anew{begin}"
     )

@@ -12,7 +12,7 @@ from time import monotonic
 
 import torch
 
-from pipeline.errors import RunError
+from pipeline.errors import RunError, count
 from pipeline.machine.json_lines import JsonLines
 from pipeline.machine.progress import Bar, progress
 from pipeline.resumable.kind import LOG
@@ -85,7 +85,9 @@ def _run_epoch(
     sums, before = _Sums.of(at, learner.device), at.epoch * num_steps
     first, clock.line = at.step, monotonic()
     start = monotonic()
+    has_targets = at.epoch > 0 or at.step > 0  # an epoch that an earlier run began is taken on trust
     for step, batch in enumerate(job.batches.batches(at.epoch, at.step), at.step + 1):
+        has_targets = has_targets or batch.has_targets
         seed_torch(options.seed, before + step)
         sums.add(learner.step(batch.images, batch.targets))
         bar.advance(options.batch_size)
@@ -102,6 +104,8 @@ def _run_epoch(
             _save(job, learner, here, clock)
     loss = _finite(float(sums.epoch), at.epoch) / num_steps
     check_same_images(job.batches.images)
+    if not has_targets:
+        raise RunError(f"{job.folder}: {_nothing_learnt(job)}")
     row = _line(job, at.epoch, before + num_steps, loss, num_steps - first, start)
     log.append({**row, "end_of_epoch": True})
     bar.status(f"loss {loss:.4f}")
@@ -111,6 +115,16 @@ def _save(job: SegmentJob, learner: Learner, at: Progress, clock: _Clock) -> Non
     check_same_images(job.batches.images)
     save_state(job.folder, at, learner.state())
     clock.state = monotonic()
+
+
+def _nothing_learnt(job: SegmentJob) -> str:
+    """What is said of a first epoch in which no image had anything to learn."""
+    what = "no pixel has a class" if job.info.keypoints is None else "no keypoint has a confidence"
+    more = " that --crop left in it" if job.options.crop is not None else ""
+    return (
+        f"nothing was learnt: in {count(job.plan.num_images, 'image')} {what}{more}; look at the labels with "
+        "`dgan report`, and choose other images"
+    )
 
 
 def _line(

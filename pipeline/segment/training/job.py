@@ -35,6 +35,7 @@ from pipeline.segment.training.images import OpenedImages
 from pipeline.segment.training.learner import seed_torch
 from pipeline.segment.training.left_right import checked_pairs, named_pairs, swap_table
 from pipeline.segment.training.plan import TrainPlan, measure
+from pipeline.segment.weights_file import check_place
 from pipeline.settings.schema import SegmentConfig
 from pipeline.stages.costs import check_disk
 
@@ -172,6 +173,7 @@ def _recorded(options: SegmentConfig, pairs: Sequence[tuple[str, str]]) -> dict[
 
 def _file_record(path: Path) -> dict[str, str]:
     """Name and digest of a file. Raises UsageError where it cannot be read."""
+    check_place(path)
     try:
         with path.open("rb") as file:
             return {"name": path.name, "sha256": hashlib.file_digest(file, "sha256").hexdigest()}

@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -29,7 +30,7 @@ from pipeline.segment.training.state import Progress
 from pipeline.settings.files import DEMO_SOURCE
 from pipeline.settings.schema import Config, SegmentConfig
 
-NEEDS_REAL = ("real_annotations", "num_real", "only")
+NEEDS_REAL = ("real_annotations", "real_annotation_format", "num_real", "only")
 
 
 @dataclass(frozen=True)
@@ -53,7 +54,7 @@ def check_real(options: SegmentConfig) -> None:
     """Refuse settings of photographs where none are given. Raises UsageError."""
     for name in NEEDS_REAL:
         value = getattr(options, name)
-        if value is not None:
+        if value != getattr(SegmentConfig, name):
             raise UsageError(
                 f"--{name.replace('_', '-')} is {value}, and there are no photographs; pass --real-images "
                 "DIR, or leave it out"
@@ -79,7 +80,8 @@ def dry_run(job: SegmentJob, device: torch.device) -> list[str]:
         return [_nothing_to_do(job)]
     notes = list(job.notes)
     if job.options.pretrained is not None:
-        notes += job.make_network()[1]
+        with _own_random_numbers(device):
+            notes += job.make_network()[1]
     free_bytes = Location.parse(job.folder).free_bytes()
     going_on = [] if found == ABSENT else [f"{job.folder}: goes on where an earlier run ended"]
     return [*notes, *going_on, *job.plan.lines(free_bytes)]
@@ -100,8 +102,7 @@ def train_one(job: SegmentJob, device: torch.device, say: Callable[[str], None])
     Raises UsageError, one line, for a folder or weights that cannot be used; RunError where the loss is no
     longer finite or the images are replaced meanwhile; StoreError for a damaged store.
     """
-    devices = [device] if device.type == "cuda" else []
-    with locked(job.folder), torch.random.fork_rng(devices):
+    with locked(job.folder), _own_random_numbers(device):
         found = check_begun(job.folder, job.info, overwrite=job.overwrite)
         if found != FINISHED:
             for note in job.notes:
@@ -110,6 +111,11 @@ def train_one(job: SegmentJob, device: torch.device, say: Callable[[str], None])
             with reading(job.batches.images):
                 run_epochs(job, learner, at)
     return open_segmenter(job.folder)
+
+
+def _own_random_numbers(device: torch.device) -> AbstractContextManager[None]:
+    """A block that seeds torch and leaves the caller's random numbers as they were."""
+    return torch.random.fork_rng([device] if device.type == "cuda" else [])
 
 
 def summary(job: SegmentJob) -> str:

@@ -14,7 +14,15 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 from support.commands import dgan, done
-from support.photographs import CLASSES, NAMES, random_labels, save_grey, save_labelme, write_pictures
+from support.photographs import (
+    CLASSES,
+    NAMES,
+    random_labels,
+    save_coco,
+    save_grey,
+    save_labelme,
+    write_pictures,
+)
 from support.small_datasets import write_dataset
 from support.stores import tree_bytes
 from support.tiny_segmenter import TinyNetwork, use_tiny_networks
@@ -376,3 +384,14 @@ def test_photographs_alone_do_not_take_the_demos_classes() -> None:
     assert result.exit_code == 0, result.output
     info = SEGMENTER.read_description(Path("typed"))
     assert info is not None and len(info.classes) == 4
+
+
+def test_the_format_of_the_photographs_annotations_is_what_is_asked_for() -> None:
+    save_coco(Path("masks"), random_labels(PHOTOGRAPHS, SIZE))
+    with pytest.raises(UsageError, match=r"several formats.*say which with --real-annotation-format"):
+        prepared(Path("other"))
+    for only in (None, "real"):
+        job = prepared(Path("other"), only=only, real_annotation_format="coco")
+        assert job.real.photographs.record["format"] == "coco"
+    with pytest.raises(UsageError, match="--real-annotation-format"):
+        prepared(Path("other"), only="real")

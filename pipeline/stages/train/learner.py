@@ -16,6 +16,7 @@ from pipeline.models.interpreter import InterpreterEnsemble
 
 Objective = Callable[[Tensor, Batch], Tensor]
 """From a batch's outputs [E, B, K] to the loss of each member [E]: the mean over its part of the batch."""
+VECTOR = 16  # float32 numbers in the largest vector of a processor, 64 bytes
 ADAM_STATE = ("step", "exp_avg", "exp_avg_sq")
 
 
@@ -29,9 +30,10 @@ def cross_entropy(logits: Tensor, batch: Batch) -> Tensor:
 class Learner:
     """The ensemble, its optimiser and the best epoch's tensors. A class, because steps change all three.
 
-    Adam works element by element, so that one optimiser is one for each member. It is given each member's
-    part of each tensor: in a stacked one, which elements are left over after the last full vector of the
-    processor, and rounded in another way, would follow from how many members there are.
+    Adam works element by element, so that one optimiser over the stacked tensors is one for each member. But
+    the elements that are left over after the last full vector of the processor may be rounded in another way.
+    So that a member does not depend on how many others there are, a tensor of which a member has no whole
+    number of vectors is given to Adam in parts, one a member.
     ``precision`` is the type of the first layer's two products, which are nearly all of the arithmetic; None
     is that of the parameters. Parameters, batch normalisation, loss and Adam keep the parameters' type.
     """
@@ -45,7 +47,7 @@ class Learner:
     ) -> None:
         self.ensemble = ensemble
         self._objective = objective
-        self._parts = {name: list(p.detach()) for name, p in ensemble.named_parameters()}  # views, E of each
+        self._parts = {name: _parts(parameter) for name, parameter in ensemble.named_parameters()}
         parts = [part for of_name in self._parts.values() for part in of_name]
         self._adam = torch.optim.Adam(parts, lr=learning_rate, fused=True)
         self._learning_rate = learning_rate
@@ -107,10 +109,10 @@ class Learner:
         self.ensemble.weight1.grad = self._gradient
 
     def _deal_gradients(self) -> None:
-        """Set the gradient of each member's part of each parameter, where Adam looks for it."""
+        """Set the gradient of each part of each parameter, where Adam looks for it."""
         for name, parameter in self.ensemble.named_parameters():
             assert parameter.grad is not None
-            for part, gradient in zip(self._parts[name], parameter.grad, strict=True):
+            for part, gradient in zip(self._parts[name], _parts(parameter.grad), strict=True):
                 part.grad = gradient
 
     def remember_best(self) -> None:
@@ -128,8 +130,8 @@ class Learner:
         for name, parts in self._parts.items():
             states = [self._adam.state[part] for part in parts]
             for key, tensor in states[0].items():
-                of_members = tensor if key == "step" else torch.stack([state[key] for state in states])
-                tensors[f"adam.{key}.{name}"] = of_members
+                is_whole = key == "step" or len(parts) == 1
+                tensors[f"adam.{key}.{name}"] = tensor if is_whole else torch.cat([s[key] for s in states])
         return tensors
 
     def adopt(self, tensors: dict[str, Tensor]) -> None:
@@ -144,8 +146,9 @@ class Learner:
         self._best = {name: tensor.to(self.device) for name, tensor in _under("best.", tensors).items()}
         moments: list[dict[str, Tensor]] = []
         for name, parts in self._parts.items():
-            whole = {key: tensors[f"adam.{key}.{name}"] for key in ADAM_STATE}
-            moments += [_of_member(whole, member) for member in range(len(parts))]
+            step, *whole = (tensors[f"adam.{key}.{name}"] for key in ADAM_STATE)
+            for first, second in zip(*(_parts(tensor, len(parts)) for tensor in whole), strict=True):
+                moments.append(dict(zip(ADAM_STATE, (step.clone(), first, second), strict=True)))
         state = dict(enumerate(moments))
         groups = self._adam.state_dict()["param_groups"]
         self._adam.load_state_dict({"state": state, "param_groups": groups})
@@ -165,9 +168,15 @@ class Learner:
                 raise ValueError(f"the tensor {name} is {found}, expected {expected}")
 
 
-def _of_member(state: dict[str, Tensor], member: int) -> dict[str, Tensor]:
-    """Adam's state of a member, from that of all; copies, so that the whole can be freed."""
-    return {key: (tensor[member] if tensor.ndim else tensor).clone() for key, tensor in state.items()}
+def _parts(tensor: Tensor, number: int | None = None) -> list[Tensor]:
+    """A stacked tensor [E, ...] as Adam is given it: as it is, or in parts [1, ...], one a member. Views.
+
+    ``number`` of parts; None: as many as the size of a member wants.
+    """
+    tensor = tensor.detach()
+    if number is None:
+        number = 1 if tensor[0].numel() % VECTOR == 0 else len(tensor)
+    return [tensor] if number == 1 else list(tensor.split(1))
 
 
 def of_members(tensors: dict[str, Tensor], members: range) -> dict[str, Tensor]:

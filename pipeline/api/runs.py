@@ -78,6 +78,8 @@ def train(
     device: str,
     threads: int | None,
     memory_budget: int | None,
+    workers: int | None,
+    scheduler: str | None,
     overwrite: bool,
     dry_run: bool,
     task: str | None,
@@ -87,6 +89,7 @@ def train(
 
     The result is the `TrainedInterpreter`.
     """
+    cluster = choose_cluster(workers, scheduler, threads=threads, device=device)
     settings = configured(load_run_config(config, flags["features__store"], say), flags)
     check_store(settings.features.store)
     check_folder(settings.train.out)
@@ -103,8 +106,8 @@ def train(
         "task": task,
     }
     if dry_run:
-        return Outcome(stage.dry_run(store, options, **asked))
-    interpreter = stage.train(store, options, **asked, report=report)
+        return Outcome([*stage.dry_run(store, options, **asked), *_workers_line(cluster)])
+    interpreter = stage.train(store, options, **asked, report=report, cluster=cluster)
     return Outcome([], partial(TrainedInterpreter, options.out, interpreter))
 
 

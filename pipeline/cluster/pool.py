@@ -36,6 +36,11 @@ class Pool:
         self._ledger = Ledger()
         self._handouts: list[Handout] = []
 
+    @property
+    def num_workers(self) -> int:
+        """How many workers there are now, or will come by themselves; at least 1."""
+        return max(1, self._crew.num_expected, len(self._crew.client.nthreads()))
+
     def run(
         self,
         begin: Callable[..., Any],

@@ -195,7 +195,7 @@ BEFORE_SETTINGS: dict[str, tuple[Option, ...]] = {
 """By the command: what its help shows before the settings."""
 AFTER_SETTINGS: dict[str, tuple[Option, ...]] = {
     EXTRACT: SHARED_STAGE,
-    TRAIN: (TASK, *STAGE),
+    TRAIN: (TASK, *SHARED_STAGE),
     SYNTHESIZE: (
         replace(TASK, help="Refuse an interpreter of another task."),
         Option(

@@ -41,6 +41,21 @@ def test_one_two_and_three_workers_write_the_bytes_of_one_process(place: Path, w
         assert store_bytes(place / f"{workers}.zarr") == expected
 
 
+def test_one_two_and_three_workers_learn_the_weights_of_one_process(built: Path, tmp_path: Path) -> None:
+    shutil.copytree(built / "in", tmp_path / "in")
+    run([*extract("pyramid"), "--store", "features.zarr"], tmp_path)
+    (tmp_path / "dgan.toml").write_text(
+        "[train]\nbatch_size = 16\nepoch_pixels = 320\nmax_epochs = 3\nfinal_epochs = 1\n"
+    )
+    words = ["train", "--members", "3"]
+    run([*words, "--out", "whole"], tmp_path)
+    expected = (tmp_path / "whole" / "interpreter.safetensors").read_bytes()
+    for workers in ("1", "2", "3"):
+        run([*words, "--workers", workers, "--out", workers], tmp_path)
+        assert (tmp_path / workers / "interpreter.safetensors").read_bytes() == expected
+        assert not list((tmp_path / workers).glob("training_*"))
+
+
 def start(words: list[str], place: Path) -> subprocess.Popen[str]:
     return subprocess.Popen(
         [sys.executable, "-m", "pipeline", *words, "--threads", "1"],

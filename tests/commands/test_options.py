@@ -38,7 +38,7 @@ FLAGS = {
     ),
     "train": (
         "balance batch-size cache config debug device dry-run members memory-budget out overwrite "
-        "precision seed sigma steps store task threads"
+        "precision scheduler seed sigma steps store task threads workers"
     ),
     "synthesize": (
         "calibration checkpoint class-label config debug device dry-run force interpreter keep "

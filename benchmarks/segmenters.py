@@ -49,7 +49,8 @@ def make_step(
     import torch
     from torch.nn import functional as F
 
-    from pipeline.segment.networks import build_network, training_format
+    from pipeline.machine.training_format import training_format
+    from pipeline.segment.networks import build_network
 
     memory_format = torch.contiguous_format if way[0] == "contiguous" else torch.channels_last
     cast = None if way[1] == "float32" else torch.bfloat16

@@ -73,7 +73,7 @@ class Dataset(Store):
     @property
     def kept(self) -> np.ndarray:
         """(n,) bool: the images that the filter keeps. Raises StoreError before the filter has been set."""
-        self._require_filter()
+        self.require_filter()
         return self._vector("kept")
 
     @cached_property
@@ -82,11 +82,12 @@ class Dataset(Store):
 
         Raises StoreError before the filter has been set.
         """
-        self._require_filter()
+        self.require_filter()
         own = self.meta.filter_score != self.meta.score
         return self._vector(fmt.FILTER_SCORE) if own else self.uncertainty
 
-    def _require_filter(self) -> None:
+    def require_filter(self) -> None:
+        """Raise StoreError before the filter has been set."""
         if self.meta.keep is None:
             raise StoreError(
                 f"{self.location}: no filter is set yet; run `{self.meta.maker}` to its end, or `dgan filter`"

@@ -104,6 +104,9 @@ class StratifiedChunkSampler:
     drawn pixels of ``units_ahead`` + 1 units at most are in flight: ``threads`` read so many units ahead
     (None: one a thread), also while batches leave the buffer, which changes nothing but the time.
 
+    ``dealt``: the members that get batches (None: all). The others' pixels are drawn and read all the same,
+    so that a member's batches are the same whoever else gets some.
+
     ``units_read`` and ``bytes_read`` (features, uncompressed) count since the sampler was made.
     Raises StoreError for arguments that do not fit the store.
     """
@@ -122,6 +125,7 @@ class StratifiedChunkSampler:
         buffer_bytes: int = 512 * 2**20,
         threads: int = 1,
         units_ahead: int | None = None,
+        dealt: range | None = None,
     ) -> None:
         _check_positive(batch_size=batch_size, members=members, draws_per_epoch=draws_per_epoch)
         _check_positive(read_factor=read_factor, buffer_bytes=buffer_bytes)
@@ -131,6 +135,7 @@ class StratifiedChunkSampler:
         self.members = members
         self.alpha = alpha
         self.seed = seed
+        self.dealt = _check_dealt(dealt, members)
         self.threads = threads
         self.units_ahead = units_ahead or threads
         self.images = _check_images(images, store.shape[0])
@@ -179,7 +184,7 @@ class StratifiedChunkSampler:
                 self.units_read += 1
                 self.bytes_read += self.store.read_unit_bytes
                 if buffer is None:
-                    buffer = _ShuffleBuffer(rows, block.features, self.members, self.batch_size)
+                    buffer = _ShuffleBuffer(rows, block.features, self.members, self.batch_size, self.dealt)
                 if not buffer.fits(block):
                     yield from buffer.drain(random_stream(self.seed, epoch, Purpose.SHUFFLE, num_drains))
                     num_drains += 1
@@ -250,10 +255,11 @@ class _ShuffleBuffer:
     What a drain cannot put in a full batch stays, moved to the front: less than one batch a member.
     """
 
-    def __init__(self, num_rows: int, like: Tensor, members: int, batch_size: int) -> None:
+    def __init__(self, num_rows: int, like: Tensor, members: int, batch_size: int, dealt: range) -> None:
         self._features = _empty((num_rows, like.shape[1]), like.device)
         self._pixels = np.empty(num_rows, np.int64)
         self._batch_size = batch_size
+        self._dealt = slice(dealt.start, dealt.stop)
         self._filled = 0
         self._rows: list[Ints] = [np.empty((members, 0), np.int64)]  # of [members, d]
         self._labels: list[Ints] = [np.empty((members, 0), np.int64)]
@@ -278,9 +284,9 @@ class _ShuffleBuffer:
         size = self._batch_size
         full = rows.shape[1] // size * size
         for start in range(0, full, size):
-            batch = slice(start, start + size)
-            taken = rows[:, batch]
-            yield Batch(self._gather(taken), labels[:, batch].copy(), self._pixels[taken])
+            batch = self._dealt, slice(start, start + size)
+            taken = rows[batch]
+            yield Batch(self._gather(taken), labels[batch].copy(), self._pixels[taken])
         self._keep(rows[:, full:], labels[:, full:])
 
     def _gather(self, rows: Ints) -> Tensor:
@@ -308,6 +314,14 @@ def _check_positive(**values: float | None) -> None:
     for name, value in values.items():
         if value is not None and not 0 < value < float("inf"):
             raise StoreError(f"{name} is {value}: expected a positive number; choose another")
+
+
+def _check_dealt(dealt: range | None, members: int) -> range:
+    if dealt is None:
+        return range(members)
+    if dealt.step != 1 or not 0 <= dealt.start < dealt.stop <= members:
+        raise StoreError(f"dealt is {dealt}: expected one or more of {range(members)}")
+    return dealt
 
 
 def _check_images(images: Sequence[int] | None, num_images: int) -> Ints:

@@ -4,9 +4,11 @@ codes. Nothing here knows of any stage.
 
 from __future__ import annotations
 
+import os
 import re
-from collections.abc import Sequence
-from pathlib import PurePath
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path, PurePath
 from typing import Any
 
 MAX_SHOWN = 60
@@ -63,3 +65,14 @@ def count(number: int, noun: str) -> str:
     if noun.endswith("y") and noun[-2:-1] not in "aeiou":
         return f"{number:,} {noun[:-1]}ies"
     return f"{number:,} {noun}s"
+
+
+@contextmanager
+def naming(path: Path) -> Iterator[None]:
+    """A block that writes ``path``. What the system says of a write, and not of which file, names it."""
+    try:
+        yield
+    except OSError as error:
+        if error.errno is None or error.filename is not None:
+            raise
+        raise OSError(error.errno, error.strerror, os.fspath(path)) from error

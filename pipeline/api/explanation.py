@@ -6,20 +6,23 @@ The commands make an exit code of it, the functions an exception.
 from __future__ import annotations
 
 import errno
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from contextlib import contextmanager
 
 from pipeline.errors import RunError, UsageError
 
 FULL = (errno.ENOSPC, errno.EDQUOT)
 OUT_OF_MEMORY = ("out of memory", "can't allocate memory", "cannot allocate memory")
+SMALLER = ("--render-batch", "--tile", "--batch-size")
+"""Settings with which a command takes less memory, where it has them."""
 REPORT = "run again with --debug for the traceback, and report it"
 
 
-def explain(error: Exception, report: str = REPORT) -> tuple[int, str]:
+def explain(error: Exception, report: str = REPORT, flags: Collection[str] = ()) -> tuple[int, str]:
     """Exit code and one line for an error: 1 for a run that failed, 2 for wrong use or bad input.
 
-    Only an error that no code foresaw is called unexpected; what to ``report`` follows then.
+    Only an error that no code foresaw is called unexpected; what to ``report`` follows then. ``flags``: those
+    of the command, for a way out that it has.
     """
     from fstore.errors import CorruptionError, OverflowError16, StoreError, UnreadableError
 
@@ -28,10 +31,10 @@ def explain(error: Exception, report: str = REPORT) -> tuple[int, str]:
         return 1, line
     if isinstance(error, (UsageError, StoreError)):
         return 2, line
-    return 1, _of_the_system(error, line) or f"unexpected {type(error).__name__}: {line}; {report}"
+    return 1, _of_the_system(error, line, flags) or f"unexpected {type(error).__name__}: {line}; {report}"
 
 
-def _of_the_system(error: Exception, line: str) -> str | None:
+def _of_the_system(error: Exception, line: str, flags: Collection[str]) -> str | None:
     """The line for what the machine lacks or forbids."""
     if isinstance(error, OSError) and error.errno in FULL:
         return (
@@ -47,23 +50,28 @@ def _of_the_system(error: Exception, line: str) -> str | None:
     if isinstance(error, OSError) and error.strerror:
         return f"{error.filename or type(error).__name__}: {error.strerror}"
     if isinstance(error, MemoryError) or any(words in line.lower() for words in OUT_OF_MEMORY):
-        return (
-            f"out of memory ({line or 'host'}); use a smaller --render-batch, --tile or --batch-size, or "
-            "--device cpu"
-        )
+        return f"out of memory ({line or 'host'}); {_with_less_memory(flags)}"
     return None
 
 
+def _with_less_memory(flags: Collection[str]) -> str:
+    """The ways out that a command with these flags has."""
+    smaller = [flag for flag in SMALLER if flag in flags]
+    ways = [f"a smaller {' or '.join(smaller)}"] if smaller else []
+    ways += ["--device cpu"] if "--device" in flags else []
+    return f"use {', or '.join(ways)}" if ways else "end other programs, or use a machine with more"
+
+
 @contextmanager
-def errors_explained() -> Iterator[None]:
+def errors_explained(flags: Collection[str] = ()) -> Iterator[None]:
     """A block that fails with UsageError or RunError alone, whatever its error was: that is the cause.
 
-    Both have the line that the command prints. KeyboardInterrupt passes as it is.
+    Both have the line that the command with these ``flags`` prints. KeyboardInterrupt passes as it is.
     """
     try:
         yield
     except Exception as error:
-        code, line = explain(error, "report it with this traceback")
+        code, line = explain(error, "report it with this traceback", flags)
         if isinstance(error, (UsageError, RunError)) and str(error) == line:
             raise
         raise (UsageError if code == 2 else RunError)(line) from error

@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from pipeline.api import runs
 from pipeline.api.explanation import errors_explained
-from pipeline.api.keywords import by_name, checked, keywords
+from pipeline.api.keywords import by_name, checked, command_flags, keywords
 from pipeline.errors import UsageError, short
 from pipeline.machine.environment import prepare_environment
 from pipeline.settings.options import REPORT, VIEW
@@ -225,7 +225,7 @@ def _run(
     if say is not None and not callable(say):
         raise UsageError(f"say is {short(say)}; expected a function of one line, or None")
     given = {key: value for key, value in settings.items() if key != "say"}
-    with errors_explained(), ExitStack() as stack:
+    with errors_explained(command_flags(command)), ExitStack() as stack:
         flags = checked(command, f"pipeline.{name}", given)  # before anything heavy is loaded
 
         from pipeline.machine.device import settings_restored

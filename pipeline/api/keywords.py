@@ -87,6 +87,11 @@ def keywords(command: str) -> dict[str, Keyword]:
     return {each.name: each for each in (*before, *_of_settings(command), *after)}
 
 
+def command_flags(command: str) -> set[str]:
+    """The flags of a command that has a function; of a boolean that of ``--yes``."""
+    return {each.label for each in keywords(command).values()}
+
+
 def _of_option(option: Option) -> Keyword:
     return Keyword(
         option.name,

@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from pipeline.errors import UsageError
+from pipeline.settings.file_names import check_names
 
 
 def check_folder(path: Path | str) -> None:
@@ -19,7 +20,11 @@ def check_folder(path: Path | str) -> None:
 
 
 def _check_way(path: Path | str) -> None:
-    """Refuse a link to nowhere, and what lies behind one or in a file. Raises UsageError."""
+    """Refuse a link to nowhere, what lies behind one or in a file, and a name that no file can have.
+
+    Raises UsageError.
+    """
+    check_names(path)
     place = Path(path)
     for folder in (place, *place.parents):
         if folder.is_symlink() and not folder.exists():

@@ -21,6 +21,7 @@ from pipeline.commands.warning_lines import warnings_in_one_line
 GROUPS = ("Input", "Generator", "Images", "Features", "Training", "Dataset", "Export", "Run")
 """The headings of ``--help``, in their order."""
 DEBUG_KEY = "pipeline.debug"
+FLAGS_KEY = "pipeline.flags"
 
 
 class GroupedOption(click.Option):
@@ -50,6 +51,11 @@ class Command(click.Command):
     def __init__(self, *arguments: Any, examples: tuple[str, ...] = (), **more: Any) -> None:
         super().__init__(*arguments, **more)
         self.examples = examples
+
+    def invoke(self, ctx: click.Context) -> Any:
+        """Run it. What words its errors learns its flags."""
+        ctx.meta[FLAGS_KEY] = {flag for parameter in self.get_params(ctx) for flag in parameter.opts}
+        return super().invoke(ctx)
 
     def format_options(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         groups: dict[str, list[tuple[str, str]]] = {name: [] for name in GROUPS}
@@ -105,7 +111,7 @@ class Program(click.Group):
         except Exception as error:
             if ctx.meta.get(DEBUG_KEY):
                 raise
-            code, line = explain(error)
+            code, line = explain(error, flags=ctx.meta.get(FLAGS_KEY, ()))
             click.echo(f"Error: {line}", err=True)
             sys.exit(code)
 

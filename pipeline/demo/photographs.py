@@ -23,7 +23,7 @@ from pathlib import Path
 
 from fstore.meta import ClassInfo
 from pipeline import embedded
-from pipeline.errors import UsageError
+from pipeline.errors import UsageError, count
 from pipeline.exports.content import Item
 from pipeline.exports.formats.png import open_exporter
 from pipeline.exports.formats.protocol import ExportInfo, Record
@@ -53,7 +53,7 @@ def write_photographs(out: Path, num: int, style: str, seed: int) -> str:
             records += exporter.write_part(part, _items(places, style, seed), sink)
             bar.advance(len(places))
     exporter.write_whole(None, records, sink)
-    return f"{out}: {num:,} pictures of style {style} in images/, their exact masks in labels/"
+    return f"{out}: {count(num, 'picture')} of style {style} in images/, their exact masks in labels/"
 
 
 def _items(places: range, style: str, seed: int) -> Iterator[Item]:

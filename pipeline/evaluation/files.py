@@ -13,6 +13,7 @@ from typing import Any, NamedTuple
 
 from pipeline.errors import UsageError
 from pipeline.interpreter.folder import check_writable, replace_file
+from pipeline.settings.json_values import json_text
 
 PICTURE = ".svg"
 _HEAD_BYTES = 200
@@ -59,7 +60,7 @@ def check_out(out: Path, kind: FiguresKind, *, overwrite: bool = False) -> None:
 def write_files(out: Path, kind: FiguresKind, figures: Mapping[str, Any], picture: str) -> None:
     """Write the picture and then the figures, each under a temporary name that is then renamed."""
     out.parent.mkdir(parents=True, exist_ok=True)
-    written = json.dumps(figures, indent=2, allow_nan=False, ensure_ascii=False) + "\n"
+    written = json_text(figures, 2)
     for path, content in ((picture_path(out), kind.sign + picture), (out, written)):
         replace_file(path, partial(Path.write_text, data=content, encoding="utf-8"))
 

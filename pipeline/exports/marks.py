@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from fstore.durable import force_to_disk
+from pipeline.settings.json_values import json_text
 
 MARK = ".dgan-export.json"
 PARTIAL = ".dgan-export.partial"
@@ -48,7 +49,7 @@ def entries_of(path: Path) -> list[str]:
 def write_mark(path: Path, document: Mapping[str, Any], *, durable: bool = True) -> None:
     """Write a mark under a temporary name, then rename it. ``durable``: force both to disk."""
     temporary = path.with_name(path.name + ".new")
-    temporary.write_text(json.dumps(document, ensure_ascii=False) + "\n", encoding="utf-8")
+    temporary.write_text(json_text(document), encoding="utf-8")
     if durable:
         force_to_disk(temporary)
     os.replace(temporary, path)

@@ -10,7 +10,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from fstore.meta import ClassInfo
-from pipeline.inputs.annotations.classes.known import format_unset
+from pipeline.inputs.annotations.classes.known import advised
 from pipeline.inputs.annotations.classes.tally import LabelTally
 from pipeline.inputs.annotations.load import open_annotations, settle, value_reader, with_ignore
 from pipeline.inputs.annotations.source import AnnotationSource
@@ -22,22 +22,28 @@ from pipeline.settings.schema import AnnotationsConfig
 
 
 def photograph_classes(
-    images: Path, annotations: Path | None, config: AnnotationsConfig, label_map: Path | None
+    images: Path,
+    annotations: Path | None,
+    config: AnnotationsConfig,
+    label_map: Path | None,
+    annotation_format: str = "auto",
+    format_flag: str = "--annotation-format",
 ) -> tuple[tuple[ClassInfo, ...], int | None]:
     """The classes of the pictures in ``images`` that are annotated, and the label that counts nowhere.
 
     They are those of the label map, else the configured ones (``config`` has names, colours, number and
-    ``ignore``), else those that the annotations name, else as many as the greatest label needs. Raises
-    UsageError, one line, for annotations that are missing, broken, or contradict each other.
+    ``ignore``), else those that the annotations name, else as many as the greatest label needs. For messages
+    ``format_flag`` is what sets ``annotation_format``. Raises UsageError, one line, for annotations that are
+    missing, broken, or contradict each other.
     """
     pictures, folder = picture_files(images), annotations or images
-    config = replace(config, folder=folder, label_map=label_map, min_pixels=0)
+    config = replace(config, folder=folder, format=annotation_format, label_map=label_map, min_pixels=0)
 
     def open_them() -> Opened[AnnotationSource]:
         source = open_annotations(config)
         return Opened(source, source.location, source.files)
 
-    with format_unset():
+    with advised(format_flag):
         pairs = pair_pictures(pictures, folder, open_them)
         return _settled(pairs.opened.value, pairs.numbers, config)
 

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from fstore.meta import ClassInfo
 from pipeline.errors import UsageError
-from pipeline.inputs.annotations.classes.known import known_classes, reworded, without_format
+from pipeline.inputs.annotations.classes.known import advice, known_classes, reworded
 from pipeline.inputs.annotations.label_reader import open_labels
 from pipeline.inputs.annotations.load import open_annotations
 from pipeline.inputs.annotations.raster.fitting import aspect_error, stretch_nearest
@@ -55,25 +55,27 @@ def open_photographs(
     ignore: int | None,
     label_map: Path | None,
     owner: str = "the segmenter",
+    annotation_format: str = "auto",
+    format_flag: str = "--annotation-format",
 ) -> AnnotatedPhotographs:
     """The pictures of a folder that are annotated; ``annotations`` None: they lie beside the pictures.
 
     Pictures and annotations are paired as `pipeline.inputs.photograph_pairs` says. A mask's values are the
-    classes by their place, names are matched by name; ``owner`` is whose classes they are, for messages. All
-    annotations are read once here. They are resized from their own size to the one that is asked for, to the
-    nearest as Pillow does it.
+    classes by their place, names are matched by name. For messages ``owner`` is whose classes they are, and
+    ``format_flag`` what sets ``annotation_format``. All annotations are read once here. They are resized from
+    their own size to the one that is asked for, to the nearest as Pillow does it.
 
     Raises UsageError, one line, for pictures or annotations that are missing, broken, or of unknown classes,
     and for an annotation of another aspect than its picture.
     """
     pictures, folder = picture_files(images), annotations or images
-    config = known_classes(folder, classes, ignore, label_map)
+    config = known_classes(folder, classes, ignore, label_map, annotation_format)
 
     def open_them() -> Opened[AnnotationSource]:
         source = open_annotations(config)
         return Opened(source, source.location, source.files)
 
-    with reworded(owner):
+    with reworded(owner, format_flag):
         pairs = pair_pictures(pictures, folder, open_them)
     source, paths = pairs.opened.value, dict(zip(pairs.numbers, pairs.pictures, strict=True))
     reader = open_labels(
@@ -83,6 +85,7 @@ def open_photographs(
         classes,
         label_map=label_map,
         owner=owner,
+        format_flag=format_flag,
         check_size=lambda number, size: _check_size(paths[number], source.where(number), size),
     )
 
@@ -102,11 +105,13 @@ def open_photographs(
         lambda place: read_picture(pairs.pictures[place]),
         read_labels,
         record,
-        tuple(without_format(note) for note in (*pairs.notes, *reader.notes)),
+        tuple(advice(note, format_flag) for note in (*pairs.notes, *reader.notes)),
     )
 
 
-def listed_classes(images: Path, annotations: Path | None) -> tuple[tuple[ClassConfig, ...], Path] | None:
+def listed_classes(
+    images: Path, annotations: Path | None, annotation_format: str = "auto"
+) -> tuple[tuple[ClassConfig, ...], Path] | None:
     """The classes in the order of their values, as a file beside annotations lists them, and that file.
 
     None where there is no such list, or where annotations cannot be opened, which `open_photographs` says.
@@ -114,7 +119,7 @@ def listed_classes(images: Path, annotations: Path | None) -> tuple[tuple[ClassC
     folder = annotations or images
 
     def open_them() -> Opened[AnnotationSource]:
-        source = open_annotations(AnnotationsConfig(folder=folder))
+        source = open_annotations(AnnotationsConfig(folder=folder, format=annotation_format))
         return Opened(source, source.location, source.files)
 
     try:

@@ -4,6 +4,7 @@
         interpreter.safetensors      the members' tensors and, where known, the average latent
         interpreter.json             what was learnt from what; written last, it marks the folder as whole
         training_state.safetensors   only until training is finished: the last completed epoch
+    training_share_0-5.safetensors   only within an epoch that several workers do: members 0 to 4 after it
         interpreter.next.safetensors only for a moment: the tensors that interpreter.json names already, until
                                      they have taken the place of the old ones
 
@@ -13,6 +14,7 @@ files hold.
 
 from __future__ import annotations
 
+import hashlib
 import os
 import re
 from collections.abc import Callable
@@ -20,7 +22,8 @@ from pathlib import Path
 from typing import Any
 
 from fstore.durable import force_to_disk
-from pipeline.errors import UsageError, short
+from pipeline.errors import UsageError, naming, short
+from pipeline.settings.file_names import MAX_NAME_BYTES
 
 WEIGHTS = "interpreter.safetensors"
 NEXT_WEIGHTS = "interpreter.next.safetensors"
@@ -28,6 +31,7 @@ DESCRIPTION = "interpreter.json"
 STATE = "training_state.safetensors"
 PARTIAL = ".partial"
 _OURS = {name + suffix for name in (WEIGHTS, NEXT_WEIGHTS, DESCRIPTION, STATE) for suffix in ("", PARTIAL)}
+_SHARE = re.compile(r"training_share_[0-9]+-[0-9]+\.safetensors")
 _OS_ERROR = re.compile(r"\(os error (\d+)\)")  # how safetensors tells what the system refused
 _URL = re.compile(r"([A-Za-z][A-Za-z0-9+.-]+):/")  # a path keeps one of a URL's two slashes
 
@@ -71,37 +75,70 @@ def folder_state(folder: Path) -> str:
         return "finished"
     if (folder / STATE).exists():
         return "unfinished"
-    strangers = [e for e in folder.iterdir() if e.name not in _OURS and not e.name.startswith(".")]
+    strangers = [e for e in folder.iterdir() if not _is_ours(e.name) and not e.name.startswith(".")]
     return "foreign" if strangers else "absent"
 
 
 def used_bytes(folder: Path) -> int:
     """Bytes of the files that ``remove_interpreter`` would delete."""
-    return sum((folder / name).stat().st_size for name in _OURS if (folder / name).is_file())
+    return sum((folder / name).stat().st_size for name in _own_names(folder) if (folder / name).is_file())
 
 
 def remove_interpreter(folder: Path) -> None:
     """Delete an interpreter's files, the description first: what a crash leaves does not look whole."""
-    for name in (DESCRIPTION, STATE, WEIGHTS, NEXT_WEIGHTS, *sorted(_OURS)):
+    for name in (DESCRIPTION, STATE, WEIGHTS, NEXT_WEIGHTS, *_own_names(folder)):
         (folder / name).unlink(missing_ok=True)
 
 
 def remove_state(folder: Path) -> None:
     """Delete the state of training, and temporary files."""
-    for name in sorted(_OURS - {WEIGHTS, NEXT_WEIGHTS, DESCRIPTION}):
-        (folder / name).unlink(missing_ok=True)
+    for name in _own_names(folder):
+        if name not in (WEIGHTS, NEXT_WEIGHTS, DESCRIPTION):
+            (folder / name).unlink(missing_ok=True)
+
+
+def share_name(members: range) -> str:
+    """The file of these members after an epoch that several workers do."""
+    return f"training_share_{members.start}-{members.stop}.safetensors"
+
+
+def remove_shares(folder: Path) -> None:
+    """Delete what the workers of an epoch have left."""
+    for name in _own_names(folder):
+        if _SHARE.match(name):
+            (folder / name).unlink(missing_ok=True)
+
+
+def _is_ours(name: str) -> bool:
+    return name in _OURS or _SHARE.fullmatch(name.removesuffix(PARTIAL)) is not None
+
+
+def _own_names(folder: Path) -> list[str]:
+    """Names of the interpreter's files that are there."""
+    return sorted(entry.name for entry in folder.iterdir() if _is_ours(entry.name)) if folder.is_dir() else []
+
+
+def partial_path(path: Path) -> Path:
+    """Where a file is written until it takes its name: under the name with PARTIAL behind it, or, where that
+    would be too long, under a digest of the name.
+    """
+    name = os.fsencode(path.name + PARTIAL)
+    if len(name) <= MAX_NAME_BYTES:
+        return path.with_name(path.name + PARTIAL)
+    return path.with_name(hashlib.sha256(name).hexdigest()[:32] + PARTIAL)
 
 
 def replace_file(path: Path, write: Callable[[Path], Any]) -> None:
     """Write under a temporary name, force to disk, rename: there is never half a file under ``path``.
 
-    Raises OSError that names ``path`` where safetensors could not write, as on a full disk.
+    Raises OSError that names a file where the system could not write, as on a full disk.
     """
-    partial = path.with_name(path.name + PARTIAL)
+    partial = partial_path(path)
     try:
-        write(partial)
-        force_to_disk(partial)
-        os.replace(partial, path)
+        with naming(path):
+            write(partial)
+            force_to_disk(partial)
+            os.replace(partial, path)
     except Exception as error:
         partial.unlink(missing_ok=True)  # of a full disk, above all
         number = _OS_ERROR.search(str(error))

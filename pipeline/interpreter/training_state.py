@@ -32,19 +32,23 @@ class TrainingState:
     tensors: dict[str, Tensor]
 
 
-def save_state(folder: Path, state: TrainingState) -> None:
-    """Replace the state of unfinished training in one step: a crash leaves the previous epoch or this one."""
+def save_state(folder: Path, state: TrainingState, name: str = STATE) -> None:
+    """Replace the state of unfinished training, the file ``name``, in one step: a crash leaves the previous
+    epoch or this one.
+    """
     folder.mkdir(parents=True, exist_ok=True)
     tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in state.tensors.items()}
     info = state.info.to_json()
     text = json.dumps({"info": info, "sha256": _digest(info, tensors)}, allow_nan=False)
     metadata = {"training": text}  # one key: several have no fixed order
-    replace_file(folder / STATE, lambda path: save_file(tensors, path, metadata))
+    replace_file(folder / name, lambda path: save_file(tensors, path, metadata))
 
 
-def load_state(folder: Path) -> TrainingState:
-    """The last completed epoch. Raises UsageError, one line, for a file that is damaged or cannot be read."""
-    path = folder / STATE
+def load_state(folder: Path, name: str = STATE) -> TrainingState:
+    """The last completed epoch, of the file ``name``. Raises UsageError, one line, for a file that is damaged
+    or cannot be read.
+    """
+    path = folder / name
     document, tensors = _read(path, with_tensors=True)
     return TrainingState(read_info(document.get("info"), path), tensors)
 

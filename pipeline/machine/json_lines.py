@@ -10,6 +10,8 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
+from pipeline.errors import naming
+
 
 class JsonLines:
     """The file ``path``. A class, because it keeps where the whole lines end."""
@@ -26,12 +28,13 @@ class JsonLines:
             rows.append(row)
         text = "".join(json.dumps(row) + "\n" for row in rows)
         partial = self.path.with_name(self.path.name + ".partial")
-        partial.write_text(text, encoding="utf-8")
-        partial.replace(self.path)
+        with naming(self.path):
+            partial.write_text(text, encoding="utf-8")
+            partial.replace(self.path)
 
     def append(self, row: Mapping[str, Any]) -> None:
         """Write one line, at once."""
-        with self.path.open("a", encoding="utf-8") as file:
+        with naming(self.path), self.path.open("a", encoding="utf-8") as file:
             file.write(json.dumps(row, allow_nan=False) + "\n")
 
     def rows(self) -> list[dict[str, Any]]:

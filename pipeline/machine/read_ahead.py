@@ -1,4 +1,4 @@
-"""Reads items on a few threads ahead of who uses them, in order. It does not know what is read."""
+"""Reads or makes items on threads ahead of who uses them, in order. It does not know what they are."""
 
 from __future__ import annotations
 
@@ -14,12 +14,15 @@ T = TypeVar("T")
 R = TypeVar("R")
 
 
-def read_ahead(read: Callable[[T], R], items: Iterable[T], ahead: int) -> Iterator[R]:
+def read_ahead(
+    read: Callable[[T], R], items: Iterable[T], ahead: int, *, most_threads: int = MAX_THREADS
+) -> Iterator[R]:
     """``read(item)`` of each item, in order. At most ``ahead`` + 1 results that nobody has taken yet exist.
 
-    Raises what ``read`` raises, where its result would come.
+    Raises what ``read`` raises, where its result would come. What waits when the iterator is closed is not
+    begun.
     """
-    threads = max(1, min(MAX_THREADS, os.cpu_count() or 1))
+    threads = max(1, min(most_threads, os.cpu_count() or 1))
     pool = ThreadPoolExecutor(threads, thread_name_prefix="dgan-read")
     waiting: deque[Future[R]] = deque()
     try:

@@ -6,12 +6,12 @@ in `pipeline.quality.uncertainty_figures` and `uncertainty_rule`.
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
 from pipeline.errors import UsageError, few, short
+from pipeline.settings.json_values import json_text
 from pipeline.settings.schema import KEYPOINTS, SEGMENTATION
 from pipeline.settings.values import Keep
 
@@ -152,7 +152,7 @@ class Calibration:
 
     def to_text(self) -> str:
         """The file's text."""
-        return json.dumps(self.to_json(), indent=1, allow_nan=False, ensure_ascii=False) + "\n"
+        return json_text(self.to_json(), 1)
 
 
 def _score_json(figures: ScoreFigures, measure: str) -> dict[str, Any]:

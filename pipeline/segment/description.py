@@ -5,16 +5,14 @@ Pure values, to and from JSON. It reads and writes no file, and knows no tensors
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from typing import Any
 
-from fstore.errors import StoreError
 from fstore.meta import ClassInfo, KeypointInfo
+from pipeline.resumable.document import from_document, to_document
 from pipeline.settings.json_values import color, integer, items, mapping, number, optional, record, text
 
-VERSION = 1
 KIND = "segmenter"
 
 
@@ -53,20 +51,12 @@ class SegmenterInfo:
 
     def to_json(self) -> dict[str, Any]:
         """JSON values, tuples as lists."""
-        values: dict[str, Any] = json.loads(json.dumps(asdict(self)))
-        return {"version": VERSION, "kind": KIND, **values}
+        return to_document(KIND, self)
 
     @classmethod
     def from_json(cls, document: Mapping[str, Any]) -> SegmenterInfo:
         """The inverse of ``to_json``. Raises ValueError, which names the key, for a malformed document."""
-        if document.get("kind") != KIND:
-            raise ValueError(f"kind is {document.get('kind')!r:.40}: expected {KIND!r}")
-        values = {key: value for key, value in document.items() if key not in ("version", "kind")}
-        try:
-            integer(1, VERSION)(document.get("version"), "version")
-            info: SegmenterInfo = _INFO(values, "")
-        except StoreError as error:
-            raise ValueError(str(error)) from None
+        info: SegmenterInfo = from_document(document, KIND, _INFO)
         if [entry.id for entry in info.classes] != list(range(len(info.classes))):
             raise ValueError("classes: their ids are not 0, 1, ...")
         if not info.num_outputs:

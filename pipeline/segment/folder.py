@@ -13,22 +13,18 @@ only the epochs' weights.
 
 from __future__ import annotations
 
-import json
 import re
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
 
 from pipeline.errors import UsageError
-from pipeline.interpreter.folder import check_place, replace_file
-from pipeline.segment.description import SegmenterInfo
-from pipeline.settings.json_values import parse_object
+from pipeline.interpreter.folder import check_place
+from pipeline.resumable.kind import STATE, Kind
+from pipeline.segment.description import KIND, SegmenterInfo
 
-DESCRIPTION = "segmenter.json"
-LOG = "log.jsonl"
-STATE = "training_state.pt"
 DEEPLAB = "deeplabv3"
 _EPOCH = re.compile(r"(?:deeplab_)?epoch_([0-9]{1,6})\.pth")
+SEGMENTER = Kind(KIND, SegmenterInfo.from_json, _EPOCH)
 
 
 @dataclass(frozen=True)
@@ -49,31 +45,12 @@ def open_segmenter(path: Path) -> SegmenterFolder:
     check_place(path)
     if not path.is_dir():
         raise UsageError(f"{path}: no such folder; pass the folder that `dgan segment train` wrote")
-    info, epochs = read_description(path), epoch_files(path)
+    info, epochs = SEGMENTER.read_description(path), epoch_files(path)
     if not epochs:
         what = "has no finished epoch yet" if info is not None else "holds no segmenter"
         raise UsageError(f"{path}: {what}; expected deeplab_epoch_0.pth, as `dgan segment train` writes it")
     finished = not (path / STATE).exists() and (info is None or len(epochs) >= info.epochs)
     return SegmenterFolder(path, info, epochs, finished)
-
-
-def read_description(path: Path) -> SegmenterInfo | None:
-    """What ``segmenter.json`` says; None where there is none. Raises UsageError where it is malformed."""
-    file = path / DESCRIPTION
-    try:
-        return SegmenterInfo.from_json(parse_object(file.read_bytes()))
-    except FileNotFoundError:
-        return None
-    except OSError as error:
-        raise UsageError(f"{file}: cannot be read ({error.strerror}); make it readable") from error
-    except ValueError as error:
-        raise UsageError(f"{file}: is malformed ({error}); restore it, or train anew") from error
-
-
-def write_description(path: Path, info: SegmenterInfo) -> None:
-    """Write ``segmenter.json``, whole or not at all."""
-    text = json.dumps(info.to_json(), indent=2, ensure_ascii=False) + "\n"
-    replace_file(path / DESCRIPTION, partial(Path.write_text, data=text, encoding="utf-8"))
 
 
 def epoch_files(path: Path) -> dict[int, Path]:

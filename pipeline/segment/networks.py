@@ -16,9 +16,8 @@ import torch
 from torch import Tensor, nn
 
 from pipeline.errors import UsageError, short
-from pipeline.machine.device import resolve_precision
 from pipeline.models.deeplab import BACKBONES, DeepLabV3
-from pipeline.segment.folder import DEEPLAB, SegmenterFolder
+from pipeline.segment.folder import DEEPLAB, SEGMENTER, SegmenterFolder
 from pipeline.segment.matching import Fit, Mismatch, fit, prefixes, put
 from pipeline.segment.other_networks import PREFIX, build_other
 from pipeline.segment.weights_file import read_weights
@@ -31,15 +30,6 @@ class NetworkKind(NamedTuple):
     backbone: str
     output_stride: int | None
     num_outputs: int
-
-
-class TrainingFormat(NamedTuple):
-    """How a network computes: of images and convolutions the order in memory, and the type that
-    ``torch.autocast`` takes; None for float32, without it.
-    """
-
-    memory_format: torch.memory_format
-    autocast: torch.dtype | None
 
 
 def build_network(architecture: str, backbone: str, output_stride: int | None, num_outputs: int) -> nn.Module:
@@ -92,10 +82,14 @@ def load_pretrained(network: nn.Module, path: Path) -> tuple[str, ...]:
 
 
 def load_epoch(folder: SegmenterFolder, epoch: int, network: nn.Module) -> None:
-    """Load the weights of an epoch. Raises UsageError where the file is damaged or of another network."""
+    """Load the weights of an epoch. Raises UsageError where the file is damaged or of another network,
+    RunError where another segmenter lies there now.
+    """
     path = folder.epochs[epoch]
+    tensors = read_weights(path)
+    SEGMENTER.check_unchanged(folder.path, folder.info)
     try:
-        found = fit(network, read_weights(path), whole=True)
+        found = fit(network, tensors, whole=True)
     except Mismatch as error:
         raise UsageError(
             f"{path}: holds weights of another network ({error}); restore the file, or train anew"
@@ -117,19 +111,6 @@ def recognised(folder: SegmenterFolder) -> NetworkKind:
             f"on {', '.join(BACKBONES)}; of another network its segmenter.json must be beside it"
         )
     return NetworkKind(DEEPLAB, backbone, None, len(last))
-
-
-def training_format(device: torch.device, precision: str) -> TrainingFormat:
-    """What is fastest on a device for ``auto``, or the type that is named.
-
-    Channels last in any case. On a GPU that multiplies bfloat16 that type; on a CPU float32: AVX512-BF16 took
-    longer than float32 for every layer (`benchmarks/segmenters.py`), and AMX has not been measured. Raises
-    UsageError for another name.
-    """
-    dtype = resolve_precision(
-        "float32" if precision == "auto" and device.type == "cpu" else precision, device
-    )
-    return TrainingFormat(torch.channels_last, None if dtype == torch.float32 else dtype)
 
 
 def _put(path: Path, network: nn.Module, found: Fit) -> None:

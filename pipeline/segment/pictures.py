@@ -9,21 +9,12 @@ from __future__ import annotations
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from PIL import Image
 from torch import Tensor
 
 from pipeline.inputs.annotations.raster.fitting import stretch_nearest
 
 MEAN = (0.485, 0.456, 0.406)
 DEVIATION = (0.229, 0.224, 0.225)
-
-
-def resized_picture(picture: NDArray[np.uint8], size: tuple[int, int]) -> NDArray[np.uint8]:
-    """(h, w, 3) to ``size`` (H, W): (H, W, 3) uint8, bicubic; the same array where it has that size."""
-    if picture.shape[:2] == size:
-        return picture
-    image = Image.fromarray(np.ascontiguousarray(picture))
-    return np.asarray(image.resize(size[::-1], Image.Resampling.BICUBIC))
 
 
 def resized_labels(labels: NDArray[np.integer], size: tuple[int, int]) -> NDArray[np.integer]:

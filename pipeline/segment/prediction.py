@@ -13,11 +13,11 @@ from numpy.typing import NDArray
 
 from pipeline.errors import count
 from pipeline.inputs.photographs import open_pictures
+from pipeline.inputs.pictures.resized import resized_picture
 from pipeline.machine.background import BackgroundCalls
 from pipeline.machine.progress import progress
 from pipeline.machine.read_ahead import read_ahead
 from pipeline.segment.inference import BATCH, found_points, outputs_of
-from pipeline.segment.pictures import resized_picture
 from pipeline.segment.predictions import KEYPOINTS, PredictionFolder, check_names, picture_record
 from pipeline.segment.trained import TrainedSegmenter, check_epoch, open_trained
 from pipeline.segment.upsampling import labels_in_size
@@ -74,7 +74,8 @@ def predict(job: PredictionJob, device: torch.device, *, say: Callable[[str], No
     """
     for note in job.segmenter.notes:
         say(note)
-    job.folder.begin(job.segmenter.classes, overwrite=job.overwrite)
+    classes = job.segmenter.classes if job.segmenter.keypoints is None else ()
+    job.folder.begin(classes, overwrite=job.overwrite)
     network = job.segmenter.network(job.epoch, device)
     return (_predict_labels if job.segmenter.keypoints is None else _predict_points)(job, network, device)
 
@@ -102,6 +103,7 @@ def _predict_points(job: PredictionJob, network: torch.nn.Module, device: torch.
     place = job.folder.path / KEYPOINTS
     said = f"{place}: the keypoints of {count(len(job.pictures), 'picture')}, by epoch {job.epoch}"
     if job.folder.has_points(job.pictures):
+        job.folder.remove_point_lines()
         return said
     lines, wanted = job.folder.point_lines(), map(picture_record, job.pictures)
     lines.cut(lambda row: row.get("picture") == next(wanted, None))  # whose pictures are still the same

@@ -31,7 +31,7 @@ from pipeline.exports.encoding import encode_labels, label_palette
 from pipeline.interpreter.folder import PARTIAL, check_place, check_writable, replace_file
 from pipeline.machine.json_lines import JsonLines
 from pipeline.machine.provenance import created_record
-from pipeline.settings.json_values import parse_object
+from pipeline.settings.json_values import json_text, parse_object
 
 DESCRIPTION, CLASSES = "predictions.json", "classes.toml"
 KEYPOINTS, KEYPOINT_LINES = "keypoints.json", "keypoints.jsonl"
@@ -83,13 +83,15 @@ class PredictionFolder:
             )
 
     def begin(self, classes: Sequence[ClassInfo], *, overwrite: bool) -> None:
-        """Make the folder, or go on with it. ``overwrite``: what others have predicted there is deleted."""
+        """Make the folder, or go on with it. ``classes``: of labels; none of keypoints. ``overwrite``: what
+        others have predicted there is deleted.
+        """
         self.path.mkdir(parents=True, exist_ok=True)
         found = self._description() if overwrite else None
         if overwrite and (found is None or differences(found, self._made_by, _OTHER_KEYS)):
             self._remove()
         document = {"version": 1, "kind": KIND, "created": created_record(), **self._made_by}
-        self._write(DESCRIPTION, json.dumps(document, indent=2, ensure_ascii=False) + "\n")
+        self._write(DESCRIPTION, json_text(document, 2))
         if classes:
             self._write(CLASSES, classes_toml(classes, None))
 
@@ -136,7 +138,11 @@ class PredictionFolder:
             "categories": [keypoint_category(keypoints)],
             "annotations": annotations,
         }
-        self._write(KEYPOINTS, json.dumps(document, ensure_ascii=False))
+        self._write(KEYPOINTS, json_text(document))
+        self.remove_point_lines()
+
+    def remove_point_lines(self) -> None:
+        """Delete the lines, which a kill may have left beside the whole file."""
         (self.path / KEYPOINT_LINES).unlink(missing_ok=True)
 
     def _write(self, name: str, text: str) -> None:

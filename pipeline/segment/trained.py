@@ -50,7 +50,8 @@ class TrainedSegmenter:
 
         Raises UsageError, one line, where the file is damaged or of another network.
         """
-        network = build_network(*self.kind)
+        with torch.random.fork_rng([]):  # the caller's random numbers stay as they are
+            network = build_network(*self.kind)
         load_epoch(self.folder, epoch, network)
         return network.to(device, memory_format=torch.channels_last).eval()  # type: ignore[call-overload]
 

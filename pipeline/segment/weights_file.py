@@ -33,17 +33,20 @@ def read_weights(path: Path) -> dict[str, Tensor]:
     Raises UsageError, one line: there is no such file, it is a folder, it is no file of weights, it is
     truncated, or it holds more than tensors.
     """
-    _check_place(path)
+    check_place(path)
     head = _head(path)
     content = _safetensors(path) if is_safetensors(head) else _torch_file(path, head)
     return _without_prefixes(_tensors(path, content))
 
 
-def _check_place(path: Path) -> None:
+def check_place(path: Path) -> None:
+    """Refuse what is no file: to open a pipe would wait for ever. Raises UsageError, one line."""
     if path.is_dir():
         raise UsageError(f"{path}: is a folder; name the file of weights in it")
     if not path.exists():
         raise UsageError(f"{path}: no such file; {EXPECTED}")
+    if not path.is_file():
+        raise UsageError(f"{path}: is no regular file; {EXPECTED}")
 
 
 def _head(path: Path) -> bytes:
@@ -72,21 +75,31 @@ def _torch_file(path: Path, head: bytes) -> Any:
         raise UsageError(f"{path}: is no file of PyTorch or safetensors; {EXPECTED}")
     try:
         if head.startswith(b"PK"):
-            _refuse_compressed(path)
+            _check_zip(path)
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # torch's, of old containers
             return torch.load(path, map_location="cpu", weights_only=True)
+    except UsageError:
+        raise
     except pickle.UnpicklingError as error:
         raise UsageError(f"{path}: is damaged, or holds more than plain tensors; {EXPECTED}") from error
     except Exception as error:  # damaged bytes fail in torch in many ways, all meaning the same to the user
         raise UsageError(f"{path}: is truncated, damaged or no file of PyTorch; {EXPECTED}") from error
 
 
-def _refuse_compressed(path: Path) -> None:
-    """ValueError for a zip that unfolds to more than it is: ``torch.save`` never compresses."""
+def _check_zip(path: Path) -> None:
+    """ValueError for a zip that unfolds to more than it is: ``torch.save`` never compresses. UsageError for
+    wrong checksums, which ``torch.load`` does not read.
+    """
     with zipfile.ZipFile(path) as archive:
         if sum(entry.file_size for entry in archive.infolist()) > path.stat().st_size:
             raise ValueError("the entries of the zip are larger than the file")
+        wrong = archive.testzip()
+    if wrong is not None:
+        raise UsageError(
+            f"{path}: the checksum of {short(wrong)} is wrong: the file is damaged, or was saved without "
+            f"checksums; {_AGAIN}, or save it anew with torch.save"
+        )
 
 
 def _tensors(path: Path, content: Any) -> dict[str, Tensor]:

@@ -1,4 +1,4 @@
-"""Checks the values of a JSON document, and names wrong ones by their key.
+"""Checks the values of a JSON document, and names wrong ones by their key; makes the text of one.
 
 A check takes a value and the key that it stands under, and returns the value to keep. For a wrong value it
 raises ValueError, or StoreError where `fstore.values` checks it, with one sentence. Checks are put together
@@ -16,6 +16,19 @@ from fstore import values
 from pipeline.errors import short
 
 Check = Callable[[Any, str], Any]
+
+
+def json_text(value: Any, indent: int | None = None) -> str:
+    """The JSON text of a document, and a line break; UTF-8 can hold it. Raises ValueError for NaN.
+
+    Letters stand as they are. Where a name is not UTF-8, as paths on Linux may be, all but ASCII is escaped.
+    """
+    text = json.dumps(value, indent=indent, ensure_ascii=False, allow_nan=False) + "\n"
+    try:
+        text.encode("utf-8")
+    except UnicodeEncodeError:
+        return json.dumps(value, indent=indent, allow_nan=False) + "\n"
+    return text
 
 
 def parse_object(text: str | bytes) -> dict[str, Any]:

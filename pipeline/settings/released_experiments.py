@@ -15,7 +15,7 @@ from typing import Any
 from fstore.meta import LARGEST_LABEL, UPSAMPLE_MODES
 from pipeline.errors import UsageError, short
 from pipeline.settings.schema import SECTIONS, Config
-from pipeline.settings.values import BOOLEAN, PATH, POSITIVE, Rule, choice, integer
+from pipeline.settings.values import BOOLEAN, IMAGE_SIDE, PATH, POSITIVE, Rule, choice, integer
 
 PLACEHOLDER = "FILL_THIS"  # what the released template says in place of a path
 MAX_BYTES = 2**20  # of a file; the released ones have less than 1 kB
@@ -186,7 +186,7 @@ def _folder(file: _File, name: str) -> dict[str, Path]:
 
 def _segmenter(file: _File) -> dict[str, dict[str, Any]]:
     """Section -> settings of the segmenter that learns from the dataset, and of its test."""
-    size, path = file.get("deeplab_res", POSITIVE), file.get("testing_path", PATH)
+    size, path = file.get("deeplab_res", IMAGE_SIDE), file.get("testing_path", PATH)
     num_classes = file.get("testing_data_number_class", _CLASSES)
     tested: dict[str, Any] = {"num_classes": num_classes} if num_classes is not None else {}
     if path is not None:

@@ -58,6 +58,8 @@ ANNOTATION_FORMATS = (
     "ome-zarr",
     "webdataset",
 )
+FOR_KEYPOINTS = ("auto", "coco")
+"""Of these the ones that may be set where keypoints are annotated."""
 OVERLAPS = ("later", "earlier")
 TASKS = SEGMENTATION, KEYPOINTS = ("segmentation", "keypoints")
 EXPORT_FORMATS = ("png", "voc", "coco", "webdataset", "parquet", "ome-zarr", "released")
@@ -394,6 +396,9 @@ class SegmentConfig:
         None, PATH, "Folder of annotated photographs to learn from: real, synthetic and both are compared."
     )
     real_annotations: Path | None = setting(None, PATH, "Their annotations, in any format.")
+    real_annotation_format: str = setting(
+        "auto", choice(*ANNOTATION_FORMATS), "Their format; auto tells it from the files."
+    )
     num_real: int | None = setting(
         None, POSITIVE, "Learn from the first so many of them.", unset="all but the fifth that is tested on"
     )
@@ -446,6 +451,9 @@ class SegmentTestConfig:
     images: Path | None = setting(None, PATH, "Folder of annotated photographs.")
     annotations: Path | None = setting(
         None, PATH, "Their annotations, in any format.", unset="beside the images"
+    )
+    annotation_format: str = setting(
+        "auto", choice(*ANNOTATION_FORMATS), "Format of the annotations; auto tells it from the files."
     )
     label_map: Path | None = setting(None, PATH, "TOML file: rename, merge and drop classes.")
     num_classes: int | None = in_file(

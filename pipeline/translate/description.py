@@ -5,16 +5,14 @@ Pure values, to and from JSON. It reads and writes no file, and knows no tensors
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from typing import Any
 
-from fstore.errors import StoreError
+from pipeline.resumable.document import from_document, to_document
 from pipeline.settings.json_values import flag, integer, mapping, one_of, record, text
 from pipeline.settings.schema import TRANSLATOR_UPSAMPLING
 
-VERSION = 1
 KIND = "translator"
 WIDEST = 4096  # channels of a first layer
 LARGEST_SIDE = 2**14
@@ -47,20 +45,12 @@ class TranslatorInfo:
 
     def to_json(self) -> dict[str, Any]:
         """JSON values, tuples as lists."""
-        values: dict[str, Any] = json.loads(json.dumps(asdict(self)))
-        return {"version": VERSION, "kind": KIND, **values}
+        return to_document(KIND, self)
 
     @classmethod
     def from_json(cls, document: Mapping[str, Any]) -> TranslatorInfo:
         """The inverse of ``to_json``. Raises ValueError, which names the key, for a malformed document."""
-        if document.get("kind") != KIND:
-            raise ValueError(f"kind is {document.get('kind')!r:.40}: expected {KIND!r}")
-        values = {key: value for key, value in document.items() if key not in ("version", "kind")}
-        try:
-            integer(1, VERSION)(document.get("version"), "version")
-            info: TranslatorInfo = _INFO(values, "")
-        except StoreError as error:
-            raise ValueError(str(error)) from None
+        info: TranslatorInfo = from_document(document, KIND, _INFO)
         for key, side in (("source", info.source), ("target", info.target)):
             if "name" not in side:
                 raise ValueError(f"{key}.name is missing")

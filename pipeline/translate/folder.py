@@ -13,10 +13,9 @@ Each file is written under a temporary name, forced to disk and renamed. Weights
 
 from __future__ import annotations
 
-import json
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -24,20 +23,19 @@ import torch
 from torch import Tensor, nn
 
 from pipeline.errors import UsageError, short
-from pipeline.interpreter.folder import check_place, replace_file, unreadable
+from pipeline.interpreter.folder import check_place, unreadable
 from pipeline.models.unet import UNet
-from pipeline.segment.saved_tensors import load_hashed
-from pipeline.settings.json_values import parse_object
-from pipeline.translate.description import TranslatorInfo
+from pipeline.resumable.kind import Kind
+from pipeline.resumable.saved_tensors import load_hashed
+from pipeline.translate.description import KIND, TranslatorInfo
 
-DESCRIPTION = "translator.json"
 GENERATORS = "generators.pth"
-LOG = "log.jsonl"
 CURVES = "curves.svg"
 SAMPLES = "samples"
-STATE = "training_state.pt"
 FORWARD, BACKWARD = "source_to_target", "target_to_source"
 EPOCHS = "epochs"
+_FILES = re.compile(r"generators\.pth|curves\.svg|samples/(latest|epoch_[0-9]{5,})\.png")
+TRANSLATOR = Kind(KIND, TranslatorInfo.from_json, _FILES, (SAMPLES,))
 _MARGIN_BYTES = 2**20  # of a file, for the names of its tensors
 
 
@@ -63,18 +61,23 @@ def open_translator(path: Path) -> Translator:
     """The translator in a folder, its network on the CPU and in evaluation mode.
 
     Raises UsageError, one line, for anything else, for one without a finished epoch, and for a damaged one.
+    RunError where another run trains there meanwhile.
     """
     check_place(path)
     if not path.is_dir():
         raise UsageError(f"{path}: no such folder; pass the folder that `dgan translate train` wrote")
-    info = read_description(path)
+    info = TRANSLATOR.read_description(path)
     if info is None:
         raise UsageError(
-            f"{path}: holds no translator; expected {DESCRIPTION}, as `dgan translate train` writes it"
+            f"{path}: holds no translator; expected {TRANSLATOR.description}, as `dgan translate train` "
+            "writes it"
         )
     if not (path / GENERATORS).exists():
         raise UsageError(f"{path}: has no finished epoch yet; run the same `dgan translate train` again")
-    epochs, networks, sha256 = load_generators(path, info)
+    try:
+        epochs, networks, sha256 = load_generators(path, info)
+    finally:  # weights of another description may look damaged
+        TRANSLATOR.check_unchanged(path, info)
     record = {
         "folder": path.name,
         "sha256": sha256,
@@ -126,7 +129,9 @@ def _check_tensors(found: Mapping[str, Tensor], expected: Mapping[str, Tensor]) 
     """ValueError for other names, shapes or types; torch would build the network first, and convert."""
     if found.keys() != expected.keys():
         other = sorted(map(str, found.keys() ^ expected.keys()))[0]
-        raise ValueError(f"{short(other)} is not in both, the file and the network of {DESCRIPTION}")
+        raise ValueError(
+            f"{short(other)} is not in both, the file and the network of {TRANSLATOR.description}"
+        )
     for name, wanted in expected.items():
         tensor = found[name]
         if tensor.layout != torch.strided or tensor.is_meta:
@@ -141,22 +146,3 @@ def _check_tensors(found: Mapping[str, Tensor], expected: Mapping[str, Tensor]) 
 def generators_document(epochs: int, weights: Mapping[str, Mapping[str, Tensor]]) -> dict[str, Any]:
     """What ``generators.pth`` holds after so many epochs."""
     return {FORWARD: dict(weights[FORWARD]), BACKWARD: dict(weights[BACKWARD]), EPOCHS: epochs}
-
-
-def read_description(path: Path) -> TranslatorInfo | None:
-    """What ``translator.json`` says; None where there is none. Raises UsageError where it is malformed."""
-    file = path / DESCRIPTION
-    try:
-        return TranslatorInfo.from_json(parse_object(file.read_bytes()))
-    except FileNotFoundError:
-        return None
-    except OSError as error:
-        raise UsageError(f"{file}: cannot be read ({error.strerror}); make it readable") from error
-    except ValueError as error:
-        raise UsageError(f"{file}: is malformed ({error}); restore it, or train anew") from error
-
-
-def write_description(path: Path, info: TranslatorInfo) -> None:
-    """Write ``translator.json``, whole or not at all."""
-    text = json.dumps(info.to_json(), indent=2, ensure_ascii=False) + "\n"
-    replace_file(path / DESCRIPTION, partial(Path.write_text, data=text, encoding="utf-8"))

@@ -54,12 +54,14 @@ class Side:
 def open_side(place: str) -> Side:
     """The pictures of a folder, the kept ones of a dataset, or the annotated ones of a feature store.
 
-    Raises UsageError, one line, for a folder without a picture; StoreError for a store that cannot be read.
+    Raises UsageError, one line, for a file or a folder without a picture; StoreError for an unreadable store.
     """
     folder = None if is_url(place) else Path(place)
     if folder is not None and not folder.exists():
         raise UsageError(f"{place}: no such folder; expected pictures, a dataset or a feature store")
-    if folder is not None and folder.is_dir() and not (folder / "zarr.json").exists():
+    if folder is not None and not folder.is_dir():
+        raise UsageError(f"{place}: is a file; expected a folder of pictures, a dataset or a feature store")
+    if folder is not None and not (folder / "zarr.json").exists():
         return _folder_side(folder)
     return _store_side(place)
 

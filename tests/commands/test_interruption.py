@@ -94,7 +94,7 @@ def test_a_signal_while_the_program_starts_is_one_line(
 
 
 @needs_proc
-@pytest.mark.parametrize("pause", [0.0, 0.01], ids="{}s".format)
+@pytest.mark.parametrize("pause", [0.0, pytest.param(0.01, marks=pytest.mark.slow)], ids="{}s".format)
 def test_more_signals_end_the_program_at_once(pause: float, tmp_path: Path) -> None:
     write_inputs(tmp_path / "in", num=12)
     process = start(["extract-features", *input_flags(Path("in")), "--resolution", "128"], tmp_path)

@@ -65,10 +65,11 @@ FLAGS = {
     "segment train": (
         "architecture backbone batch-size color config crop data debug device dry-run epochs flip label-map "
         "no-flip num-real num-synthetic only out output-stride overwrite precision pretrained "
-        "real-annotations real-images released-filter resolution seed threads"
+        "real-annotation-format real-annotations real-images released-filter resolution seed threads"
     ),
     "segment test": (
-        "annotations config cross-validate debug device images label-map out overwrite released-filter "
+        "annotation-format annotations config cross-validate debug device images label-map out overwrite "
+        "released-filter "
         "resolution threads"
     ),
     "segment predict": ("debug device epoch images out overwrite resolution threads"),
@@ -101,6 +102,7 @@ REQUIRED = {  # flags without which nothing runs
     "segment predict": {"--images": "x", "--out": "y"},
     "translate apply": {"--data": "x"},
 }
+FORMATS = "auto masks color binary voc labelme coco parquet ome-zarr webdataset"
 CHOICES = {
     EXTRACT: {
         "--noise": "const zero random",
@@ -110,7 +112,7 @@ CHOICES = {
         "--overlap": "later earlier",
         "--image-zero": "auto latent mean skip",
         "--small-classes": "background ignore",
-        "--annotation-format": "auto masks color binary voc labelme coco parquet ome-zarr webdataset",
+        "--annotation-format": FORMATS,
         "--latent-space": "z w w+",
     },
     "train": {"--precision": "auto float32 bfloat16", "--task": "segmentation keypoints"},
@@ -130,7 +132,12 @@ CHOICES = {
         "--image-encoding": "auto png jpeg",
     },
     "filter": {"--score": "top10 mean sum class-mean interior"},
-    "segment train": {"--only": "real synthetic both", "--precision": "auto float32 bfloat16"},
+    "segment train": {
+        "--only": "real synthetic both",
+        "--precision": "auto float32 bfloat16",
+        "--real-annotation-format": FORMATS,
+    },
+    "segment test": {"--annotation-format": FORMATS},
     "translate train": {"--upsample": "bilinear transposed", "--precision": "auto float32 bfloat16"},
     "demo": {"--task": "segmentation keypoints", "--style": "plain dusk masks"},
 }

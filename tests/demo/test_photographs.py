@@ -40,6 +40,15 @@ def test_pictures_masks_and_names_are_those_of_the_renderer() -> None:
     assert found.names is not None and tuple(found.names) == embedded.class_names()
 
 
+def test_a_picture_is_the_same_however_many_follow_it() -> None:
+    assert demo("--photographs", 1, "--style", "dusk").output.startswith(
+        "photos: 1 picture of style dusk in "
+    )
+    demo("--photographs", 67, "--style", "dusk", "--out", "many")  # more than are drawn together
+    for kind in ("images", "labels"):
+        assert np.array_equal(pictures("photos", kind)[0], pictures("many", kind)[0])
+
+
 def test_masks_carry_the_demos_palette() -> None:
     demo("--photographs", 2)
     demo("--photographs", 2, "--style", "masks", "--out", "drawn")

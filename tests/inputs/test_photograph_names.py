@@ -27,7 +27,7 @@ from support.photographs import (
 
 from pipeline.errors import UsageError
 from pipeline.inputs import annotations
-from pipeline.inputs.annotations.classes.known import without_format
+from pipeline.inputs.annotations.classes.known import advice
 from pipeline.inputs.numbers import natural_order
 from pipeline.inputs.photograph_classes import photograph_classes
 from pipeline.inputs.photograph_keypoints import open_photograph_keypoints
@@ -36,7 +36,7 @@ from pipeline.inputs.photographs import AnnotatedPhotographs, listed_classes, op
 from pipeline.inputs.pictures.find import picture_size
 from pipeline.settings.schema import AnnotationsConfig
 
-NO_SUCH_SETTINGS = ("--annotation-format", "--task", "classes_file")
+NO_SUCH_SETTINGS = ("--task", "classes_file")
 
 
 def opened(images: Path, annotations: Path | None) -> AnnotatedPhotographs:
@@ -124,10 +124,9 @@ def test_no_message_advises_a_setting_that_there_is_not(tmp_path: Path, folder: 
     images = write_pictures(tmp_path / "photos", ("a.jpg",))
     save_grey(folder, random_labels(("a.jpg",)))
     save_coco(folder, random_labels(("a.jpg",)))
-    assert "several formats" in refusal(images, folder)
-    with pytest.raises(UsageError) as caught:
-        photograph_classes(images, folder, AnnotationsConfig(), None)
-    assert "--annotation-format" not in str(caught.value)
+    assert "say which with --annotation-format" in refusal(images, folder)
+    with pytest.raises(UsageError, match="say which with --its-flag"):
+        photograph_classes(images, folder, AnnotationsConfig(), None, format_flag="--its-flag")
     (folder / "instances.json").unlink()
     colored = Image.fromarray(np.full((*SIZE, 3), (9, 99, 0), np.uint8))
     colored.save(folder / "a.png")
@@ -146,8 +145,10 @@ def test_every_such_advice_in_the_readers_of_annotations_is_reworded() -> None:
     sources = [path.read_text() for path in folder.rglob("*.py") if path.name != "known.py"]
     text = re.sub(r'"\s*\n\s*f?"', "", "".join(sources))
     assert "--annotation-format" in text and "--task" in text
-    reworded = without_format(text)
-    assert [name for name in NO_SUCH_SETTINGS[:2] if name in reworded] == []
+    for flag in (None, "--its-flag"):
+        reworded = advice(text, flag)
+        assert [name for name in ("--annotation-format", "--task") if name in reworded] == []
+        assert ("--its-flag" in reworded) == (flag is not None)
 
 
 @pytest.mark.parametrize("name", ["classes.txt", "labels.txt"])

@@ -35,6 +35,7 @@ ROOMS = (
     "calibration",
     "reports",
     "viewer",
+    "resumable",
     "segment",
     "translate",
     "api",

@@ -6,7 +6,8 @@ import pytest
 import torch
 
 from pipeline.errors import UsageError
-from pipeline.segment.networks import build_network, training_format
+from pipeline.machine.training_format import training_format
+from pipeline.segment.networks import build_network
 
 
 @pytest.mark.parametrize(

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import json
+import shutil
+from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -10,6 +13,7 @@ import pytest
 import torch
 from click.testing import CliRunner
 from PIL import Image
+from support.deaths import dying, survived
 from support.photographs import CLASSES, stem
 from support.scored_segmenters import (
     POINTS,
@@ -19,8 +23,9 @@ from support.scored_segmenters import (
     write_segmenter,
 )
 
-from fstore.meta import ClassInfo
+from fstore.meta import ClassInfo, KeypointInfo
 from pipeline.cli import main
+from pipeline.segment.folder import SEGMENTER
 from pipeline.segment.predictions import PredictionFolder
 
 NAMES = tuple(f"photo {letter}.png" for letter in "abcdef")
@@ -95,6 +100,28 @@ def test_keypoints_read_back_as_annotations_agree_with_themselves(place: Path) -
     assert scores["pck"]["5"] == 1.0 and scores["labelled"] > 0
 
 
+def test_names_as_long_as_the_file_system_takes_get_labels(place: Path) -> None:
+    for length in (247, 248, 255):
+        Image.new("RGB", (4, 4)).save(Path("photos") / ("x" * (length - 4) + ".jpg"))
+    run(*PREDICT)
+    assert {len(name) for name in contents()} >= {247, 248, 255}
+    assert not list(Path("labels").glob("*.partial"))
+
+
+def test_a_segmenter_of_keypoints_writes_no_list_of_classes(place: Path) -> None:
+    folder = write_segmenter(Path("finder"), (0.0,), keypoints=POINTS)
+    info = SEGMENTER.read_description(folder)
+    assert info is not None
+    SEGMENTER.write_description(folder, replace(info, classes=CLASSES))  # as a store of keypoints has them
+    run("predict", "finder", "--images", "photos", "--out", "points")
+    assert sorted(contents("points")) == ["keypoints.json"]
+
+
+def test_a_picture_that_is_a_link_to_nowhere_is_not_left_out(place: Path) -> None:
+    Path("photos/lost.jpg").symlink_to("gone.jpg")
+    assert "photos/lost.jpg: is a link to gone.jpg" in run(*PREDICT, exit_code=2)
+
+
 @pytest.mark.parametrize("keypoints", [None, POINTS])
 def test_an_interrupted_run_goes_on_and_ends_with_the_same_files(
     place: Path, monkeypatch: pytest.MonkeyPatch, keypoints: object
@@ -118,6 +145,32 @@ def test_an_interrupted_run_goes_on_and_ends_with_the_same_files(
     assert calls[0] == 3
     assert contents("cut") == contents("whole")
     assert {name: (Path("cut") / name).stat().st_mtime_ns for name in done} == done
+
+
+@pytest.mark.parametrize(
+    ("keypoints", "changes"),
+    [
+        pytest.param(None, (2, 6), id="labels"),
+        pytest.param(POINTS, (2, 6, 14), id="keypoints"),  # the last deletes the lines
+        pytest.param(None, range(1, 1000), marks=pytest.mark.slow, id="labels, every change"),
+        pytest.param(POINTS, range(1, 1000), marks=pytest.mark.slow, id="keypoints, every change"),
+    ],
+)
+def test_dead_at_a_change_of_a_file_the_same_command_ends_with_the_same_files(
+    place: Path, keypoints: KeypointInfo | None, changes: Sequence[int]
+) -> None:
+    write_segmenter(Path("other"), (0.3,), keypoints=keypoints)
+    flags = ("predict", "other", "--images", "photos", "--out")
+    run(*flags, "whole")
+    for change in changes:
+        shutil.rmtree("cut", ignore_errors=True)
+        with dying(place, change):
+            CliRunner().invoke(main, ["segment", *flags, "cut"])
+        if survived():
+            break
+        run(*flags, "cut")
+        assert contents("cut") == contents("whole"), change
+    assert 6 <= change < 999
 
 
 def test_a_picture_that_has_changed_is_labelled_again(place: Path) -> None:

@@ -25,9 +25,9 @@ from support.thin_networks import thin_networks
 from support.torchvision_networks import TENSORS
 from torch import Tensor, nn
 
-from pipeline.errors import UsageError
+from pipeline.errors import RunError, UsageError
 from pipeline.models.deeplab import BACKBONES
-from pipeline.segment.folder import SegmenterFolder
+from pipeline.segment.folder import SegmenterFolder, open_segmenter
 from pipeline.segment.networks import build_network, load_epoch, load_pretrained, recognised
 from pipeline.segment.weights_file import read_weights
 
@@ -291,6 +291,23 @@ def test_a_file_cut_anywhere_is_refused_in_one_line(
             read_weights(tmp_path / "file")
 
 
+def test_a_changed_byte_of_a_tensor_is_told(weights: State, tmp_path: Path) -> None:
+    path = tmp_path / "file"
+    torch.save({"model_state_dict": weights}, path)
+    content = bytearray(path.read_bytes())
+    content[len(content) // 2] ^= 0x01  # torch.load takes it
+    path.write_bytes(content)
+    assert torch.load(path, weights_only=True)
+    with pytest.raises(UsageError, match=r"the checksum of '.*/data/\d+' is wrong"):
+        read_weights(path)
+
+
+def test_a_pipe_is_refused_before_it_is_waited_for(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "pipe")
+    with pytest.raises(UsageError, match="pipe: is no regular file"):
+        read_weights(tmp_path / "pipe")
+
+
 def test_a_file_that_may_not_be_read_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def refuse(*arguments: Any, **named: Any) -> Any:
         raise PermissionError(13, "Permission denied")
@@ -325,3 +342,18 @@ def test_a_folder_of_another_network_is_not_recognised(dropped: str, weights: St
 
 def test_the_names_in_these_tests_are_torchvisions(weights: State) -> None:
     assert weights.keys() <= json.loads(TENSORS.read_text(encoding="utf-8"))["resnet50"].keys()
+
+
+def test_weights_in_a_folder_that_has_another_description_now_are_refused(
+    weights: State, tmp_path: Path
+) -> None:
+    """They may be of another segmenter, whose classes have other names."""
+    from support.scored_segmenters import write_segmenter
+
+    path = write_segmenter(tmp_path / "t")
+    folder = open_segmenter(path)
+    write_segmenter(tmp_path / "other", data={"synthetic": {}})
+    for file in (tmp_path / "other").iterdir():
+        file.replace(path / file.name)
+    with pytest.raises(RunError, match="another run has trained there meanwhile"):
+        load_epoch(folder, 0, network_of(2))

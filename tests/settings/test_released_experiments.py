@@ -238,7 +238,8 @@ def test_the_testing_path_is_what_a_segmenter_is_tested_on() -> None:
     assert (tested.images, tested.annotations) == (folder, None)  # each picture lies beside its labels
     assert (tested.num_classes, tested.resolution, config.segment.resolution) == (12, 256, 256)
     assert parse(editgan()).segment_test == replace(Config().segment_test, num_classes=34)
-    assert "deeplab_res" in message_of(datasetgan(deeplab_res="large"))
+    for wrong in ("large", 0, 16385):
+        assert "deeplab_res" in message_of(datasetgan(deeplab_res=wrong))
 
 
 def test_where_results_go_and_in_which_layout_is_said(tmp_path: Path) -> None:

@@ -46,7 +46,7 @@ def kill_and_go_on(words: list[str], folder: Path, changes: int, kills: int, tas
     run(words, folder, task_images)
 
 
-@pytest.mark.parametrize("kills", [pytest.param(3, id="three-moments"), MANY])
+@pytest.mark.parametrize("kills", [pytest.param(2, id="two-moments"), MANY])
 @pytest.mark.parametrize("layout", [pytest.param("dense", marks=pytest.mark.slow), "pyramid"])
 def test_extract_killed_ends_in_the_same_bytes(tmp_path: Path, inputs: Path, layout: str, kills: int) -> None:
     words = [*EXTRACT, *input_flags(inputs / "in"), "--layout", layout, "--store"]
@@ -55,7 +55,7 @@ def test_extract_killed_ends_in_the_same_bytes(tmp_path: Path, inputs: Path, lay
     assert store_bytes(tmp_path / "killed.zarr") == store_bytes(tmp_path / "whole.zarr")
 
 
-@pytest.mark.parametrize("kills", [pytest.param(3, id="three-moments"), MANY])
+@pytest.mark.parametrize("kills", [pytest.param(2, id="two-moments"), MANY])
 def test_train_killed_ends_in_the_same_weights(inputs: Path, kills: int) -> None:
     changes = run([*TRAIN, "--overwrite", "--out", "whole"], inputs)
     kill_and_go_on([*TRAIN, "--out", f"killed{kills}"], inputs, changes, kills)
@@ -93,7 +93,7 @@ def round_of(folder: Path, name: str) -> Path:
     return copy
 
 
-@pytest.mark.parametrize("kills", [pytest.param(4, id="four-moments"), MANY])
+@pytest.mark.parametrize("kills", [pytest.param(2, id="two-moments"), MANY])
 def test_a_second_extraction_killed_is_never_less_and_ends_in_the_bytes_of_one_run(
     second_round: Path, kills: int
 ) -> None:
@@ -162,7 +162,7 @@ def described(folder: Path) -> dict[str, object]:
     return {**tree_bytes(folder), "interpreter.json": {**description, "created": None}}
 
 
-@pytest.mark.parametrize("kills", [pytest.param(3, id="three-moments"), MANY])
+@pytest.mark.parametrize("kills", [pytest.param(2, id="two-moments"), MANY])
 def test_synthesize_killed_ends_in_the_same_bytes(inputs: Path, kills: int) -> None:
     if not (inputs / "interpreter").exists():
         run(TRAIN, inputs)

@@ -298,9 +298,15 @@ def test_an_image_that_the_rule_per_class_decides_otherwise_is_found(
 # --- deaths ---
 
 
-def test_after_every_death_the_filter_is_the_old_one_the_new_one_or_none(path: Path, tmp_path: Path) -> None:
-    """Every change to the folder in turn fails, and all later ones: a filter by another score, then the
-    ordinary one over it, which deletes the scores.
+STRIDE = pytest.mark.parametrize("stride", [5, pytest.param(1, marks=pytest.mark.slow)])
+
+
+@STRIDE
+def test_after_a_death_the_filter_is_the_old_one_the_new_one_or_none(
+    path: Path, tmp_path: Path, stride: int
+) -> None:
+    """Every change to the folder in turn fails (or every fifth), and all later ones: a filter by another
+    score, then the ordinary one over it, which deletes the scores.
     """
     steps = [by_classes, ordinary]
     for number, step in enumerate(steps):
@@ -308,9 +314,9 @@ def test_after_every_death_the_filter_is_the_old_one_the_new_one_or_none(path: P
         after_path = shutil.copytree(path, tmp_path / f"after {number}.zarr")
         step(after_path)
         after = attribute(after_path)
-        change = 0
+        change = 1 - stride
         while True:
-            change += 1
+            change += stride
             copy = shutil.copytree(path, tmp_path / "copy.zarr")
             with dying(copy, change):
                 step(copy)
@@ -329,14 +335,15 @@ def test_after_every_death_the_filter_is_the_old_one_the_new_one_or_none(path: P
         step(path)
 
 
-def test_after_every_death_a_longer_dataset_is_lengthened_by_the_same_call(
-    path: Path, tmp_path: Path
+@STRIDE
+def test_after_a_death_a_longer_dataset_is_lengthened_by_the_same_call(
+    path: Path, tmp_path: Path, stride: int
 ) -> None:
     by_classes(path)
     meta = fmt.DatasetMeta(**{**vars(fstore.open(path).meta), **UNFILTERED})
-    change, ended = 0, False
+    change, ended = 1 - stride, False
     while not ended:
-        change += 1
+        change += stride
         copy = shutil.copytree(path, tmp_path / "copy.zarr")
         with dying(copy, change):
             fstore.create_dataset(copy, meta, num_images=NUM + 1).close()

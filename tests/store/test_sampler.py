@@ -217,8 +217,18 @@ def test_coverage_draw_is_uniform_over_its_region() -> None:
     assert statistic < chi_square_critical(int(np.count_nonzero(pixels)) - 1, z=3.1)
 
 
-@pytest.mark.parametrize("alpha", [0.0, 0.5, 1.0])
-@LAYOUTS
+@pytest.mark.parametrize(
+    ("alpha", "unit_tiles"),
+    [
+        pytest.param(alpha, tiles, id=f"{name}-{alpha}", marks=marks)
+        for alpha, tiles, name, marks in (
+            (0.5, DENSE, "dense", ()),
+            (0.0, PYRAMID, "pyramid", ()),
+            *((alpha, DENSE, "dense", pytest.mark.slow) for alpha in (0.0, 1.0)),
+            *((alpha, PYRAMID, "pyramid", pytest.mark.slow) for alpha in (0.5, 1.0)),
+        )
+    ],
+)
 def test_class_mix_is_frequency_to_the_alpha(alpha: float, unit_tiles: tuple[int, int]) -> None:
     """Each class's excess over its share has mean 0 over independent seeds, by its own standard error."""
     frequency = np.bincount(MASKS.ravel(), minlength=NUM_CLASSES)[:NUM_CLASSES] / MASKS.size
@@ -250,7 +260,7 @@ def test_images_are_read_in_proportion() -> None:
         pytest.param(
             0.3, 150, 12.0, DENSE, marks=pytest.mark.slow
         ),  # rare classes raise their units' inclusion, up to 1
-        (0.5, 300, 40.0, PYRAMID),
+        pytest.param(0.5, 300, 40.0, PYRAMID, marks=pytest.mark.slow),
     ],
 )
 def test_planned_draws_are_uniform_inside_a_class(

@@ -16,7 +16,7 @@ from torch import Tensor, nn
 
 from fstore.meta import KeypointInfo
 from pipeline.segment.description import SegmenterInfo
-from pipeline.segment.folder import epoch_name, write_description
+from pipeline.segment.folder import SEGMENTER, epoch_name
 from pipeline.segment.pictures import DEVIATION, MEAN
 
 SIZE = (16, 16)
@@ -79,7 +79,7 @@ def write_segmenter(
         {},
     )
     if not released:
-        write_description(folder, info)
+        SEGMENTER.write_description(folder, info)
     for epoch, noise in enumerate(noises):
         weights = weights_by_color(epoch, noise)
         if keypoints is not None:

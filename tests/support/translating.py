@@ -12,7 +12,7 @@ from torch import Tensor, nn
 import fstore
 from fstore import format as fmt
 from pipeline.models.unet import generator_halvings, initialise
-from pipeline.segment.saved_tensors import save_whole
+from pipeline.resumable.saved_tensors import save_whole
 from pipeline.settings.values import Keep
 from pipeline.stages.synthesize.filter_choice import FilterWish
 from pipeline.stages.synthesize.filtering import filter_store
@@ -21,10 +21,10 @@ from pipeline.translate.folder import (
     BACKWARD,
     FORWARD,
     GENERATORS,
+    TRANSLATOR,
     Translator,
     build_generator,
     generators_document,
-    write_description,
 )
 
 MEMBERS = 3
@@ -91,7 +91,7 @@ def write_translator(folder: Path, *, resolution: int = 16) -> Path:
         training={"epochs": 3},
         created={},
     )
-    write_description(folder, info)
+    TRANSLATOR.write_description(folder, info)
     networks = {FORWARD: build_generator(info), BACKWARD: build_generator(info)}
     for seed, network in enumerate(networks.values()):
         initialise(network, seed)

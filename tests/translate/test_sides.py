@@ -84,6 +84,9 @@ def test_what_is_no_side_is_refused_in_one_line(tmp_path: Path) -> None:
         open_side(str(tmp_path / "empty"))
     with pytest.raises(UsageError, match="absent: no such folder"):
         open_side(str(tmp_path / "absent"))
+    (tmp_path / "one.png").touch()
+    with pytest.raises(UsageError, match=r"one\.png: is a file; expected a folder of pictures, a dataset or"):
+        open_side(str(tmp_path / "one.png"))
 
 
 def test_a_record_follows_what_is_there_and_not_where_it_lies(tmp_path: Path, dataset: Path) -> None:

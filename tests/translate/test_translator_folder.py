@@ -13,17 +13,18 @@ from zipfile import ZIP_DEFLATED, ZipFile
 import pytest
 import torch
 
-from pipeline.errors import UsageError
+from pipeline.errors import RunError, UsageError
 from pipeline.models.unet import initialise
-from pipeline.segment.saved_tensors import save_whole
+from pipeline.resumable.saved_tensors import save_whole
 from pipeline.translate.description import TranslatorInfo
 from pipeline.translate.folder import (
     BACKWARD,
     FORWARD,
+    TRANSLATOR,
     build_generator,
     generators_document,
+    load_generators,
     open_translator,
-    write_description,
 )
 
 INFO = TranslatorInfo(
@@ -41,7 +42,7 @@ INFO = TranslatorInfo(
 
 def write_translator(folder: Path, *, epochs: int = 3, info: TranslatorInfo = INFO) -> Path:
     folder.mkdir()
-    write_description(folder, info)
+    TRANSLATOR.write_description(folder, info)
     weights = {}
     for seed, name in enumerate((FORWARD, BACKWARD)):
         network = build_generator(info)
@@ -89,7 +90,7 @@ def test_a_folder_without_a_translator_is_refused(tmp_path: Path) -> None:
 
 
 def test_a_translator_without_an_epoch_is_refused(tmp_path: Path) -> None:
-    write_description(tmp_path, INFO)
+    TRANSLATOR.write_description(tmp_path, INFO)
     assert "no finished epoch yet" in refusal(tmp_path)
 
 
@@ -124,7 +125,7 @@ def test_damaged_weights_are_refused(tmp_path: Path, position: int) -> None:
 
 def test_weights_of_another_network_are_refused(tmp_path: Path) -> None:
     folder = write_translator(tmp_path / "t")
-    write_description(folder, replace(INFO, width=3))
+    TRANSLATOR.write_description(folder, replace(INFO, width=3))
     assert "generators.pth: is damaged, or no file of this translator" in refusal(folder)
 
 
@@ -151,6 +152,24 @@ def test_the_hash_is_of_the_weights_that_are_loaded(tmp_path: Path, monkeypatch:
     assert (record["sha256"], record["epochs"]) == (expected, 3)
 
 
+@pytest.mark.parametrize("width", [2, 3])
+def test_a_translator_that_is_replaced_while_it_is_opened_is_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, width: int
+) -> None:
+    """Also where the weights that are there now fit the description that was read."""
+    path = write_translator(tmp_path / "t")
+    other = write_translator(tmp_path / "o", info=replace(INFO, width=width, source={"name": "night.zarr"}))
+
+    def replacing(*args: Any) -> Any:
+        for name in ("translator.json", "generators.pth"):
+            (other / name).replace(path / name)
+        return load_generators(*args)
+
+    monkeypatch.setattr("pipeline.translate.folder.load_generators", replacing)
+    with pytest.raises(RunError, match="another run has trained there meanwhile; run the same"):
+        open_translator(path)
+
+
 def test_weights_that_unfold_to_more_than_their_file_are_refused(tmp_path: Path) -> None:
     folder = write_translator(tmp_path / "t")
     file = folder / "generators.pth"
@@ -173,11 +192,11 @@ def test_weights_of_another_type_are_refused(tmp_path: Path, dtype: torch.dtype)
 
 def test_a_description_of_a_huge_network_is_refused_before_it_is_built(tmp_path: Path) -> None:
     folder = write_translator(tmp_path / "t")
-    write_description(folder, replace(INFO, width=4096))  # 2 x 10 GB
+    TRANSLATOR.write_description(folder, replace(INFO, width=4096))  # 2 x 10 GB
     assert "expected (4096, 3, 3, 3)" in refusal(folder)
 
 
 def test_a_pipe_in_place_of_weights_is_refused_at_once(tmp_path: Path) -> None:
-    write_description(tmp_path, INFO)
+    TRANSLATOR.write_description(tmp_path, INFO)
     os.mkfifo(tmp_path / "generators.pth")
     assert "no regular file" in refusal(tmp_path)

@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fstore.meta import ClassInfo
-from pipeline.errors import RunError
+from pipeline.errors import RunError, UsageError
 from pipeline.inputs.annotations.classes.known import places_of, reworded
 from pipeline.inputs.annotations.classes.tally import LabelTally
 from pipeline.inputs.annotations.load import settle, value_reader, with_ignore
@@ -50,17 +50,19 @@ def open_labels(
     *,
     label_map: Path | None,
     owner: str,
+    format_flag: str,
     check_size: Callable[[int, tuple[int, int]], None],
 ) -> LabelReader:
     """Read the annotations of the images ``numbers`` once, and say how one of them is read again.
 
-    ``config`` is that of `pipeline.inputs.annotations.classes.known`; ``classes`` are those of ``owner``.
-    ``check_size`` is told the number and (h, w) of each image. Raises UsageError, one line, for annotations
-    that are broken or of other classes.
+    ``config`` is that of `pipeline.inputs.annotations.classes.known`; ``classes`` are those of ``owner``, and
+    ``format_flag`` sets the annotations' format, for messages. ``check_size`` is told the number and (h, w)
+    of each image. Raises UsageError, one line, for annotations that are broken or of other classes, and where
+    no pixel of any has a class.
     """
     config = with_ignore(source, config)
     tally, read_values, digest = LabelTally(), value_reader(source, config), hashlib.sha256()
-    with reworded(owner), progress("reading annotations", len(numbers), "images") as bar:
+    with reworded(owner, format_flag), progress("reading annotations", len(numbers), "images") as bar:
         for number in numbers:
             values = read_values(number, tally)
             check_size(number, values.shape)
@@ -70,6 +72,11 @@ def open_labels(
         settled = settle(source, tally, config)
         meanings = places_of(settled.names, settled.ignore, classes, label_map, owner)
     table: NDArray[np.int32] = meanings[settled.table.astype(np.int64)]  # [values met]
+    if (table < 0).all():
+        raise UsageError(
+            f"{source.location}: every pixel is ignored, by its label or by the label map; "
+            f"expected pixels of the classes of {owner}"
+        )
     digest.update(repr(list(tally.values)).encode() + table.tobytes())
     look_up = _look_up({value: int(table[place]) for value, place in tally.values.items()})
 

@@ -35,6 +35,7 @@ def picture_files(folder: Path) -> tuple[Path, ...]:
         raise UsageError(
             f"{folder}: cannot be read ({error.strerror}); expected a folder of pictures"
         ) from None
+    _refuse_broken_links(paths)
     found = tuple(path for path in paths if _is_picture(path))
     if not found:
         raise UsageError(f"{folder}: holds no picture{_instead(paths)}")
@@ -42,7 +43,20 @@ def picture_files(folder: Path) -> tuple[Path, ...]:
 
 
 def _is_picture(path: Path) -> bool:
-    return path.suffix.lower() in SUFFIXES and not path.name.startswith(".") and path.is_file()
+    return _has_name(path) and path.is_file()
+
+
+def _has_name(path: Path) -> bool:
+    return path.suffix.lower() in SUFFIXES and not path.name.startswith(".")
+
+
+def _refuse_broken_links(paths: Sequence[Path]) -> None:
+    """Raise UsageError for a picture that is a link to nowhere: it would be left out without a word."""
+    for path in paths:
+        if _has_name(path) and path.is_symlink() and not path.exists():
+            raise UsageError(
+                f"{path}: is a link to {path.readlink()}, which does not exist; mend or remove the link"
+            )
 
 
 def _instead(paths: Sequence[Path]) -> str:
@@ -88,7 +102,8 @@ def _opened(path: Path) -> Iterator[Image.Image]:
                     )
                 if image.mode.startswith(_DEEP_MODES):
                     raise UsageError(
-                        f"{path}: its values are of {image.mode}, more than 8 bits; expected 8 bits a channel"
+                        f"{path}: values are of {image.mode}, more than 8 bits; expected 8 bits a channel: "
+                        "convert it, or take it out of the folder"
                     )
                 yield image
     except UsageError:

@@ -13,7 +13,7 @@ from pipeline.errors import UsageError, count
 from pipeline.segment.folder import SegmenterFolder
 from pipeline.segment.trained import TrainedSegmenter
 from pipeline.segment.training.images import RELEASED
-from pipeline.settings.schema import SegmentTestConfig
+from pipeline.settings.schema import FOR_KEYPOINTS, SegmentTestConfig
 
 RELEASED_FOLDS = 5
 _RELEASED_FOLDER = re.compile(r"deeplab_class_[0-9]+_checkpoint_[0-9]+_filter_out_(0\.[0-9]+)")
@@ -49,12 +49,18 @@ def check_released_filter(folder: SegmenterFolder) -> None:
         )
 
 
-def check_label_map(segmenter: TrainedSegmenter, label_map: Path | None) -> None:
-    """Refuse a label map where keypoints are tested. Raises UsageError."""
-    if label_map is not None and segmenter.keypoints is not None:
-        raise UsageError(
-            f"--label-map is {label_map}, and {segmenter.folder.path} finds keypoints; leave it out"
-        )
+def check_of_labels(segmenter: TrainedSegmenter, config: SegmentTestConfig) -> None:
+    """Refuse settings of labels where keypoints are tested. Raises UsageError."""
+    if segmenter.keypoints is None:
+        return
+    named = config.annotation_format
+    asked = {
+        "--label-map": config.label_map,
+        "--annotation-format": None if named in FOR_KEYPOINTS else named,
+    }
+    for flag, value in asked.items():
+        if value is not None:
+            raise UsageError(f"{flag} is {value}, and {segmenter.folder.path} finds keypoints; leave it out")
 
 
 def check_num_classes(segmenter: TrainedSegmenter, config: SegmentTestConfig, source: str) -> None:

@@ -19,10 +19,10 @@ from torch import nn
 
 from pipeline.errors import RunError
 from pipeline.inputs.photograph_keypoints import PhotographKeypoints
+from pipeline.inputs.pictures.resized import resized_picture
 from pipeline.machine.progress import Bar, progress
 from pipeline.machine.read_ahead import read_ahead
 from pipeline.segment.inference import BATCH, found_points, outputs_of
-from pipeline.segment.pictures import resized_picture
 from pipeline.segment.testing.folds import blocks
 from pipeline.segment.testing.job import ScoringJob
 from pipeline.segment.testing.saved import SavedEpochs
@@ -33,6 +33,7 @@ _DENSE_CLASSES = 1024  # with more, a picture's cells are counted by sorting
 
 Found = dict[str, NDArray[Any]]
 """What was found in the first pictures, by name; ``done`` says in how many."""
+_OF_LABELS, _OF_POINTS = ("done", "pictures", "cells", "counts"), ("done", "points")
 
 
 def measure(
@@ -45,7 +46,8 @@ def measure(
     raised where a file is no longer of its hash.
     """
     total = len(job.photographs)
-    known = {epoch: saved.load(epoch) for epoch in job.epochs}
+    names = _OF_POINTS if job.has_points else _OF_LABELS
+    known = {epoch: saved.load(epoch, names) for epoch in job.epochs}
     done = sum(int(found["done"]) for found in known.values())
     counted = []
     with progress("testing", total * len(job.epochs), "pictures", done) as bar:

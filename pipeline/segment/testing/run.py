@@ -15,8 +15,8 @@ from pipeline.inputs.photographs import listed_classes, open_photographs
 from pipeline.segment.folder import open_segmenter
 from pipeline.segment.testing.checks import (
     check_images,
-    check_label_map,
     check_num_classes,
+    check_of_labels,
     check_released_filter,
     number_of_folds,
 )
@@ -24,10 +24,11 @@ from pipeline.segment.testing.document import KIND, label_scores, point_scores
 from pipeline.segment.testing.job import Photographs, ScoringJob
 from pipeline.segment.testing.measure import measure
 from pipeline.segment.testing.picture import picture_of
-from pipeline.segment.testing.saved import SavedEpochs
+from pipeline.segment.testing.saved import SavedEpochs, saved_folder
 from pipeline.segment.testing.table import table_of
 from pipeline.segment.trained import TrainedSegmenter, open_trained, with_classes
 from pipeline.settings.classes import configured_classes
+from pipeline.settings.file_names import check_names
 from pipeline.settings.schema import Config
 
 SCORES = FiguresKind(KIND, "dgan segment test", "scores.json")
@@ -41,11 +42,12 @@ def prepare(segmenter: Path, config: Config, *, released_filter: bool, overwrite
     """
     options = config.segment_test
     images = check_images(options)
+    check_names(saved_folder(options.out))  # the longest of the names that are written
     check_out(options.out, SCORES, overwrite=overwrite)
     if released_filter:
         check_released_filter(open_segmenter(segmenter))
     trained = open_trained(segmenter, options.resolution)
-    check_label_map(trained, options.label_map)
+    check_of_labels(trained, options)
     check_num_classes(trained, options, config.source)
     if trained.folder.info is None:
         trained = _named(trained, config, images)
@@ -91,6 +93,7 @@ def _photographs(trained: TrainedSegmenter, config: Config, images: Path) -> Pho
         ignore=trained.ignore,
         label_map=options.label_map,
         owner=owner,
+        annotation_format=options.annotation_format,
     )
 
 
@@ -104,7 +107,8 @@ def _named(trained: TrainedSegmenter, config: Config, images: Path) -> TrainedSe
         classes, origin = read_label_map(label_map).classes, str(label_map)
     if classes:
         return with_classes(trained, classes, origin)
-    found = listed_classes(images, config.segment_test.annotations)
+    options = config.segment_test
+    found = listed_classes(images, options.annotations, options.annotation_format)
     if found is not None and len(found[0]) == outputs:
         return with_classes(trained, found[0], str(found[1]))
     return trained

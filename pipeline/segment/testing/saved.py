@@ -12,8 +12,7 @@ It knows files and names. It does not know what the arrays hold.
 from __future__ import annotations
 
 import json
-import zipfile
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -22,7 +21,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fstore.compare import differences
-from pipeline.errors import UsageError, short
+from pipeline.errors import UsageError, few, short
 from pipeline.interpreter.folder import PARTIAL, replace_file
 from pipeline.settings.json_values import parse_object
 
@@ -32,6 +31,11 @@ _WEIGHTS = "weights"
 _OURS = ("epoch_*.npz", f"epoch_*.npz{PARTIAL}", f"{DESCRIPTION}{PARTIAL}", DESCRIPTION)
 
 
+def saved_folder(out: Path) -> Path:
+    """Where what is found is kept while ``out`` is not yet written."""
+    return out.with_name(out.name + SUFFIX)
+
+
 class SavedEpochs:
     """The folder of a run. A class, because it keeps which weights the files are of.
 
@@ -39,7 +43,7 @@ class SavedEpochs:
     """
 
     def __init__(self, out: Path, identity: Mapping[str, Any]) -> None:
-        self.folder = out.with_name(out.name + SUFFIX)
+        self.folder = saved_folder(out)
         self._identity = dict(identity)
         self._weights: dict[str, str] = {}
 
@@ -56,20 +60,24 @@ class SavedEpochs:
         if found is not None:
             self._check(found)
             self._weights = {**dict(found[_WEIGHTS]), **self._weights}
-        elif self.folder.exists() and any(self.folder.iterdir()):
-            raise UsageError(
-                f"{self.folder}: holds files that are not of a test; move them, or name another --out"
-            )
+        elif self.folder.exists():
+            self._refuse_strangers()
         self.folder.mkdir(parents=True, exist_ok=True)
         text = json.dumps({**self._identity, _WEIGHTS: self._weights}, indent=2)
         replace_file(self.folder / DESCRIPTION, partial(Path.write_text, data=text, encoding="utf-8"))
 
-    def load(self, epoch: int) -> dict[str, NDArray[Any]]:
-        """What was found in an epoch so far; ``done`` is 0 where there is nothing, or no whole file."""
+    def load(self, epoch: int, names: Collection[str]) -> dict[str, NDArray[Any]]:
+        """The arrays ``names`` of what was found in an epoch so far.
+
+        Where there is nothing, or no whole file, it is ``done`` alone, which is 0.
+        """
         try:
-            with np.load(self._file(epoch), allow_pickle=False) as arrays:
-                return {name: arrays[name] for name in arrays.files}
-        except (OSError, ValueError, zipfile.BadZipFile, EOFError, KeyError):
+            # given the path, numpy would leave a damaged file open
+            with self._file(epoch).open("rb") as file, np.load(file, allow_pickle=False) as arrays:
+                return {name: arrays[name] for name in names}
+        except MemoryError:
+            raise
+        except Exception:  # damaged bytes fail in zipfile and numpy in many ways, all of the same meaning
             return {"done": np.zeros((), np.int64)}
 
     def save(self, epoch: int, found: Mapping[str, NDArray[Any]]) -> None:
@@ -93,6 +101,19 @@ class SavedEpochs:
 
     def _file(self, epoch: int) -> Path:
         return self.folder / f"epoch_{epoch}.npz"
+
+    def _refuse_strangers(self) -> None:
+        """Refuse a folder without a description that holds more than a kill leaves before there is one."""
+        strangers = [
+            path.name
+            for path in sorted(self.folder.iterdir())
+            if not any(path.match(pattern) for pattern in _OURS)
+        ]
+        if strangers:
+            raise UsageError(
+                f"{self.folder}: holds files that are not of a test ({few(strangers)}); move them, or name "
+                "another --out"
+            )
 
     def _read(self) -> dict[str, Any] | None:
         try:

@@ -5,24 +5,21 @@ It knows samples and arrays. It knows no networks.
 
 from __future__ import annotations
 
-from collections import deque
-from collections.abc import Callable, Iterable, Iterator
-from concurrent.futures import Future, ThreadPoolExecutor
+from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import TypeVar
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from pipeline.inputs.photographs import IGNORED
 from pipeline.machine.random_streams import Purpose, counter_based
+from pipeline.machine.read_ahead import read_ahead
 from pipeline.segment.training.augmentation import Augmentation, augmented, draw
 from pipeline.segment.training.data import TrainingImages
 
 BATCHES_AHEAD = 4
-Item = TypeVar("Item")
-Made = TypeVar("Made")
 
 
 @dataclass(frozen=True)
@@ -31,6 +28,13 @@ class Batch:
 
     images: Tensor
     targets: Tensor
+
+    @property
+    def has_targets(self) -> bool:
+        """Whether anything in it is to be learnt."""
+        if self.targets.is_floating_point():
+            return bool((self.targets[..., 2] > 0).any())
+        return bool((self.targets != IGNORED).any())
 
 
 @dataclass(frozen=True)
@@ -56,7 +60,9 @@ class BatchPlan:
     def batches(self, epoch: int, first: int = 0) -> Iterator[Batch]:
         """The batches of an epoch from number ``first`` on, made ahead on a thread of its own."""
         order = self.order(epoch)[first:]
-        return made_ahead(lambda places: self.make(epoch, places.tolist()), order, BATCHES_AHEAD)
+        return read_ahead(
+            lambda places: self.make(epoch, places.tolist()), order, BATCHES_AHEAD, most_threads=1
+        )
 
     def make(self, epoch: int, places: list[int]) -> Batch:
         """A batch of the images at these places. Raises StoreError, UsageError."""
@@ -66,23 +72,3 @@ class BatchPlan:
         ]
         images = np.stack([sample.picture.transpose(2, 0, 1) for sample in samples])  # [B, 3, H, W]
         return Batch(torch.from_numpy(images), torch.from_numpy(np.stack([s.target for s in samples])))
-
-
-def made_ahead(make: Callable[[Item], Made], items: Iterable[Item], depth: int) -> Iterator[Made]:
-    """``make(item)`` of each item in its order, on one thread, ``depth`` of them ahead at most.
-
-    Raises what ``make`` raises where its result is wanted. What waits when the iterator is closed is not
-    begun.
-    """
-    waiting: deque[Future[Made]] = deque()
-    with ThreadPoolExecutor(1, thread_name_prefix="dgan-batch") as pool:
-        try:
-            for item in items:
-                waiting.append(pool.submit(make, item))
-                if len(waiting) > depth:
-                    yield waiting.popleft().result()
-            while waiting:
-                yield waiting.popleft().result()
-        finally:
-            for future in waiting:
-                future.cancel()

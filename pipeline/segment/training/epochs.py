@@ -7,22 +7,22 @@ parts of a run, and decides nothing that the plan decides.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from time import monotonic
 
 import torch
 
-from fstore.errors import StoreError
-from pipeline.errors import RunError
+from pipeline.errors import RunError, count
 from pipeline.machine.json_lines import JsonLines
 from pipeline.machine.progress import Bar, progress
-from pipeline.segment.folder import LOG, epoch_name
-from pipeline.segment.saved_tensors import save_whole
+from pipeline.resumable.kind import LOG
+from pipeline.resumable.saved_tensors import save_whole
+from pipeline.resumable.state import remove_state, save_state
+from pipeline.resumable.unchanged import check_same_images
+from pipeline.segment.folder import epoch_name
 from pipeline.segment.training.job import SegmentJob
 from pipeline.segment.training.learner import Learner, seed_torch
-from pipeline.segment.training.state import Progress, remove_state, save_state
+from pipeline.segment.training.state import Progress
 
 STATE_SECONDS = 300.0
 LOG_STEPS = 10  # between two lines of the log, as the released code prints them
@@ -85,7 +85,9 @@ def _run_epoch(
     sums, before = _Sums.of(at, learner.device), at.epoch * num_steps
     first, clock.line = at.step, monotonic()
     start = monotonic()
+    has_targets = at.epoch > 0 or at.step > 0  # an epoch that an earlier run began is taken on trust
     for step, batch in enumerate(job.batches.batches(at.epoch, at.step), at.step + 1):
+        has_targets = has_targets or batch.has_targets
         seed_torch(options.seed, before + step)
         sums.add(learner.step(batch.images, batch.targets))
         bar.advance(options.batch_size)
@@ -101,37 +103,28 @@ def _run_epoch(
             here = replace(at, step=step, loss=loss, line_loss=line_loss, line_steps=sums.line_steps)
             _save(job, learner, here, clock)
     loss = _finite(float(sums.epoch), at.epoch) / num_steps
-    check_same_images(job)
+    check_same_images(job.batches.images)
+    if not has_targets:
+        raise RunError(f"{job.folder}: {_nothing_learnt(job)}")
     row = _line(job, at.epoch, before + num_steps, loss, num_steps - first, start)
     log.append({**row, "end_of_epoch": True})
     bar.status(f"loss {loss:.4f}")
 
 
 def _save(job: SegmentJob, learner: Learner, at: Progress, clock: _Clock) -> None:
-    check_same_images(job)
+    check_same_images(job.batches.images)
     save_state(job.folder, at, learner.state())
     clock.state = monotonic()
 
 
-def check_same_images(job: SegmentJob) -> None:
-    """Raise RunError where the images are no longer those that the description names.
-
-    It is called before what they taught is saved.
-    """
-    try:
-        job.batches.images.check_unchanged()
-    except StoreError as error:
-        raise RunError(str(error)) from None
-
-
-@contextmanager
-def reading(job: SegmentJob) -> Iterator[None]:
-    """A block that reads the images. If a read fails because they were replaced, the error says so."""
-    try:
-        yield
-    except (StoreError, OSError, ValueError, KeyError):
-        check_same_images(job)
-        raise
+def _nothing_learnt(job: SegmentJob) -> str:
+    """What is said of a first epoch in which no image had anything to learn."""
+    what = "no pixel has a class" if job.info.keypoints is None else "no keypoint has a confidence"
+    more = " that --crop left in it" if job.options.crop is not None else ""
+    return (
+        f"nothing was learnt: in {count(job.plan.num_images, 'image')} {what}{more}; look at the labels with "
+        "`dgan report`, and choose other images"
+    )
 
 
 def _line(

@@ -47,6 +47,8 @@ def open_images(options: SegmentConfig) -> OpenedImages:
     store = fstore.open(options.data)
     _refuse(store, options)
     released = isinstance(store, Dataset) and options.released_filter
+    if isinstance(store, Dataset) and not released:
+        store.require_filter()
     images = fstore.torch_dataset(options.data, kept_only=not released)
     store.check_unchanged()  # both are of one store
     chosen, record = _chosen(store, images, options)

@@ -20,20 +20,22 @@ from fstore.location import Location
 from fstore.meta import KeypointInfo
 from pipeline.errors import UsageError, count
 from pipeline.interpreter.folder import check_writable
-from pipeline.machine.device import precision_name
 from pipeline.machine.provenance import created_record
 from pipeline.models.deeplab import BACKBONES
+from pipeline.resumable.begun import FINISHED, used_bytes
+from pipeline.resumable.precision import definite_precision
 from pipeline.segment.description import SegmenterInfo
-from pipeline.segment.folder import DEEPLAB, DESCRIPTION, read_description
-from pipeline.segment.networks import build_network, load_pretrained, training_format
+from pipeline.segment.folder import DEEPLAB, SEGMENTER
+from pipeline.segment.networks import build_network, load_pretrained
 from pipeline.segment.training.augmentation import Augmentation
 from pipeline.segment.training.batches import BatchPlan
-from pipeline.segment.training.begun import FINISHED, check_begun, used_bytes
+from pipeline.segment.training.begun import check_begun
 from pipeline.segment.training.data import Source, Task, TrainingImages
 from pipeline.segment.training.images import OpenedImages
 from pipeline.segment.training.learner import seed_torch
 from pipeline.segment.training.left_right import checked_pairs, named_pairs, swap_table
 from pipeline.segment.training.plan import TrainPlan, measure
+from pipeline.segment.weights_file import check_place
 from pipeline.settings.schema import SegmentConfig
 from pipeline.stages.costs import check_disk
 
@@ -77,7 +79,8 @@ def make_job(
     fit neither the images nor the folder; RunError where the disk is too small.
     """
     folder = Path.cwd() if options.out == Path() else options.out
-    options = replace(options, out=folder, precision=_precision(options, device, overwrite=overwrite))
+    precision = definite_precision(SEGMENTER, folder, device, options.precision, overwrite=overwrite)
+    options = replace(options, out=folder, precision=precision)
     images = TrainingImages(tuple(sources))
     _check_pretrained(options, overwrite=overwrite)
     _check_batch(options, images)
@@ -102,19 +105,10 @@ def make_job(
     found = check_begun(folder, info, overwrite=overwrite)
     if found != FINISHED:
         check_writable(folder)
-        needed = max(0, plan.disk_bytes - used_bytes(folder))
+        needed = max(0, plan.disk_bytes - used_bytes(folder, SEGMENTER))
         check_disk(Location.parse(folder), needed, "training", "free some, or choose another --out")
     notes = (*opened.notes, *_notes(options, task, pairs))
     return SegmentJob(folder, options, info, batches, plan, overwrite, notes)
-
-
-def _precision(options: SegmentConfig, device: torch.device, *, overwrite: bool) -> str:
-    """The precision by its name; ``auto``: that of an earlier part of the run, else what is fast here."""
-    found = None
-    if options.precision == "auto" and not overwrite and (options.out / DESCRIPTION).is_file():
-        found = read_description(options.out)
-    recorded = None if found is None else found.training.get("precision")
-    return str(recorded or precision_name(training_format(device, options.precision)[1] or torch.float32))
 
 
 def _output_stride(options: SegmentConfig) -> int | None:
@@ -179,6 +173,7 @@ def _recorded(options: SegmentConfig, pairs: Sequence[tuple[str, str]]) -> dict[
 
 def _file_record(path: Path) -> dict[str, str]:
     """Name and digest of a file. Raises UsageError where it cannot be read."""
+    check_place(path)
     try:
         with path.open("rb") as file:
             return {"name": path.name, "sha256": hashlib.file_digest(file, "sha256").hexdigest()}

@@ -23,13 +23,13 @@ import torch
 from fstore.location import Location
 from pipeline.errors import UsageError, count
 from pipeline.interpreter.folder import check_place, check_writable
-from pipeline.segment.folder import DESCRIPTION, epoch_files
+from pipeline.resumable.begun import used_bytes
+from pipeline.segment.folder import SEGMENTER, epoch_files
 from pipeline.segment.testing import run as testing
 from pipeline.segment.testing.checks import number_of_folds
 from pipeline.segment.testing.job import ScoringJob
 from pipeline.segment.trained import open_trained
 from pipeline.segment.training import run
-from pipeline.segment.training.begun import used_bytes
 from pipeline.segment.training.data import Source
 from pipeline.segment.training.images import OpenedImages, open_images
 from pipeline.segment.training.job import SegmentJob, make_job
@@ -109,7 +109,7 @@ def _check_place(out: Path, only: str | None) -> None:
     if only is not None or not out.is_dir():
         return
     check_writable(out)
-    if (out / DESCRIPTION).exists() or epoch_files(out):
+    if (out / SEGMENTER.description).exists() or epoch_files(out):
         raise UsageError(
             f"{out}: is the folder of one segmenter, and the three of an experiment go to {MIXES[0]}, "
             f"{MIXES[1]} and {MIXES[2]} in it; choose another --out"
@@ -131,7 +131,7 @@ def _check_batch(config: Config, num_learnt: int) -> None:
 
 def _check_disk(out: Path, jobs: Sequence[SegmentJob]) -> None:
     """Refuse a disk that has room for each segmenter and not for all of them. Raises RunError."""
-    needed = sum(max(0, job.plan.disk_bytes - used_bytes(job.folder)) for job in jobs)
+    needed = sum(max(0, job.plan.disk_bytes - used_bytes(job.folder, SEGMENTER)) for job in jobs)
     check_disk(Location.parse(out), needed, "training", "free some, or choose another --out")
 
 

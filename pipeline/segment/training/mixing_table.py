@@ -5,7 +5,6 @@ It knows JSON values and files of scores. It trains and tests nothing.
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping, Sequence
 from functools import partial
 from pathlib import Path
@@ -17,7 +16,7 @@ from pipeline.interpreter.folder import replace_file
 from pipeline.machine.provenance import created_record
 from pipeline.segment.testing.job import ScoringJob
 from pipeline.segment.training.job import SegmentJob
-from pipeline.settings.json_values import parse_object
+from pipeline.settings.json_values import json_text, parse_object
 from pipeline.settings.schema import REAL, SYNTHETIC
 
 RESULTS = "mixing.json"
@@ -72,7 +71,7 @@ def write_results(out: Path, tested: Sequence[str], rows: Sequence[Mapping[str, 
     if found is not None and {key: found.get(key) for key in results} == results:
         return found
     results["created"] = created_record()
-    text = json.dumps(results, indent=2, ensure_ascii=False, allow_nan=False) + "\n"
+    text = json_text(results, 2)
     replace_file(out / RESULTS, partial(Path.write_text, data=text, encoding="utf-8"))
     return results
 

@@ -23,6 +23,7 @@ from pipeline.settings.schema import REAL, Config
 
 TESTED_PART = 5
 """One of so many photographs is tested on."""
+FORMAT_FLAG = "--real-annotation-format"
 
 
 @dataclass(frozen=True)
@@ -93,6 +94,8 @@ def open_real_images(config: Config, task: Task, owner: str) -> RealImages:
         ignore=task.ignore,
         label_map=real_label_map(config),
         owner=owner,
+        annotation_format=options.real_annotation_format,
+        format_flag=FORMAT_FLAG,
     )
     if len(photographs) < 2:
         raise UsageError(
@@ -117,7 +120,12 @@ def open_real_alone(config: Config) -> tuple[RealImages, OpenedImages]:
     options = config.segment
     assert options.real_images is not None
     classes, ignore = photograph_classes(
-        options.real_images, options.real_annotations, config.annotations, real_label_map(config)
+        options.real_images,
+        options.real_annotations,
+        config.annotations,
+        real_label_map(config),
+        options.real_annotation_format,
+        FORMAT_FLAG,
     )
     task = Task(classes, ignore, None)
     real = open_real_images(config, task, str(options.real_annotations or options.real_images))

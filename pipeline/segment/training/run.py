@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -14,18 +15,22 @@ import torch
 from fstore.location import Location
 from pipeline.errors import UsageError, count
 from pipeline.machine.json_lines import JsonLines
-from pipeline.segment.folder import LOG, SegmenterFolder, open_segmenter, write_description
-from pipeline.segment.networks import training_format
-from pipeline.segment.training.begun import ABSENT, FINISHED, check_begun, clear, locked
-from pipeline.segment.training.epochs import check_same_images, reading, run_epochs
+from pipeline.machine.training_format import training_format
+from pipeline.resumable.begun import ABSENT, FINISHED, clear, locked
+from pipeline.resumable.kind import LOG
+from pipeline.resumable.state import damaged_state, load_state
+from pipeline.resumable.unchanged import check_same_images, reading
+from pipeline.segment.folder import SEGMENTER, SegmenterFolder, open_segmenter
+from pipeline.segment.training.begun import check_begun
+from pipeline.segment.training.epochs import run_epochs
 from pipeline.segment.training.images import OpenedImages, open_images
 from pipeline.segment.training.job import SegmentJob, make_job
 from pipeline.segment.training.learner import Learner, objective_of
-from pipeline.segment.training.state import Progress, damaged_state, load_state
+from pipeline.segment.training.state import Progress
 from pipeline.settings.files import DEMO_SOURCE
 from pipeline.settings.schema import Config, SegmentConfig
 
-NEEDS_REAL = ("real_annotations", "num_real", "only")
+NEEDS_REAL = ("real_annotations", "real_annotation_format", "num_real", "only")
 
 
 @dataclass(frozen=True)
@@ -49,7 +54,7 @@ def check_real(options: SegmentConfig) -> None:
     """Refuse settings of photographs where none are given. Raises UsageError."""
     for name in NEEDS_REAL:
         value = getattr(options, name)
-        if value is not None:
+        if value != getattr(SegmentConfig, name):
             raise UsageError(
                 f"--{name.replace('_', '-')} is {value}, and there are no photographs; pass --real-images "
                 "DIR, or leave it out"
@@ -75,7 +80,8 @@ def dry_run(job: SegmentJob, device: torch.device) -> list[str]:
         return [_nothing_to_do(job)]
     notes = list(job.notes)
     if job.options.pretrained is not None:
-        notes += job.make_network()[1]
+        with _own_random_numbers(device):
+            notes += job.make_network()[1]
     free_bytes = Location.parse(job.folder).free_bytes()
     going_on = [] if found == ABSENT else [f"{job.folder}: goes on where an earlier run ended"]
     return [*notes, *going_on, *job.plan.lines(free_bytes)]
@@ -96,16 +102,20 @@ def train_one(job: SegmentJob, device: torch.device, say: Callable[[str], None])
     Raises UsageError, one line, for a folder or weights that cannot be used; RunError where the loss is no
     longer finite or the images are replaced meanwhile; StoreError for a damaged store.
     """
-    devices = [device] if device.type == "cuda" else []
-    with locked(job.folder), torch.random.fork_rng(devices):
+    with locked(job.folder), _own_random_numbers(device):
         found = check_begun(job.folder, job.info, overwrite=job.overwrite)
         if found != FINISHED:
             for note in job.notes:
                 say(note)
             learner, at = _begin(job, device, found, say)
-            with reading(job):
+            with reading(job.batches.images):
                 run_epochs(job, learner, at)
     return open_segmenter(job.folder)
+
+
+def _own_random_numbers(device: torch.device) -> AbstractContextManager[None]:
+    """A block that seeds torch and leaves the caller's random numbers as they were."""
+    return torch.random.fork_rng([device] if device.type == "cuda" else [])
 
 
 def summary(job: SegmentJob) -> str:
@@ -126,11 +136,11 @@ def _begin(
     memory_format, precision = training_format(device, job.options.precision)
     objective, rate = objective_of(job.info.keypoints), job.options.learning_rate
     learner = Learner(network, objective, rate, device, precision, memory_format)
-    state = None if found == ABSENT else load_state(job.folder, job.plan.state_bytes)
-    check_same_images(job)
+    state = None if found == ABSENT else load_state(job.folder, Progress, job.plan.state_bytes)
+    check_same_images(job.batches.images)
     if state is None:
-        clear(job.folder)
-        write_description(job.folder, job.info)
+        clear(job.folder, SEGMENTER)
+        SEGMENTER.write_description(job.folder, job.info)
         for note in notes:
             say(note)
         return learner, Progress()

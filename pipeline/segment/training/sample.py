@@ -7,7 +7,8 @@ from dataclasses import dataclass, replace
 import numpy as np
 from numpy.typing import NDArray
 
-from pipeline.segment.pictures import resized_labels, resized_picture
+from pipeline.inputs.pictures.resized import resized_picture
+from pipeline.segment.pictures import resized_labels
 
 
 @dataclass(frozen=True)

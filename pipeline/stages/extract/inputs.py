@@ -26,7 +26,7 @@ from pipeline.inputs.pairing import Pairing, in_order, pair
 from pipeline.inputs.pictures.find import Pictures, find_pictures, picture_size
 from pipeline.rendering.latents import LatentSet, array_sha256
 from pipeline.rendering.renderer import Renderer, RenderSettings
-from pipeline.settings.schema import KEYPOINTS, AnnotationsConfig, Config
+from pipeline.settings.schema import FOR_KEYPOINTS, KEYPOINTS, AnnotationsConfig, Config
 from pipeline.settings.values import parse_seeds
 
 
@@ -184,7 +184,7 @@ def _refuse_of_masks(annotations: AnnotationsConfig) -> None:
     small classes, and the classes with their number.
     """
     set_ones = {
-        "--annotation-format": None if annotations.format in ("auto", "coco") else annotations.format,
+        "--annotation-format": None if annotations.format in FOR_KEYPOINTS else annotations.format,
         "--label-map": annotations.label_map,
         "--ignore": annotations.ignore,
         "--num-classes": annotations.num_classes,

@@ -8,12 +8,12 @@ from __future__ import annotations
 
 import math
 import sys
-from collections.abc import Iterable
-from itertools import islice
+from collections.abc import Callable, Iterable, Iterator
+from typing import Protocol
 
 import torch
 
-from fstore.sampler import Batch, SampledStore
+from fstore.sampler import Batch, SampledStore, StratifiedChunkSampler
 from pipeline.errors import RunError
 from pipeline.interpreter.description import EpochMetrics, InterpreterInfo, with_epoch
 from pipeline.interpreter.training_state import TrainingState, save_state
@@ -22,22 +22,36 @@ from pipeline.stages.train.inputs import check_same_store, reading
 from pipeline.stages.train.job import TrainJob
 from pipeline.stages.train.learner import Learner
 from pipeline.stages.train.memory import MemoryPlan
+from pipeline.stages.train.plan import TrainPlan
 from pipeline.stages.train.sampling import make_sampler, pixel_source
 from pipeline.stages.train.schedule import (
+    NextEpoch,
     best_epoch,
     epoch_name,
     epoch_rates,
     is_finished,
-    is_stopped,
+    next_epoch,
     steps_done,
 )
 from pipeline.stages.train.validation import Quality, Validation, read_validation
 
 
-def run_epochs(job: TrainJob, info: InterpreterInfo, learner: Learner) -> InterpreterInfo:
+class Shares(Protocol):
+    """Others that do an epoch's steps, each for a share of the members."""
+
+    def run(self, info: InterpreterInfo, learner: Learner, num_steps: int, bar: Bar) -> tuple[float, ...]:
+        """Do the next epoch after those of ``info``, whose state is on the disk, and put what was learnt into
+        ``learner``. Returns the mean loss of each member.
+        """
+
+
+def run_epochs(
+    job: TrainJob, info: InterpreterInfo, learner: Learner, shares: Shares | None = None
+) -> InterpreterInfo:
     """Train until the stopping rule says so, then over all images. The state is saved after every epoch.
 
-    Returns ``info`` with what the epochs reached. The learner remembers the tensors to keep.
+    ``shares``: who does the steps; None: ``learner``. Returns ``info`` with what the epochs reached. The
+    learner remembers the tensors to keep.
     Raises RunError where the loss is no longer finite, or where the store is replaced meanwhile.
     """
     plan, config, memory = job.plan, job.plan.config, job.memory
@@ -51,7 +65,7 @@ def run_epochs(job: TrainJob, info: InterpreterInfo, learner: Learner) -> Interp
         check_same_store(job.store)
         bar.status("")
         while not is_finished(info.epochs, config, plan.final_epochs):
-            info = _next_epoch(job, memory, info, learner, source, validation, bar)
+            info = _next_epoch(job, memory, info, learner, source, validation, bar, shares)
     return info
 
 
@@ -63,25 +77,21 @@ def _next_epoch(
     source: SampledStore,
     validation: Validation | None,
     bar: Bar,
+    shares: Shares | None,
 ) -> InterpreterInfo:
     plan, config = job.plan, job.plan.config
-    epoch, done = len(info.epochs), steps_done(info.epochs)
-    final = is_stopped(info.epochs, config)
-    if final and not info.epochs[-1].final:
-        # The final epochs go on from the best epoch's weights, not from those of the epochs that brought
-        # nothing. Adam keeps its moments of the last epoch. They hold the size of the gradients, which hardly
-        # differs between epochs near the end, while a fresh Adam would take its first steps without knowing
-        # it. The best epoch's own moments would take half as much memory again, and the demo's mIoU moved by
-        # 0.0004 at most with them, and with a fresh Adam.
+    begins, done = next_epoch(info.epochs, config), steps_done(info.epochs)
+    epoch, final = begins.number, begins.is_final
+    if begins.from_best:
         learner.restore_best()
-    images = plan.split.training + (plan.split.held_out if final else ())
-    sampler = make_sampler(source, config, tuple(sorted(images)), memory)
-    num_steps = min(sampler.steps_per_epoch, (config.steps or sys.maxsize) - done)
-    rates = epoch_rates(info.epochs, config, num_steps, plan.final_epochs)
+    sampler = make_sampler(source, config, epoch_images(plan, begins), memory)
+    num_steps, rates = epoch_steps(info, plan, sampler)
     name = epoch_name(info.epochs, config, sampler.steps_per_epoch, plan.final_epochs)
     bar.begin(name, None if config.steps else num_steps)
-    batches = zip(sampler.epoch(epoch), rates, strict=False)
-    losses = _run_epoch(learner, islice(batches, num_steps), epoch, bar)
+    if shares is None:
+        losses = _run_epoch(learner, paced_batches(sampler, epoch, rates), epoch, bar)
+    else:
+        losses = shares.run(info, learner, num_steps, bar)
     loss = math.fsum(losses) / len(losses)
     quality = validation.measure(learner.ensemble) if validation and not final else Quality()
     metrics = EpochMetrics(epoch, done + num_steps, loss, final=final, member_losses=losses, **vars(quality))
@@ -95,17 +105,49 @@ def _next_epoch(
     return info
 
 
-def _run_epoch(
-    learner: Learner, batches: Iterable[tuple[Batch, float]], epoch: int, bar: Bar
+def epoch_images(plan: TrainPlan, begins: NextEpoch) -> tuple[int, ...]:
+    """Positions of the images that an epoch learns from."""
+    return tuple(sorted(plan.split.training + (plan.split.held_out if begins.is_final else ())))
+
+
+def epoch_steps(
+    info: InterpreterInfo, plan: TrainPlan, sampler: StratifiedChunkSampler
+) -> tuple[int, list[float]]:
+    """How many steps the epoch after those of ``info`` has, and each one's share of the learning rate."""
+    left = (plan.config.steps or sys.maxsize) - steps_done(info.epochs)
+    num_steps = min(sampler.steps_per_epoch, left)
+    return num_steps, epoch_rates(info.epochs, plan.config, num_steps, plan.final_epochs)
+
+
+def paced_batches(
+    sampler: StratifiedChunkSampler, epoch: int, rates: list[float]
+) -> Iterator[tuple[Batch, float]]:
+    """The batches of an epoch, each with its share of the learning rate; as many as there are ``rates``."""
+    return ((batch, share) for share, batch in zip(rates, sampler.epoch(epoch), strict=False))
+
+
+def learn(
+    learner: Learner, batches: Iterable[tuple[Batch, float]], after_step: Callable[[], None]
 ) -> tuple[float, ...]:
-    """Mean loss of an epoch's steps, of each member. Raises RunError where one is not finite."""
+    """Take a step on each batch. Returns the mean loss of each member."""
     total = torch.zeros(learner.ensemble.num_members, dtype=torch.float64, device=learner.device)
     num_steps = 0
     for batch, share in batches:
         total += learner.step(batch, share)
         num_steps += 1
-        bar.advance(1)
-    losses = tuple((total / num_steps).tolist())
+        after_step()
+    return tuple((total / num_steps).tolist())
+
+
+def _run_epoch(
+    learner: Learner, batches: Iterable[tuple[Batch, float]], epoch: int, bar: Bar
+) -> tuple[float, ...]:
+    """Mean loss of an epoch's steps, of each member. Raises RunError where one is not finite."""
+    return finite(learn(learner, batches, lambda: bar.advance(1)), epoch)
+
+
+def finite(losses: tuple[float, ...], epoch: int) -> tuple[float, ...]:
+    """The members' losses of an epoch. Raises RunError where one is not finite."""
     wrong = [loss for loss in losses if not math.isfinite(loss)]
     if wrong:
         raise RunError(

@@ -5,7 +5,7 @@ It knows batches and tensors. It knows no epochs, stores or files.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import torch
 import torch.nn.functional as F
@@ -16,6 +16,7 @@ from pipeline.models.interpreter import InterpreterEnsemble
 
 Objective = Callable[[Tensor, Batch], Tensor]
 """From a batch's outputs [E, B, K] to the loss of each member [E]: the mean over its part of the batch."""
+VECTOR = 16  # float32 numbers in the largest vector of a processor, 64 bytes
 ADAM_STATE = ("step", "exp_avg", "exp_avg_sq")
 
 
@@ -29,7 +30,10 @@ def cross_entropy(logits: Tensor, batch: Batch) -> Tensor:
 class Learner:
     """The ensemble, its optimiser and the best epoch's tensors. A class, because steps change all three.
 
-    Adam works element by element, so that one optimiser over the stacked tensors is one for each member.
+    Adam works element by element, so that one optimiser over the stacked tensors is one for each member. But
+    the elements that are left over after the last full vector of the processor may be rounded in another way.
+    So that a member does not depend on how many others there are, a tensor of which a member has no whole
+    number of vectors is given to Adam in parts, one a member.
     ``precision`` is the type of the first layer's two products, which are nearly all of the arithmetic; None
     is that of the parameters. Parameters, batch normalisation, loss and Adam keep the parameters' type.
     """
@@ -43,7 +47,9 @@ class Learner:
     ) -> None:
         self.ensemble = ensemble
         self._objective = objective
-        self._adam = torch.optim.Adam(ensemble.parameters(), lr=learning_rate, fused=True)
+        self._parts = {name: _parts(parameter) for name, parameter in ensemble.named_parameters()}
+        parts = [part for of_name in self._parts.values() for part in of_name]
+        self._adam = torch.optim.Adam(parts, lr=learning_rate, fused=True)
         self._learning_rate = learning_rate
         self._best: dict[str, Tensor] = {}
         # Kept from step to step: 50 MB of new pages cost a CPU more than the product that fills them.
@@ -63,8 +69,8 @@ class Learner:
         Returns the loss of each member [E], averaged over its part of the batch.
         """
         features = self._load(batch.features)  # [E, B, C]
-        self._adam.zero_grad(set_to_none=True)
         ensemble = self.ensemble.train()
+        ensemble.zero_grad(set_to_none=True)
         # The first layer's products by hand, since autograd would hold and copy its 13 M weights' gradient
         # more than once. The features need no gradient.
         product = self._product(features).requires_grad_()  # [E, h1, B]
@@ -75,6 +81,7 @@ class Learner:
         self._set_gradient(product.grad, features)
         for group in self._adam.param_groups:
             group["lr"] = share * self._learning_rate
+        self._deal_gradients()
         self._adam.step()
         return losses.detach()
 
@@ -101,6 +108,13 @@ class Learner:
             self._gradient.copy_(torch.bmm(of_product, features))
         self.ensemble.weight1.grad = self._gradient
 
+    def _deal_gradients(self) -> None:
+        """Set the gradient of each part of each parameter, where Adam looks for it."""
+        for name, parameter in self.ensemble.named_parameters():
+            assert parameter.grad is not None
+            for part, gradient in zip(self._parts[name], _parts(parameter.grad), strict=True):
+                part.grad = gradient
+
     def remember_best(self) -> None:
         """Keep a copy of the tensors as they are now."""
         self._best = {name: tensor.clone() for name, tensor in self.ensemble.state_dict().items()}
@@ -113,20 +127,29 @@ class Learner:
         """All that a resumed run must find: ``model.*``, ``best.*``, ``adam.{step,exp_avg,exp_avg_sq}.*``."""
         tensors = {f"model.{name}": tensor for name, tensor in self.ensemble.state_dict().items()}
         tensors |= {f"best.{name}": tensor for name, tensor in self._best.items()}
-        for name, parameter in self.ensemble.named_parameters():
-            for key, tensor in self._adam.state[parameter].items():
-                tensors[f"adam.{key}.{name}"] = tensor
+        for name, parts in self._parts.items():
+            states = [self._adam.state[part] for part in parts]
+            for key, tensor in states[0].items():
+                is_whole = key == "step" or len(parts) == 1
+                tensors[f"adam.{key}.{name}"] = tensor if is_whole else torch.cat([s[key] for s in states])
         return tensors
+
+    def adopt(self, tensors: dict[str, Tensor]) -> None:
+        """Take over what others have learnt from here: ``tensors`` without ``best.*``, which stay."""
+        best = self._best or _under("model.", tensors)
+        self.restore({**{f"best.{name}": tensor for name, tensor in best.items()}, **tensors})
 
     def restore(self, tensors: dict[str, Tensor]) -> None:
         """The inverse of ``tensors``. Raises ValueError for tensors that are not of such a learner."""
         self._check_tensors(tensors)
         self.ensemble.load_state_dict(_under("model.", tensors))
         self._best = {name: tensor.to(self.device) for name, tensor in _under("best.", tensors).items()}
-        state = {
-            i: {key: tensors[f"adam.{key}.{name}"] for key in ADAM_STATE}
-            for i, (name, _) in enumerate(self.ensemble.named_parameters())
-        }
+        moments: list[dict[str, Tensor]] = []
+        for name, parts in self._parts.items():
+            step, *whole = (tensors[f"adam.{key}.{name}"] for key in ADAM_STATE)
+            for first, second in zip(*(_parts(tensor, len(parts)) for tensor in whole), strict=True):
+                moments.append(dict(zip(ADAM_STATE, (step.clone(), first, second), strict=True)))
+        state = dict(enumerate(moments))
         groups = self._adam.state_dict()["param_groups"]
         self._adam.load_state_dict({"state": state, "param_groups": groups})
 
@@ -143,6 +166,31 @@ class Learner:
             )
             if found != expected:
                 raise ValueError(f"the tensor {name} is {found}, expected {expected}")
+
+
+def _parts(tensor: Tensor, number: int | None = None) -> list[Tensor]:
+    """A stacked tensor [E, ...] as Adam is given it: as it is, or in parts [1, ...], one a member. Views.
+
+    ``number`` of parts; None: as many as the size of a member wants.
+    """
+    tensor = tensor.detach()
+    if number is None:
+        number = 1 if tensor[0].numel() % VECTOR == 0 else len(tensor)
+    return [tensor] if number == 1 else list(tensor.split(1))
+
+
+def of_members(tensors: dict[str, Tensor], members: range) -> dict[str, Tensor]:
+    """What `Learner.tensors` would be of these members alone. A tensor without a dimension is of all."""
+    part = slice(members.start, members.stop)
+    return {name: tensor[part] if tensor.ndim else tensor for name, tensor in tensors.items()}
+
+
+def joined(parts: Sequence[dict[str, Tensor]]) -> dict[str, Tensor]:
+    """The tensors of all members from those of their shares, in order."""
+    return {
+        name: torch.cat([part[name] for part in parts]) if tensor.ndim else tensor
+        for name, tensor in parts[0].items()
+    }
 
 
 def _under(prefix: str, tensors: dict[str, Tensor]) -> dict[str, Tensor]:

@@ -58,10 +58,15 @@ def pixel_source(
 
 
 def make_sampler(
-    store: SampledStore, config: TrainConfig, images: tuple[int, ...], memory: MemoryPlan | None = None
+    store: SampledStore,
+    config: TrainConfig,
+    images: tuple[int, ...],
+    memory: MemoryPlan | None = None,
+    dealt: range | None = None,
 ) -> StratifiedChunkSampler:
-    """The sampler of all members' batches from ``images``, positions in the store. A run of few steps is one
-    short epoch, and reads no more. ``config`` must be that of a plan, which leaves no balance open.
+    """The sampler of the batches of members ``dealt`` (None: all) from ``images``, positions in the store.
+    A run of few steps is one short epoch, and reads no more. ``config`` must be that of a plan, which leaves
+    no balance open.
     """
     balance = config.balance
     assert balance is not None, "a plan has settled it"
@@ -78,6 +83,7 @@ def make_sampler(
             buffer_bytes=(config.buffer_mb or BUFFER_MB) * MIB,
             threads=memory.threads if memory else 1,
             units_ahead=memory.units_ahead if memory else None,
+            dealt=dealt,
         )
 
     sampler = make(config.epoch_pixels)

@@ -14,7 +14,6 @@ from pathlib import Path
 
 import torch
 
-from fstore.feature_store import FeatureStore
 from fstore.location import Location
 from fstore.lock import FolderLock
 from pipeline.errors import UsageError, count
@@ -28,19 +27,18 @@ from pipeline.interpreter.folder import (
     remove_interpreter,
 )
 from pipeline.interpreter.rounds import keep_interpreter
-from pipeline.labelling.heat_maps import heat_objective
-from pipeline.machine.device import resolve_precision
 from pipeline.machine.provenance import created_record
-from pipeline.models.interpreter import InterpreterEnsemble
 from pipeline.settings.schema import TrainConfig
 from pipeline.stages.train.epochs import run_epochs
 from pipeline.stages.train.inputs import check_same_store
 from pipeline.stages.train.job import TrainJob
-from pipeline.stages.train.learner import Learner, Objective, cross_entropy
-from pipeline.stages.train.plan import CPU_FLOPS, GPU_FLOPS, TrainPlan
+from pipeline.stages.train.learner import Learner
+from pipeline.stages.train.making import make_learner
+from pipeline.stages.train.plan import CPU_FLOPS, GPU_FLOPS
 from pipeline.stages.train.prepare import notes, prepare
 from pipeline.stages.train.schedule import num_final
-from pipeline.stages.train.validation import Quality, keypoint_array
+from pipeline.stages.train.shares import Pool, WorkerShares
+from pipeline.stages.train.validation import Quality
 
 
 def train(
@@ -53,6 +51,7 @@ def train(
     task: str | None = None,
     excluded: Collection[int] = (),
     report: Callable[[str], None] = print,
+    pool: Pool | None = None,
 ) -> Interpreter:
     """Train the interpreter of ``config.out`` on the store, or go on with it; a finished one is returned.
 
@@ -62,6 +61,7 @@ def train(
     ``memory_budget``: bytes of host memory that the process may take. ``task``: what the store must have been
     extracted for; None: whatever it was. ``excluded``: positions in the store of images that take no part,
     neither in learning nor in validation. ``report`` is told, in one line each, what a user should know.
+    ``pool``: workers that do the steps, each those of some members; None: this process does them.
     Raises UsageError for a store, task, folder or budget that cannot be used; RunError where the disk is too
     small, the loss is no longer finite, or the store is replaced meanwhile; StoreError for a damaged store.
     """
@@ -86,7 +86,8 @@ def train(
             report(note)
         learner, info = _learner(job, device)
         job = replace(job, state=None)  # its tensors are the learner's now, and would be held twice
-        interpreter = _run(job, learner, info, report)
+        shares = None if pool is None else WorkerShares(pool, store_path, job, memory_budget)
+        interpreter = _run(job, learner, info, report, shares)
     report(f"{folder}: {summary(interpreter.info)}")
     return interpreter
 
@@ -159,12 +160,16 @@ def _remove_empty(folder: Path) -> None:
 
 
 def _run(
-    job: TrainJob, learner: Learner, info: InterpreterInfo, report: Callable[[str], None]
+    job: TrainJob,
+    learner: Learner,
+    info: InterpreterInfo,
+    report: Callable[[str], None],
+    shares: WorkerShares | None,
 ) -> Interpreter:
     if info.epochs:
         steps = f"{info.epochs[-1].steps:,}"
         report(f"{job.folder}: going on after epoch {len(info.epochs)}, step {steps}")
-    info = run_epochs(job, info, learner)
+    info = run_epochs(job, info, learner, shares)
     info = replace(info, created=created_record(torch=torch.__version__, device=str(learner.device)))
     learner.restore_best()
     check_same_store(job.store)
@@ -175,11 +180,8 @@ def _run(
 
 def _learner(job: TrainJob, device: torch.device) -> tuple[Learner, InterpreterInfo]:
     """The ensemble as an unfinished run left it, with what its epochs reached; else a new one."""
-    plan, info = job.plan, job.info
-    ensemble = InterpreterEnsemble(plan.num_classes, plan.channels, seeds=info.seeds, widths=plan.widths)
-    precision = resolve_precision(plan.config.precision, device)
-    objective = _objective(job.store, plan, device)
-    learner = Learner(ensemble.to(device), plan.config.learning_rate, precision, objective)
+    info = job.info
+    learner = make_learner(job.store, job.plan, info.seeds, device)
     if job.state is not None:
         try:
             learner.restore(job.state.tensors)
@@ -187,13 +189,6 @@ def _learner(job: TrainJob, device: torch.device) -> tuple[Learner, InterpreterI
             raise damaged(job.folder / STATE, error) from None
         info = replace(info, epochs=job.state.info.epochs, best_epoch=job.state.info.best_epoch)
     return learner, info
-
-
-def _objective(store: FeatureStore, plan: TrainPlan, device: torch.device) -> Objective:
-    """The loss of classes, or of the store's keypoints."""
-    if plan.keypoints is None:
-        return cross_entropy
-    return heat_objective(keypoint_array(store), *store.shape[1:3], plan.keypoints.sigma, device)
 
 
 def _with_named_folder(config: TrainConfig) -> TrainConfig:

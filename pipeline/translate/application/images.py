@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from pipeline.segment.pictures import resized_picture
+from pipeline.inputs.pictures.resized import resized_picture
 
 MOST_AT_ONCE = 16  # images
 PIXELS_AT_ONCE = 2**18  # of all images that the network takes together: one of 512 x 512, or 16 of 128 x 128

@@ -14,7 +14,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from pipeline.segment.training.batches import made_ahead
+from pipeline.machine.read_ahead import read_ahead
 from pipeline.translate.crops import CENTRE, Crop, cropped, drawn_crop
 from pipeline.translate.order import Split, epoch_order, num_steps
 from pipeline.translate.pairs import check_pair
@@ -71,7 +71,12 @@ class BatchPlan:
             places = source[step].tolist(), target[step].tolist()
             return self._cut(places, *(self._crops(epoch, drawn, side) for side in (SOURCE, TARGET)))
 
-        return made_ahead(make, range(first, self.num_steps), BATCHES_AHEAD)
+        return read_ahead(make, range(first, self.num_steps), BATCHES_AHEAD, most_threads=1)
+
+    def check_unchanged(self) -> None:
+        """Raise StoreError where the images of a side are no longer those that its record names."""
+        for side in self.sides:
+            side.check_unchanged()
 
     def centres(self, places: tuple[Sequence[int], Sequence[int]]) -> Both:
         """The central squares of the images at these places of either side."""

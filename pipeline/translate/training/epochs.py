@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -18,18 +17,19 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from fstore.errors import StoreError
 from pipeline.errors import RunError
 from pipeline.interpreter.folder import replace_file
 from pipeline.machine.json_lines import JsonLines
 from pipeline.machine.progress import Bar, progress
-from pipeline.segment.saved_tensors import save_whole
+from pipeline.resumable.kind import LOG
+from pipeline.resumable.saved_tensors import save_whole
+from pipeline.resumable.state import save_state
+from pipeline.resumable.unchanged import check_same_images
 from pipeline.translate.folder import (
     BACKWARD,
     CURVES,
     FORWARD,
     GENERATORS,
-    LOG,
     SAMPLES,
     generators_document,
 )
@@ -42,7 +42,7 @@ from pipeline.translate.training.measure import measure, measured_images
 from pipeline.translate.training.metrics import grey_levels
 from pipeline.translate.training.plot import curves_svg
 from pipeline.translate.training.sheets import LATEST, MOST_ROWS, has_sheet, sheet, sheet_name, write_sheet
-from pipeline.translate.training.state import Progress, save_state
+from pipeline.translate.training.state import Progress
 
 STATE_SECONDS = 300.0
 AfterEpoch = Callable[[int, Learner], None]
@@ -65,9 +65,9 @@ def run_epochs(job: TranslateJob, learner: Learner, at: Progress, after_epoch: A
             bar.status("measuring")
             row = _row(job, learner, at.epochs + 1, losses)
             seconds = max(monotonic() - start, 1e-9)
-            row["images_per_second"] = round((num_steps - first) * options.batch_size / seconds, 2)
+            speed = round((num_steps - first) * options.batch_size / seconds, 2)
             at = Progress(at.epochs + 1, row=row)
-            _finish_epoch(job, learner, at)
+            _finish_epoch(job, learner, at, speed)
             bar.status(_status(row))
             if after_epoch is not None:
                 after_epoch(at.epochs, learner)
@@ -121,23 +121,25 @@ def frechet_distances(learner: Learner, batches: BatchPlan) -> dict[str, float]:
     }
 
 
-def _finish_epoch(job: TranslateJob, learner: Learner, at: Progress) -> None:
+def _finish_epoch(job: TranslateJob, learner: Learner, at: Progress, images_per_second: float) -> None:
     """Write all of a finished epoch. The line in the log comes last: it says that the rest is there."""
     folder = job.folder
     save_whole(folder / GENERATORS, generators_document(at.epochs, learner.weights()))
     _write_sheets(job, learner, at.epochs)
     _save(job, learner, at)
-    finish_log(folder, at)
+    finish_log(folder, at, images_per_second)
 
 
-def finish_log(folder: Path, at: Progress) -> None:
-    """Give the last finished epoch its curves and its line in the log, where it has none yet."""
+def finish_log(folder: Path, at: Progress, images_per_second: float | None) -> None:
+    """Give the last finished epoch its curves and its line in the log, where it has none yet. The speed is
+    None where nobody knows it any more; a state of an earlier version has it in its row.
+    """
     log = JsonLines(folder / LOG)
     rows = log.rows()
     if at.epochs and (not rows or rows[-1].get("epoch") != at.epochs):
         svg = curves_svg([*rows, at.row])
         replace_file(folder / CURVES, partial(Path.write_text, data=svg, encoding="utf-8"))
-        log.append(at.row)
+        log.append({**at.row, "images_per_second": at.row.get("images_per_second", images_per_second)})
 
 
 @torch.inference_mode()
@@ -158,30 +160,8 @@ def _write_sheets(job: TranslateJob, learner: Learner, epoch: int) -> None:
 
 
 def _save(job: TranslateJob, learner: Learner, at: Progress) -> None:
-    check_same_images(job)
+    check_same_images(job.batches)
     save_state(job.folder, at, learner.state())
-
-
-def check_same_images(job: TranslateJob) -> None:
-    """Raise RunError where the images are no longer those that the description names.
-
-    It is called before what they taught is saved.
-    """
-    try:
-        for side in job.batches.sides:
-            side.check_unchanged()
-    except StoreError as error:
-        raise RunError(str(error)) from None
-
-
-@contextmanager
-def reading(job: TranslateJob) -> Iterator[None]:
-    """A block that reads the images. If a read fails because they were replaced, the error says so."""
-    try:
-        yield
-    except (StoreError, OSError, ValueError, KeyError):
-        check_same_images(job)
-        raise
 
 
 def _status(row: dict[str, Any]) -> str:

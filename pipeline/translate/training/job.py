@@ -12,21 +12,22 @@ from fstore.display import human_bytes
 from fstore.location import Location
 from pipeline.errors import UsageError, count
 from pipeline.interpreter.folder import check_writable
-from pipeline.machine.device import precision_name
 from pipeline.machine.memory import available_host_bytes
 from pipeline.machine.provenance import created_record
+from pipeline.machine.training_format import training_format
 from pipeline.models.patch_discriminator import PatchDiscriminator, discriminator_halvings
 from pipeline.models.unet import UNet, generator_halvings
-from pipeline.segment.networks import training_format
+from pipeline.resumable.begun import FINISHED, used_bytes
+from pipeline.resumable.precision import definite_precision
 from pipeline.settings.schema import TranslateConfig
 from pipeline.stages.costs import check_disk
 from pipeline.translate.description import LARGEST_SIDE, WIDEST, TranslatorInfo
-from pipeline.translate.folder import BACKWARD, DESCRIPTION, FORWARD, build_generator, read_description
+from pipeline.translate.folder import BACKWARD, FORWARD, TRANSLATOR, build_generator
 from pipeline.translate.order import split
 from pipeline.translate.pairs import pair_sides
 from pipeline.translate.sides import PAIR, SOURCE, TARGET, Side, open_side
 from pipeline.translate.training.batches import BatchPlan
-from pipeline.translate.training.begun import FINISHED, check_begun, used_bytes
+from pipeline.translate.training.begun import check_begun
 from pipeline.translate.training.learner import OF_SOURCE, OF_TARGET, Learner, Weights, initialise_network
 from pipeline.translate.training.plan import TrainPlan, measure_cost
 
@@ -86,7 +87,7 @@ def make_job(options: TranslateConfig, device: torch.device, *, overwrite: bool)
     sides, notes = _sides(options.source, options.target, paired=options.paired)
     resolution = options.resolution or _usual_resolution(sides[SOURCE])
     _check_sizes(options.width, resolution, given=options.resolution is not None)
-    precision = _precision(options, device, overwrite=overwrite)
+    precision = definite_precision(TRANSLATOR, folder, device, options.precision, overwrite=overwrite)
     options = replace(options, out=folder, precision=precision, resolution=resolution)
     batches = _batch_plan(options, sides, resolution)
     info = TranslatorInfo(
@@ -104,7 +105,7 @@ def make_job(options: TranslateConfig, device: torch.device, *, overwrite: bool)
     if check_begun(folder, info, overwrite=overwrite) != FINISHED:
         check_writable(folder)
         _check_memory(plan, device)
-        needed = max(0, plan.disk_bytes - used_bytes(folder))
+        needed = max(0, plan.disk_bytes - used_bytes(folder, TRANSLATOR))
         check_disk(Location.parse(folder), needed, "training", "free some, or choose another --out")
     if not options.adversary and not options.paired:
         notes = (*notes, _MEAN_LOOK)
@@ -150,17 +151,6 @@ def _batch_plan(options: TranslateConfig, sides: tuple[Side, Side], resolution: 
         resolution=resolution,
         batch_size=options.batch_size,
         seed=options.seed,
-    )
-
-
-def _precision(options: TranslateConfig, device: torch.device, *, overwrite: bool) -> str:
-    """The precision by its name; ``auto``: that of an earlier part of the run, else what is fast here."""
-    found = None
-    if options.precision == "auto" and not overwrite and (options.out / DESCRIPTION).is_file():
-        found = read_description(options.out)
-    recorded = None if found is None else found.training.get("precision")
-    return str(
-        recorded or precision_name(training_format(device, options.precision).autocast or torch.float32)
     )
 
 

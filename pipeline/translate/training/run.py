@@ -10,15 +10,18 @@ import torch
 from fstore.location import Location
 from pipeline.errors import RunError, count
 from pipeline.machine.json_lines import JsonLines
-from pipeline.segment.training.begun import locked
+from pipeline.resumable.begun import ABSENT, FINISHED, clear, locked
+from pipeline.resumable.kind import LOG
+from pipeline.resumable.state import damaged_state, load_state
+from pipeline.resumable.unchanged import check_same_images, reading
 from pipeline.settings.schema import Config
-from pipeline.translate.folder import BACKWARD, FORWARD, LOG, read_description, write_description
+from pipeline.translate.folder import BACKWARD, FORWARD, TRANSLATOR
 from pipeline.translate.training import fid
-from pipeline.translate.training.begun import ABSENT, FINISHED, check_begun, clear
-from pipeline.translate.training.epochs import AfterEpoch, check_same_images, finish_log, reading, run_epochs
+from pipeline.translate.training.begun import check_begun
+from pipeline.translate.training.epochs import AfterEpoch, finish_log, run_epochs
 from pipeline.translate.training.job import TranslateJob, make_job
 from pipeline.translate.training.learner import Learner
-from pipeline.translate.training.state import Progress, damaged_state, load_state
+from pipeline.translate.training.state import Progress
 
 
 def prepare(config: Config, device: torch.device, *, overwrite: bool) -> TranslateJob:
@@ -55,7 +58,7 @@ def train(
         for note in job.notes:
             say(note)
         learner, at = _begin(job, device, found, say)
-        with reading(job):
+        with reading(job.batches):
             run_epochs(job, learner, at, after_epoch)
     return summary(job)
 
@@ -95,11 +98,11 @@ def _begin(
 ) -> tuple[Learner, Progress]:
     """The networks as an earlier run left them, or new ones in a folder with its description alone."""
     learner = job.make_learner(device)
-    state = None if found == ABSENT else load_state(job.folder, job.plan.state_bytes)
-    check_same_images(job)
+    state = None if found == ABSENT else load_state(job.folder, Progress, job.plan.state_bytes)
+    check_same_images(job.batches)
     if state is None:
-        clear(job.folder)
-        write_description(job.folder, job.info)
+        clear(job.folder, TRANSLATOR)
+        TRANSLATOR.write_description(job.folder, job.info)
         return learner, Progress()
     at, learnt = state
     if at.epochs > job.info.epochs:
@@ -113,8 +116,8 @@ def _begin(
     JsonLines(job.folder / LOG).cut(
         lambda row: isinstance(row.get("epoch"), int) and row["epoch"] <= at.epochs
     )
-    finish_log(job.folder, at)
-    described = read_description(job.folder)
+    finish_log(job.folder, at, None)
+    described = TRANSLATOR.read_description(job.folder)
     if described is None or described.epochs != job.info.epochs:
-        write_description(job.folder, job.info)
+        TRANSLATOR.write_description(job.folder, job.info)
     return learner, at

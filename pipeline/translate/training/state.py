@@ -1,58 +1,21 @@
-"""The state of a translator's training on disk: all networks, Adam's moments, and how far the training is.
-
-It knows one file. It knows no networks.
-"""
+"""How far the training of a translator is. Its state says so, beside what is learnt."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field
-from pathlib import Path
+from dataclasses import dataclass, field
 from typing import Any
-
-from pipeline.errors import UsageError
-from pipeline.interpreter.folder import unreadable
-from pipeline.segment.saved_tensors import load_whole, save_whole
-from pipeline.translate.folder import STATE
 
 
 @dataclass(frozen=True)
 class Progress:
-    """How far a training is: ``epochs`` are finished, and ``step`` steps of the next one.
+    """``epochs`` are finished, and ``step`` steps of the next one.
 
     losses: the sums of that epoch's losses so far. row: the last finished epoch's line of the log, which may
-    have been lost; empty before there is one.
+    have been lost, without its speed, which no two runs share; empty before there is one.
     """
 
     epochs: int = 0
     step: int = 0
     losses: tuple[float, ...] = ()
     row: Mapping[str, Any] = field(default_factory=dict)
-
-
-def save_state(folder: Path, progress: Progress, learnt: Mapping[str, Any]) -> None:
-    """Replace the state in one step: a crash leaves the one before or this one."""
-    save_whole(folder / STATE, {"progress": asdict(progress), "learnt": dict(learnt)})
-
-
-def load_state(folder: Path, most_bytes: int) -> tuple[Progress, dict[str, Any]] | None:
-    """How far a training is, and what it has learnt; None where there is no state yet.
-
-    ``most_bytes``: of the file. Raises UsageError, one line, for one that is damaged or cannot be read.
-    """
-    path = folder / STATE
-    try:
-        content = load_whole(path, most_bytes)
-        return Progress(**content["progress"]), dict(content["learnt"])
-    except FileNotFoundError:
-        return None
-    except OSError as error:
-        raise unreadable(path, error) from None
-    except (ValueError, TypeError, KeyError) as error:
-        raise damaged_state(folder, error) from None
-
-
-def damaged_state(folder: Path, reason: object) -> UsageError:
-    """The error for a state that no training can go on from."""
-    words = " ".join(str(reason).split())[:120]
-    return UsageError(f"{folder / STATE}: is damaged ({words}); restore it, or train anew with --overwrite")

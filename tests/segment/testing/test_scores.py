@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import json
 import math
+import os
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 from click.testing import CliRunner
-from support.photographs import CLASSES, Labels, save_arrays, save_coco, stem
+from support.deaths import dying, survived
+from support.photographs import CLASSES, Labels, save_arrays, save_coco, save_grey, stem
 from support.scored_segmenters import (
     POINTS,
     SIZE,
@@ -21,8 +24,10 @@ from support.scored_segmenters import (
     write_segmenter,
 )
 
+import pipeline
 from pipeline.cli import main
 from pipeline.segment.pictures import DEVIATION, MEAN
+from pipeline.segment.testing.saved import SavedEpochs
 
 NAMES = tuple(f"photo {letter}.png" for letter in "abcdefghijk")
 NOISES = (1.5, 0.3, 0.35, 0.8)
@@ -151,6 +156,56 @@ def test_annotations_of_a_coco_file_give_the_same_scores(place: Path) -> None:
     assert (after["confusion"], after["folds"]) == (before["confusion"], before["folds"])
 
 
+def test_the_format_of_annotations_is_what_is_asked_for(place: Path) -> None:
+    before = scores()
+    labels: Labels = {name: np.load(f"masks/{stem(name)}.npy") for name in NAMES}
+    Path("both").mkdir()
+    save_grey(Path("both"), {name: np.zeros_like(one) for name, one in labels.items()})
+    save_coco(Path("both"), labels)
+    flags = ("segmenter", "--images", "photos", "--annotations", "both")
+    assert "several formats" in (said := run(*flags, exit_code=2)) and "--annotation-format" in said
+    run(*flags, "--annotation-format", "coco")
+    after = json.loads(Path("scores.json").read_text())
+    assert (after["confusion"], after["annotations"]["format"]) == (before["confusion"], "coco")
+    run(*flags, "--annotation-format", "masks")
+    assert np.sum(json.loads(Path("scores.json").read_text())["confusion"][1:]) == 0
+    write_segmenter(Path("finder"), keypoints=POINTS)
+    refused = run("finder", *flags[1:], "--annotation-format", "masks", exit_code=2)
+    assert "--annotation-format is masks, and finder finds keypoints" in refused
+
+
+def test_a_test_in_which_no_pixel_counts_is_refused(place: Path) -> None:
+    table = "".join(f'[[classes]]\nname = "{c.name}"\nfrom = [{9 + c.id}]\n' for c in CLASSES)
+    Path("map.toml").write_text('drop = [0, 1, 2, 3]\ndrop_to = "ignore"\n' + table)
+    flags = ("segmenter", "--images", "photos", "--annotations", "masks", "--label-map", "map.toml")
+    assert "masks: every pixel is ignored" in run(*flags, exit_code=2)
+
+
+def test_names_that_are_not_utf_8_stand_in_the_scores(place: Path) -> None:
+    odd = os.fsdecode(b"seg\xff")
+    try:
+        os.rename("segmenter", odd)
+    except OSError:
+        pytest.skip("the file system takes UTF-8 alone")
+    pipeline.segment_test(odd, images="photos", annotations="masks", say=None)
+    assert json.loads(Path("scores.json").read_text())["segmenter"]["folder"] == odd
+
+
+@pytest.mark.parametrize("num_bytes", [244, 248, 249, 256])
+def test_a_name_for_which_there_is_no_room_is_refused_before_anything_is_tested(
+    place: Path, num_bytes: int
+) -> None:
+    out = "s" * (num_bytes - 5) + ".json"
+    flags = ("segmenter", "--images", "photos", "--annotations", "masks", "--out", out)
+    if num_bytes + len(".epochs") <= 255:
+        assert len(list(place.glob("sss*"))) == 0
+        run(*flags)
+        assert Path(out).is_file()
+    else:
+        assert "expected 255 at most" in run(*flags, exit_code=2)
+        assert not list(place.glob("sss*"))
+
+
 def test_pictures_are_resized_for_the_network_and_labels_with_them(place: Path) -> None:
     assert scores("--resolution", "8")["image_size"] == [8, 8]
     assert np.sum(scores("--resolution", "8")["confusion"]) == 5 * 9 * 64
@@ -188,6 +243,61 @@ def interrupted(monkeypatch: pytest.MonkeyPatch) -> None:
             "pipeline.segment.testing.run.write_files", lambda *_: (_ for _ in ()).throw(OSError(28, "full"))
         )
         run("segmenter", "--images", "photos", "--annotations", "masks", exit_code=1)
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        pytest.param((2, 3, 9), id="some"),  # the folder is made; it has no description yet; an epoch is done
+        pytest.param(range(1, 1000), id="all", marks=pytest.mark.slow),
+    ],
+)
+def test_dead_at_a_change_of_a_file_the_same_command_ends_with_the_same_scores(
+    place: Path, monkeypatch: pytest.MonkeyPatch, changes: Sequence[int]
+) -> None:
+    monkeypatch.setattr("pipeline.segment.testing.measure.SAVE_SECONDS", -1)
+    write_colored(Path("few"), NAMES[:5])
+    write_segmenter(Path("two"), NOISES[:2])
+    flags = ("two", "--images", "few", "--annotations", "masks")
+
+    def result() -> dict:
+        return {**json.loads(Path("scores.json").read_text()), "created": None}
+
+    run(*flags)
+    whole, picture = result(), Path("scores.svg").read_bytes()
+    for change in changes:
+        Path("scores.json").unlink()
+        with dying(place, change):
+            CliRunner().invoke(main, ["segment", "test", *flags])
+        if survived():
+            break
+        run(*flags)
+        assert (result(), Path("scores.svg").read_bytes()) == (whole, picture), change
+        assert sorted(path.name for path in place.glob("scores*")) == ["scores.json", "scores.svg"]
+    assert 9 <= change < 999
+
+
+def test_what_is_saved_of_an_epoch_is_taken_whole_or_not_at_all(place: Path) -> None:
+    saved = SavedEpochs(place / "s.json", {"what": 1})
+    saved.begin({3: "0" * 64}, overwrite=False)
+    saved.save(3, {"done": np.array(2), "points": np.arange(12.0)})
+    assert saved.load(3, ("done", "points"))["points"].tolist() == list(range(12))
+    assert saved.load(3, ("done", "cells")) == {"done": 0}
+    file = saved.folder / "epoch_3.npz"
+    content = file.read_bytes()
+    for byte in range(0, len(content), 7):
+        damaged = bytearray(content)
+        damaged[byte] ^= 0x01
+        file.write_bytes(damaged)
+        found = saved.load(3, ("done", "points"))
+        assert int(found["done"]) == 0 or found["points"].tolist() == list(range(12))
+
+
+def test_files_of_others_where_epochs_would_be_kept_are_named(place: Path) -> None:
+    Path("scores.json.epochs").mkdir()
+    Path("scores.json.epochs/notes.txt").write_text("mine")
+    message = run("segmenter", "--images", "photos", "--annotations", "masks", exit_code=2)
+    assert "not of a test (notes.txt)" in message
 
 
 def test_another_test_does_not_go_on_with_what_is_there(place: Path, monkeypatch: pytest.MonkeyPatch) -> None:

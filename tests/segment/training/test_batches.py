@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import threading
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -13,7 +12,7 @@ from hypothesis import strategies as st
 
 from fstore.errors import StoreError
 from pipeline.segment.training.augmentation import Augmentation
-from pipeline.segment.training.batches import BatchPlan, made_ahead
+from pipeline.segment.training.batches import BatchPlan
 from pipeline.segment.training.data import TrainingImages
 from pipeline.segment.training.sample import Sample
 
@@ -71,49 +70,3 @@ def test_a_changed_source_is_told() -> None:
     with pytest.raises(StoreError, match="from 0 has changed"):
         make_plan(5, 6).images.check_unchanged()
     assert make_plan(5, 6).images.record == {"from 0": {"num_images": 5}, "from 5": {"num_images": 6}}
-
-
-def test_what_is_made_ahead_comes_in_order_and_is_bounded() -> None:
-    begun: list[int] = []
-    allowed = threading.Semaphore(0)
-
-    def make(item: int) -> int:
-        begun.append(item)
-        allowed.acquire(timeout=10)
-        return 10 * item
-
-    found = made_ahead(make, range(6), depth=2)
-    for _ in range(6):
-        allowed.release()
-    assert next(found) == 0
-    assert max(begun) <= 2
-    assert list(found) == [10, 20, 30, 40, 50]
-
-
-def test_an_error_is_raised_where_its_batch_is_wanted() -> None:
-    def make(item: int) -> float:
-        return 1 / (2 - item)
-
-    found = made_ahead(make, range(9), depth=3)
-    assert [next(found), next(found)] == [0.5, 1]
-    with pytest.raises(ZeroDivisionError):
-        next(found)
-
-
-def test_what_waits_is_not_begun_once_the_iterator_is_closed() -> None:
-    begun: list[int] = []
-    running, go_on = threading.Event(), threading.Event()
-
-    def make(item: int) -> int:
-        begun.append(item)
-        if item == 1:
-            running.set()
-            go_on.wait(timeout=10)
-        return item
-
-    found = made_ahead(make, range(9), depth=4)
-    assert next(found) == 0
-    running.wait(timeout=10)
-    threading.Timer(0.05, go_on.set).start()
-    found.close()  # type: ignore[attr-defined]
-    assert begun == [0, 1]

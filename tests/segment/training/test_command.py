@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import pytest
@@ -45,11 +46,19 @@ def test_the_function_returns_the_folder_and_a_dry_run_the_plan() -> None:
         pytest.param(["--data", "none.zarr"], "none.zarr: no such store", id="no dataset"),
         pytest.param(["--resolution", 10**6], "expected an integer from 1 to 16384", id="a huge side"),
         pytest.param(["--out", "dataset.zarr/inner"], "lies in the store", id="in the dataset"),
+        pytest.param(["--out", "o" * 256], "a name of 256 bytes; expected 255", id="a long name"),
+        pytest.param(["--data", "ü" * 128], "a name of 256 bytes; expected 255", id="a long name of data"),
+        pytest.param(["--pretrained", "pipe"], "pipe: is no regular file", id="weights in a pipe"),
+        pytest.param(["--pretrained", "dataset.zarr"], "name the file of weights in it", id="a folder"),
+        pytest.param(
+            ["--real-annotation-format", "coco"], "--real-annotation-format is coco, and there", id="format"
+        ),
     ],
 )
 def test_wrong_use_ends_with_one_line_and_leaves_nothing(
     folder: Path, words: list[object], line: str
 ) -> None:
+    os.mkfifo(folder / "pipe")
     result = dgan("segment", "train", "--data", "dataset.zarr", *words)
     assert result.exit_code == 2
     assert line in result.stderr.splitlines()[-1]

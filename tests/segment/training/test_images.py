@@ -166,8 +166,9 @@ def test_settings_that_do_not_fit_the_store_are_refused(
 @pytest.mark.parametrize("released", [False, True])
 def test_a_dataset_without_a_filter_is_refused(tmp_path: Path, released: bool) -> None:
     make_dataset(tmp_path / "d.zarr", num_images=10, keep=None)
-    with pytest.raises((StoreError, UsageError), match="no filter is set yet"):
+    with pytest.raises((StoreError, UsageError), match="no filter is set yet") as caught:
         opened(tmp_path / "d.zarr", released_filter=released)
+    assert "dgan filter" in str(caught.value) and "kept_only" not in str(caught.value)
 
 
 def test_images_that_are_not_there_yet_are_told(tmp_path: Path) -> None:

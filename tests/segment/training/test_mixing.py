@@ -14,14 +14,22 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 from support.commands import dgan, done
-from support.photographs import CLASSES, NAMES, random_labels, save_grey, save_labelme, write_pictures
+from support.photographs import (
+    CLASSES,
+    NAMES,
+    random_labels,
+    save_coco,
+    save_grey,
+    save_labelme,
+    write_pictures,
+)
 from support.small_datasets import write_dataset
 from support.stores import tree_bytes
 from support.tiny_segmenter import TinyNetwork, use_tiny_networks
 
 import pipeline
 from pipeline.errors import UsageError
-from pipeline.segment.folder import read_description
+from pipeline.segment.folder import SEGMENTER
 from pipeline.segment.testing import measure
 from pipeline.segment.training import mixing, run
 from pipeline.segment.training.mixing import MixingJob
@@ -92,7 +100,7 @@ def results(out: Path) -> dict[str, Any]:
 
 
 def learnt_names(out: Path, mix: str) -> list[str]:
-    info = read_description(out / mix)
+    info = SEGMENTER.read_description(out / mix)
     assert info is not None
     return list(info.data["real"]["names"]) if "real" in info.data else []
 
@@ -129,7 +137,7 @@ def test_no_segmenter_learns_what_it_is_tested_on() -> None:
 
 
 def test_all_three_have_the_same_settings_and_classes_and_their_own_images() -> None:
-    found = {mix: read_description(Path("mix") / mix) for mix in MIXES}
+    found = {mix: SEGMENTER.read_description(Path("mix") / mix) for mix in MIXES}
     infos = [info for info in found.values() if info is not None]
     assert len(infos) == 3
     assert all(info.training == infos[0].training and info.classes == CLASSES for info in infos)
@@ -238,7 +246,7 @@ def test_photographs_alone_have_the_classes_that_their_annotations_name() -> Non
     Path("masks").mkdir()
     save_labelme(Path("masks"), random_labels(PHOTOGRAPHS, SIZE))
     carried_out(Path("one"), only="real")
-    info = read_description(Path("one"))
+    info = SEGMENTER.read_description(Path("one"))
     assert info is not None and {entry.name for entry in info.classes} == set(NAMES)
     assert info.image_size == SIZE
 
@@ -248,7 +256,7 @@ def test_photographs_alone_have_the_classes_of_a_label_map() -> None:
         '[[classes]]\nname = "background"\nfrom = [0]\n[[classes]]\nname = "part"\nfrom = [1, 2, 3]\n'
     )
     carried_out(Path("one"), only="real", label_map=Path("map.toml"))
-    info = read_description(Path("one"))
+    info = SEGMENTER.read_description(Path("one"))
     assert info is not None and [entry.name for entry in info.classes] == ["background", "part"]
 
 
@@ -374,5 +382,16 @@ def test_photographs_alone_do_not_take_the_demos_classes() -> None:
     words = ["--real-images", "photos", "--real-annotations", "masks", "--epochs", 1, "--batch-size", 2]
     result = dgan("segment", "train", *words, "--only", "real", "--out", "typed")
     assert result.exit_code == 0, result.output
-    info = read_description(Path("typed"))
+    info = SEGMENTER.read_description(Path("typed"))
     assert info is not None and len(info.classes) == 4
+
+
+def test_the_format_of_the_photographs_annotations_is_what_is_asked_for() -> None:
+    save_coco(Path("masks"), random_labels(PHOTOGRAPHS, SIZE))
+    with pytest.raises(UsageError, match=r"several formats.*say which with --real-annotation-format"):
+        prepared(Path("other"))
+    for only in (None, "real"):
+        job = prepared(Path("other"), only=only, real_annotation_format="coco")
+        assert job.real.photographs.record["format"] == "coco"
+    with pytest.raises(UsageError, match="--real-annotation-format"):
+        prepared(Path("other"), only="real")

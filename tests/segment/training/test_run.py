@@ -25,6 +25,7 @@ from fstore.errors import StoreError
 from fstore.lock import FolderLock
 from pipeline.errors import RunError, UsageError
 from pipeline.segment.folder import open_segmenter
+from pipeline.segment.trained import open_trained
 from pipeline.segment.training import epochs, run
 from pipeline.segment.training.job import SegmentJob
 from pipeline.segment.training.learner import Learner, seed_torch
@@ -133,12 +134,18 @@ def test_two_runs_end_in_the_same_bytes_and_another_seed_does_not(
     assert other != compared(finished)["deeplab_epoch_0.pth"]
 
 
-def test_the_callers_random_numbers_stay_as_they_were(dataset: Path, tmp_path: Path) -> None:
-    torch.manual_seed(7)
-    expected = torch.rand(1)
-    torch.manual_seed(7)
+def test_the_callers_random_numbers_stay_as_they_were(
+    dataset: Path, finished: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("pipeline.segment.trained.build_network", lambda *kind: TinyNetwork(kind[-1]))
+    before = torch.random.get_rng_state()
     trained(dataset, tmp_path / "segmenter", epochs=1)
-    assert torch.equal(torch.rand(1), expected)
+    assert torch.equal(torch.random.get_rng_state(), before)
+    weights = finished / "deeplab_epoch_0.pth"
+    run.dry_run(prepared(dataset, tmp_path / "other", pretrained=weights), CPU)
+    assert torch.equal(torch.random.get_rng_state(), before)
+    open_trained(finished, None).network(1, CPU)
+    assert torch.equal(torch.random.get_rng_state(), before)
 
 
 @pytest.mark.parametrize(
@@ -274,7 +281,7 @@ def test_a_folder_that_another_run_writes_to_is_refused(dataset: Path, tmp_path:
             {"batch_size": 10}, "9 images to learn from, and a step takes 10; pass --batch-size 9", id="batch"
         ),
         pytest.param({"left_right": (("part 1", "x"),)}, "left_right names 'x'", id="a pair"),
-        pytest.param({"pretrained": Path("no.pth")}, "no.pth: cannot be read", id="weights"),
+        pytest.param({"pretrained": Path("no.pth")}, "no.pth: no such file", id="weights"),
     ],
 )
 def test_wrong_use_is_one_line(dataset: Path, tmp_path: Path, settings: dict[str, Any], words: str) -> None:
@@ -307,8 +314,7 @@ def test_a_filter_that_changes_during_the_run_ends_it(
     assert not list((tmp_path / "s").glob("*.pth"))
     monkeypatch.undo()
     use_tiny_networks(monkeypatch)
-    with pytest.raises(UsageError, match="learns from other images"):
-        prepared(data, tmp_path / "s")
+    prepared(data, tmp_path / "s")  # nothing was learnt yet, so that nothing forbids the new filter
 
 
 def test_a_loss_that_is_not_finite_ends_the_run(
@@ -317,6 +323,22 @@ def test_a_loss_that_is_not_finite_ends_the_run(
     monkeypatch.setattr(Learner, "step", lambda self, images, targets: torch.tensor(torch.nan))
     with pytest.raises(RunError, match=r"diverged in epoch 1: the loss is nan.*learning_rate"):
         trained(dataset, tmp_path / "s")
+
+
+@pytest.mark.parametrize("crop", [None, 0.5])
+def test_images_without_anything_to_learn_end_the_run(tmp_path: Path, crop: float | None) -> None:
+    labels = np.full((4, 8, 8), 255, np.uint8)
+    write_dataset(tmp_path / "labels.zarr", make_classes(["a", "b"]), labels, ignore=255)
+    points = np.ones((4, 2, 3), np.float32)
+    points[..., 2] = 0
+    write_dataset(tmp_path / "points.zarr", make_classes(["a", "b"]), labels, points=points)
+    for name, words in (("labels", "no pixel has a class"), ("points", "no keypoint has a confidence")):
+        with pytest.raises(RunError, match=f"nothing was learnt: in 4 images {words}"):
+            trained(tmp_path / f"{name}.zarr", tmp_path / name, crop=crop)
+        assert not list((tmp_path / name).glob("*.pth"))
+    labels[3, 0, 0] = 1
+    write_dataset(tmp_path / "one.zarr", make_classes(["a", "b"]), labels, ignore=255)
+    trained(tmp_path / "one.zarr", tmp_path / "one")
 
 
 def begun(dataset: Path, folder: Path) -> Path:

@@ -167,6 +167,31 @@ def test_a_run_that_died_at_any_change_to_a_file_goes_on_to_the_same_bytes(
     assert went_on >= deaths / 3
 
 
+def test_the_state_holds_no_speed_and_no_time(finished: Path) -> None:
+    progress = torch.load(finished / "training_state.pt", weights_only=True)["progress"]
+    (*_, last) = log_of(finished)
+    assert last.pop("images_per_second") > 0
+    assert progress == {"epochs": 2, "step": 0, "losses": (), "row": last}
+
+
+@pytest.mark.parametrize("speed", [None, 12.5])
+def test_a_line_of_the_log_that_was_lost_has_the_speed_that_an_earlier_version_kept_in_its_state(
+    data: Path, finished: Path, tmp_path: Path, speed: float | None
+) -> None:
+    folder = tmp_path / "t"
+    shutil.copytree(finished, folder)
+    state = torch.load(folder / "training_state.pt", weights_only=True)
+    if speed is not None:
+        state["progress"]["row"]["images_per_second"] = speed
+    torch.save(state, folder / "training_state.pt")
+    lines = (folder / "log.jsonl").read_text().splitlines(keepends=True)
+    (folder / "log.jsonl").write_text("".join(lines[:1]))
+    trained(data, folder)
+    first, last = log_of(folder)
+    assert first == json.loads(lines[0])
+    assert last == {**json.loads(lines[1]), "images_per_second": speed}
+
+
 def test_more_epochs_go_on_to_what_a_longer_run_ends_with(data: Path, finished: Path, tmp_path: Path) -> None:
     folder = tmp_path / "longer"
     shutil.copytree(finished, folder)
@@ -296,6 +321,17 @@ def test_a_picture_that_cannot_be_read_ends_the_run_in_one_line(tmp_path: Path) 
     (data / "target" / "image_2.png").write_bytes(b"no picture")
     with pytest.raises(UsageError, match=r"image_2\.png: cannot be read as a picture"):
         trained(data, tmp_path / "t", held_out=0)
+
+
+def test_a_run_that_ended_before_it_learnt_forbids_nothing(tmp_path: Path) -> None:
+    data = write_domains(tmp_path)
+    (data / "target" / "image_2.png").write_bytes(b"no picture")
+    with pytest.raises(UsageError, match="take it out of the folder"):
+        trained(data, tmp_path / "t", held_out=0)
+    (data / "target" / "image_2.png").unlink()
+    trained(data, tmp_path / "t", held_out=0, width=3, epochs=1)
+    trained(data, tmp_path / "new", held_out=0, width=3, epochs=1)
+    assert compared(tmp_path / "t") == compared(tmp_path / "new")
 
 
 def test_partners_of_two_aspects_are_named(tmp_path: Path) -> None:

@@ -25,7 +25,8 @@ _WAYS_OUT = {  # what they advise, and what there is of it for classes that are 
     f"add the class to {_ORIGIN}, or set ignore": "or say with --label-map what the label is",
     "add them there, or map them with": "map them with",
 }
-_NO_FORMAT = {  # the same where neither the format, nor what is annotated, nor a list of classes can be set
+_FORMAT_FLAG = "--annotation-format"  # as the readers of annotations call it
+_NO_FORMAT = {  # the same where the format cannot be set
     "; say which with --annotation-format": "; keep those of one format there",
     "or --annotation-format masks if its values": "or a folder of another name if its values",
     "pass --annotation-format binary": "call its masks {name}_{class}.png",
@@ -33,6 +34,8 @@ _NO_FORMAT = {  # the same where neither the format, nor what is annotated, nor 
     "; or give the classes their colours, and --annotation-format color": "; or save all masks in colours",
     "give each class its color and pass --annotation-format color": "save the masks as RGB",
     "pass --annotation-format color if the colours": "save the masks as RGB if the colours",
+}
+_NO_SETTINGS = {  # the same where neither what is annotated, nor a list of classes can be set
     "; if an array there is of keypoints, pass --task keypoints": "",
     "; if these are keypoints, pass --task keypoints": "",
     ": these are keypoints: pass --task keypoints": "",
@@ -41,13 +44,18 @@ _NO_FORMAT = {  # the same where neither the format, nor what is annotated, nor 
 
 
 def known_classes(
-    folder: Path, classes: Sequence[ClassInfo], ignore: int | None, label_map: Path | None
+    folder: Path,
+    classes: Sequence[ClassInfo],
+    ignore: int | None,
+    label_map: Path | None,
+    annotation_format: str = "auto",
 ) -> AnnotationsConfig:
     """How annotations of these classes are read; ``ignore``, the label that counts nowhere, may be a class's,
     and then means nothing here.
     """
     return AnnotationsConfig(
         folder=folder,
+        format=annotation_format,
         label_map=label_map,
         classes=tuple(ClassConfig(each.name, each.color) for each in classes),
         ignore=None if ignore is None or ignore < len(classes) else ignore,
@@ -57,27 +65,31 @@ def known_classes(
 
 
 @contextmanager
-def reworded(owner: str) -> Iterator[None]:
-    """A block whose messages on annotations say that the classes are those of ``owner``."""
-    try:
-        yield
-    except UsageError as error:
-        message = _replaced(str(error), _WAYS_OUT)
-        raise UsageError(without_format(message.replace(_ORIGIN, f"the classes of {owner}"))) from None
+def reworded(owner: str, format_flag: str | None = None) -> Iterator[None]:
+    """A block whose messages on annotations say that the classes are those of ``owner``, and advise what
+    there is to set: ``format_flag`` sets the format, None: nothing does.
+    """
+    with advised(format_flag):
+        try:
+            yield
+        except UsageError as error:
+            message = _replaced(str(error), _WAYS_OUT)
+            raise UsageError(message.replace(_ORIGIN, f"the classes of {owner}")) from None
 
 
 @contextmanager
-def format_unset() -> Iterator[None]:
-    """A block whose messages on annotations advise no setting of their format, as there is none."""
+def advised(format_flag: str | None) -> Iterator[None]:
+    """A block whose messages on annotations advise what there is to set, as in `reworded`."""
     try:
         yield
     except UsageError as error:
-        raise UsageError(without_format(str(error))) from None
+        raise UsageError(advice(str(error), format_flag)) from None
 
 
-def without_format(message: str) -> str:
-    """A message or note on annotations where nothing sets their format."""
-    return _replaced(message, _NO_FORMAT)
+def advice(message: str, format_flag: str | None) -> str:
+    """A message or note on annotations whose format ``format_flag`` sets, or nothing if it is None."""
+    ways = _NO_FORMAT if format_flag is None else {_FORMAT_FLAG: format_flag}
+    return _replaced(_replaced(message, _NO_SETTINGS), ways)
 
 
 def _replaced(message: str, ways: Mapping[str, str]) -> str:

@@ -1,0 +1,1 @@
+"""What a training in a folder is that can be gone on with, whatever it trains."""

@@ -46,6 +46,7 @@ ONLY_READ: dict[str, str] = {
     "dgan segment test segmenter --images portraits/images --annotations portraits/labels": "the toy has "
     "other classes than the demo's renderer",
     "dgan extract-features --layout pyramid --workers 4": "starts four processes; tests/cluster does so",
+    "dgan export dataset.zarr out --format coco --workers 4": "the same",
     "dgan synthesize --num 100000 --scheduler tcp://node1:8786": "there is no such scheduler",
     "dgan synthesize --num 100000 --scheduler /shared/scheduler.json": "there is no such scheduler",
 }

@@ -195,11 +195,14 @@ def export(
     out: Path,
     config: Path | None,
     threads: int | None,
+    workers: int | None,
+    scheduler: str | None,
     overwrite: bool,
     dry_run: bool,
     **flags: Any,
 ) -> Outcome:
     """Run ``dgan export``. The result is the folder."""
+    cluster = choose_cluster(workers, scheduler, threads=1, device="cpu")
     settings = configured(load_run_config(config, store, say, tell_defaults=False), flags)
     check_store(store)
     check_folder(out)
@@ -209,8 +212,9 @@ def export(
 
     job = jobs.prepare(store, out, settings.export)
     if dry_run:
-        return Outcome(run.dry_run(job, overwrite=overwrite))
-    return Outcome([run.export(job, overwrite=overwrite, threads=threads, say=say)], lambda: out)
+        return Outcome([*run.dry_run(job, overwrite=overwrite), *_workers_line(cluster)])
+    line = run.export(job, overwrite=overwrite, threads=threads, cluster=cluster, say=say)
+    return Outcome([line], lambda: out)
 
 
 def report(say: Say, *, path: str, out: Path, images: int, annotated: str | None, overwrite: bool) -> Outcome:

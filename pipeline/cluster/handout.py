@@ -8,6 +8,7 @@ here, and its attempts are counted here.
 from __future__ import annotations
 
 import itertools
+import pickle
 from collections import deque
 from collections.abc import Callable, Iterator
 from contextlib import suppress
@@ -26,6 +27,20 @@ MOST_ATTEMPTS = 3
 RESULT_SECONDS = 30  # for a few figures; after it they are lost
 
 DIED = "the process ended: it was killed, or ran out of memory, or its machine was lost"
+
+
+@dataclass(frozen=True)
+class Call:
+    """A call that is made where its bytes are read.
+
+    The scheduler reads what is submitted. It sees bytes so, and needs no module of this program.
+    """
+
+    function: Callable[..., Any]
+    arguments: tuple[Any, ...]
+
+    def __reduce__(self) -> tuple[Callable[..., Any], tuple[Any, ...]]:
+        return self.function, self.arguments
 
 
 @dataclass
@@ -126,9 +141,8 @@ class Handout:
         name = f"{self._key}-{next(self._numbers)}"
         needs = {"GPU": 1} if member.resources.get("GPU", 0) >= 1 else None
         future = self._client.submit(
-            call,
-            self._key,
-            *more,
+            pickle.loads,
+            pickle.dumps(Call(call, (self._key, *more))),
             key=name,
             pure=False,
             workers=[member.address],

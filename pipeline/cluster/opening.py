@@ -5,8 +5,9 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 
+from pipeline.cluster import cuda
 from pipeline.cluster.choice import ClusterChoice
 from pipeline.cluster.crew import Crew
 from pipeline.cluster.existing import existing_crew
@@ -35,8 +36,15 @@ def open_pool(choice: ClusterChoice, say: Callable[[str], None]) -> Iterator[Poo
         return
     gpus = gpus_of(choice.workers, device)
     threads = threads or max(1, num_cores() // choice.workers)
-    with local_crew(choice.workers, gpus) as crew, pool_of(crew, threads, _own_device(gpus), say) as pool:
+    with _crew_here(choice.workers, gpus) as crew, pool_of(crew, threads, _own_device(gpus), say) as pool:
         yield pool
+
+
+def _crew_here(workers: int, gpus: list[str] | None) -> AbstractContextManager[Crew]:
+    """Processes of this machine."""
+    if gpus is not None and cuda.is_installed():
+        return cuda.cuda_crew(gpus)
+    return local_crew(workers, gpus)
 
 
 def num_cores() -> int:

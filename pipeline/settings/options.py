@@ -215,6 +215,8 @@ AFTER_SETTINGS: dict[str, tuple[Option, ...]] = {
     ),
     EXPORT: (
         replace(THREADS, help="How many parts are written at once.", unset="one a processor core"),
+        replace(WORKERS, help="Processes of this machine that share the work, a part at a time each."),
+        SCHEDULER,
         CONFIG,
         replace(OVERWRITE, help="Delete the export that is there and start anew."),
         DRY_RUN,

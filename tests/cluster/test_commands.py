@@ -11,6 +11,7 @@ import time
 from pathlib import Path
 
 import pytest
+from support.places import REPOSITORY
 from support.processes import run
 from support.stores import store_bytes
 from support.tiny import input_flags
@@ -99,19 +100,30 @@ def wait_for(process: subprocess.Popen[str], path: Path) -> None:
 
 
 needs_proc = pytest.mark.skipif(not Path("/proc/self/stat").exists(), reason="reads Linux's /proc")
-LONG = [*SYNTHESIZE, "--num", "1000", "--workers", "2", "--store", "many.zarr"]
+LONG = [*SYNTHESIZE, "--num", "400", "--workers", "2", "--store", "many.zarr"]
+
+
+@pytest.fixture(scope="module")
+def undisturbed(built: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str, bytes]:
+    """The files of the long run by one process."""
+    folder = tmp_path_factory.mktemp("undisturbed")
+    for name in ("in", "interpreter"):
+        shutil.copytree(built / name, folder / name)
+    run([*SYNTHESIZE, "--num", "400", "--store", "many.zarr"], folder)
+    return store_bytes(folder / "many.zarr")
 
 
 @needs_proc
-def test_a_worker_that_is_killed_in_the_middle_changes_no_byte(place: Path) -> None:
-    run([*SYNTHESIZE, "--num", "1000", "--store", "whole.zarr"], place)
+def test_a_worker_that_is_killed_in_the_middle_changes_no_byte(
+    place: Path, undisturbed: dict[str, bytes]
+) -> None:
     process = start(LONG, place)
     wait_for(process, place / "many.zarr/committed/c/1")
     for worker in workers_of(process.pid):
         os.kill(worker, signal.SIGKILL)
     error = process.communicate(timeout=DEADLINE)[1]
     assert process.returncode == 0, error
-    assert store_bytes(place / "many.zarr") == store_bytes(place / "whole.zarr")
+    assert store_bytes(place / "many.zarr") == undisturbed
 
 
 @needs_proc
@@ -123,9 +135,8 @@ def test_a_worker_that_is_killed_in_the_middle_changes_no_byte(place: Path) -> N
     ],
 )
 def test_a_signal_ends_the_run_with_one_line_and_the_same_command_goes_on(
-    place: Path, number: signal.Signals, code: int, to_all: bool
+    place: Path, undisturbed: dict[str, bytes], number: signal.Signals, code: int, to_all: bool
 ) -> None:
-    run([*SYNTHESIZE, "--num", "1000", "--store", "whole.zarr"], place)
     process = start(LONG, place)
     wait_for(process, place / "many.zarr/committed/c/1")
     workers = workers_of(process.pid)
@@ -136,4 +147,41 @@ def test_a_signal_ends_the_run_with_one_line_and_the_same_command_goes_on(
     assert error.count("interrupted") == 1 and error.splitlines()[-1] == LINE
     assert workers and not any(Path(f"/proc/{worker}").exists() for worker in workers)
     run(LONG, place)
+    assert store_bytes(place / "many.zarr") == undisturbed
+
+
+def serve(words: list[str], **around: object) -> subprocess.Popen[bytes]:
+    """A program of dask.distributed, as a user starts it on another machine."""
+    return subprocess.Popen(
+        [sys.executable, "-m", f"distributed.cli.{words[0]}", *words[1:]],
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+        **around,  # type: ignore[call-overload]
+    )
+
+
+@pytest.mark.parametrize("words", [extract("pyramid"), SYNTHESIZE])
+def test_what_is_around_a_worker_of_a_cluster_does_not_matter(
+    place: Path, tmp_path_factory: pytest.TempPathFactory, words: list[str]
+) -> None:
+    """Two workers in other folders, with other locales, file modes and folders of temporary files."""
+    run([*words, "--store", "whole.zarr"], place)
+    elsewhere, file = tmp_path_factory.mktemp("elsewhere"), place / "scheduler.json"
+    quiet = ["--scheduler-file", str(file), "--no-dashboard", "--host", "127.0.0.1"]
+    programs = [serve(["dask_scheduler", *quiet, "--port", "0"], cwd=elsewhere)]
+    try:
+        for umask, locale in ((0o077, "C"), (0o002, "tr_TR.UTF-8")):
+            folder = tmp_path_factory.mktemp("worker")
+            around = {**os.environ, "TMPDIR": str(folder), "LC_ALL": locale, "PYTHONPATH": str(REPOSITORY)}
+            worker = ["dask_worker", *quiet, "--no-nanny", "--nthreads", "1"]
+            programs.append(serve(worker, cwd=folder, env=around, umask=umask))
+        end = time.monotonic() + DEADLINE
+        while not file.exists() and time.monotonic() < end:
+            time.sleep(0.05)
+        run([*words, "--scheduler", "scheduler.json", "--store", "many.zarr"], place)
+    finally:
+        for program in reversed(programs):
+            program.terminate()
+            program.wait()
     assert store_bytes(place / "many.zarr") == store_bytes(place / "whole.zarr")

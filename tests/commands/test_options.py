@@ -52,7 +52,7 @@ FLAGS = {
     ),
     "export": (
         "all config debug dry-run format image-encoding jpeg-quality kept-only label-map limit overwrite "
-        "seed split threads"
+        "scheduler seed split threads workers"
     ),
     "evaluate": ("annotations debug device label-map out store threads"),
     "report": ("annotated debug images out overwrite"),

@@ -248,6 +248,21 @@ def segmenter_rows(base: Path, figures: dict[Way, Figures], epochs: int, resolut
     return rows
 
 
+def draw_ways(base: Path, figures: dict[Way, Figures], num: int = 3) -> Path:
+    """``ways.png``: images of the source, what each translator to `dusk` makes of them, their partners."""
+    from PIL import Image
+
+    import fstore
+
+    stores = [f"translated/{way.folder(base).name}.zarr" for way in figures if way.style == IMAGES]
+    columns = [np.asarray(fstore.open(base / name).images[:num]) for name in ("source.zarr", *stores)]
+    rows = [np.concatenate(row, axis=1) for row in zip(*columns, faces(num, 0, IMAGES)[0], strict=True)]
+    picture = Image.fromarray(np.concatenate(rows))
+    picture = picture.resize((2 * picture.width, 2 * picture.height), Image.Resampling.NEAREST)
+    picture.save(base / "ways.png", optimize=True)
+    return base / "ways.png"
+
+
 def miou_of(scores: dict[str, Any]) -> float:
     """The mean over folds of the mIoU, over classes that occur."""
     return float(scores["miou"])
@@ -298,11 +313,14 @@ def main(arguments: list[str] | None = None) -> None:
         print("\n".join(answer(figures)), flush=True)
         with redirect_stdout(StringIO()):  # tables of each class
             rows = segmenter_rows(base, figures, options.segmenter_epochs, options.resolution)
+        picture = draw_ways(base, figures)
     title = (
         f"mIoU on {options.photographs} photographs at dusk, mobilenet_v3, {options.resolution} px, "
         f"{options.segmenter_epochs} epochs"
     )
     print_table(title, ["learnt from", "mIoU"], rows)
+    if options.folder is not None:
+        print(f"{picture}: the source, the translators to {IMAGES}, the exact partners")
 
 
 if __name__ == "__main__":

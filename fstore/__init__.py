@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from fstore.dataset_writer import DatasetWriter
     from fstore.feature_store import FeatureStore
     from fstore.format import DatasetMeta, FeatureMeta, FilterRule
+    from fstore.repair import Repair
     from fstore.revision import Annotated as Annotated
     from fstore.revision import Revision as Revision
     from fstore.sampler import StratifiedChunkSampler as StratifiedChunkSampler
@@ -56,7 +57,7 @@ _LAZY = {
 
 __all__ = [
     *_LAZY, "check_create", "check_create_dataset", "create", "create_dataset", "join", "open", "set_kept",
-    "verify_store",
+    "repair_store", "verify_store",
 ]  # fmt: skip
 
 Path = str | os.PathLike[str]
@@ -222,3 +223,24 @@ def verify_store(path: Path, advance: Callable[[int], None] = lambda count: None
     from fstore.verify import verify
 
     return verify(Location.parse(path), advance)
+
+
+def repair_store(
+    path: Path, *, dry_run: bool = False, advance: Callable[[int], None] = lambda count: None
+) -> Repair:
+    """Check a store, and take back the commitment of its damaged images: the run that wrote them, run again,
+    makes them anew.
+
+    Args:
+        path: folder or URL.
+        dry_run: say what would be done, and do nothing.
+        advance: is called with the number of images after these were checked.
+
+    Raises:
+        StoreError: there is no store, another process writes there, or something that is no image's is
+            damaged.
+    """
+    from fstore.location import Location
+    from fstore.repair import repair
+
+    return repair(Location.parse(path), dry_run=dry_run, advance=advance)

@@ -57,4 +57,8 @@ class ShardWriter:
     def commit(self, start: int, count: int, keys: Iterable[str]) -> None:
         """Mark images as whole, after every folder that their files ``keys`` are named in is on the disk."""
         sync_folders(self.location, keys)
-        sync_folders(self.location, self.write("committed", np.ones(count, dtype=np.uint8), (start,)))
+        self.set_markers(start, np.ones(count, dtype=np.uint8))
+
+    def set_markers(self, start: int, values: np.ndarray) -> None:
+        """Write markers from image ``start`` on, whole chunks of them, and force them to the disk."""
+        sync_folders(self.location, self.write("committed", values, (start,)))

@@ -24,12 +24,18 @@ from fstore.verify_filter import FilterCheck
 class Report:
     """What a check found: ``problems`` has one line each; ``checked`` images of ``num_images`` were committed
     and read.
+
+    ``of_images``: by image, the first of its problems, and of its marker. ``of_filter``: those of the filter.
+    ``of_rest``: those of metadata, and of what belongs to no image. ``problems`` are all of them.
     """
 
     problems: tuple[str, ...]
     checked: int
     num_images: int
     bytes_read: int
+    of_images: dict[int, str] = field(default_factory=dict)
+    of_filter: tuple[str, ...] = ()
+    of_rest: tuple[str, ...] = ()
 
     @property
     def ok(self) -> bool:
@@ -46,16 +52,32 @@ def verify(location: Location, advance: Callable[[int], None] = lambda count: No
     inventory = read_inventory(location)
     problems = list(_metadata_problems(inventory))
     if problems:
-        return Report(tuple(problems), 0, inventory.num_images, 0)
-    check = _Check(inventory)
-    problems += check.marker_problems()
+        return Report(tuple(problems), 0, inventory.num_images, 0, of_rest=tuple(problems))
+    check, of_images = _Check(inventory), dict[int, str]()
+    for images, line in check.marker_problems():
+        problems.append(line)
+        of_images |= dict.fromkeys(images, line)
+    of_filter = list(check.unfounded_filter())
+    problems += of_filter
     for image in check.committed:
-        problems += check.image_problems(image)
+        found = list(check.image_problems(image))
+        problems += found
+        if found:
+            of_images.setdefault(image, found[0])
         advance(1)
     if check.filter is not None and not problems:
-        problems += check.filter.problems()
-    problems += _average_problems(inventory)
-    return Report(tuple(problems), len(check.committed), inventory.num_images, check.bytes_read)
+        of_filter += check.filter.problems()
+        problems += of_filter
+    of_rest = list(_average_problems(inventory))
+    return Report(
+        (*problems, *of_rest),
+        len(check.committed),
+        inventory.num_images,
+        check.bytes_read,
+        of_images,
+        tuple(of_filter),
+        tuple(of_rest),
+    )
 
 
 def _metadata_problems(inventory: Inventory) -> Iterator[str]:
@@ -117,20 +139,25 @@ class _Check:
     def _where(self) -> str:
         return str(self.inventory.location)
 
-    def marker_problems(self) -> Iterator[str]:
-        """Markers that are neither 0 nor 1, and a filter over images that are not committed."""
+    def marker_problems(self) -> Iterator[tuple[range, str]]:
+        """Markers that are damaged, or neither 0 nor 1: whose images they are of, and a line."""
         array, num = self.inventory.array("committed"), self.inventory.num_images
         step = array.chunks[0]
         for chunk in range(-(-num // step)):
+            images = range(chunk * step, min((chunk + 1) * step, num))
             try:
-                values = read_marker_file(array, self.inventory.location, chunk)[: num - chunk * step]
+                values = read_marker_file(array, self.inventory.location, chunk)[: len(images)]
             except StoreError as error:
-                yield str(error)
+                yield images, str(error)
                 continue
             for place in np.flatnonzero(values > 1):
                 image = chunk * step + int(place)
-                yield f"{self._where}: array 'committed', image {image}: is {values[place]}, expected 0 or 1"
-        meta = self.inventory.meta
+                line = f"array 'committed', image {image}: is {values[place]}, expected 0 or 1"
+                yield range(image, image + 1), f"{self._where}: {line}"
+
+    def unfounded_filter(self) -> Iterator[str]:
+        """A filter over images that are not committed."""
+        meta, num = self.inventory.meta, self.inventory.num_images
         absent = num - len(self.committed)
         if isinstance(meta, fmt.DatasetMeta) and meta.keep is not None and absent:
             yield (

@@ -9,7 +9,7 @@ from __future__ import annotations
 import click
 
 from fstore._version import __version__
-from pipeline.commands import demo, export, judge, look, sample, segment, stages, translate
+from pipeline.commands import demo, export, judge, look, repair, sample, segment, stages, translate
 from pipeline.commands.options import DEBUG
 from pipeline.commands.program import Program
 from pipeline.machine.environment import prepare_environment
@@ -44,6 +44,7 @@ for command in (
     look.filter_dataset,
     look.info,
     look.verify,
+    repair.repair,
     look.inspect_checkpoint,
     demo.demo,
 ):

@@ -90,8 +90,8 @@ def verify(store: str) -> None:
     if not report.ok:
         raise RunError(
             f"{store}: {count(len(report.problems), 'problem')} in "
-            f"{count(report.checked, 'committed image')}; restore or "
-            "rewrite the store"
+            f"{count(report.checked, 'committed image')}; `dgan repair {store}` has damaged images made "
+            "again, else restore or rewrite the store"
         )
     click.echo(
         f"{store}: {report.checked:,} of {count(report.num_images, 'image')} committed, all whole "

@@ -80,6 +80,7 @@ FLAGS = {
     "translate apply": ("data debug device dry-run overwrite store threads"),
     "info": ("debug"),
     "verify": ("debug"),
+    "repair": ("debug dry-run"),
     "inspect-checkpoint": ("debug"),
     "demo": ("debug device num out photographs seed style task threads"),
 }
@@ -94,6 +95,7 @@ ARGUMENTS = {
     "translate apply": ["translator"],
     "info": ["store"],
     "verify": ["store"],
+    "repair": ["store"],
     "inspect-checkpoint": ["file"],
 }
 REQUIRED = {  # flags without which nothing runs
@@ -430,6 +432,7 @@ STORES = [
     ["evaluate", "interpreter", "--store"],
     ["info"],
     ["verify"],
+    ["repair"],
 ]
 
 

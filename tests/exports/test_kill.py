@@ -84,6 +84,7 @@ def test_an_export_killed_again_and_again_goes_on(folder: Path) -> None:
     assert exported(folder / "often") == exported(folder / "whole")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("number", [SOME, MANY])
 def test_a_deletion_killed_at_any_moment_leaves_nothing_that_passes_for_whole(
     folder: Path, number: int

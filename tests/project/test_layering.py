@@ -58,6 +58,7 @@ FLOORS = (
     ("class_areas", "filter", "joining", "opening"),
     ("torch_data", "verify_filter"),
     ("verify",),
+    ("repair",),
     ("__init__",),  # inside functions only: `import fstore` loads none of them
 )
 # The floors of pipeline/inputs/annotations/, lowest first; a folder's modules may import one another.

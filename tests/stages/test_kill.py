@@ -93,6 +93,7 @@ def round_of(folder: Path, name: str) -> Path:
     return copy
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kills", [pytest.param(2, id="two-moments"), MANY])
 def test_a_second_extraction_killed_is_never_less_and_ends_in_the_bytes_of_one_run(
     second_round: Path, kills: int
@@ -115,6 +116,7 @@ ONE_AFTER_ANOTHER = [(0, 1 / 2, 1 / 4)]
 EACH_ALONE = [(kill / 12,) for kill in range(12)]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "runs",
     [

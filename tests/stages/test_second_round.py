@@ -104,6 +104,7 @@ def test_the_second_round_is_one_chain_of_commands(project: Path) -> None:
     assert np.load("latents.npy").shape[0] == 11
 
 
+@pytest.mark.slow
 def test_masks_may_be_corrected_without_more_images(project: Path) -> None:
     before = fstore.open("features.zarr").masks.compute()
     draw([0, 3], turned=True)
@@ -114,6 +115,7 @@ def test_masks_may_be_corrected_without_more_images(project: Path) -> None:
     assert "added" not in extract() and "corrected" not in extract()
 
 
+@pytest.mark.slow
 def test_a_class_that_is_new_in_the_second_round_is_added(project: Path) -> None:
     draw([4], classes=4)
     assert "1 image added to the 4 there, class class_3 added" in extract()

@@ -34,7 +34,10 @@ def dataset(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 SPLIT = ["--split", "train=0.75,val=0.25"]
 
 
-@pytest.mark.parametrize("form", EXPORT_FORMATS)
+SLOW = [pytest.param(form, marks=pytest.mark.slow) for form in EXPORT_FORMATS if form != "coco"]
+
+
+@pytest.mark.parametrize("form", ["coco", *SLOW])
 def test_an_export_has_the_same_files(dataset: Path, cluster: Any, form: str) -> None:
     words = ["export", "d.zarr", "out", "--format", form, *SPLIT]
     done(*words)

@@ -17,7 +17,6 @@ from support.stores import store_bytes
 from support.tiny import input_flags, write_checkpoint
 
 import fstore
-from pipeline.cluster.choice import choose_cluster
 from pipeline.stages.extract import workers as extract_workers
 from pipeline.stages.synthesize import workers as synthesize_workers
 
@@ -41,7 +40,7 @@ SYNTHESIZE = ["synthesize", "--checkpoint", "in/checkpoint.pt", "--threads", "1"
 @pytest.mark.parametrize(
     "more",
     [
-        pytest.param(["--layout", "dense"], id="dense"),
+        pytest.param(["--layout", "dense"], id="dense", marks=pytest.mark.slow),
         pytest.param(["--layout", "pyramid", "--noise", "random"], id="pyramid"),
         pytest.param(["--layout", "pyramid", "--render-batch", "3"], id="short-last-batch"),
     ],
@@ -53,7 +52,7 @@ def test_features_are_the_same_bytes(folder: Path, shared: list[str], more: list
     assert said.stdout.startswith("many.zarr: 4 images committed")
 
 
-@pytest.mark.parametrize("batch", ["1", "4"])
+@pytest.mark.parametrize("batch", [pytest.param("1", marks=pytest.mark.slow), "4"])
 def test_a_store_that_one_process_began_is_gone_on_with(folder: Path, shared: list[str], batch: str) -> None:
     words = [*EXTRACT, "--layout", "pyramid", "--render-batch", batch]
     done(*words, "--store", "whole.zarr")
@@ -71,6 +70,7 @@ def test_a_finished_store_asks_for_no_workers(folder: Path) -> None:
     done(*EXTRACT, "--scheduler", "tcp://127.0.0.1:9")  # where nobody answers
 
 
+@pytest.mark.slow
 def test_keypoints_are_the_same_bytes(folder: Path, shared: list[str]) -> None:
     words = ["extract-features", "--task", "keypoints", "--layout", "pyramid", "--resolution", "16"]
     (folder / "dgan.toml").write_text("demo = true\n[latents]\nmax_images = 3\n")
@@ -79,7 +79,7 @@ def test_keypoints_are_the_same_bytes(folder: Path, shared: list[str]) -> None:
     assert store_bytes(folder / "many.zarr") == store_bytes(folder / "one.zarr")
 
 
-@pytest.mark.parametrize("precision", ["auto", "float32"])
+@pytest.mark.parametrize("precision", [pytest.param("auto", marks=pytest.mark.slow), "float32"])
 def test_datasets_are_the_same_bytes(
     trained: Path, shared: list[str], tasks_of_16: None, precision: str
 ) -> None:
@@ -90,6 +90,7 @@ def test_datasets_are_the_same_bytes(
     assert many.stdout == one.stdout.replace("one.zarr", "many.zarr")
 
 
+@pytest.mark.slow
 def test_a_dataset_is_gone_on_with_and_lengthened(
     trained: Path, shared: list[str], tasks_of_16: None
 ) -> None:
@@ -106,7 +107,7 @@ def test_the_plan_says_who_works(trained: Path) -> None:
         assert lines[-1] == "workers      3 worker processes; memory and time above are of one process"
 
 
-@pytest.mark.parametrize("words", [EXTRACT, SYNTHESIZE])
+@pytest.mark.parametrize("words", [EXTRACT, pytest.param(SYNTHESIZE, marks=pytest.mark.slow)])
 def test_a_worker_with_another_checkpoint_is_left_out(
     trained: Path, shared: list[str], words: list[str], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
@@ -139,7 +140,3 @@ def test_a_budget_that_is_too_small_is_refused_as_by_one_process(folder: Path, s
     one = dgan(*EXTRACT, "--memory-budget", "1MB")
     many = dgan(*EXTRACT, *shared, "--memory-budget", "1MB")
     assert many.exit_code == one.exit_code == 2 and many.stderr == one.stderr
-
-
-def test_the_choice_is_that_of_the_flags() -> None:
-    assert choose_cluster(2, None) is not None

@@ -56,8 +56,8 @@ _LAZY = {
 }
 
 __all__ = [
-    *_LAZY, "check_create", "check_create_dataset", "create", "create_dataset", "open", "set_kept",
-    "repair_store", "verify_store",
+    *_LAZY, "check_create", "check_create_dataset", "create", "create_dataset", "join", "open",
+    "repair_store", "set_kept", "verify_store",
 ]  # fmt: skip
 
 Path = str | os.PathLike[str]
@@ -161,6 +161,22 @@ def check_create_dataset(path: Path, meta: DatasetMeta, *, num_images: int, over
     from fstore.dataset_writer import check_dataset
 
     check_dataset(path, meta, num_images, overwrite)
+
+
+def join(path: Path, *, band_buffers: int = 3) -> FeatureWriter | DatasetWriter:
+    """A writer of some images of a store that another process has open for writing and directs.
+
+    It takes no lock, deletes nothing and marks nothing, so that several may write at a time, and one that was
+    given up may still write what another has written: the same bytes. The other process calls ``begin_image``
+    or ``begin_task`` before, and ``commit_image`` or ``commit_task`` after this one's ``write`` or
+    ``write_task`` has returned: files and folders are then forced to the disk.
+
+    ``band_buffers`` is that of ``create``. Raises StoreError where there is no store.
+    """
+    from fstore.joining import join_store
+    from fstore.location import Location
+
+    return join_store(Location.parse(path), band_buffers)
 
 
 def open(path: Path) -> FeatureStore | Dataset:

@@ -28,15 +28,27 @@ class DatasetWriter:
     It keeps other writers out until ``close`` is called.
     """
 
-    def __init__(self, location: Location, opened: OpenGroup, meta: fmt.DatasetMeta, num_images: int):
+    def __init__(
+        self,
+        location: Location,
+        opened: OpenGroup,
+        meta: fmt.DatasetMeta,
+        num_images: int,
+        shards: type[ShardWriter] = ShardWriter,
+    ):
         self.location = location
         self.meta = meta
         self.num_images = num_images
         specs = [*fmt.dataset_arrays(meta, num_images), fmt.committed_array("dataset", num_images)]
-        self._shards = ShardWriter(location, opened.group, specs)
+        self._shards = shards(location, opened.group, specs)
         self._opened = opened
         # Until a task is committed: of each of its arrays the images written, each with its file's key.
         self._written: dict[int, dict[str, dict[int, str]]] = {}
+
+    @property
+    def id(self) -> str:
+        """The store's own id, by which a process tells that it has joined the same one."""
+        return str((get_attribute(self._opened.group) or {})["created"]["id"])
 
     def close(self) -> None:
         """Let other processes write. The same happens when the process or the object ends."""
@@ -50,6 +62,32 @@ class DatasetWriter:
         """Image indices of a task; the last one may be short."""
         first = task * fmt.TASK_IMAGES
         return range(first, min(first + fmt.TASK_IMAGES, self.num_images))
+
+    def begin_task(self, task: int) -> None:
+        """Delete what an unfinished attempt has left of a task, which a writer of ``fstore.join`` will write.
+
+        After that one's ``write_task``, ``commit_task`` is called here.
+        """
+        images = self.task_images(task)
+        for name, spec in self._shards.specs.items():
+            side = (spec.shards or spec.chunks)[0]
+            for start in range(images.start, images.stop, side) if name != "committed" else ():
+                self._clear_unfinished(name, start, min(start + side, images.stop))
+
+    def _clear_unfinished(self, name: str, start: int, stop: int) -> None:
+        """Delete the file of images [start, stop) of an array.
+
+        A file with images that an earlier, shorter run committed is whole on disk, and readers may have it
+        open: it is replaced, not deleted.
+        """
+        spec = self._shards.specs[name]
+        if not self._shards.markers(start, stop).any():
+            self._shards.clear(name, start // (spec.shards or spec.chunks)[0])
+
+    def commit_task(self, task: int) -> None:
+        """Mark a task whose files are forced to the disk, as after ``write_task`` of a joined writer."""
+        images = self.task_images(task)
+        self._shards.commit(images.start, len(images), [])
 
     def write_part(self, task: int, name: str, first: int, values: np.ndarray) -> None:
         """Write some images of one array of a task ahead of the others, to free the memory that they take.
@@ -84,10 +122,7 @@ class DatasetWriter:
             images_of_file = range(start, min(start + side, stop))
             for image in images_of_file:
                 written.pop(image, None)  # of an attempt before this one
-            # A file with images that an earlier, shorter run committed is whole on disk, and readers may have
-            # it open: it is replaced, not deleted.
-            if not self._shards.markers(start, min(start + side, images.stop)).any():
-                self._shards.clear(name, start // side)
+            self._clear_unfinished(name, start, min(start + side, images.stop))
             part = values[start - first : start - first + side].astype(spec.dtype, copy=False)
             (key,) = self._shards.write(name, part, (start, *[0] * (part.ndim - 1)))
             written.update(dict.fromkeys(images_of_file, key))

@@ -20,12 +20,14 @@ from torch import Tensor
 
 from fstore import format as fmt
 from fstore.bands import Band, BandMaker
+from fstore.chunks import CheckedArray
 from fstore.compare import OF_ANNOTATIONS
 from fstore.correction import finish_correction, revise
 from fstore.creation import OpenGroup, check_place, create_group
+from fstore.durable import sync_folders
 from fstore.errors import StoreError
 from fstore.interpolate import to_stored
-from fstore.location import Location
+from fstore.location import Location, get_attribute
 from fstore.revision import Annotated, Revision, plan_revision
 from fstore.shards import ShardWriter
 
@@ -58,18 +60,24 @@ class FeatureWriter:
         num_images: int,
         latent_shape: Sequence[int],
         band_buffers: int,
+        shards: type[ShardWriter] = ShardWriter,
     ):
         self.location = location
         self.meta = meta
         self.num_images = num_images
         specs = fmt.feature_arrays(meta, num_images, latent_shape)
         specs_and_marker = [*specs, fmt.committed_array("features", num_images)]
-        self._shards = ShardWriter(location, opened.group, specs_and_marker)
+        self._shards = shards(location, opened.group, specs_and_marker)
         self._names = [spec.name for spec in specs]
         self._opened = opened
         self._bands = BandMaker(meta, band_buffers)
         self._num_threads = fmt.num_write_threads(band_buffers)
         self._stopped = Event()
+
+    @property
+    def id(self) -> str:
+        """The store's own id, by which a process tells that it has joined the same one."""
+        return str((get_attribute(self._opened.group) or {})["created"]["id"])
 
     def close(self) -> None:
         """Let other processes write. The same happens when the process or the object ends."""
@@ -122,17 +130,46 @@ class FeatureWriter:
             StoreError: a shape or a label does not fit the store, or the image is committed already.
             OverflowError16: a feature does not fit float16.
         """
-        self._check(image, maps, picture, mask, latent)
-        points = self._checked_keypoints(image, keypoints)
+        annotations = self._checked_annotations(image, mask, latent, keypoints)
+        prepared = self.prepare_rendered(image, maps, picture)
+        return PreparedImage(image, prepared.maps, {**prepared.parts, **annotations})
+
+    def prepare_rendered(self, image: int, maps: list[Tensor], picture: np.ndarray) -> PreparedImage:
+        """The same for what is rendered alone: ``begin_image`` has written the rest. See ``fstore.join``."""
+        self._check_rendered(image, maps, picture)
         stored = [
             to_stored(maps.pop(0), layer, self.meta.grid, self.meta.upsample) for layer in self.meta.layers
         ]
         if stored[0].device.type == "cuda":
             torch.cuda.current_stream(stored[0].device).synchronize()  # other streams will read the maps
-        counts = fmt.class_counts(mask, len(self.meta.classes))
-        mask = mask.astype(fmt.mask_dtype(self.meta))
-        parts = {"images": picture, "masks": mask, "latents": latent, "class_counts": counts} | points
-        return PreparedImage(image, stored, parts)
+        return PreparedImage(image, stored, {"images": picture})
+
+    def begin_image(
+        self, image: int, mask: np.ndarray, latent: np.ndarray, keypoints: np.ndarray | None = None
+    ) -> None:
+        """Delete what an unfinished attempt has left of an image, and write what is not rendered.
+
+        A writer of ``fstore.join`` in another process writes the rest; then ``commit_image`` is called here.
+        The arguments are those of ``prepare``, and so are the errors.
+        """
+        parts = self._checked_annotations(image, mask, latent, keypoints)
+        for name in self._names:
+            self._shards.clear(name, image)
+        keys = [key for name, part in parts.items() for key in self._write_part(name, image, part)]
+        sync_folders(self.location, keys)
+
+    def commit_image(self, image: int) -> None:
+        """Mark an image all of whose files are forced to the disk, as after ``write`` of a joined writer."""
+        self._shards.commit(image, 1, [])
+
+    def latents(self, images: Sequence[int]) -> np.ndarray:
+        """The latents (n, D) or (n, L, D) float32 that are written, also of images that are not committed.
+
+        Raises CorruptionError where one is missing.
+        """
+        array = CheckedArray(self._shards.arrays["latents"], self.location)
+        whole = [(0, side) for side in array.array.shape[1:]]
+        return np.concatenate([array.read(((image, image + 1), *whole)) for image in images])
 
     def write(self, prepared: PreparedImage) -> None:
         """Write a prepared image whole, then commit it. Any thread may call it, one call at a time.
@@ -187,16 +224,34 @@ class FeatureWriter:
             raise StoreError(f"image {image}: keypoints have shape {found}, expected {expected}")
         return {} if keypoints is None else {"keypoints": keypoints.astype(np.float32)}
 
-    def _check(
-        self, image: int, maps: list[Tensor], picture: np.ndarray, mask: np.ndarray, latent: np.ndarray
-    ) -> None:
-        height, width = self.meta.height, self.meta.width
+    def _check_pending(self, image: int) -> None:
         if not 0 <= image < self.num_images:
             raise StoreError(f"image {image}: expected 0 to {self.num_images - 1}")
         if self._shards.markers(image, image + 1).any():
             raise StoreError(
                 f"image {image}: is committed already; create the store with overwrite to begin anew"
             )
+
+    def _checked_annotations(
+        self, image: int, mask: np.ndarray, latent: np.ndarray, keypoints: np.ndarray | None
+    ) -> dict[str, np.ndarray]:
+        """The arrays of an image that are not rendered, by their names, as they are stored."""
+        self._check_pending(image)
+        self._check_shape(image, "latent", latent, self._shards.specs["latents"].shape[1:])
+        fmt.check_mask(self.meta, mask, image)
+        counts = fmt.class_counts(mask, len(self.meta.classes))
+        mask = mask.astype(fmt.mask_dtype(self.meta))
+        points = self._checked_keypoints(image, keypoints)
+        return {"masks": mask, "latents": latent, "class_counts": counts, **points}
+
+    def _check_shape(self, image: int, name: str, found: np.ndarray, expected: Sequence[int]) -> None:
+        if tuple(found.shape) != tuple(expected):
+            raise StoreError(
+                f"image {image}: {name} has shape {tuple(found.shape)}, expected {tuple(expected)}"
+            )
+
+    def _check_rendered(self, image: int, maps: list[Tensor], picture: np.ndarray) -> None:
+        self._check_pending(image)
         if len(maps) != len(self.meta.layers):
             raise StoreError(
                 f"image {image}: got {len(maps)} feature maps, expected {len(self.meta.layers)}, one a layer"
@@ -210,16 +265,7 @@ class FeatureWriter:
                     f"image {image}, layer {layer.name!r}: feature map is {tuple(given.shape)}, expected "
                     f"({layer.channels}, {layer.resolution[0]}, {layer.resolution[1]})"
                 )
-        latent_shape = self._shards.specs["latents"].shape[1:]
-        for name, found, expected in (
-            ("image", picture.shape, (height, width, 3)),
-            ("latent", latent.shape, latent_shape),
-        ):
-            if tuple(found) != tuple(expected):
-                raise StoreError(
-                    f"image {image}: {name} has shape {tuple(found)}, expected {tuple(expected)}"
-                )
-        fmt.check_mask(self.meta, mask, image)
+        self._check_shape(image, "image", picture, (self.meta.height, self.meta.width, 3))
 
 
 def open_features(

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 from pipeline.api.configuration import load_run_config
 from pipeline.api.places import check_folder, check_store
+from pipeline.cluster.choice import ClusterChoice, choose_cluster
 from pipeline.settings.files import configured, with_overrides
 from pipeline.settings.schema import REAL, Config
 from pipeline.settings.values import Keep
@@ -43,11 +44,14 @@ def extract_features(
     device: str,
     threads: int | None,
     memory_budget: int | None,
+    workers: int | None,
+    scheduler: str | None,
     overwrite: bool,
     dry_run: bool,
     **flags: Any,
 ) -> Outcome:
     """Run ``dgan extract-features``. The result is the `fstore.FeatureStore`."""
+    cluster = choose_cluster(workers, scheduler, threads=threads, device=device)
     settings = load_run_config(config, flags["generator__checkpoint"], say, with_notes=True)
     settings = configured(settings, flags)
     check_store(settings.features.store)
@@ -58,8 +62,11 @@ def extract_features(
     target = target_device(device, threads)
     job = stage.prepare(settings, overwrite=overwrite)
     if dry_run:
-        return Outcome(stage.dry_run(job, target, overwrite=overwrite, memory_budget=memory_budget))
-    line = stage.extract(job, target, overwrite=overwrite, memory_budget=memory_budget, say=say)
+        lines = stage.dry_run(job, target, overwrite=overwrite, memory_budget=memory_budget)
+        return Outcome([*lines, *_workers_line(cluster)])
+    line = stage.extract(
+        job, target, overwrite=overwrite, memory_budget=memory_budget, cluster=cluster, say=say
+    )
     return Outcome([line, *stage.annotation_lines(job)], partial(_opened, settings.features.store))
 
 
@@ -71,6 +78,8 @@ def train(
     device: str,
     threads: int | None,
     memory_budget: int | None,
+    workers: int | None,
+    scheduler: str | None,
     overwrite: bool,
     dry_run: bool,
     task: str | None,
@@ -80,6 +89,7 @@ def train(
 
     The result is the `TrainedInterpreter`.
     """
+    cluster = choose_cluster(workers, scheduler, threads=threads, device=device)
     settings = configured(load_run_config(config, flags["features__store"], say), flags)
     check_store(settings.features.store)
     check_folder(settings.train.out)
@@ -96,8 +106,8 @@ def train(
         "task": task,
     }
     if dry_run:
-        return Outcome(stage.dry_run(store, options, **asked))
-    interpreter = stage.train(store, options, **asked, report=report)
+        return Outcome([*stage.dry_run(store, options, **asked), *_workers_line(cluster)])
+    interpreter = stage.train(store, options, **asked, report=report, cluster=cluster)
     return Outcome([], partial(TrainedInterpreter, options.out, interpreter))
 
 
@@ -108,6 +118,8 @@ def synthesize(
     device: str,
     threads: int | None,
     memory_budget: int | None,
+    workers: int | None,
+    scheduler: str | None,
     overwrite: bool,
     dry_run: bool,
     force: bool,
@@ -115,6 +127,7 @@ def synthesize(
     **flags: Any,
 ) -> Outcome:
     """Run ``dgan synthesize``. The result is the `fstore.Dataset`."""
+    cluster = choose_cluster(workers, scheduler, threads=threads, device=device)
     settings = configured(load_run_config(config, flags["generator__checkpoint"], say), flags)
     check_store(settings.synthesize.store)
 
@@ -124,8 +137,11 @@ def synthesize(
     target = target_device(device, threads)
     job = stage.prepare(settings, force=force, task=task)
     if dry_run:
-        return Outcome(stage.dry_run(job, target, overwrite=overwrite, memory_budget=memory_budget))
-    line = stage.synthesize(job, target, overwrite=overwrite, memory_budget=memory_budget, say=say)
+        lines = stage.dry_run(job, target, overwrite=overwrite, memory_budget=memory_budget)
+        return Outcome([*lines, *_workers_line(cluster)])
+    line = stage.synthesize(
+        job, target, overwrite=overwrite, memory_budget=memory_budget, cluster=cluster, say=say
+    )
     return Outcome([line], partial(_opened, settings.synthesize.store))
 
 
@@ -179,11 +195,14 @@ def export(
     out: Path,
     config: Path | None,
     threads: int | None,
+    workers: int | None,
+    scheduler: str | None,
     overwrite: bool,
     dry_run: bool,
     **flags: Any,
 ) -> Outcome:
     """Run ``dgan export``. The result is the folder."""
+    cluster = choose_cluster(workers, scheduler, threads=1, device="cpu")
     settings = configured(load_run_config(config, store, say, tell_defaults=False), flags)
     check_store(store)
     check_folder(out)
@@ -193,8 +212,9 @@ def export(
 
     job = jobs.prepare(store, out, settings.export)
     if dry_run:
-        return Outcome(run.dry_run(job, overwrite=overwrite))
-    return Outcome([run.export(job, overwrite=overwrite, threads=threads, say=say)], lambda: out)
+        return Outcome([*run.dry_run(job, overwrite=overwrite), *_workers_line(cluster)])
+    line = run.export(job, overwrite=overwrite, threads=threads, cluster=cluster, say=say)
+    return Outcome([line], lambda: out)
 
 
 def report(say: Say, *, path: str, out: Path, images: int, annotated: str | None, overwrite: bool) -> Outcome:
@@ -413,6 +433,15 @@ def filter_dataset(
     set_threads(threads)
     outcome = filter_store(store, FilterWish(keep, score, settings.keep_per_class, settings.calibration), say)
     return Outcome([outcome.line, *outcome.table], partial(_opened, store))
+
+
+def _workers_line(cluster: ClusterChoice | None) -> list[str]:
+    """What a plan, which is of one process, says of a run on workers."""
+    return (
+        []
+        if cluster is None
+        else [f"workers      {cluster.words()}; memory and time above are of one process"]
+    )
 
 
 def _opened(store: str) -> FeatureStore | Dataset:

@@ -5,6 +5,7 @@
         job.json               the settings of the export that was begun
         parts/0000012.json     a part that is written: its files with sizes, and the records of its images
         tree/                  the files, as they will lie in OUT
+        temporary/             files that workers have not written to their end
         ready.json             all files are there: the names in tree/, which move to OUT
         discard.json           with --overwrite: the names in OUT that are being deleted
       .dgan-export.json        the mark of a finished export: its settings, and which names in OUT are its
@@ -37,6 +38,7 @@ class ExportFolder:
         self.out = out
         self.partial = out / PARTIAL
         self.tree = self.partial / "tree"
+        self.temporary = self.partial / "temporary"
 
     def state(self) -> str:
         """``absent`` (or empty), ``unfinished``, ``finished``, ``discarding`` (a deletion was cut off), or
@@ -113,6 +115,14 @@ class ExportFolder:
         """Mark a part whose files, name and size in bytes, are written."""
         write_mark(self._part(part), {"files": files, "records": records}, durable=False)
 
+    def prepare_mark(self, part: int, files: Mapping[str, int], records: list[dict[str, Any]]) -> None:
+        """Write the mark of a part for another process, which makes it count by ``mark_prepared``."""
+        write_mark(self._prepared(part), {"files": files, "records": records})
+
+    def mark_prepared(self, part: int) -> None:
+        """Mark a part whose mark another process has prepared."""
+        os.replace(self._prepared(part), self._part(part))
+
     def records(self, parts: range) -> Iterable[dict[str, Any]]:
         """The records of the images of these parts, one after another; only one part's are in memory.
 
@@ -162,6 +172,9 @@ class ExportFolder:
 
     def _part(self, part: int) -> Path:
         return self.partial / "parts" / f"{part:07d}.json"
+
+    def _prepared(self, part: int) -> Path:
+        return self._part(part).with_suffix(".prepared")
 
     def _entries(self, name: str) -> list[str]:
         return entries_of(self.partial / name)

@@ -14,7 +14,7 @@ from pipeline.exports.formats.protocol import Exporter, ExportInfo
 from pipeline.exports.formats.table import make_exporter
 from pipeline.exports.identity import settings_of
 from pipeline.exports.plan import Part, SplitPlan, plan_parts, split_images
-from pipeline.settings.schema import EXPORT_FORMATS, ExportConfig
+from pipeline.settings.schema import EXPORT_FORMATS, Config, ExportConfig
 
 
 @dataclass(frozen=True)
@@ -31,6 +31,9 @@ class ExportJob:
     folder: ExportFolder
     format: str
     settings: dict[str, Any]
+    store: str
+    config: Config
+    """The place of the store and the configuration, for workers that prepare the same job."""
 
 
 def prepare(store_path: str, out: Path, config: ExportConfig) -> ExportJob:
@@ -53,7 +56,18 @@ def prepare(store_path: str, out: Path, config: ExportConfig) -> ExportJob:
     exporter = make_exporter(config.format, info)
     parts = plan_parts(splits, exporter.part_images)
     settings = settings_of(content, config, info)
-    return ExportJob(content, info, exporter, splits, parts, ExportFolder(out), config.format, settings)
+    return ExportJob(
+        content,
+        info,
+        exporter,
+        splits,
+        parts,
+        ExportFolder(out),
+        config.format,
+        settings,
+        store_path,
+        Config(export=config),
+    )
 
 
 def _refuse_inside(content: Content, out: Path) -> None:

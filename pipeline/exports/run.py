@@ -18,12 +18,15 @@ from time import monotonic
 from fstore.display import human_bytes, human_duration
 from fstore.location import Location
 from fstore.lock import FolderLock
+from pipeline.cluster.choice import ClusterChoice
+from pipeline.cluster.opening import open_pool
 from pipeline.errors import RunError, UsageError, count, few
 from pipeline.exports.content import Item
 from pipeline.exports.identity import difference
 from pipeline.exports.job import ExportJob
 from pipeline.exports.plan import Part
 from pipeline.exports.sink import MeasuringSink, Sink
+from pipeline.exports.workers import write_on_workers
 from pipeline.machine.progress import Bar, progress
 from pipeline.machine.provenance import created_record
 
@@ -50,11 +53,17 @@ def dry_run(job: ExportJob, *, overwrite: bool = False) -> list[str]:
 
 
 def export(
-    job: ExportJob, *, overwrite: bool = False, threads: int | None = None, say: Callable[[str], None] = print
+    job: ExportJob,
+    *,
+    overwrite: bool = False,
+    threads: int | None = None,
+    cluster: ClusterChoice | None = None,
+    say: Callable[[str], None] = print,
 ) -> str:
     """Write what is not written yet. Returns one line on what is there.
 
-    ``threads``: how many parts are written at once; None: one a processor core. ``say`` is told, in one line
+    ``threads``: how many parts are written at once; None: one a processor core. ``cluster``: processes that
+    write parts, each one at a time; None: the threads of this one do. ``say`` is told, in one line
     each, what people should know.
 
     Raises UsageError where something else lies in the folder or an export with other settings, RunError where
@@ -70,33 +79,43 @@ def export(
         if not job.folder.is_ready():
             _check_disk(job, _estimate(job)[0])
             job.folder.begin(job.settings)
-            _write_parts(job, threads or os.cpu_count() or 1, say)
+            _write_parts(job, threads or os.cpu_count() or 1, cluster, say)
             _write_whole(job)
             job.content.store.check_unchanged()
         job.folder.finish(job.settings, {"source": job.info.source, "created": created_record()})
     return _summary(job)
 
 
-def _write_parts(job: ExportJob, threads: int, say: Callable[[str], None]) -> None:
+def _write_parts(
+    job: ExportJob, threads: int, cluster: ClusterChoice | None, say: Callable[[str], None]
+) -> None:
     pending = [part for part in job.parts if not job.folder.written(part.index)]
     images = sum(len(part.places) for part in pending)
     if len(pending) < len(job.parts):
         say(f"{job.folder.out}: going on after {count(len(job.content) - images, 'image')}")
-    stop = Event()
     done = len(job.content) - images
     with progress(f"exporting {job.format}", len(job.content), "images", done) as bar:
-        pool = ThreadPoolExecutor(threads, thread_name_prefix="dgan-export")
-        try:
-            running: set[Future[None]] = set()
-            for part in pending:
-                running.add(pool.submit(_write_part, job, part, bar, stop))
-                if len(running) > threads:
-                    running = _after_one(running)
-            while running:
+        if cluster is None or not pending:
+            _write_in_threads(job, threads, pending, bar)
+            return
+        with open_pool(cluster, say) as pool:
+            write_on_workers(job, pool, pending, bar)
+
+
+def _write_in_threads(job: ExportJob, threads: int, pending: list[Part], bar: Bar) -> None:
+    stop = Event()
+    pool = ThreadPoolExecutor(threads, thread_name_prefix="dgan-export")
+    try:
+        running: set[Future[None]] = set()
+        for part in pending:
+            running.add(pool.submit(_write_part, job, part, bar, stop))
+            if len(running) > threads:
                 running = _after_one(running)
-        finally:
-            stop.set()
-            pool.shutdown(wait=True, cancel_futures=True)
+        while running:
+            running = _after_one(running)
+    finally:
+        stop.set()
+        pool.shutdown(wait=True, cancel_futures=True)
 
 
 def _after_one(running: set[Future[None]]) -> set[Future[None]]:

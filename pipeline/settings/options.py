@@ -90,11 +90,19 @@ CONFIG = Option(
 DEVICE = Option("device", values.DEVICE, "auto (a GPU if there is one), cpu, cuda or cuda:i.", default="auto")
 THREADS = Option("threads", values.THREADS, "CPU threads of torch.", unset="torch's own")
 MEMORY_BUDGET = Option("memory_budget", BYTES, "Most host memory of the process, such as 8GB.")
+WORKERS = Option(
+    "workers", integer(1, 1024), "Processes of this machine that share the work, a GPU each.", unset="none"
+)
+SCHEDULER = Option(
+    "scheduler", values.SCHEDULER, "Workers of this dask cluster: an address or a scheduler file."
+)
 OVERWRITE = Option("overwrite", BOOLEAN, "Delete what is there and start anew.", default=False)
 DRY_RUN = Option("dry_run", BOOLEAN, "Print the plan and what it costs, and do nothing.", default=False)
 TASK = Option("task", choice(*TASKS), "Refuse a store of another task.", group="Input")
 STAGE = (CONFIG, DEVICE, THREADS, MEMORY_BUDGET, OVERWRITE, DRY_RUN)
 """What every stage has."""
+SHARED_STAGE = (CONFIG, DEVICE, THREADS, MEMORY_BUDGET, WORKERS, SCHEDULER, OVERWRITE, DRY_RUN)
+"""What a stage has whose work other processes can share."""
 
 _IMAGES = (
     Option("num", integer(1, 10**6), "Images to annotate.", default=40),
@@ -186,8 +194,8 @@ BEFORE_SETTINGS: dict[str, tuple[Option, ...]] = {
 }
 """By the command: what its help shows before the settings."""
 AFTER_SETTINGS: dict[str, tuple[Option, ...]] = {
-    EXTRACT: STAGE,
-    TRAIN: (TASK, *STAGE),
+    EXTRACT: SHARED_STAGE,
+    TRAIN: (TASK, *SHARED_STAGE),
     SYNTHESIZE: (
         replace(TASK, help="Refuse an interpreter of another task."),
         Option(
@@ -196,7 +204,7 @@ AFTER_SETTINGS: dict[str, tuple[Option, ...]] = {
             "Label with another checkpoint than the interpreter was trained on.",
             default=False,
         ),
-        *STAGE,
+        *SHARED_STAGE,
     ),
     SAMPLE: (
         CONFIG,
@@ -207,6 +215,8 @@ AFTER_SETTINGS: dict[str, tuple[Option, ...]] = {
     ),
     EXPORT: (
         replace(THREADS, help="How many parts are written at once.", unset="one a processor core"),
+        replace(WORKERS, help="Processes of this machine that share the work, a part at a time each."),
+        SCHEDULER,
         CONFIG,
         replace(OVERWRITE, help="Delete the export that is there and start anew."),
         DRY_RUN,

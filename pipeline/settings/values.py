@@ -359,6 +359,7 @@ CACHE = Rule('a size such as "4GB", or "none"', _cache_text, metavar="SIZE")
 SEEDS = Rule('seeds such as "0-15" or "3,7,20-29"', _seeds_text, metavar="SEEDS")
 LAYERS = Rule('layers by name, number or slice, such as "b8_out,3,4:-2"', _layers_text, metavar="LAYERS")
 BOOLEAN = Rule("true or false", _boolean)
+SCHEDULER = Rule("an address such as tcp://host:8786, or a scheduler file", _text, metavar="ADDRESS|FILE")
 DEVICE = Rule("auto, cpu, cuda or cuda:i", _device, metavar="DEVICE")
 THREADS = integer(
     1, 1024

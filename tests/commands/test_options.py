@@ -34,16 +34,16 @@ FLAGS = {
         "class-label config crop-rows debug device dry-run ignore image-zero images label-map "
         "latent-space latents layers layout memory-budget min-pixels no-check noise noise-seed "
         "num-classes overlap overwrite render-batch resolution seeds sigma small-classes store "
-        "task threads truncation truncation-layers upsample"
+        "scheduler task threads truncation truncation-layers upsample workers"
     ),
     "train": (
         "balance batch-size cache config debug device dry-run members memory-budget out overwrite "
-        "precision seed sigma steps store task threads"
+        "precision scheduler seed sigma steps store task threads workers"
     ),
     "synthesize": (
         "calibration checkpoint class-label config debug device dry-run force interpreter keep "
         "keep-per-class memory-budget no-keep-per-class num overwrite precision render-batch score seed "
-        "store task threads tile"
+        "scheduler store task threads tile workers"
     ),
     "sample": (
         "add average-latent checkpoint class-label config crop-rows debug device diverse dry-run "
@@ -52,7 +52,7 @@ FLAGS = {
     ),
     "export": (
         "all config debug dry-run format image-encoding jpeg-quality kept-only label-map limit overwrite "
-        "seed split threads"
+        "scheduler seed split threads workers"
     ),
     "evaluate": ("annotations debug device label-map out store threads"),
     "report": ("annotated debug images out overwrite"),

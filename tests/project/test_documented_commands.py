@@ -45,9 +45,13 @@ ONLY_READ: dict[str, str] = {
     "dgan view dataset.zarr --port 8765 --no-browser": "another program may listen at that port",
     "dgan segment test segmenter --images portraits/images --annotations portraits/labels": "the toy has "
     "other classes than the demo's renderer",
+    "dgan extract-features --layout pyramid --workers 4": "starts four processes; tests/cluster does so",
+    "dgan export dataset.zarr out --format coco --workers 4": "the same",
+    "dgan synthesize --num 100000 --scheduler tcp://node1:8786": "there is no such scheduler",
+    "dgan synthesize --num 100000 --scheduler /shared/scheduler.json": "there is no such scheduler",
 }
 # Libraries that the tests do not install: Python snippets that need one are compiled only.
-NOT_INSTALLED = "detectron2|torchvision"
+NOT_INSTALLED = "dask_jobqueue|dask_kubernetes|detectron2|torchvision"
 # Pages that begin in an empty folder: here in one with inputs and settings, but without stores.
 WITHOUT_STORES = ("docs/python.md",)
 # Pages whose Python has a test of its own, because it wants other stores; here it is compiled only.

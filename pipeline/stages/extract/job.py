@@ -10,6 +10,7 @@ import fstore
 from fstore import format as fmt
 from pipeline.checkpoints.read import LoadedGenerator
 from pipeline.rendering.renderer import RenderSettings
+from pipeline.settings.schema import Config
 from pipeline.stages.extract.begun import Begun, change_line
 from pipeline.stages.extract.inputs import ExtractInputs
 
@@ -31,6 +32,8 @@ class ExtractJob:
     render_batch: int
     begun: Begun = field(default_factory=Begun)
     """The images of the store that is gone on with."""
+    config: Config = field(default_factory=Config)
+    """All settings of the run, for workers that read the checkpoint themselves."""
 
     @property
     def num_images(self) -> int:

@@ -16,6 +16,7 @@ from fstore import format as fmt
 from fstore.errors import StoreError
 from fstore.location import Location
 from pipeline.checkpoints.read import LoadedGenerator
+from pipeline.cluster.choice import ClusterChoice
 from pipeline.errors import count
 from pipeline.inputs.annotations.load import Annotations
 from pipeline.inputs.checkpoint_choice import load_chosen
@@ -32,11 +33,14 @@ from pipeline.settings.classes import default_names, default_palette
 from pipeline.settings.schema import Config
 from pipeline.stages import costs
 from pipeline.stages.extract.average_latent import run_average
+from pipeline.stages.extract.batches import batch_images, pending_batches, render_batch
 from pipeline.stages.extract.begun import begun_images
 from pipeline.stages.extract.checks import check
 from pipeline.stages.extract.inputs import ExtractInputs, read_inputs
 from pipeline.stages.extract.job import ExtractJob
+from pipeline.stages.extract.memory import ExtractMemory
 from pipeline.stages.extract.plan import plan_lines
+from pipeline.stages.extract.workers import opened_pool, write_on_workers
 
 
 def prepare(config: Config, *, overwrite: bool = False) -> ExtractJob:
@@ -52,7 +56,9 @@ def prepare(config: Config, *, overwrite: bool = False) -> ExtractJob:
     begun = begun_images(features.store, overwrite=overwrite)
     inputs = read_inputs(config, loaded, settings, average, begun.numbers)
     meta = _meta(config, loaded, inputs, settings, origin)
-    return ExtractJob(loaded, inputs, average, settings, meta, features.store, features.render_batch, begun)
+    return ExtractJob(
+        loaded, inputs, average, settings, meta, features.store, features.render_batch, begun, config
+    )
 
 
 def _meta(
@@ -116,11 +122,13 @@ def extract(
     *,
     overwrite: bool = False,
     memory_budget: int | None = None,
+    cluster: ClusterChoice | None = None,
     say: Callable[[str], None] = print,
 ) -> str:
     """Render and write what is not committed yet, a batch while the image before is written.
 
     A store that is there may hold fewer images, and other annotations of them: those are written anew.
+    ``cluster``: processes that render and write; None: this one does. ``memory_budget`` is of each.
 
     Returns:
         One line on what is in the store.
@@ -139,7 +147,27 @@ def extract(
     change = job.change_line(revision)
     if change is not None:
         say(change)
-    writer = fstore.create(
+    with (
+        opened_pool(cluster, job, revision, say) as pool,
+        closing(_open_store(job, memory, overwrite)) as writer,
+    ):
+        pending = writer.pending()
+        note = costs.pyramid_note(job.meta, job.num_images)
+        if note and pending:
+            say(note)
+        if pending and pool is not None:
+            write_on_workers(job, writer, pending, pool, memory_budget)
+        elif pending:
+            _write_pending(job, device, writer, pending, memory.queue_depth)
+    return (
+        f"{location}: {count(job.num_images, 'image')} committed, features ({job.num_images}, "
+        f"{job.meta.height}, {job.meta.width}, " + (f"{job.meta.channels}) float16, layout {job.meta.layout}")
+    )
+
+
+def _open_store(job: ExtractJob, memory: ExtractMemory, overwrite: bool) -> fstore.FeatureWriter:
+    """Create the store, or go on with it."""
+    return fstore.create(
         job.store,
         job.meta,
         num_images=job.num_images,
@@ -148,17 +176,6 @@ def extract(
         overwrite=overwrite,
         band_buffers=memory.band_buffers,
         annotated=job.annotated,
-    )
-    with closing(writer):
-        pending = writer.pending()
-        note = costs.pyramid_note(job.meta, job.num_images)
-        if note and pending:
-            say(note)
-        if pending:
-            _write_pending(job, device, writer, pending, memory.queue_depth)
-    return (
-        f"{location}: {count(job.num_images, 'image')} committed, features ({job.num_images}, "
-        f"{job.meta.height}, {job.meta.width}, " + (f"{job.meta.channels}) float16, layout {job.meta.layout}")
     )
 
 
@@ -210,42 +227,20 @@ def _write_pending(
             return_freed_memory()
             bar.advance(1)
 
-        for batch in _batches(pending, job.render_batch):
-            for prepared in _rendered(job, renderer, writer, batch):
+        for first, wanted in pending_batches(pending, job.render_batch):
+            for prepared in _rendered(job, renderer, writer, first, wanted):
                 background.submit(write, prepared)
 
 
-def _batches(pending: list[int], size: int) -> list[list[int]]:
-    """Pending images by render batch. Image i belongs to batch i // size, whichever images are pending."""
-    groups: dict[int, list[int]] = {}
-    for image in pending:
-        groups.setdefault(image // size, []).append(image)
-    return list(groups.values())
-
-
 def _rendered(
-    job: ExtractJob, renderer: Renderer, writer: fstore.FeatureWriter, wanted: list[int]
+    job: ExtractJob, renderer: Renderer, writer: fstore.FeatureWriter, first: int, wanted: list[int]
 ) -> Iterator[fstore.PreparedImage]:
-    """Render the whole batch that holds ``wanted``, and yield these images.
-
-    A network's output changes by a rounding with the size of its batch. So the last batch, where it is short,
-    is filled up with copies of its last image.
-    """
-    first = wanted[0] // job.render_batch * job.render_batch
-    images = [min(first + i, job.num_images - 1) for i in range(job.render_batch)]
+    """Render a batch and prepare the images of it that are wanted."""
     latents, annotations, keypoints = job.inputs.latents, job.inputs.annotations, job.inputs.keypoints
-    numbers = [latents.numbers[image] for image in images]  # not their places: noise stays with its image
-    rendered = renderer.render(latents.values[images], latents.space, numbers)
-    features = rendered.features
-    for place, image in enumerate(images[: job.num_images - first]):
-        if image not in wanted:
-            continue
-        # Of a batch of one the writer empties the list as it goes, which frees each float32 map early.
-        maps = (
-            [features.pop(0)[0] for _ in range(len(features))]
-            if job.render_batch == 1
-            else [f[place] for f in features]
-        )
-        picture = renderer.picture(rendered.images[place])
+    images = batch_images(first, job.render_batch, job.num_images)
+    numbers = [latents.numbers[image] for image in images]
+    for image, maps, picture in render_batch(
+        renderer, latents.values[images], latents.space, images, numbers, wanted
+    ):
         points = None if keypoints is None else keypoints.points[image]
         yield writer.prepare(image, maps, picture, annotations.masks[image], latents.values[image], points)

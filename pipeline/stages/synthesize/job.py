@@ -5,7 +5,7 @@ It writes nothing.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 import torch
@@ -17,7 +17,7 @@ from pipeline.interpreter.files import Interpreter
 from pipeline.labelling.labelled_images import LabelledImages
 from pipeline.machine.random_streams import Purpose
 from pipeline.rendering.renderer import Renderer, RenderSettings
-from pipeline.settings.schema import SynthesizeConfig
+from pipeline.settings.schema import Config, SynthesizeConfig
 
 
 @dataclass(frozen=True)
@@ -32,6 +32,10 @@ class SynthesizeJob:
     config: SynthesizeConfig
     notes: tuple[str, ...] = ()
     """What a user should know before it begins, a line each."""
+    run_config: Config = field(default_factory=Config)
+    """All settings of the run, for workers that read interpreter and checkpoint themselves."""
+    force: bool = False
+    """Whether another checkpoint than the interpreter's is taken."""
 
 
 def make_source(

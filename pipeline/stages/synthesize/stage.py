@@ -12,90 +12,27 @@ from collections.abc import Callable
 from contextlib import closing
 from dataclasses import replace
 from functools import partial
-from pathlib import Path
 
 import numpy as np
 import torch
 
 import fstore
-from fstore import format as fmt
-from pipeline.errors import UsageError
-from pipeline.inputs.generator import generator_record
-from pipeline.interpreter.description import InterpreterInfo
+from pipeline.cluster.choice import ClusterChoice
+from pipeline.cluster.pool import Pool
 from pipeline.interpreter.identity import check_unchanged
-from pipeline.interpreter.pairing import PairedInterpreter, load_paired
-from pipeline.labelling.labelled_images import SAMPLED_SPACE, LabelledBatch, LabelledImages
+from pipeline.labelling.labelled_images import LabelledImages
 from pipeline.machine.background import BackgroundCalls
 from pipeline.machine.progress import progress
-from pipeline.machine.provenance import created_record
-from pipeline.rendering.renderer import RenderSettings
-from pipeline.settings.schema import TASKS, Config, SynthesizeConfig
 from pipeline.stages.synthesize.checks import check
 from pipeline.stages.synthesize.filter_choice import filter_of
 from pipeline.stages.synthesize.filtering import set_filter
 from pipeline.stages.synthesize.job import SynthesizeJob, make_source
+from pipeline.stages.synthesize.memory import SynthesisMemory
 from pipeline.stages.synthesize.plan import plan_lines
 from pipeline.stages.synthesize.precision import choose_precision, recorded_precision
-from pipeline.stages.synthesize.task_arrays import TaskArrays
-
-
-def prepare(config: Config, *, force: bool = False, task: str | None = None) -> SynthesizeJob:
-    """Read the interpreter and the checkpoint that it was trained on.
-
-    Raises UsageError, one line, where either cannot be used, the interpreter has learnt another ``task``
-    (None: any), or the checkpoint is another one and ``force`` is not set.
-    """
-    trained = load_paired(config, force=force)
-    loaded, interpreter, info = trained.loaded, trained.interpreter, trained.interpreter.info
-    _check_task(config, info, task)
-    settings = RenderSettings.from_record(info.generator, info.grid, info.crop_rows)
-    meta = _meta(config.synthesize, trained, settings)
-    average = trained.average_latent
-    return SynthesizeJob(loaded, interpreter, average, settings, meta, config.synthesize, trained.notes)
-
-
-def _check_task(config: Config, info: InterpreterInfo, task: str | None) -> None:
-    if task is not None and task not in TASKS:
-        raise UsageError(f"--task is {task!r}; expected {' or '.join(TASKS)}")
-    if task not in (None, info.task):
-        raise UsageError(
-            f"{config.synthesize.interpreter}: has learnt {info.task}, --task is {task}; leave it out, or "
-            "pass another --interpreter"
-        )
-
-
-def _meta(config: SynthesizeConfig, trained: PairedInterpreter, settings: RenderSettings) -> fmt.DatasetMeta:
-    loaded, interpreter, info = trained.loaded, trained.interpreter, trained.interpreter.info
-    return fmt.DatasetMeta(
-        shape=(info.crop_rows[1] - info.crop_rows[0], info.grid[1]),
-        classes=info.classes,
-        latent_size=loaded.generator.z_size,
-        ignore=info.ignore,
-        score=config.score,
-        seed=config.seed,
-        interpreter={
-            "folder": Path(config.interpreter).name,
-            "sha256": interpreter.sha256,
-            "members": info.members,
-            **trained.settings,
-        },
-        generator=generator_record(
-            loaded,
-            settings,
-            latent_space=SAMPLED_SPACE,
-            average=str(info.generator.get("average_latent", "unknown")),
-            render_batch=config.render_batch,
-        ),
-        created=created_record(),
-        keypoints=info.keypoints,
-        member_votes=_are_votes_kept(info),
-    )
-
-
-def _are_votes_kept(info: InterpreterInfo) -> bool:
-    """Whether the dataset gets ``member_votes``: its numbers have four bytes, and one label may have all."""
-    votes = info.members * (info.crop_rows[1] - info.crop_rows[0]) * info.grid[1]
-    return info.keypoints is None and len(info.classes) <= fmt.MOST_VOTED and votes < 2**32
+from pipeline.stages.synthesize.preparation import prepare as prepare
+from pipeline.stages.synthesize.tasks import make_task
+from pipeline.stages.synthesize.workers import fill_on_workers, opened_pool, precision_on_workers
 
 
 def dry_run(
@@ -112,9 +49,12 @@ def synthesize(
     *,
     overwrite: bool = False,
     memory_budget: int | None = None,
+    cluster: ClusterChoice | None = None,
     say: Callable[[str], None] = print,
 ) -> str:
     """Fill the dataset and set its filter.
+
+    ``cluster``: processes that make the tasks; None: this one does. ``memory_budget`` is of each.
 
     Returns:
         One line on what is in the store.
@@ -129,19 +69,39 @@ def synthesize(
     for note in job.notes:
         say(note)
     config = job.config
-    job = choose_precision(job, device, say, tile_rows=memory.tile_rows, overwrite=overwrite)
-    writer = fstore.create_dataset(config.store, job.meta, num_images=config.num, overwrite=overwrite)
-    job = replace(job, meta=writer.meta)  # without the members' votes where the store was begun without
-    with closing(writer):  # after an error too: who catches it can go on in the same process
-        pending = writer.pending_tasks()
-        if pending:
-            source = make_source(job, device, recorded_precision(job), memory.tile_rows)
-            _fill(writer, source, job, pending, memory.queue_depth)
+    with opened_pool(cluster, job, say, overwrite=overwrite) as pool:
+        if pool is None:
+            job = choose_precision(job, device, say, tile_rows=memory.tile_rows, overwrite=overwrite)
+        else:
+            job = precision_on_workers(job, pool, say, memory_budget, overwrite=overwrite)
+        _fill_store(job, device, memory, pool, memory_budget, overwrite=overwrite)
     check_unchanged(config.interpreter, job.interpreter.sha256)
     outcome = set_filter(config.store, choice, say)
     for line in outcome.table:
         say(line)
     return outcome.line
+
+
+def _fill_store(
+    job: SynthesizeJob,
+    device: torch.device,
+    memory: SynthesisMemory,
+    pool: Pool | None,
+    memory_budget: int | None,
+    *,
+    overwrite: bool,
+) -> None:
+    """Create the dataset, or go on with it, and make what is pending: here, or on the workers of ``pool``."""
+    config = job.config
+    writer = fstore.create_dataset(config.store, job.meta, num_images=config.num, overwrite=overwrite)
+    job = replace(job, meta=writer.meta)  # without the members' votes where the store was begun without
+    with closing(writer):  # after an error too: who catches it can go on in the same process
+        pending = writer.pending_tasks()
+        if pending and pool is not None:
+            fill_on_workers(job, writer, pending, pool, memory_budget)
+        elif pending:
+            source = make_source(job, device, recorded_precision(job), memory.tile_rows)
+            _fill(writer, source, job, pending, memory.queue_depth)
 
 
 def _fill(
@@ -166,36 +126,6 @@ def _fill(
 
         for task in pending:
             write_part = partial(background.submit, writer.write_part, task)
-            parts = _task(source, job, writer.task_images(task), advance, write_part)
+            parts = make_task(source, job, writer.task_images(task), advance, write_part)
             background.submit(commit, task, parts)
             del parts  # the queue's now
-
-
-def _task(
-    source: LabelledImages,
-    job: SynthesizeJob,
-    images: range,
-    advance: Callable[[int], None],
-    write_part: Callable[[str, int, np.ndarray], None],
-) -> dict[str, np.ndarray]:
-    """Make the images of one task, and return the arrays that ``write_part`` was not given file by file.
-
-    Batches begin at multiples of their size and are rendered whole, even where the last images of one are not
-    wanted. A batch is fetched from the device after the next one has been started.
-    """
-    arrays = TaskArrays(fmt.dataset_arrays(job.meta, job.config.num), images, write_part)
-    size = job.config.render_batch
-
-    def fetch(batch: LabelledBatch) -> None:
-        arrays.add(batch.host_arrays())
-        advance(len(batch.latents))
-
-    before: LabelledBatch | None = None
-    for first in range(images.start, images.stop, size):
-        batch = source.batch(range(first, first + size), min(size, images.stop - first))
-        if before is not None:
-            fetch(before)
-        before = batch
-    if before is not None:
-        fetch(before)
-    return arrays.whole()

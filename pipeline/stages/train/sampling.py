@@ -22,14 +22,17 @@ from pipeline.stages.train.split import validation_grid
 MAX_READERS = 4  # threads; more do not help, for training has the cores
 
 
-def plan_memory(plan: TrainPlan, device: torch.device, budget: int | None) -> MemoryPlan:
-    """Share out host memory, at most ``budget`` bytes. Raises UsageError where training cannot fit."""
+def plan_memory(plan: TrainPlan, device: torch.device, budget: int | None, sharing: int = 1) -> MemoryPlan:
+    """Share out host memory, at most ``budget`` bytes. ``sharing``: processes that do so on this machine.
+
+    Raises UsageError where training cannot fit.
+    """
     waits_for_disk = 2 if plan.pyramid_bytes == 0 else 1  # half the readers of a dense store, on average
     return share_memory(
         plan.demand(on_gpu=device.type == "cuda"),
         budget=budget,
         buffer_mb=plan.config.buffer_mb,
-        cache_limit=_cache_limit(plan.config, available_host_bytes() // 4),
+        cache_limit=_cache_limit(plan.config, available_host_bytes() // (4 * sharing)),
         threads=min(MAX_READERS, waits_for_disk * torch.get_num_threads()),
     )
 

@@ -2,24 +2,23 @@
 
 A share begins with the last epoch's state, which all read from the interpreter's folder, and ends with a file
 of its members beside that. No tensor goes another way. A member's batches, products and moments do not depend
-on who else learns in the same process, so that the tensors are those of one process, bit for bit. It knows
-what a pool of workers does, and not how.
+on who else learns in the same process, so that the tensors are those of one process, bit for bit.
 """
 
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path
-from typing import Any, Protocol
 
 import torch
 
 from fstore.feature_store import FeatureStore
 from fstore.location import Location
 from fstore.sampler import SampledStore
+from pipeline.cluster.pool import Pool
+from pipeline.cluster.worker import check_stopped
 from pipeline.errors import RunError, UsageError
 from pipeline.interpreter.description import InterpreterInfo, settings_differences
 from pipeline.interpreter.folder import remove_shares, share_name
@@ -37,27 +36,6 @@ from pipeline.stages.train.sampling import make_sampler, pixel_source, plan_memo
 from pipeline.stages.train.schedule import next_epoch
 
 
-class Pool(Protocol):
-    """Processes that do tasks; see `pipeline.cluster.pool.Pool`."""
-
-    @property
-    def device(self) -> str:
-        """By which name each worker's device goes there."""
-
-    @property
-    def num_workers(self) -> int:
-        """How many there are now."""
-
-    def run(
-        self,
-        begin: Callable[..., Any],
-        arguments: tuple[Any, ...],
-        work: Callable[[Any, Any], Any],
-        tasks: Iterable[Any],
-    ) -> Iterator[tuple[Any, Any]]:
-        """``work(begin(*arguments), task)`` of each task, in any order."""
-
-
 @dataclass(frozen=True)
 class Share:
     """The epoch ``epoch``, counted from 0, of members ``first`` to ``stop`` - 1."""
@@ -70,6 +48,10 @@ class Share:
     def members(self) -> range:
         """Their places in the ensemble."""
         return range(self.first, self.stop)
+
+    def words(self) -> str:
+        """The share for people, who count from 1."""
+        return f"epoch {self.epoch + 1} of members {self.first + 1} to {self.stop}"
 
 
 @dataclass(frozen=True)
@@ -96,22 +78,29 @@ class WorkerShares:
     """Does epochs by workers. A class, because it remembers what they are told."""
 
     def __init__(
-        self, pool: Pool, store_path: str | os.PathLike[str], job: TrainJob, memory_budget: int | None
+        self,
+        pool: Pool,
+        store_path: str | os.PathLike[str],
+        job: TrainJob,
+        memory_budget: int | None,
+        sharing: int,
     ) -> None:
-        """``memory_budget``: bytes of host memory that each worker may take, or None."""
+        """``memory_budget``: bytes of host memory that each worker may take, or None. ``sharing``: workers
+        that share a machine's memory.
+        """
         self._pool, self._folder = pool, job.folder.absolute()
         place = Location.parse(store_path)
         where = place.target if place.folder is None else str(place.folder.absolute())
-        self._arguments = (where, self._folder, job.plan, job.info, pool.device, memory_budget)
+        self._arguments = (where, self._folder, job.plan, job.info, pool.device, memory_budget, sharing)
 
     def run(self, info: InterpreterInfo, learner: Learner, num_steps: int, bar: Bar) -> tuple[float, ...]:
         """Does what `pipeline.stages.train.epochs.Shares` says."""
         epoch, members = len(info.epochs), info.members
         remove_shares(self._folder)  # of an epoch that was cut off
-        tasks = [Share(epoch, part.start, part.stop) for part in cut(members, max(1, self._pool.num_workers))]
+        tasks = [Share(epoch, part.start, part.stop) for part in cut(members, self._pool.num_workers)]
         losses: dict[int, tuple[float, ...]] = {}
         shown = learnt = 0
-        for share, found in self._pool.run(begin, self._arguments, work, tasks):
+        for share, found in self._pool.run(begin, self._arguments, work, tasks, Share.words):
             losses[share.first] = found
             learnt += len(share.members)
             bar.advance(learnt * num_steps // members - shown)
@@ -134,6 +123,7 @@ def begin(
     info: InterpreterInfo,
     device: str,
     memory_budget: int | None,
+    sharing: int,
 ) -> Helper:
     """What a worker prepares. Raises UsageError where it does not see the store or the folder of the run."""
     if not folder.is_dir():
@@ -143,7 +133,7 @@ def begin(
         differences = settings_differences(info, describe(store, plan))
         if differences:
             raise UsageError(f"{store.location}: is another store here ({differences[0][0]} differs)")
-        memory = plan_memory(plan, where, memory_budget)
+        memory = plan_memory(plan, where, memory_budget, sharing)
         source = pixel_source(store, plan, memory, where)
     return Helper(store, source, folder, plan, info, memory, where)
 
@@ -169,7 +159,7 @@ def work(helper: Helper, share: Share) -> tuple[float, ...]:
         images = epoch_images(plan, begins)
         sampler = make_sampler(helper.source, plan.config, images, helper.memory, members)
         _, rates = epoch_steps(info, plan, sampler)
-        losses = learn(learner, paced_batches(sampler, share.epoch, rates), lambda: None)
+        losses = learn(learner, paced_batches(sampler, share.epoch, rates), check_stopped)
     check_same_store(helper.store)
     learnt = {name: each for name, each in learner.tensors().items() if not name.startswith("best.")}
     save_state(helper.folder, TrainingState(info, learnt), share_name(members))

@@ -16,6 +16,8 @@ import torch
 
 from fstore.location import Location
 from fstore.lock import FolderLock
+from pipeline.cluster.choice import ClusterChoice
+from pipeline.cluster.opening import open_pool
 from pipeline.errors import UsageError, count
 from pipeline.interpreter.description import InterpreterInfo
 from pipeline.interpreter.files import Interpreter, finish_saving, save_interpreter
@@ -37,7 +39,7 @@ from pipeline.stages.train.making import make_learner
 from pipeline.stages.train.plan import CPU_FLOPS, GPU_FLOPS
 from pipeline.stages.train.prepare import notes, prepare
 from pipeline.stages.train.schedule import num_final
-from pipeline.stages.train.shares import Pool, WorkerShares
+from pipeline.stages.train.shares import WorkerShares
 from pipeline.stages.train.validation import Quality
 
 
@@ -51,7 +53,7 @@ def train(
     task: str | None = None,
     excluded: Collection[int] = (),
     report: Callable[[str], None] = print,
-    pool: Pool | None = None,
+    cluster: ClusterChoice | None = None,
 ) -> Interpreter:
     """Train the interpreter of ``config.out`` on the store, or go on with it; a finished one is returned.
 
@@ -61,7 +63,8 @@ def train(
     ``memory_budget``: bytes of host memory that the process may take. ``task``: what the store must have been
     extracted for; None: whatever it was. ``excluded``: positions in the store of images that take no part,
     neither in learning nor in validation. ``report`` is told, in one line each, what a user should know.
-    ``pool``: workers that do the steps, each those of some members; None: this process does them.
+    ``cluster``: processes that do the steps, each those of some members; None: this process does them.
+    ``memory_budget`` is of each.
     Raises UsageError for a store, task, folder or budget that cannot be used; RunError where the disk is too
     small, the loss is no longer finite, or the store is replaced meanwhile; StoreError for a damaged store.
     """
@@ -86,8 +89,8 @@ def train(
             report(note)
         learner, info = _learner(job, device)
         job = replace(job, state=None)  # its tensors are the learner's now, and would be held twice
-        shares = None if pool is None else WorkerShares(pool, store_path, job, memory_budget)
-        interpreter = _run(job, learner, info, report, shares)
+        with _shares(cluster, store_path, job, memory_budget, report) as shares:
+            interpreter = _run(job, learner, info, report, shares)
     report(f"{folder}: {summary(interpreter.info)}")
     return interpreter
 
@@ -157,6 +160,22 @@ def _make_folder(folder: Path, lock: ExitStack, overwrite: bool) -> None:
 def _remove_empty(folder: Path) -> None:
     with suppress(OSError):
         folder.rmdir()
+
+
+@contextmanager
+def _shares(
+    cluster: ClusterChoice | None,
+    store_path: str | os.PathLike[str],
+    job: TrainJob,
+    memory_budget: int | None,
+    say: Callable[[str], None],
+) -> Iterator[WorkerShares | None]:
+    """A block in which workers do the steps, if the run asks for some."""
+    if cluster is None:
+        yield None
+        return
+    with open_pool(cluster, say) as pool:
+        yield WorkerShares(pool, store_path, job, memory_budget, cluster.workers or 1)
 
 
 def _run(

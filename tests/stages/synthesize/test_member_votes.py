@@ -16,7 +16,7 @@ import fstore
 from fstore import format as fmt
 from pipeline.labelling.labelled_images import LabelledImages
 from pipeline.settings.classes import default_palette
-from pipeline.stages.synthesize import stage
+from pipeline.stages.synthesize import preparation
 from pipeline.stages.synthesize.job import make_source
 
 EXACT = ("--precision", "float32")
@@ -25,7 +25,7 @@ EXACT = ("--precision", "float32")
 @pytest.fixture
 def older(monkeypatch: pytest.MonkeyPatch) -> pytest.MonkeyPatch:
     """The program as it was before it recorded votes, until ``undo`` is called."""
-    monkeypatch.setattr(stage, "_are_votes_kept", lambda info: False)
+    monkeypatch.setattr(preparation, "_are_votes_kept", lambda info: False)
     return monkeypatch
 
 
@@ -90,9 +90,9 @@ def test_wide_and_huge_datasets_and_keypoints_have_none(inputs: Path) -> None:
     info = make_job(inputs).interpreter.info
     colors = default_palette(257)
     classes = tuple(fmt.ClassInfo(i, str(i), colors[i]) for i in range(257))
-    assert stage._are_votes_kept(replace(info, classes=classes[:256]))
-    assert not stage._are_votes_kept(replace(info, classes=classes))
-    assert not stage._are_votes_kept(
+    assert preparation._are_votes_kept(replace(info, classes=classes[:256]))
+    assert not preparation._are_votes_kept(replace(info, classes=classes))
+    assert not preparation._are_votes_kept(
         replace(info, grid=(2**16, 2**16), crop_rows=(0, 2**16))
     )  # 2^32 and more
-    assert not stage._are_votes_kept(replace(info, keypoints=fmt.KeypointInfo(("a",), 1.0)))
+    assert not preparation._are_votes_kept(replace(info, keypoints=fmt.KeypointInfo(("a",), 1.0)))

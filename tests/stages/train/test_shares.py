@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
+from contextlib import nullcontext
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -16,9 +17,11 @@ from support.training import Killed
 import fstore
 from fstore.errors import StoreError
 from fstore.sampler import StratifiedChunkSampler
+from pipeline.cluster.choice import ClusterChoice
 from pipeline.errors import UsageError
 from pipeline.interpreter.training_state import load_state
 from pipeline.settings.schema import TrainConfig
+from pipeline.stages.train import stage
 from pipeline.stages.train.shares import cut
 from pipeline.stages.train.stage import train
 
@@ -39,12 +42,14 @@ class HerePool:
         arguments: tuple[Any, ...],
         work: Callable[[Any, Any], Any],
         tasks: Iterable[Any],
+        describe: Callable[[Any], str],
     ) -> Iterator[tuple[Any, Any]]:
         for task in reversed(list(tasks)):
             if self.left is not None:
                 self.left -= 1
                 if self.left < 0:
                     raise Killed
+            assert describe(task).startswith(f"epoch {task.epoch + 1} of members ")
             yield task, work(begin(*arguments), task)
 
 
@@ -78,6 +83,20 @@ def test_members_that_are_not_there_get_no_batches(store: Path, dealt: range) ->
         StratifiedChunkSampler(fstore.open(store), batch_size=4, members=4, dealt=dealt)
 
 
+@pytest.fixture
+def working(monkeypatch: pytest.MonkeyPatch) -> Callable[[HerePool], dict[str, Any]]:
+    """Has a run work with such a pool: what it is to be given."""
+
+    def use(pool: HerePool) -> dict[str, Any]:
+        monkeypatch.setattr(stage, "open_pool", lambda choice, say: nullcontext(pool))
+        return {"cluster": ClusterChoice(workers=pool.num_workers)}
+
+    return use
+
+
+Working = Callable[[HerePool], dict[str, Any]]
+
+
 def contents(folder: Path) -> dict[str, bytes]:
     return {path.name: path.read_bytes() for path in folder.iterdir() if path.name != "interpreter.json"}
 
@@ -89,32 +108,38 @@ def settings(out: Path) -> TrainConfig:
 
 
 @pytest.mark.parametrize("workers", [1, 2, 3, 9])
-def test_shares_learn_what_one_process_learns(store: Path, tmp_path: Path, workers: int) -> None:
+def test_shares_learn_what_one_process_learns(
+    store: Path, tmp_path: Path, workers: int, working: Working
+) -> None:
     alone = train(store, settings(tmp_path / "alone"))
-    shared = train(store, settings(tmp_path / "shared"), pool=HerePool(workers))
+    shared = train(store, settings(tmp_path / "shared"), **working(HerePool(workers)))
     assert contents(tmp_path / "shared") == contents(tmp_path / "alone")
     assert shared.info.epochs == alone.info.epochs
     assert any(epoch.final for epoch in alone.info.epochs)
 
 
-def test_a_run_that_ends_within_an_epoch_goes_on_with_other_workers(store: Path, tmp_path: Path) -> None:
+def test_a_run_that_ends_within_an_epoch_goes_on_with_other_workers(
+    store: Path, tmp_path: Path, working: Working
+) -> None:
     out = tmp_path / "shared"
     with pytest.raises(Killed):
-        train(store, settings(out), pool=HerePool(3, dies_after=5))
+        train(store, settings(out), **working(HerePool(3, dies_after=5)))
     assert len(load_state(out).info.epochs) == 1
     assert [path.name for path in out.glob("training_share_*")]  # of the second epoch
-    train(store, settings(out), pool=HerePool(2))
+    train(store, settings(out), **working(HerePool(2)))
     train(store, settings(tmp_path / "alone"))
     assert contents(out) == contents(tmp_path / "alone")
 
 
-def test_a_worker_that_sees_another_store_says_so(store: Path, tmp_path: Path) -> None:
+def test_a_worker_that_sees_another_store_says_so(store: Path, tmp_path: Path, working: Working) -> None:
     from support.training import write_store
 
     class Elsewhere(HerePool):
-        def run(self, begin: Any, arguments: Any, work: Any, tasks: Any) -> Iterator[tuple[Any, Any]]:
+        def run(
+            self, begin: Any, arguments: Any, work: Any, tasks: Any, describe: Any
+        ) -> Iterator[tuple[Any, Any]]:
             other = str(write_store(tmp_path / "other.zarr", offset=1.0))
-            return super().run(begin, (other, *arguments[1:]), work, tasks)
+            return super().run(begin, (other, *arguments[1:]), work, tasks, describe)
 
     with pytest.raises(UsageError, match=r"other.zarr: is another store here"):
-        train(store, settings(tmp_path / "shared"), pool=Elsewhere(2))
+        train(store, settings(tmp_path / "shared"), **working(Elsewhere(2)))

@@ -1,0 +1,32 @@
+"""Makes the paths of a configuration absolute, so that it means the same in a process with another folder."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import fields, replace
+from pathlib import Path
+from typing import Any
+
+from pipeline.settings.schema import SECTIONS, Config, declaration
+
+
+def with_absolute_paths(config: Config) -> Config:
+    """``config`` with every path that is relative to the current folder made absolute. URLs stay."""
+    sections: dict[str, Any] = {}
+    for name in SECTIONS:
+        section = getattr(config, name)
+        paths = {item.name: getattr(section, item.name) for item in fields(section) if _is_path(item)}
+        found = {key: absolute(value) for key, value in paths.items() if value is not None}
+        sections[name] = replace(section, **found)
+    return replace(config, **sections)
+
+
+def absolute(place: Any) -> Any:
+    """A path, or the place of a store, of the type that it had."""
+    if isinstance(place, str) and "://" in place:
+        return place
+    return Path(os.path.abspath(place)) if isinstance(place, Path) else os.path.abspath(place)
+
+
+def _is_path(item: Any) -> bool:
+    return "setting" in item.metadata and declaration(item).rule.is_path

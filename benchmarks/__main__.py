@@ -25,7 +25,7 @@ PROGRAMS = {
     "released_procedure": ["--seeds", "1"],
     "export": ["--images", "600"],
     "loading": [],
-    "segment_training": [],
+    "segment_training": ["--images", "128"],
     "translation_loop": ["--images", "128"],
     "viewing": ["--num", "10000"],
     "report_page": ["--images", "1000", "--repeats", "1"],

@@ -133,7 +133,7 @@ def main(arguments: list[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description="Images a second of training a segmenter.")
     parser.add_argument("--backbone", default="mobilenet_v3")
     parser.add_argument("--side", type=int, default=64)
-    parser.add_argument("--images", type=int, default=64)
+    parser.add_argument("--images", type=int, default=256)
     parser.add_argument("--epochs", type=int, default=2)
     parser.add_argument("--repeats", type=int, default=3)
     parser.add_argument("--quick", action="store_true", help="toy images, one run")

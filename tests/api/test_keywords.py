@@ -62,6 +62,7 @@ ANOTHER = {  # a value that is no default, by what stands for it in the help
         "SIZE": "4GB",
         "DEVICE": "cpu",
         "NAME=FRACTION": "a=1",
+        "ADDRESS|FILE": "tcp://host:8786",
     },
 }
 EACH = [(command, name) for command in FUNCTIONS for name in keywords(command)]

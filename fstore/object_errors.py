@@ -59,6 +59,8 @@ def read_failure(error: BaseException) -> Failure | None:
     lower = text.lower().replace("retry_timeout", "")  # a setting that obstore quotes
     status, code = _status(error, text), _code(text)
     what = " ".join(str(part) for part in (status, code) if part) or type(error).__name__
+    if status == 416 or "non-partial response" in lower:
+        return Failure(f"it is too short ({what})", "restore it from a copy", beyond_end=True)
     return (
         _lasting(lower, status, code, what, error)
         or _passing(lower, status, code, what, error)
@@ -130,8 +132,6 @@ def _passing(lower: str, status: int | None, code: str, what: str, error: BaseEx
 
 
 def _other(status: int | None, what: str) -> Failure:
-    if status == 416:
-        return Failure(f"it is too short ({what})", "restore it from a copy", beyond_end=True)
     if status is not None:
         return Failure(f"the server refused ({what})", "see to that, then run this again")
     return Failure(f"the request failed ({what})", "see to the settings of this storage, then run this again")

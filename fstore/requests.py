@@ -52,7 +52,8 @@ class Requests:
             new, self._told = self.retries - self._told, self.retries
         if not new:
             return None
-        return f"{self.shown}: {new} request{'s were' if new > 1 else ' was'} retried, and went through"
+        times = f"{new} times" if new > 1 else "once"
+        return f"{self.shown}: the storage was busy or out of reach for a while; retried {times}"
 
     async def ask(self, kind: str, key: str, request: Callable[[], Awaitable[T]]) -> T:
         """The answer to a request, which is sent again where that may help.
@@ -66,7 +67,10 @@ class Requests:
             try:
                 answer = await request()
             except Exception as error:
-                await asyncio.sleep(attempts.send(error))
+                seconds = attempts.send(error)
+                if seconds is None:
+                    raise
+                await asyncio.sleep(seconds)
                 continue
             self._answered = True
             return answer
@@ -79,7 +83,10 @@ class Requests:
             try:
                 answer = request()
             except Exception as error:
-                time.sleep(attempts.send(error))
+                seconds = attempts.send(error)
+                if seconds is None:
+                    raise
+                time.sleep(seconds)
                 continue
             self._answered = True
             return answer
@@ -93,16 +100,20 @@ class Requests:
             self.counts[kind] += 1
             self.retries += retry
 
-    def wait_seconds(self, kind: str, key: str, error: Exception, retries: int) -> float:
-        """How long to wait before asking again. Raises what ``ask`` raises, where that is no use."""
+    def wait_seconds(self, kind: str, key: str, error: Exception, retries: int) -> float | None:
+        """How long to wait before asking again. Raises what ``ask`` raises, where that is no use.
+
+        None: the error is to be raised as it is. It is not raised here: an error that a frame of its own
+        traceback names would keep all outer frames alive, with the writers and their locks in them.
+        """
         absent = isinstance(error, FileNotFoundError) and not is_no_bucket(error)
         absent |= is_unsupported(error)
         if absent or isinstance(error, StoreError) or type(error).__name__ in _ANSWERS:
             self._answered = True
-            raise error
+            return None
         failure = read_failure(error)
         if failure is None:
-            raise error
+            return None
         if is_no_bucket(error):
             raise StoreError(f"{self.shown}: {failure.reason}; {failure.way_out}") from None
         # Where it has answered before, the network is down for a while; else the address is wrong.
@@ -128,7 +139,7 @@ class _Attempts:
         self._retries += 1
         self._requests.count(self._kind, retry=self._retries > 0)
 
-    def send(self, error: Exception) -> float:
+    def send(self, error: Exception) -> float | None:
         return self._requests.wait_seconds(self._kind, self._key, error, self._retries)
 
 

@@ -45,12 +45,15 @@ def extract_features(
     memory_budget: int | None,
     overwrite: bool,
     dry_run: bool,
+    break_lock: bool,
     **flags: Any,
 ) -> Outcome:
     """Run ``dgan extract-features``. The result is the `fstore.FeatureStore`."""
     settings = load_run_config(config, flags["generator__checkpoint"], say, with_notes=True)
     settings = configured(settings, flags)
     check_store(settings.features.store)
+    if break_lock and not dry_run:
+        _break_lock(settings.features.store)
 
     from pipeline.machine.device import target_device
     from pipeline.stages.extract import stage
@@ -110,6 +113,7 @@ def synthesize(
     memory_budget: int | None,
     overwrite: bool,
     dry_run: bool,
+    break_lock: bool,
     force: bool,
     task: str | None,
     **flags: Any,
@@ -117,6 +121,8 @@ def synthesize(
     """Run ``dgan synthesize``. The result is the `fstore.Dataset`."""
     settings = configured(load_run_config(config, flags["generator__checkpoint"], say), flags)
     check_store(settings.synthesize.store)
+    if break_lock and not dry_run:
+        _break_lock(settings.synthesize.store)
 
     from pipeline.machine.device import target_device
     from pipeline.stages.synthesize import stage
@@ -384,10 +390,13 @@ def translate_apply(
     threads: int | None,
     overwrite: bool,
     dry_run: bool,
+    break_lock: bool,
 ) -> Outcome:
     """Run ``dgan translate apply``. The result is the `fstore.Dataset`."""
     check_store(data)
     check_store(store)
+    if break_lock and not dry_run:
+        _break_lock(store)
 
     from pipeline.machine.device import target_device
     from pipeline.translate.application import run
@@ -400,10 +409,19 @@ def translate_apply(
 
 
 def filter_dataset(
-    say: Say, *, store: str, keep: Keep, score: str | None, threads: int | None, **flags: Any
+    say: Say,
+    *,
+    store: str,
+    keep: Keep,
+    score: str | None,
+    threads: int | None,
+    break_lock: bool,
+    **flags: Any,
 ) -> Outcome:
     """Run ``dgan filter``. The result is the `fstore.Dataset`."""
     check_store(store)
+    if break_lock:
+        _break_lock(store)
     settings = configured(Config(), flags).synthesize
 
     from pipeline.machine.device import set_threads
@@ -413,6 +431,13 @@ def filter_dataset(
     set_threads(threads)
     outcome = filter_store(store, FilterWish(keep, score, settings.keep_per_class, settings.calibration), say)
     return Outcome([outcome.line, *outcome.table], partial(_opened, store))
+
+
+def _break_lock(store: str) -> None:
+    """Say whose lock of the store it was, and remove it."""
+    import fstore
+
+    fstore.break_lock(store)
 
 
 def _opened(store: str) -> FeatureStore | Dataset:

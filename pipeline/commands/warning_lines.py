@@ -1,7 +1,8 @@
-"""How a command shows the store's warnings: as one line each."""
+"""How a command shows what a store has to say beside its work: its warnings and its retries, a line each."""
 
 from __future__ import annotations
 
+import sys
 import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -17,6 +18,17 @@ def warnings_in_one_line() -> Iterator[None]:
     with warnings.catch_warnings():
         warnings.showwarning = partial(_show_warning, warnings.showwarning)
         yield
+
+
+@contextmanager
+def retries_in_one_line() -> Iterator[None]:
+    """A block after which people are told how often requests to a store at a URL were sent again."""
+    try:
+        yield
+    finally:
+        requests = sys.modules.get("fstore.requests")  # not loaded: nothing was asked for
+        for line in requests.retry_lines() if requests is not None else ():
+            click.echo(line, err=True)
 
 
 def _show_warning(

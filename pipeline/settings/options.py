@@ -91,6 +91,12 @@ DEVICE = Option("device", values.DEVICE, "auto (a GPU if there is one), cpu, cud
 THREADS = Option("threads", values.THREADS, "CPU threads of torch.", unset="torch's own")
 MEMORY_BUDGET = Option("memory_budget", BYTES, "Most host memory of the process, such as 8GB.")
 OVERWRITE = Option("overwrite", BOOLEAN, "Delete what is there and start anew.", default=False)
+BREAK_LOCK = Option(
+    "break_lock",
+    BOOLEAN,
+    "Remove the writer's lock that a run elsewhere left on object storage when it was killed.",
+    default=False,
+)
 DRY_RUN = Option("dry_run", BOOLEAN, "Print the plan and what it costs, and do nothing.", default=False)
 TASK = Option("task", choice(*TASKS), "Refuse a store of another task.", group="Input")
 STAGE = (CONFIG, DEVICE, THREADS, MEMORY_BUDGET, OVERWRITE, DRY_RUN)
@@ -186,7 +192,7 @@ BEFORE_SETTINGS: dict[str, tuple[Option, ...]] = {
 }
 """By the command: what its help shows before the settings."""
 AFTER_SETTINGS: dict[str, tuple[Option, ...]] = {
-    EXTRACT: STAGE,
+    EXTRACT: (*STAGE, BREAK_LOCK),
     TRAIN: (TASK, *STAGE),
     SYNTHESIZE: (
         replace(TASK, help="Refuse an interpreter of another task."),
@@ -197,6 +203,7 @@ AFTER_SETTINGS: dict[str, tuple[Option, ...]] = {
             default=False,
         ),
         *STAGE,
+        BREAK_LOCK,
     ),
     SAMPLE: (
         CONFIG,
@@ -225,7 +232,10 @@ AFTER_SETTINGS: dict[str, tuple[Option, ...]] = {
         _ANNOTATED,
         replace(OVERWRITE, help="Replace a file that is no report."),
     ),
-    FILTER: (replace(THREADS, help="How many images are read at once.", unset="one a processor core"),),
+    FILTER: (
+        replace(THREADS, help="How many images are read at once.", unset="one a processor core"),
+        BREAK_LOCK,
+    ),
     SEGMENT_TRAIN: (CONFIG, DEVICE, THREADS, OVERWRITE, DRY_RUN),
     SEGMENT_TEST: (
         Option(
@@ -241,7 +251,7 @@ AFTER_SETTINGS: dict[str, tuple[Option, ...]] = {
     ),
     SEGMENT_PREDICT: (DEVICE, THREADS, replace(OVERWRITE, help="Replace predictions that are there.")),
     TRANSLATE_TRAIN: (CONFIG, DEVICE, THREADS, OVERWRITE, DRY_RUN),
-    TRANSLATE_APPLY: (DEVICE, THREADS, OVERWRITE, DRY_RUN),
+    TRANSLATE_APPLY: (DEVICE, THREADS, OVERWRITE, DRY_RUN, BREAK_LOCK),
     VIEW: (
         Option("port", integer(0, 65535), "Port of 127.0.0.1.", unset="a free one"),
         Option("no_browser", BOOLEAN, "Open no browser.", default=False),

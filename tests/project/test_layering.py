@@ -73,7 +73,18 @@ ANNOTATION_FLOORS = (
     ("label_reader",),
 )
 LIBRARIES = {
-    "fstore": {"numpy", "zarr", "numcodecs", "dask", "torch", "google_crc32c", "fsspec", "obstore", "boto3", "botocore"},
+    "fstore": {
+        "numpy",
+        "zarr",
+        "numcodecs",
+        "dask",
+        "torch",
+        "google_crc32c",
+        "fsspec",
+        "obstore",
+        "boto3",
+        "botocore",
+    },
     "fstore.format": {"numpy"},  # pure
     "fstore.filter_rule": {"numpy"},  # pure
     "fstore.image_scores": {"numpy"},  # pure

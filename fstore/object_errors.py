@@ -14,6 +14,7 @@ _STATUS = re.compile(r"(?:status code:? |HTTP |\()([1-5]\d\d)\b")
 _CODE = re.compile(
     r"<Code>(\w+)</Code>|\"(?:code|reason)\": ?\"(\w+)\"|when calling the \w+ operation|\((\w+)\) when"
 )
+_CONNECT = re.compile(r"kind: connect\b")
 _TRANSIENT_STATUS = (408, 425, 429, 500, 502, 503, 504)
 _TRANSIENT_CODES = (
     *("SlowDown", "InternalError", "ServiceUnavailable", "RequestTimeout", "Throttling", "ServerBusy"),
@@ -118,7 +119,7 @@ def _passing(lower: str, status: int | None, code: str, what: str, error: BaseEx
     ):
         way_out = "see to the endpoint (AWS_ENDPOINT_URL), and whether the server runs"
         return Failure("nothing answers there", way_out, transient=True, unreached=True)
-    if "kind: connect" in lower:
+    if _CONNECT.search(lower):
         way_out = "see to the endpoint (AWS_ENDPOINT_URL) and the network"
         return Failure("no connection", way_out, transient=True, unreached=True)
     number = getattr(error, "errno", None)

@@ -23,12 +23,17 @@ def warnings_in_one_line() -> Iterator[None]:
 @contextmanager
 def retries_in_one_line() -> Iterator[None]:
     """A block after which people are told how often requests to a store at a URL were sent again."""
+    _retry_lines()  # what was before the block is not its own
     try:
         yield
     finally:
-        requests = sys.modules.get("fstore.requests")  # not loaded: nothing was asked for
-        for line in requests.retry_lines() if requests is not None else ():
+        for line in _retry_lines():
             click.echo(line, err=True)
+
+
+def _retry_lines() -> list[str]:
+    requests = sys.modules.get("fstore.requests")  # not loaded: nothing was asked for
+    return [] if requests is None else list(requests.retry_lines())
 
 
 def _show_warning(

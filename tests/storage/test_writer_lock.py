@@ -179,7 +179,8 @@ def test_the_lock_is_no_part_of_the_store(url: str) -> None:
     fill(url, make_meta(), num_images=1)
     writer = fstore.create(url, make_meta(), num_images=1, latent_shape=(8,))
     location = Location.parse(url)
-    assert LOCK in objects(url) and LOCK not in location.keys()
+    keys = location.keys()
+    assert LOCK in objects(url) and LOCK not in keys
     assert fstore.verify_store(url).ok
     assert location.used_bytes() == sum(len(v) for key, v in objects(url).items() if key != LOCK)
     writer.close()

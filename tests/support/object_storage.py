@@ -95,15 +95,14 @@ def counted(url: str) -> Iterator[dict[str, int]]:
     requests, found = requests_of(url, url), {}
     before = dict(requests.counts)
     yield found
-    found.update(
-        {kind: n - before.get(kind, 0) for kind, n in requests.counts.items() if n > before.get(kind, 0)}
-    )
+    asked = {kind: number - before.get(kind, 0) for kind, number in requests.counts.items()}
+    found.update({kind: number for kind, number in asked.items() if number})
 
 
 class FaultyProxy:
-    """Hands requests on to a server, but for those that ``faults`` are for: a function of a request's number
-    (from 0, of all), method and path that gives None, a status, ``"reset"``, ``"lost"`` (the server does it, and
-    the answer is lost) or ``"slow"`` (an answer after a second).
+    """Hands requests on to a server, but for those that ``faults`` are for: a function of a request's
+    number (from 0, of all), method and path that gives None, a status, ``"reset"``, ``"lost"`` (the server
+    does it, and the answer is lost) or ``"slow"`` (an answer after a second).
     """
 
     def __init__(self, target: str) -> None:
@@ -151,7 +150,7 @@ class FaultyProxy:
 
             def give(self, status: int, headers: list[tuple[str, str]], content: bytes) -> None:
                 self.send_response_only(status)
-                length = dict((name.lower(), value) for name, value in headers).get("content-length")
+                length = {name.lower(): value for name, value in headers}.get("content-length")
                 for name, value in headers:
                     if name.lower() not in ("content-length", "transfer-encoding", "connection"):
                         self.send_header(name, value)

@@ -13,7 +13,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from click.testing import CliRunner, Result
-from support.object_storage import SECRET, TOKEN, counted, objects
+from support.object_storage import SECRET, TOKEN, counted, objects, put
 from support.places import REPOSITORY
 from support.tiny import input_flags
 
@@ -48,14 +48,8 @@ def test_every_stage_runs_with_its_stores_on_s3(folder: Path, s3: str) -> None:
     for name, (features, dataset) in places.items():
         run("extract-features", *input_flags(folder / "in"), "--store", features)
         run("train", "--store", features, "--out", f"{name}-interpreter", *TRAIN)
-        synthesize = [
-            "--checkpoint",
-            "in/checkpoint.pt",
-            "--interpreter",
-            f"{name}-interpreter",
-            "--store",
-            dataset,
-        ]
+        synthesize = ["--checkpoint", "in/checkpoint.pt", "--interpreter", f"{name}-interpreter"]
+        synthesize += ["--store", dataset]
         run("synthesize", *synthesize, "--num", "3", "--keep", "1")
         run("synthesize", *synthesize, "--num", "6", "--keep", "1")
         assert "6 of 6" in run("info", dataset).output
@@ -66,30 +60,19 @@ def test_every_stage_runs_with_its_stores_on_s3(folder: Path, s3: str) -> None:
         run("export", dataset, f"{name}-export", "--format", "png")
     same_arrays(places["url"][0], folder / "f.zarr")
     same_arrays(places["url"][1], folder / "d.zarr")
-    exported = {
-        name: {p.relative_to(name): p.read_bytes() for p in Path(f"{name}-export").rglob("*.png")}
-        for name in places
-    }
+    exported = {}
+    for name in places:
+        pictures = Path(f"{name}-export").rglob("*.png")
+        exported[name] = {p.relative_to(f"{name}-export"): p.read_bytes() for p in pictures}
     assert exported["url"] == exported["disk"] and len(exported["url"]) > 0
     assert LOCK not in objects(places["url"][0]) and LOCK not in objects(places["url"][1])
 
 
-def test_a_second_run_of_a_stage_is_refused_until_the_lock_is_broken(
-    folder: Path, s3: str, built: Path
-) -> None:
+def test_a_second_run_of_a_stage_is_refused_until_the_lock_is_broken(folder: Path, s3: str) -> None:
     url = f"{s3}/features.zarr"
     extract = ["extract-features", *input_flags(folder / "in"), "--store", url]
-    from support.object_storage import put
-
-    record = {
-        "owner": "x",
-        "host": "gpu-7",
-        "process": 4711,
-        "started": "",
-        "boot": "",
-        "namespace": "",
-        "time": "",
-    }
+    record = {"owner": "x", "host": "gpu-7", "process": 4711}
+    record |= dict.fromkeys(("started", "boot", "namespace", "time"), "")
     put(url, LOCK, json.dumps(record).encode())
     for words in (extract, [*extract, "--dry-run"], [*extract, "--dry-run", "--break-lock"]):
         refused = run(*words, code=2)
@@ -97,8 +80,8 @@ def test_a_second_run_of_a_stage_is_refused_until_the_lock_is_broken(
     output = run(*extract, "--break-lock").output
     assert f"Warning: {url}: broke the lock of process 4711 on host gpu-7\n" in output
     assert LOCK not in objects(url)
+    put(url, LOCK, json.dumps(record).encode())
     with pytest.raises(pipeline.UsageError, match="another writer has it open"):
-        put(url, LOCK, json.dumps(record).encode())
         pipeline.extract_features(store=url, say=None, **_inputs(folder))
     with pytest.warns(UserWarning, match="broke the lock"):
         assert len(pipeline.extract_features(store=url, say=None, break_lock=True, **_inputs(folder))) == 4

@@ -62,7 +62,12 @@ def test_no_answer_in_time_is_asked_again(
 def test_a_refusal_stops_a_command_at_once_with_one_line_and_no_secret(faulty: FaultyProxy, s3: str) -> None:
     faulty.faults = lambda *_: 403
     url = f"{s3}/s.zarr"
-    for words in (["info", url], ["verify", url], ["filter", url, "--keep", "0.5"], ["export", url, "out"]):
+    for words in (
+        ["export", url, "out", "--format", "png"],
+        ["info", url],
+        ["verify", url],
+        ["filter", url, "--keep", "0.5"],
+    ):
         faulty.seen.clear()
         result = CliRunner().invoke(main, words)
         assert result.exit_code == 1 and len(faulty.seen) == 1

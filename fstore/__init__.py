@@ -56,7 +56,7 @@ _LAZY = {
 }
 
 __all__ = [
-    *_LAZY, "check_create", "check_create_dataset", "create", "create_dataset", "join", "open",
+    *_LAZY, "break_lock", "check_create", "check_create_dataset", "create", "create_dataset", "join", "open",
     "repair_store", "set_kept", "verify_store",
 ]  # fmt: skip
 
@@ -80,6 +80,7 @@ def create(
     overwrite: bool = False,
     band_buffers: int = 3,
     annotated: Annotated | None = None,
+    break_lock: bool = False,
 ) -> FeatureWriter:
     """Create a feature store, or go on with one that was begun with the same ``meta``.
 
@@ -100,6 +101,7 @@ def create(
             change the bytes that are written.
         annotated: latents and annotations of the N images. ``classes``, ``ignore`` and ``inputs`` of ``meta``
             may then differ from the store's; None: nothing may.
+        break_lock: first do what ``fstore.break_lock`` does.
 
     Raises:
         MismatchError: the store there was begun with other settings, an image has another latent there, or
@@ -107,13 +109,15 @@ def create(
     """
     from fstore.writer import open_features
 
+    if break_lock:
+        _break_lock(path)
     return open_features(
         path, meta, num_images, latent_shape, average_latent, overwrite, band_buffers, annotated
     )
 
 
 def create_dataset(
-    path: Path, meta: DatasetMeta, *, num_images: int, overwrite: bool = False
+    path: Path, meta: DatasetMeta, *, num_images: int, overwrite: bool = False, break_lock: bool = False
 ) -> DatasetWriter:
     """Create a dataset of ``num_images``, go on with one of the same ``meta``, or lengthen a shorter one.
 
@@ -124,6 +128,7 @@ def create_dataset(
             see ``meta`` of the writer.
         num_images: N.
         overwrite: delete a store found there first.
+        break_lock: first do what ``fstore.break_lock`` does.
 
     Raises:
         MismatchError: the store there was begun with other settings. StoreError: something else lies there,
@@ -131,6 +136,8 @@ def create_dataset(
     """
     from fstore.dataset_writer import open_dataset
 
+    if break_lock:
+        _break_lock(path)
     return open_dataset(path, meta, num_images, overwrite)
 
 
@@ -195,6 +202,7 @@ def set_kept(
     *,
     rule: FilterRule | None = None,
     scores: np.ndarray | None = None,
+    break_lock: bool = False,
 ) -> None:
     """Replace the filter of a complete dataset.
 
@@ -207,6 +215,7 @@ def set_kept(
         rule: what else there is to say of how they were chosen; None: by ``uncertainty`` and ``keep`` alone.
         scores: (N,) float, NaN where there is none, to store as ``filter_score``: what the filter went by,
             given exactly where the rule's score is another than the dataset's.
+        break_lock: first do what ``fstore.break_lock`` does.
 
     Raises:
         StoreError: the store is no complete dataset, or the filter is not what the format says.
@@ -214,7 +223,24 @@ def set_kept(
     from fstore.filter import Filter, write_filter
     from fstore.location import Location
 
+    if break_lock:
+        _break_lock(path)
     write_filter(Location.parse(path), Filter(kept, keep, threshold, rule, scores))
+
+
+def break_lock(path: Path) -> None:
+    """Remove the writer's lock that a killed run left on object storage; a StoreWarning says whose it was.
+
+    Where there is none, and in a folder, whose lock ends with its process, nothing is done. Raises StoreError
+    where the process that holds it still runs on this machine.
+    """
+    from fstore import writer_lock
+    from fstore.location import Location
+
+    writer_lock.break_lock(Location.parse(path))
+
+
+_break_lock = break_lock  # where a keyword has its name
 
 
 def verify_store(path: Path, advance: Callable[[int], None] = lambda count: None) -> Report:

@@ -8,78 +8,29 @@ those.
 
 from __future__ import annotations
 
-from pathlib import Path
+import asyncio
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 import numpy as np
 import zarr
 from google_crc32c import value as crc32c
 from zarr.abc.store import SuffixByteRequest
-from zarr.core.buffer import default_buffer_prototype
 from zarr.core.sync import sync
 from zarr.storage import LocalStore
 
 from fstore import format as fmt
 from fstore.errors import CorruptionError, StoreError
 from fstore.inventory import chunk_key
-from fstore.local_shards import decode_chunk, local_root, read_file, read_local_chunk
+from fstore.local_shards import decode_chunk, local_root, read_local_chunk
 from fstore.location import Location
+from fstore.markers import read_marker_file as read_marker_file
+from fstore.markers import read_markers as read_markers
+from fstore.stored_files import REQUESTS_AT_ONCE, WAY_OUT, FileGetter, get_file
 
+Chunk = tuple[int, ...]
 FEW_CHUNKS = 4  # these are read one after another faster than zarr-python reads them side by side
 _ABSENT = np.iinfo(np.uint64).max
-
-
-def read_markers(
-    array: zarr.Array[Any], location: Location, start: int = 0, stop: int | None = None
-) -> np.ndarray:
-    """``committed`` of images [start, stop) as bool. A marker that is missing or damaged counts as 0.
-
-    Raises UnreadableError where the system does not let a marker be read: nobody knows what it says.
-    """
-    stop = array.shape[0] if stop is None else stop
-    step = array.chunks[0]
-    markers = np.zeros(stop - start, dtype=bool)
-    for chunk in range(start // step, -(-stop // step)):
-        try:
-            values = read_marker_file(array, location, chunk)
-        except CorruptionError:
-            continue
-        first, last = max(chunk * step, start), min((chunk + 1) * step, stop)
-        markers[first - start : last - start] = values[first - chunk * step : last - chunk * step] == 1
-    return markers
-
-
-def read_marker_file(array: zarr.Array[Any], location: Location, chunk: int) -> np.ndarray:
-    """One chunk of ``committed``, uint8; zeros where no file is there. Raises CorruptionError for damage,
-    UnreadableError where the file cannot be read.
-    """
-    what = f"array 'committed', chunk [{chunk}]"
-    content = _get(array, location, chunk_key(array, [chunk]), what)
-    if content is None:
-        return np.zeros(array.chunks, np.uint8)
-    try:
-        values = decode_chunk(content, array.chunks, array.dtype)
-    except ValueError as error:
-        raise CorruptionError(f"{location}: {what} is damaged ({error}); {WAY_OUT}") from None
-    return values
-
-
-def _get(
-    array: zarr.Array[Any], location: Location, key: str, what: str, suffix: int | None = None
-) -> bytes | None:
-    """A file of the array's store, or its last ``suffix`` bytes; None where it is not there. Raises
-    UnreadableError for any other reason.
-    """
-    part = None if suffix is None else SuffixByteRequest(suffix)
-    try:
-        if suffix is None and isinstance(array.store, LocalStore):
-            return read_file(Path(array.store.root) / key)
-        buffer = sync(array.store.get(key, default_buffer_prototype(), part))
-    except MemoryError:
-        raise
-    except Exception as error:
-        raise location.unreadable(what, error) from None
-    return None if buffer is None else buffer.to_bytes()
 
 
 class CheckedArray:
@@ -93,12 +44,15 @@ class CheckedArray:
         # Shards found whole -> offset and length of each chunk, [*inner chunks, 2] uint64.
         self._whole: dict[tuple[int, ...], np.ndarray] = {}
         self._root = local_root(array)
+        self.is_local = isinstance(array.store, LocalStore)
 
     def read(self, region: fmt.Region) -> np.ndarray:
         """The values of ``region``, [stop - start, ...] of the array's dtype. Raises CorruptionError naming
         the chunk.
         """
         shards = self.array.shards
+        if not self.is_local:
+            return np.require(read_together([(self, region)])[0], requirements="W")
         few = self._root is not None and len(fmt.units(region, self.array.chunks)) <= FEW_CHUNKS
         if few or shards is None:
             return np.require(self._read_chunks(region), requirements="W")
@@ -123,15 +77,93 @@ class CheckedArray:
     def _read_chunks(self, region: fmt.Region) -> np.ndarray:
         """``region``, read chunk after chunk without zarr. It is read-only where it lies in one chunk."""
         chunks = fmt.units(region, self.array.chunks)
+        return self._assembled(region, chunks, (self._read_chunk(chunk) for chunk in chunks))
+
+    def _assembled(
+        self, region: fmt.Region, chunks: Sequence[Chunk], values: Iterable[np.ndarray]
+    ) -> np.ndarray:
+        """``region`` from its decoded ``chunks``. It is read-only where it lies in one."""
         if len(chunks) == 1:
-            return self._read_chunk(chunks[0])[_within(region, chunks[0], self.array.chunks)]
+            (value,) = values
+            return value[_within(region, chunks[0], self.array.chunks)]
         out = np.empty([stop - start for start, stop in region], self.array.dtype)
-        for chunk in chunks:
+        for chunk, value in zip(chunks, values, strict=True):
             sides = zip(region, chunk, self.array.chunks, strict=True)
             part = tuple((max(a, c * side), min(b, (c + 1) * side)) for (a, b), c, side in sides)
             place = tuple(slice(a - r[0], b - r[0]) for (a, b), r in zip(part, region, strict=True))
-            out[place] = self._read_chunk(chunk)[_within(part, chunk, self.array.chunks)]
+            out[place] = value[_within(part, chunk, self.array.chunks)]
         return out
+
+    def decode(self, chunk: Chunk, content: bytes, into: np.ndarray | None = None) -> np.ndarray:
+        """A chunk from its bytes: the array's chunk shape, read-only, or in the memory of ``into``.
+
+        Raises CorruptionError.
+        """
+        try:
+            return decode_chunk(content, self.array.chunks, self.array.dtype, into)
+        except ValueError as error:
+            raise self._damaged(chunk, error) from None
+
+    async def fetch_at_url(self, chunks: Sequence[Chunk], gate: asyncio.Semaphore) -> list[bytes]:
+        """The bytes of ``chunks`` of a store at a URL, in their order, all asked for at once; nothing of them
+        is checked but that they are there. Raises CorruptionError where one is absent.
+        """
+        files = FileGetter(self.array, self.location, gate)
+        if self.array.shards is None:
+            return list(await asyncio.gather(*(self._fetch_file(files, chunk) for chunk in chunks)))
+        inner = [s // c for s, c in zip(self.array.shards, self.array.chunks, strict=True)]
+        by_shard: dict[Chunk, list[int]] = {}
+        for place, chunk in enumerate(chunks):
+            shard = tuple(c // n for c, n in zip(chunk, inner, strict=True))
+            by_shard.setdefault(shard, []).append(place)
+        of_shards = await asyncio.gather(
+            *(
+                self._fetch_shard(files, shard, [chunks[place] for place in places])
+                for shard, places in by_shard.items()
+            )
+        )
+        found = [b""] * len(chunks)
+        for places, contents in zip(by_shard.values(), of_shards, strict=True):
+            for place, content in zip(places, contents, strict=True):
+                found[place] = content
+        return found
+
+    async def _fetch_file(self, files: FileGetter, chunk: Chunk) -> bytes:
+        name = self._name(chunk, "chunk")
+        content = await files.get(chunk_key(self.array, chunk), name)
+        if not content:
+            raise self._absent(chunk, "chunk")
+        return content
+
+    async def _fetch_shard(self, files: FileGetter, shard: Chunk, chunks: Sequence[Chunk]) -> list[bytes]:
+        """Some chunks of one shard: by one request where they are all of it, else by its index first."""
+        key, name = chunk_key(self.array, shard), self._name(shard, "shard")
+        inner, size = self._index_size()
+        content: bytes | None = None
+        if shard not in self._whole:
+            all_of_it = len(set(chunks)) == len(self._chunks_of(shard, inner))
+            content = await files.get(key, name, None if all_of_it else SuffixByteRequest(size))
+            if not content:
+                raise self._absent(shard, "shard")
+            self._whole[shard] = self._check_index(content[-size:], size, shard, inner)
+            content = content if all_of_it else None
+        index = self._whole[shard]
+        places = [
+            (int(offset), int(num_bytes))
+            for chunk in chunks
+            for offset, num_bytes in [index[tuple(c % n for c, n in zip(chunk, inner, strict=True))]]
+        ]
+        if content is not None:
+            return [content[offset : offset + num_bytes] for offset, num_bytes in places]
+        return await files.get_pieces(key, name, places)
+
+    def _chunks_of(self, shard: Chunk, inner: list[int]) -> list[Chunk]:
+        """The chunks of a shard that hold values of the array."""
+        corner = zip(shard, inner, self.array.chunks, self.array.shape, strict=True)
+        return fmt.units(
+            tuple((s * n * side, min((s + 1) * n * side, size)) for s, n, side, size in corner),
+            self.array.chunks,
+        )
 
     def locate(self, chunk: tuple[int, ...]) -> tuple[str, int, int]:
         """A sharded array's inner chunk on disk: its shard's key, offset and length in bytes there.
@@ -153,9 +185,9 @@ class CheckedArray:
                 key, offset, num_bytes = self.locate(chunk)
                 place = self._root / key
                 return read_local_chunk(place, offset, num_bytes, self.array.chunks, self.array.dtype)
-            content = _get(self.array, self.location, chunk_key(self.array, chunk), name)
+            content = get_file(self.array, self.location, chunk_key(self.array, chunk), name)
             if not content:
-                raise CorruptionError(f"{self.location}: {name} is missing or empty; {WAY_OUT}")
+                raise self._absent(chunk, "chunk")
             return decode_chunk(content, self.array.chunks, self.array.dtype)
         except (ValueError, FileNotFoundError) as error:
             raise self._damaged(chunk, error) from None
@@ -170,14 +202,18 @@ class CheckedArray:
 
     def _check_shard(self, shard: tuple[int, ...]) -> np.ndarray:
         """Refuse a shard that is missing, empty, or whose index lacks a chunk (zarr would read zeros)."""
-        assert self.array.shards is not None
         name = self._name(shard, "shard")
-        inner = [s // c for s, c in zip(self.array.shards, self.array.chunks, strict=True)]
-        size = 16 * int(np.prod(inner)) + 4
-        content = _get(self.array, self.location, chunk_key(self.array, shard), name, size)
+        inner, size = self._index_size()
+        content = get_file(self.array, self.location, chunk_key(self.array, shard), name, size)
         if not content:
-            raise CorruptionError(f"{self.location}: {name} is missing or empty; {WAY_OUT}")
+            raise self._absent(shard, "shard")
         return self._check_index(content, size, shard, inner)
+
+    def _index_size(self) -> tuple[list[int], int]:
+        """Chunks of a shard along each axis, and the bytes of its index, which is its end."""
+        assert self.array.shards is not None
+        inner = [s // c for s, c in zip(self.array.shards, self.array.chunks, strict=True)]
+        return inner, 16 * int(np.prod(inner)) + 4
 
     def _check_index(self, index: bytes, size: int, shard: tuple[int, ...], inner: list[int]) -> np.ndarray:
         if len(index) != size or crc32c(index[:-4]) != int.from_bytes(index[-4:], "little"):
@@ -211,6 +247,13 @@ class CheckedArray:
                 return self._damaged(chunk, cause)
         return self.location.unreadable(f"array {self.array.path!r}", error)  # now it can be read
 
+    def _absent(self, unit: Chunk, what: str) -> CorruptionError:
+        """A file of a committed image that is not there, or empty, where zarr would read zeros."""
+        key = chunk_key(self.array, unit)
+        return CorruptionError(
+            f"{self.location}: {self._name(unit, what)} is missing or empty ({key}); {WAY_OUT}"
+        )
+
     def _damaged(self, chunk: tuple[int, ...], cause: Exception) -> CorruptionError:
         reason = self.location.hide(str(cause))
         return CorruptionError(
@@ -228,10 +271,30 @@ class CheckedArray:
         return f"{array}, {images}, {what} {list(unit)}"
 
 
+def read_together(wanted: Sequence[tuple[CheckedArray, fmt.Region]]) -> list[np.ndarray]:
+    """Regions of several arrays, each as ``read_in_thread`` gives it. At a URL all are asked for at once."""
+    if all(checked.is_local for checked, _ in wanted):
+        return [checked.read_in_thread(region) for checked, region in wanted]
+    chunks = [fmt.units(region, checked.array.chunks) for checked, region in wanted]
+    contents = fetch_together([(checked, some) for (checked, _), some in zip(wanted, chunks, strict=True)])
+    found = []
+    for (checked, region), some, encoded in zip(wanted, chunks, contents, strict=True):
+        values = (checked.decode(chunk, content) for chunk, content in zip(some, encoded, strict=True))
+        found.append(checked._assembled(region, some, values))
+    return found
+
+
+def fetch_together(wanted: Sequence[tuple[CheckedArray, Sequence[Chunk]]]) -> list[list[bytes]]:
+    """The bytes of chunks of several arrays of a store at a URL, all asked for at once."""
+
+    async def fetched() -> list[list[bytes]]:
+        gate = asyncio.Semaphore(REQUESTS_AT_ONCE)
+        return list(await asyncio.gather(*(checked.fetch_at_url(some, gate) for checked, some in wanted)))
+
+    return sync(fetched())
+
+
 def _within(part: fmt.Region, chunk: tuple[int, ...], side: tuple[int, ...]) -> tuple[slice, ...]:
     """The slices of a chunk that hold ``part`` of the array, which lies inside it."""
     corner = (c * s for c, s in zip(chunk, side, strict=True))
     return tuple(slice(a - first, b - first) for (a, b), first in zip(part, corner, strict=True))
-
-
-WAY_OUT = "the store is corrupt: restore it from a copy, or write it again with --overwrite"

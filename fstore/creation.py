@@ -22,17 +22,17 @@ from fstore.durable import force_to_disk, sync_all
 from fstore.errors import StoreError
 from fstore.inventory import check_array, read_meta, require_array
 from fstore.location import ATTRIBUTE, Location, get_attribute, set_attribute
-from fstore.lock import FolderLock
+from fstore.writer_lock import WriterLock, check_unlocked, lock_place
 
 ZSTD_LEVEL = 1  # measured: docs/performance.md
 
 
 @dataclass(frozen=True)
 class OpenGroup:
-    """A group that is open for writing, and the lock that keeps other writers out (None for a URL)."""
+    """A group that is open for writing, and the lock that keeps other writers out: None without locks."""
 
     group: zarr.Group
-    lock: FolderLock | None
+    lock: WriterLock | None
 
     def close(self) -> None:
         """Let others write."""
@@ -82,8 +82,7 @@ def check_place(
     Returns the store that would be gone on with, or None where one would be created.
     """
     _refuse_foreign(location)
-    if location.folder is not None and location.folder.exists():
-        FolderLock(location.folder).release()
+    check_unlocked(location)
     if overwrite or location.state() != "store":
         return None
     group = location.open_group()
@@ -127,27 +126,29 @@ def _create(
     arrays: Sequence[fmt.ArraySpec],
     small: Sequence[tuple[fmt.ArraySpec, np.ndarray]],
 ) -> zarr.Group:
-    group = zarr.create_group(location.target, overwrite=False, attributes={ATTRIBUTE: {"creating": True}})
+    store, begun = location.store(read_only=False), {ATTRIBUTE: {"creating": True}}
+    group = zarr.create_group(store, overwrite=False, attributes=begun)
     for spec in arrays:
         create_array(group, spec)
     for spec, values in small:
         create_array(group, spec)
         open_for_writing(group, spec, location)[...] = values
-    sync_all(location, location.keys())
+    if location.folder is not None:
+        sync_all(location, location.keys())
     set_attribute(group, attribute, location)
     sync_all(location, ["zarr.json"])
     return group
 
 
-def _lock(location: Location) -> FolderLock | None:
-    """Lock the store's folder, making it first."""
+def _lock(location: Location) -> WriterLock | None:
+    """Lock the store, making its folder first."""
     if location.folder is None:
-        return None
+        return lock_place(location)
     missing = [folder for folder in (location.folder, *location.folder.parents) if not folder.exists()]
     location.folder.mkdir(parents=True, exist_ok=True)
     for folder in missing:
         force_to_disk(folder.parent)
-    return FolderLock(location.folder)
+    return lock_place(location)
 
 
 def create_array(group: zarr.Group, spec: fmt.ArraySpec) -> None:

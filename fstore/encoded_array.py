@@ -9,19 +9,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 from itertools import groupby
 
-import numpy as np
-from zarr.abc.store import RangeByteRequest
-from zarr.core.buffer import Buffer, default_buffer_prototype
-from zarr.core.common import concurrent_map
-from zarr.core.sync import sync
-
-from fstore.chunks import WAY_OUT, CheckedArray
-from fstore.errors import CorruptionError
+from fstore.chunks import CheckedArray, Chunk, fetch_together
 from fstore.inventory import chunk_key
-from fstore.local_shards import decode_chunk, read_ranges
-
-Chunk = tuple[int, ...]
-REQUESTS_AT_ONCE = 64  # of a store at a URL
+from fstore.local_shards import read_ranges
+from fstore.stored_files import get_file
 
 
 class EncodedArray(CheckedArray):
@@ -34,17 +25,18 @@ class EncodedArray(CheckedArray):
 
         Raises CorruptionError where one is absent, UnreadableError where the system refuses to read it.
         """
-        return self._fetch_here(chunks) if self._root is not None else self._fetch_by_store(chunks)
+        if not self.is_local:
+            return fetch_together([(self, chunks)])[0]
+        return [self._file(chunk) for chunk in chunks] if self._root is None else self._fetch_here(chunks)
 
-    def decode(self, chunk: Chunk, content: bytes, into: np.ndarray | None = None) -> np.ndarray:
-        """A chunk from its bytes: the array's chunk shape, read-only, or in the memory of ``into``.
-
-        Raises CorruptionError.
-        """
-        try:
-            return decode_chunk(content, self.array.chunks, self.array.dtype, into)
-        except ValueError as error:
-            raise self._damaged(chunk, error) from None
+    def _file(self, chunk: Chunk) -> bytes:
+        """A file of an array without shards on a local disk."""
+        content = get_file(
+            self.array, self.location, chunk_key(self.array, chunk), self._name(chunk, "chunk")
+        )
+        if not content:
+            raise self._absent(chunk, "chunk")
+        return content
 
     def _fetch_here(self, chunks: Sequence[Chunk]) -> list[bytes]:
         """From files of a local disk, without zarr. Each file is opened once and read from front to back."""
@@ -63,29 +55,3 @@ class EncodedArray(CheckedArray):
             for i, content in zip(of_file, contents, strict=True):
                 found[i] = content
         return found
-
-    def _fetch_by_store(self, chunks: Sequence[Chunk]) -> list[bytes]:
-        """By zarr's store, many requests at once."""
-        store, prototype = self.array.store, default_buffer_prototype()
-        requests: list[tuple[str, RangeByteRequest | None]] = []
-        for chunk in chunks:
-            if self.array.shards is None:
-                requests.append((chunk_key(self.array, chunk), None))
-            else:
-                key, offset, num_bytes = self.locate(chunk)
-                requests.append((key, RangeByteRequest(offset, offset + num_bytes)))
-
-        async def get(key: str, part: RangeByteRequest | None) -> Buffer | None:
-            return await store.get(key, prototype, part)
-
-        try:
-            buffers = sync(concurrent_map(requests, get, REQUESTS_AT_ONCE))
-        except MemoryError:
-            raise
-        except Exception as error:
-            raise self.location.unreadable(f"array {self.array.path!r}", error) from None
-        for chunk, buffer in zip(chunks, buffers, strict=True):
-            if buffer is None or len(buffer) == 0:
-                name = self._name(chunk, "chunk")
-                raise CorruptionError(f"{self.location}: {name} is missing or empty; {WAY_OUT}")
-        return [buffer.to_bytes() for buffer in buffers if buffer is not None]

@@ -22,6 +22,17 @@ class UnreadableError(StoreError):
     """
 
 
+class RequestError(UnreadableError):
+    """A request to storage at a URL failed for good: no permission, no such host, or errors that went on.
+
+    The message names the place without secrets, the reason, how often it was tried again, and what to do.
+    """
+
+
+class BeyondEndError(RequestError):
+    """A range of bytes was asked for that lies beyond the end of an object."""
+
+
 class OverflowError16(StoreError):
     """A feature exceeds float16's largest finite value, 65504. The message names layer and value."""
 

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from fstore import format as fmt
-from fstore.chunks import CheckedArray
+from fstore.chunks import CheckedArray, read_together
 from fstore.errors import StoreError
 from fstore.inventory import Inventory
 from fstore.store import Store
@@ -93,7 +93,7 @@ class FeatureStore(Store):
         checked = self.array("masks")
         region = ((0, height), (0, width))
         ids = [int(self.image_ids[i]) for i in images]
-        return np.concatenate([checked.read(((i, i + 1), *region)) for i in ids])
+        return np.concatenate(read_together([(checked, ((i, i + 1), *region)) for i in ids]))
 
     @property
     def unit_tiles(self) -> tuple[int, int]:

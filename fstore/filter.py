@@ -21,7 +21,7 @@ from fstore.errors import StoreError
 from fstore.filter_rule import num_kept
 from fstore.inventory import Inventory, chunk_key, read_inventory
 from fstore.location import Location
-from fstore.lock import FolderLock
+from fstore.writer_lock import lock_place
 
 
 @dataclass(frozen=True)
@@ -50,7 +50,7 @@ def filter_of(dataset: Dataset) -> Filter:
 def write_filter(location: Location, wanted: Filter) -> None:
     """Does what ``fstore.set_kept`` says."""
     read_inventory(location)  # before its folder is locked: there may be none
-    lock = None if location.folder is None else FolderLock(location.folder)
+    lock = lock_place(location)
     try:
         inventory = read_inventory(location)
         _check(inventory, wanted)

@@ -289,6 +289,18 @@ def units(region: Region, side: tuple[int, ...]) -> list[tuple[int, ...]]:
     )
 
 
+def edge_units(spec: ArraySpec, first: int) -> list[tuple[int, ...]]:
+    """Coordinates of the shards with ``first`` in front that reach beyond the array's end along some axis."""
+    side = spec.shards or spec.chunks
+    region = ((first * side[0], min((first + 1) * side[0], spec.shape[0])), *((0, n) for n in spec.shape[1:]))
+    sides = tuple(zip(side, spec.shape, strict=True))
+    return [
+        unit
+        for unit in units(region, side)
+        if any((place + 1) * s > n for place, (s, n) in zip(unit, sides, strict=True))
+    ]
+
+
 def check_aligned(spec: ArraySpec, region: Region) -> None:
     """Refuse a region [start, stop) per axis that cuts a shard: two writers inside one shard lose data
     silently.

@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 
 from fstore import format as fmt
+from fstore.chunks import fetch_together
 from fstore.encoded_array import EncodedArray
 from fstore.errors import CorruptionError, StoreError
 from fstore.inventory import read_inventory
@@ -120,7 +121,11 @@ class LabelledItems:
 
     def _fetch(self, places: Sequence[int]) -> list[EncodedItem]:
         ids = self.ids[list(places)].tolist()
-        columns = [array.fetch([(i, *[0] * (array.array.ndim - 1)) for i in ids]) for array in self._arrays()]
+        chunks = [(array, [(i, *[0] * (array.array.ndim - 1)) for i in ids]) for array in self._arrays()]
+        if self.location.folder is None:  # both arrays are asked for at once
+            columns = fetch_together(chunks)
+        else:
+            columns = [array.fetch(some) for array, some in chunks]
         return [EncodedItem(*item) for item in zip(places, zip(*columns, strict=True), strict=True)]
 
     def _decode(self, item: EncodedItem, image: np.ndarray) -> np.ndarray:

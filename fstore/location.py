@@ -1,4 +1,4 @@
-"""Where a store lies: a folder, or a URL that zarr opens (``s3://``, ``gs://``, ``memory://``, ``file://``).
+"""Where a store lies: a folder, or a URL (``s3://``, ``gs://``, ``az://``, ``memory://``, ``file://``).
 
 It opens the Zarr group there, measures disks and files, and deletes what a killed writer left. Every failure
 is a StoreError of one line that shows no secret. It does not know what the arrays in a group mean.
@@ -17,13 +17,15 @@ from pathlib import Path
 from typing import Any
 
 import zarr
-from zarr.core.sync import sync
+from zarr.abc.store import Store
 from zarr.errors import ContainsArrayError
 
-from fstore import urls
+from fstore import objects, urls
+from fstore.clouds import is_cloud
 from fstore.errors import StoreError, UnreadableError
 
 ATTRIBUTE = "fstore"
+LOCK = ".writer-lock"  # an object beside zarr.json, while somebody writes to object storage
 RESTORE = "restore it from a copy, or delete the store and write it again"
 _PARTIAL = re.compile(r"\.[0-9a-f]{32}\.partial$")  # temporary names of zarr's local store
 # What parsing of damaged metadata ends in. RecursionError: JSON that is nested too deeply.
@@ -108,6 +110,10 @@ class Location:
         way_out = _WAYS_OUT.get(number or 0, "see to that, then run this again")
         return UnreadableError(f"{self}: {what} cannot be read ({named}); {way_out}")
 
+    def store(self, *, read_only: bool) -> str | Store:
+        """What zarr opens: the folder's path, or the store at the URL, which counts and retries requests."""
+        return self.target if self.folder is not None else objects.open_url(self.target, read_only)
+
     def open_group(self, mode: str = "r") -> zarr.Group:
         """The Zarr v3 group. Raises StoreError when there is none, or it cannot be read."""
         with self.reading("the folder"):
@@ -116,6 +122,8 @@ class Location:
             if self.folder is not None and not self.folder.is_dir():
                 raise StoreError(f"{self}: is a file; expected a folder written by dgan")
         group = self._find_group(mode)
+        if group is None and self._is_vacant():
+            raise StoreError(f"{self}: no such store; expected one written by dgan")
         if group is None:
             raise StoreError(f"{self}: is no Zarr v3 group; expected a store written by dgan")
         return group
@@ -124,12 +132,10 @@ class Location:
         """The group, None where no ``zarr.json`` is. Its copies of the arrays' metadata are not used: they
         go stale when a dataset is lengthened.
         """
-        if self.folder is None:
-            self._require_protocol()
         with self.reading("zarr.json"):
             try:
                 return zarr.open_group(
-                    self.target,
+                    self.store(read_only=mode == "r"),
                     mode=mode,  # type: ignore[arg-type]
                     zarr_format=3,
                     use_consolidated=False,
@@ -141,28 +147,6 @@ class Location:
                     f"{self}: is one Zarr array, expected a store; pass the folder that dgan wrote"
                 ) from None
 
-    def _require_protocol(self) -> None:
-        """Refuse a URL that no installed library opens, naming its scheme."""
-        scheme = urls.scheme_of(self.target)
-        try:
-            from fsspec.registry import get_filesystem_class
-        except ImportError:
-            raise StoreError(
-                f"{self}: URLs of scheme {scheme!r} need fsspec; run: pip install fsspec"
-            ) from None
-        try:
-            get_filesystem_class(scheme)
-        except ImportError as error:
-            reason = self.hide(str(error))
-            raise StoreError(
-                f"{self}: what opens URLs of scheme {scheme!r} is not installed ({reason}); pip install it"
-            ) from None
-        except ValueError:
-            raise StoreError(
-                f"{self}: the URL scheme {scheme!r} is not known; expected s3, gs or another of fsspec, "
-                "or a folder"
-            ) from None
-
     def state(self) -> str:
         """``absent``, ``creating`` (a creation that was cut off), ``store`` or ``foreign`` (something else
         lies there). Raises StoreError where that cannot be told: what is there is damaged or not readable.
@@ -173,11 +157,22 @@ class Location:
             return state
         group = self._find_group()
         if group is None:
-            return "absent" if self.folder is None else "foreign"
+            return "absent" if self._is_vacant() else "foreign"
         attribute = get_attribute(group)
         if attribute is None:
             return "foreign"
         return "creating" if attribute.get("creating") else "store"
+
+    def _is_vacant(self) -> bool:
+        """Whether nothing lies at the URL, where that can be told; a page of names is asked for.
+
+        Raises StoreError where there is no such bucket.
+        """
+        if self.folder is not None:
+            return False
+        if not is_cloud(self.target):
+            return True  # not every protocol of fsspec lists
+        return all(found.key == LOCK for found in objects.Bucket(self.target).first())
 
     def _folder_state(self) -> str | None:
         """The state, where it follows from the names in the folder; None where the group has to be read."""
@@ -203,10 +198,10 @@ class Location:
         Where a part is a link, the link is deleted, and never the folder that it leads to.
         """
         if self.folder is None:
-            group = zarr.open_group(self.target, mode="a")
-            for name in names:
-                sync(group.store.delete_dir(name))
-            sync(group.store.delete("zarr.json"))
+            parts = set(names)
+            found = [each.key for each in objects.list_url(self.target)]
+            objects.delete_url(self.target, [key for key in found if key.partition("/")[0] in parts])
+            objects.delete_url(self.target, ["zarr.json"])
             return
         for part in self._parts(names):
             part.unlink() if part.is_symlink() else shutil.rmtree(part)
@@ -225,9 +220,9 @@ class Location:
         return [part for name in names if os.path.lexists(part := self.folder / name)]
 
     def keys(self) -> list[str]:
-        """Keys of all files of the store; none for a URL."""
+        """Keys of all files of the store, without the writer's lock."""
         if self.folder is None:
-            return []
+            return sorted(each.key for each in objects.list_url(self.target) if each.key != LOCK)
         files = (entry for entry in self.folder.rglob("*") if entry.is_file())
         return sorted(entry.relative_to(self.folder).as_posix() for entry in files)
 
@@ -241,17 +236,24 @@ class Location:
         return shutil.disk_usage(place).free
 
     def used_bytes(self, array: str = "") -> int | None:
-        """Bytes of all files of the store, or of one array in it; None for a URL."""
+        """Bytes of all files of the store, or of one array in it; None at a URL that does not list."""
         if self.folder is None:
-            return None
+            return self._listed_bytes(array)
         used = 0
         for entry in (self.folder / array).rglob("*"):
             with suppress(FileNotFoundError):  # a temporary file of a writer that is at work
                 used += entry.stat().st_size if entry.is_file() else 0
         return used
 
+    def _listed_bytes(self, array: str) -> int | None:
+        if not (is_cloud(self.target) or self.is_volatile):
+            return None
+        return sum(each.num_bytes for each in objects.list_url(self.target, array) if each.key != LOCK)
+
     def sweep(self) -> int:
-        """Delete temporary files that a killed writer left. Returns how many."""
+        """Delete temporary files that a killed writer left. Returns how many. At a URL there are none: an
+        object is there whole, or not at all.
+        """
         if self.folder is None:
             return 0
         found = [entry for entry in self.folder.rglob("*.partial") if _PARTIAL.search(entry.name)]

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from fstore import format as fmt
-from fstore.chunks import CheckedArray
+from fstore.chunks import CheckedArray, read_together
 from fstore.interpolate import concatenate_block, concatenate_pixels, source_range
 
 Span = tuple[int, int]  # [start, stop)
@@ -89,15 +89,20 @@ class Pyramid:
         """The parts of the maps of ``layers`` that grid ``rows`` x ``columns`` are interpolated from, and
         the row and column at which each part starts.
         """
-        maps, origins = [], []
+        wanted, origins = [], []
         grid, mode = self._meta.grid, self._meta.upsample
         for index, layer in enumerate(self._meta.layers):
             if layer not in layers:
                 continue
             h, w = layer.resolution
             y, x = source_range(h, grid[0], *rows, mode), source_range(w, grid[1], *columns, mode)
-            region = ((image, image + 1), y, x, (0, layer.channels))
-            values = self._array(fmt.layer_array_name(index, layer)).read_in_thread(region)[0]
-            maps.append(torch.from_numpy(np.require(values, requirements="W")))  # torch wants a writable one
+            wanted.append(
+                (
+                    self._array(fmt.layer_array_name(index, layer)),
+                    ((image, image + 1), y, x, (0, layer.channels)),
+                )
+            )
             origins.append((y[0], x[0]))
+        # torch wants writable arrays
+        maps = [torch.from_numpy(np.require(v[0], requirements="W")) for v in read_together(wanted)]
         return maps, origins

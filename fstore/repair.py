@@ -17,9 +17,9 @@ from fstore.dataset_writer import set_filter
 from fstore.errors import StoreError
 from fstore.inventory import read_inventory
 from fstore.location import RESTORE, Location
-from fstore.lock import FolderLock
 from fstore.shards import ShardWriter
 from fstore.verify import Report, verify
+from fstore.writer_lock import lock_place
 
 
 @dataclass(frozen=True)
@@ -48,7 +48,7 @@ def repair(
     something is damaged that no image owns: metadata, the average latent.
     """
     read_inventory(location)  # before its folder is locked: there may be none
-    lock = None if location.folder is None else FolderLock(location.folder)
+    lock = lock_place(location)
     try:
         report = verify(location, advance)
         if report.of_rest:

@@ -17,6 +17,7 @@ from fstore.creation import open_for_writing
 from fstore.durable import sync_file, sync_folders
 from fstore.inventory import chunk_key
 from fstore.location import Location
+from fstore.objects import delete_url
 
 
 class ShardWriter:
@@ -33,9 +34,13 @@ class ShardWriter:
 
     def clear(self, name: str, first: int) -> None:
         """Delete what an unfinished attempt left at ``first``, the leading coordinate of its shards: zarr
-        would merge into a damaged shard at the array's end, not replace it."""
+        would merge into a damaged shard at the array's end, not replace it. At a URL only such shards are
+        deleted: a put replaces every other, and nothing is listed."""
         array = self.arrays[name]
-        if array.ndim == 1:
+        if self.location.folder is None:
+            if edge := fmt.edge_units(self.specs[name], first):
+                delete_url(self.location.target, [chunk_key(array, unit) for unit in edge])
+        elif array.ndim == 1:
             sync(array.store.delete(chunk_key(array, [first])))
         else:
             sync(array.store.delete_dir(f"{array.path}/c/{first}"))

@@ -237,6 +237,8 @@ def _run(
         outcome = run(say or (lambda line: None), **flags)
         if outcome.result is None:
             return "\n".join(outcome.lines)
-        for line in outcome.lines if say is not None else ():
+        retries = sys.modules.get("fstore.requests")
+        lines = [*outcome.lines, *(retries.retry_lines() if retries is not None else ())]
+        for line in lines if say is not None else ():
             say(line)
         return outcome.result()

@@ -48,6 +48,7 @@ def extract_features(
     scheduler: str | None,
     overwrite: bool,
     dry_run: bool,
+    break_lock: bool,
     **flags: Any,
 ) -> Outcome:
     """Run ``dgan extract-features``. The result is the `fstore.FeatureStore`."""
@@ -55,6 +56,8 @@ def extract_features(
     settings = load_run_config(config, flags["generator__checkpoint"], say, with_notes=True)
     settings = configured(settings, flags)
     check_store(settings.features.store)
+    if break_lock and not dry_run:
+        _break_lock(settings.features.store)
 
     from pipeline.machine.device import target_device
     from pipeline.stages.extract import stage
@@ -122,6 +125,7 @@ def synthesize(
     scheduler: str | None,
     overwrite: bool,
     dry_run: bool,
+    break_lock: bool,
     force: bool,
     task: str | None,
     **flags: Any,
@@ -130,6 +134,8 @@ def synthesize(
     cluster = choose_cluster(workers, scheduler, threads=threads, device=device)
     settings = configured(load_run_config(config, flags["generator__checkpoint"], say), flags)
     check_store(settings.synthesize.store)
+    if break_lock and not dry_run:
+        _break_lock(settings.synthesize.store)
 
     from pipeline.machine.device import target_device
     from pipeline.stages.synthesize import stage
@@ -404,10 +410,13 @@ def translate_apply(
     threads: int | None,
     overwrite: bool,
     dry_run: bool,
+    break_lock: bool,
 ) -> Outcome:
     """Run ``dgan translate apply``. The result is the `fstore.Dataset`."""
     check_store(data)
     check_store(store)
+    if break_lock and not dry_run:
+        _break_lock(store)
 
     from pipeline.machine.device import target_device
     from pipeline.translate.application import run
@@ -420,10 +429,19 @@ def translate_apply(
 
 
 def filter_dataset(
-    say: Say, *, store: str, keep: Keep, score: str | None, threads: int | None, **flags: Any
+    say: Say,
+    *,
+    store: str,
+    keep: Keep,
+    score: str | None,
+    threads: int | None,
+    break_lock: bool,
+    **flags: Any,
 ) -> Outcome:
     """Run ``dgan filter``. The result is the `fstore.Dataset`."""
     check_store(store)
+    if break_lock:
+        _break_lock(store)
     settings = configured(Config(), flags).synthesize
 
     from pipeline.machine.device import set_threads
@@ -442,6 +460,13 @@ def _workers_line(cluster: ClusterChoice | None) -> list[str]:
         if cluster is None
         else [f"workers      {cluster.words()}; memory and time above are of one process"]
     )
+
+
+def _break_lock(store: str) -> None:
+    """Say whose lock of the store it was, and remove it."""
+    import fstore
+
+    fstore.break_lock(store)
 
 
 def _opened(store: str) -> FeatureStore | Dataset:

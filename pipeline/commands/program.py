@@ -16,7 +16,7 @@ import click
 
 from pipeline.api.explanation import explain
 from pipeline.commands import interruption
-from pipeline.commands.warning_lines import warnings_in_one_line
+from pipeline.commands.warning_lines import retries_in_one_line, warnings_in_one_line
 
 GROUPS = ("Input", "Generator", "Images", "Features", "Training", "Dataset", "Export", "Run")
 """The headings of ``--help``, in their order."""
@@ -97,7 +97,7 @@ class Program(click.Group):
     def invoke(self, ctx: click.Context) -> Any:
         """Run the command that was asked for. Shows tracebacks only under ``--debug``."""
         try:
-            with warnings_in_one_line(), signals_raised():
+            with warnings_in_one_line(), retries_in_one_line(), signals_raised():
                 return super().invoke(ctx)
         except click.exceptions.Exit:
             raise

@@ -97,6 +97,12 @@ SCHEDULER = Option(
     "scheduler", values.SCHEDULER, "Workers of this dask cluster: an address or a scheduler file."
 )
 OVERWRITE = Option("overwrite", BOOLEAN, "Delete what is there and start anew.", default=False)
+BREAK_LOCK = Option(
+    "break_lock",
+    BOOLEAN,
+    "Remove the writer's lock that a run elsewhere left on object storage when it was killed.",
+    default=False,
+)
 DRY_RUN = Option("dry_run", BOOLEAN, "Print the plan and what it costs, and do nothing.", default=False)
 TASK = Option("task", choice(*TASKS), "Refuse a store of another task.", group="Input")
 STAGE = (CONFIG, DEVICE, THREADS, MEMORY_BUDGET, OVERWRITE, DRY_RUN)
@@ -194,7 +200,7 @@ BEFORE_SETTINGS: dict[str, tuple[Option, ...]] = {
 }
 """By the command: what its help shows before the settings."""
 AFTER_SETTINGS: dict[str, tuple[Option, ...]] = {
-    EXTRACT: SHARED_STAGE,
+    EXTRACT: (*SHARED_STAGE, BREAK_LOCK),
     TRAIN: (TASK, *SHARED_STAGE),
     SYNTHESIZE: (
         replace(TASK, help="Refuse an interpreter of another task."),
@@ -205,6 +211,7 @@ AFTER_SETTINGS: dict[str, tuple[Option, ...]] = {
             default=False,
         ),
         *SHARED_STAGE,
+        BREAK_LOCK,
     ),
     SAMPLE: (
         CONFIG,
@@ -235,7 +242,10 @@ AFTER_SETTINGS: dict[str, tuple[Option, ...]] = {
         _ANNOTATED,
         replace(OVERWRITE, help="Replace a file that is no report."),
     ),
-    FILTER: (replace(THREADS, help="How many images are read at once.", unset="one a processor core"),),
+    FILTER: (
+        replace(THREADS, help="How many images are read at once.", unset="one a processor core"),
+        BREAK_LOCK,
+    ),
     SEGMENT_TRAIN: (CONFIG, DEVICE, THREADS, OVERWRITE, DRY_RUN),
     SEGMENT_TEST: (
         Option(
@@ -251,7 +261,7 @@ AFTER_SETTINGS: dict[str, tuple[Option, ...]] = {
     ),
     SEGMENT_PREDICT: (DEVICE, THREADS, replace(OVERWRITE, help="Replace predictions that are there.")),
     TRANSLATE_TRAIN: (CONFIG, DEVICE, THREADS, OVERWRITE, DRY_RUN),
-    TRANSLATE_APPLY: (DEVICE, THREADS, OVERWRITE, DRY_RUN),
+    TRANSLATE_APPLY: (DEVICE, THREADS, OVERWRITE, DRY_RUN, BREAK_LOCK),
     VIEW: (
         Option("port", integer(0, 65535), "Port of 127.0.0.1.", unset="a free one"),
         Option("no_browser", BOOLEAN, "Open no browser.", default=False),

@@ -47,10 +47,16 @@ ROOMS = (
 # The floors of fstore/, lowest first. A module imports only modules of a lower floor.
 FLOORS = (
     ("_version", "errors"),
-    ("image_scores", "lock", "urls", "values", "zstd_frames"),
+    ("image_scores", "lock", "object_errors", "urls", "values", "zstd_frames"),
+    ("clouds", "requests"),
+    ("counted_store",),
+    ("objects",),
     ("compare", "filter_rule", "location", "meta"),
-    ("durable", "format"),
+    ("durable", "format", "object_lock"),
+    ("writer_lock",),
     ("display", "interpolate", "inventory", "local_shards", "plan", "views"),
+    ("stored_files",),
+    ("markers",),
     ("bands", "cache", "chunks", "creation", "stream_plan"),
     ("encoded_array", "pyramid", "revision", "shards", "store"),
     ("correction",),
@@ -70,7 +76,18 @@ ANNOTATION_FLOORS = (
     ("label_reader",),
 )
 LIBRARIES = {
-    "fstore": {"numpy", "zarr", "numcodecs", "dask", "torch", "google_crc32c", "fsspec"},
+    "fstore": {
+        "numpy",
+        "zarr",
+        "numcodecs",
+        "dask",
+        "torch",
+        "google_crc32c",
+        "fsspec",
+        "obstore",
+        "boto3",
+        "botocore",
+    },
     "fstore.format": {"numpy"},  # pure
     "fstore.filter_rule": {"numpy"},  # pure
     "fstore.image_scores": {"numpy"},  # pure

@@ -17,8 +17,8 @@ from support.stores import fill, make_meta
 from zarr.storage import LocalStore
 
 import fstore
-from fstore import chunks, local_shards
 from fstore import format as fmt
+from fstore import local_shards, stored_files
 from fstore.errors import StoreError, UnreadableError
 from pipeline.cli import main
 
@@ -58,7 +58,7 @@ def test_a_marker_that_cannot_be_read_is_an_error_and_not_a_no(
             raise OSError(number, os.strerror(number), str(file))
         return read(file)
 
-    monkeypatch.setattr(chunks, "read_file", failing)
+    monkeypatch.setattr(stored_files, "read_file", failing)
     says = rf"^{path}: array 'committed', chunk \[1\] cannot be read .{os.strerror(number)}: .*committed/c/1"
     with pytest.raises(UnreadableError, match=says) as caught:
         use(path)

@@ -154,16 +154,16 @@ def test_a_scheme_whose_package_is_missing_says_what_to_install(use, monkeypatch
     registry = pytest.importorskip("fsspec.registry")
 
     def missing(protocol: str):
-        raise ImportError("Install s3fs to access S3")
+        raise ImportError("Install paramiko to access SFTP")
 
     monkeypatch.setattr(registry, "get_filesystem_class", missing)
-    with pytest.raises(StoreError, match=r"^s3://x/y: what opens URLs of scheme 's3' .*Install s3fs"):
-        use("s3://x/y")
+    with pytest.raises(StoreError, match=r"^sftp://x/y: what opens URLs of scheme 'sftp' .*Install param"):
+        use("sftp://x/y")
 
 
 def test_without_fsspec_a_url_says_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(__import__("sys").modules, "fsspec.registry", None)
-    with pytest.raises(StoreError, match=r"scheme 'memory' need fsspec; run: pip install fsspec"):
+    with pytest.raises(StoreError, match=r"scheme 'memory' need fsspec; run: pip install 'dgan.remote.'"):
         fstore.open("memory://x/y")
 
 

@@ -106,8 +106,15 @@ def read_image(path: Path, array: str, image: int) -> np.ndarray:
     return CheckedArray(found, inventory.location).read(((image, image + 1), *rest))
 
 
-@pytest.mark.parametrize("how", DAMAGE)
-@pytest.mark.parametrize("kind", WRITERS)
+FAST = {("dense", "truncated"), ("dense", "missing"), ("pyramid", "flipped"), ("labels", "empty")}
+CASES = [
+    pytest.param(kind, how, marks=() if (kind, how) in FAST else pytest.mark.slow)
+    for kind in WRITERS
+    for how in DAMAGE
+]
+
+
+@pytest.mark.parametrize(("kind", "how"), CASES)
 def test_damage_is_found_and_never_read_and_mended(tmp_path: Path, kind: str, how: str) -> None:
     path, write = tmp_path / "x.zarr", WRITERS[kind]
     write(path)
@@ -234,6 +241,7 @@ def test_ranges(numbers: list[int], text: str) -> None:
     assert ranges(numbers) == text
 
 
+@pytest.mark.slow
 def test_a_death_within_a_repair_leaves_what_the_next_one_ends(tmp_path: Path) -> None:
     from support.deaths import dying, survived
 

@@ -107,7 +107,7 @@ def settings(out: Path) -> TrainConfig:
     return replace(SMALL, members=5, out=out, patience=1, final_epochs=2, learning_rate=1e-2)
 
 
-@pytest.mark.parametrize("workers", [1, 2, 3, 9])
+@pytest.mark.parametrize("workers", [2, *(pytest.param(n, marks=pytest.mark.slow) for n in (1, 3, 9))])
 def test_shares_learn_what_one_process_learns(
     store: Path, tmp_path: Path, workers: int, working: Working
 ) -> None:

@@ -14,6 +14,7 @@ prepare_environment()  # before torch is imported: its threads are not to burn t
 import pytest
 import torch
 from hypothesis import settings
+from support import fault_table
 from support.browser import Browser, open_browser, require_browser
 from support.tiny import build, write_inputs
 
@@ -27,6 +28,12 @@ torch.set_num_threads(1)  # of two threads on a busy machine each waits for the 
 def pytest_configure(config: pytest.Config) -> None:
     """The fast tests try the first 40 of the 100 examples that all tests try; a test may ask for its own."""
     settings.load_profile("fast" if config.option.markexpr == "not slow" else "whole")
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    """The table of ``tests/faults/``. It stands here: with several processes the first one collects no folder
+    below this one."""
+    fault_table.write(terminalreporter)
 
 
 @pytest.fixture(scope="session", autouse=True)

@@ -12,6 +12,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from click.testing import CliRunner
+from support.fault_table import REFUSED, SURVIVED
 from support.stores import fill, make_meta, store_bytes
 
 import fstore
@@ -23,6 +24,7 @@ from fstore.location import Location
 from pipeline.cli import main
 from pipeline.commands.repair import ranges
 
+Note = Callable[[str], None]
 NATIVE = (("b4", (4, 4), 2), ("b16", (16, 16), 3))
 NUM, NUM_DATASET = 3, 70  # of the dataset one whole task and a short one
 CLASSES = make_meta().classes
@@ -115,7 +117,7 @@ CASES = [
 
 
 @pytest.mark.parametrize(("kind", "how"), CASES)
-def test_damage_is_found_and_never_read_and_mended(tmp_path: Path, kind: str, how: str) -> None:
+def test_damage_is_found_and_never_read_and_mended(tmp_path: Path, kind: str, how: str, note: Note) -> None:
     path, write = tmp_path / "x.zarr", WRITERS[kind]
     write(path)
     whole = store_bytes(path)
@@ -126,6 +128,7 @@ def test_damage_is_found_and_never_read_and_mended(tmp_path: Path, kind: str, ho
             assert len(fstore.open(path)) == damaged.image, "those before it are committed"
             write(path)
             assert store_bytes(path) == whole
+            note(SURVIVED)
             continue
         report = fstore.verify_store(path)
         assert not report.ok and any(repr(damaged.array) in line for line in report.problems), damaged
@@ -143,6 +146,7 @@ def test_damage_is_found_and_never_read_and_mended(tmp_path: Path, kind: str, ho
         assert fstore.verify_store(path).ok, damaged
         write(path)
         assert store_bytes(path) == whole, damaged
+        note(SURVIVED)
     assert fstore.repair_store(path).images == ()
     assert store_bytes(path) == whole
 
@@ -187,7 +191,7 @@ def test_a_filter_that_is_damaged_alone_is_unset(tmp_path: Path) -> None:
     assert store_bytes(path) == whole
 
 
-def test_what_belongs_to_no_image_is_refused(tmp_path: Path) -> None:
+def test_what_belongs_to_no_image_is_refused(tmp_path: Path, note: Note) -> None:
     path = tmp_path / "x.zarr"
     WRITERS["dense"](path)
     file = path / "masks" / "zarr.json"
@@ -198,6 +202,7 @@ def test_what_belongs_to_no_image_is_refused(tmp_path: Path) -> None:
     with pytest.raises(StoreError, match=r"'masks'.*belongs to no image.*restore it from a copy"):
         fstore.repair_store(path)
     assert store_bytes(path) == before
+    note(REFUSED)
 
 
 def test_a_store_that_is_being_written_is_refused(tmp_path: Path) -> None:
@@ -242,7 +247,7 @@ def test_ranges(numbers: list[int], text: str) -> None:
 
 
 @pytest.mark.slow
-def test_a_death_within_a_repair_leaves_what_the_next_one_ends(tmp_path: Path) -> None:
+def test_a_death_within_a_repair_leaves_what_the_next_one_ends(tmp_path: Path, note: Note) -> None:
     from support.deaths import dying, survived
 
     WRITERS["labels"](tmp_path / "whole.zarr")
@@ -259,6 +264,7 @@ def test_a_death_within_a_repair_leaves_what_the_next_one_ends(tmp_path: Path) -
         fstore.repair_store(path)
         WRITERS["labels"](path)
         assert store_bytes(path) == store_bytes(tmp_path / "whole.zarr"), change
+        note(SURVIVED)
         if ended:
             break
     assert change > 3

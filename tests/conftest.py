@@ -21,12 +21,12 @@ from support.tiny import build, write_inputs
 from fstore import format as fmt
 
 settings.register_profile("whole", derandomize=True, deadline=None)
-settings.register_profile("fast", settings.get_profile("whole"), max_examples=40)
+settings.register_profile("fast", settings.get_profile("whole"), max_examples=25)
 torch.set_num_threads(1)  # of two threads on a busy machine each waits for the other
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    """The fast tests try the first 40 of the 100 examples that all tests try; a test may ask for its own."""
+    """The fast tests try the first 25 of the 100 examples that all tests try; a test may ask for its own."""
     settings.load_profile("fast" if config.option.markexpr == "not slow" else "whole")
 
 

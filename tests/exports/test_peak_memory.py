@@ -38,7 +38,7 @@ def growth(folder: Path, format: str, shape: tuple[int, int], few: int, many: in
 @pytest.mark.parametrize(
     "format",
     [
-        name if name in ("png", "coco") else pytest.param(name, marks=pytest.mark.slow)
+        name if name == "coco" else pytest.param(name, marks=pytest.mark.slow)
         for name in FORMATS
         if name != "parquet"
     ],

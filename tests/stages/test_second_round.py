@@ -68,6 +68,7 @@ def refused(*words: object) -> str:
     return lines[0]
 
 
+@pytest.mark.slow  # a shorter one is docs/second-round.md, whose commands are run
 def test_the_second_round_is_one_chain_of_commands(project: Path) -> None:
     old, dataset = load_interpreter("interpreter"), tree_bytes(Path("dataset.zarr"))
     draw([4, 5, 6, 7])

@@ -277,7 +277,7 @@ EVERY_REVISION = [*((kind, False) for kind in REVISIONS), ("append", True), ("co
 @pytest.mark.parametrize(
     ("kind", "keypoints", "step"),
     [
-        ("all", False, 31),
+        ("all", False, 47),
         pytest.param("correct", True, 13, marks=pytest.mark.slow),
         *(
             pytest.param(*found, 1, marks=pytest.mark.slow, id=EVERY.format(*found))

@@ -55,7 +55,7 @@ class Share:
 
 
 @dataclass(frozen=True)
-class Helper:
+class ShareWorker:
     """What a worker holds from task to task."""
 
     store: FeatureStore
@@ -124,7 +124,7 @@ def begin(
     device: str,
     memory_budget: int | None,
     sharing: int,
-) -> Helper:
+) -> ShareWorker:
     """What a worker prepares. Raises UsageError where it does not see the store or the folder of the run."""
     if not folder.is_dir():
         raise UsageError(f"{folder}: no such folder here; --out must lie on a disk that all workers share")
@@ -135,32 +135,32 @@ def begin(
             raise UsageError(f"{store.location}: is another store here ({differences[0][0]} differs)")
         memory = plan_memory(plan, where, memory_budget, sharing)
         source = pixel_source(store, plan, memory, where)
-    return Helper(store, source, folder, plan, info, memory, where)
+    return ShareWorker(store, source, folder, plan, info, memory, where)
 
 
-def work(helper: Helper, share: Share) -> tuple[float, ...]:
+def work(worker: ShareWorker, share: Share) -> tuple[float, ...]:
     """Do the epoch of a share. Returns the mean loss of each of its members; their tensors lie in a file."""
-    plan, members, info = helper.plan, share.members, helper.info
-    learner = make_learner(helper.store, plan, info.seeds[share.first : share.stop], helper.device)
+    plan, members, info = worker.plan, share.members, worker.info
+    learner = make_learner(worker.store, plan, info.seeds[share.first : share.stop], worker.device)
     begins = next_epoch((), plan.config)
     if share.epoch:
-        state = load_state(helper.folder)
+        state = load_state(worker.folder)
         info = state.info
         if len(info.epochs) != share.epoch:
             raise RunError(
-                f"{helper.folder}: has the state of epoch {len(info.epochs)} here, expected {share.epoch}; "
+                f"{worker.folder}: has the state of epoch {len(info.epochs)} here, expected {share.epoch}; "
                 "--out must lie on a disk that all workers share"
             )
         learner.restore(of_members(state.tensors, members))
         begins = next_epoch(info.epochs, plan.config)
     if begins.from_best:
         learner.restore_best()
-    with reading(helper.store):
+    with reading(worker.store):
         images = epoch_images(plan, begins)
-        sampler = make_sampler(helper.source, plan.config, images, helper.memory, members)
+        sampler = make_sampler(worker.source, plan.config, images, worker.memory, members)
         _, rates = epoch_steps(info, plan, sampler)
         losses = learn(learner, paced_batches(sampler, share.epoch, rates), check_stopped)
-    check_same_store(helper.store)
+    check_same_store(worker.store)
     learnt = {name: each for name, each in learner.tensors().items() if not name.startswith("best.")}
-    save_state(helper.folder, TrainingState(info, learnt), share_name(members))
+    save_state(worker.folder, TrainingState(info, learnt), share_name(members))
     return losses

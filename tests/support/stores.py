@@ -62,6 +62,7 @@ def fill(
             picture, mask = make_image(meta, image)
             latent = np.random.default_rng(1000 + image).standard_normal(8).astype(np.float32)
             writer.write_image(image, make_maps(image, native), picture, mask, latent)
+    writer.close()
 
 
 def brute_features(

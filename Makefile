@@ -21,11 +21,12 @@ METADATA := setup.cfg pyproject.toml constraints.txt
 # Else each process of the tests compiles every module again, for half a minute in all.
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: help setup demo test test-all lint bench clean
+.PHONY: help setup demo test test-all soak lint bench clean
 
 help:
 	@echo "make demo      the whole pipeline on the embedded generator, into demo/"
 	@echo "make test      the fast tests;  make test-all  all of them"
+	@echo "make soak      50 faults of each kind (FAULTS=200 make soak: more), and a table of what they came to"
 	@echo "make lint      ruff and mypy; .pre-commit-config.yaml has them too"
 	@echo "make bench     speed and memory beside a baseline"
 	@echo "make clean     remove .venv, demo/ and caches"
@@ -40,6 +41,9 @@ test: setup
 
 test-all: setup
 	$(PYTEST)
+
+soak: setup
+	FAULTS=$${FAULTS:-50} $(PYTEST) tests/faults
 
 lint: setup
 	$(BIN)/ruff check .

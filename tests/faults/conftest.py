@@ -1,10 +1,13 @@
-"""What the tests of faults share: how a case is noted for the table at the end of the session."""
+"""What the tests of faults share: the commands they disturb, and how a case is noted for the table at the
+end of the session.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Callable
 
 import pytest
+from support.fault_commands import Workshop
 from support.fault_table import OUTCOMES, PROPERTY
 
 
@@ -17,3 +20,9 @@ def note(record_property: Callable[[str, object], None]) -> Callable[[str], None
         record_property(PROPERTY, outcome)
 
     return noted
+
+
+@pytest.fixture(scope="session")
+def workshop(tmp_path_factory: pytest.TempPathFactory) -> Workshop:
+    """Inputs, and undisturbed outputs: change none of them."""
+    return Workshop(tmp_path_factory.mktemp("workshop"))

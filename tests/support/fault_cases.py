@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 import random
+from collections.abc import Sequence
 
 import pytest
 from _pytest.mark import ParameterSet
@@ -22,6 +23,17 @@ def numbers(fast: int, whole: int) -> list[ParameterSet]:
     """
     total = int(os.environ.get(SOAK, whole))
     return [pytest.param(n, marks=() if n < fast else pytest.mark.slow, id=f"{n:02d}") for n in range(total)]
+
+
+def named(names: Sequence[str], quick: Sequence[str], whole: int) -> list[ParameterSet]:
+    """Values for ``parametrize`` of ("name", "number"): ``whole`` numbers for each name; the fast tests run
+    the first one of the ``quick`` names.
+    """
+    return [
+        pytest.param(name, *case.values, marks=case.marks, id=f"{name}-{case.id}")
+        for name in names
+        for case in numbers(int(name in quick), whole)
+    ]
 
 
 def drawn(*key: object) -> random.Random:

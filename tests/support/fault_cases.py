@@ -12,6 +12,7 @@ from collections.abc import Sequence
 
 import pytest
 from _pytest.mark import ParameterSet
+from hypothesis import settings
 
 SOAK = "FAULTS"
 
@@ -34,6 +35,13 @@ def named(names: Sequence[str], quick: Sequence[str], whole: int) -> list[Parame
         for name in names
         for case in numbers(int(name in quick), whole)
     ]
+
+
+def examples(fast: int, whole: int) -> int:
+    """``max_examples`` of a property: as many as the fast tests, all tests, or ``make soak`` try."""
+    if SOAK in os.environ:
+        return 4 * int(os.environ[SOAK])
+    return fast if settings().max_examples < settings.get_profile("whole").max_examples else whole
 
 
 def drawn(*key: object) -> random.Random:

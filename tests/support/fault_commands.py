@@ -5,13 +5,14 @@ from __future__ import annotations
 import json
 import shutil
 from collections.abc import Callable
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, replace
 from functools import cache
 from pathlib import Path
 from random import Random
 
 import pytest
-from support.processes import Ending, disturbed, run_until
+from support.processes import Ending, Running, disturbed, run_until, waiting
 from support.stores import store_bytes, tree_bytes
 from support.tiny import input_flags, write_inputs
 from support.tiny_segmenter import use_tiny_networks
@@ -68,6 +69,11 @@ class Command:
         self._prepare(folder)
         words = (*self.words, *more)
         return disturbed(words, folder, *self.begin, *begin, task_images=TASK_IMAGES, notes=notes)
+
+    def waiting(self, change: int, folder: Path, notes: Path) -> AbstractContextManager[Running]:
+        """A block in which it waits in ``folder``; see `support.processes.waiting`."""
+        self._prepare(folder)
+        return waiting(change, self.words, folder, notes, *self.begin, task_images=TASK_IMAGES)
 
     def moment(self, random: Random) -> int:
         """A change that it makes before its last ones, so that what is done then is not all yet."""

@@ -21,6 +21,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from types import SimpleNamespace
+from typing import Any
 
 from support.places import REPOSITORY
 
@@ -112,6 +113,59 @@ def disturbed(
     return Ending(code, tuple((notes / "output.txt").read_text().splitlines()))
 
 
+@dataclass(frozen=True)
+class Wait:
+    """To be the ``act`` of ``At``: the command's process makes a file and waits until it is removed."""
+
+    reached: Path
+
+    def __call__(self, _: str) -> None:
+        self.reached.touch()
+        while self.reached.exists():
+            time.sleep(0.01)
+
+
+@dataclass(frozen=True)
+class Running:
+    """A command that waits in the middle of its work."""
+
+    process: Any
+    reached: Path
+
+    def kill(self) -> None:
+        """End it as ``kill -9`` does."""
+        self.process.kill()
+        self.process.join()
+
+    def finish(self) -> int:
+        """Let it go on to its end. Returns its exit code."""
+        self.reached.unlink()
+        return _joined(self.process)
+
+
+@contextmanager
+def waiting(
+    change: int,
+    words: Sequence[str],
+    folder: Path,
+    notes: Path,
+    *begin: Callable[[Path], None],
+    task_images: int = fmt.TASK_IMAGES,
+) -> Iterator[Running]:
+    """A block at whose begin a command waits before a change in ``folder``; at its end it is killed."""
+    reached = notes / "reached"
+    begin = (*begin, At(change, Wait(reached)).begin)
+    process = _begun(_command, [*words, "--threads", "1"], folder, task_images, notes, begin)
+    try:
+        while not reached.exists():
+            assert process.is_alive(), (notes / "output.txt").read_text()
+            time.sleep(0.01)
+        yield Running(process, reached)
+    finally:
+        process.kill()
+        process.join()
+
+
 def refusal(words: Sequence[str], folder: Path) -> str:
     """The last line of a command that ends with exit code 2."""
     code, line = ending(words, folder)
@@ -155,14 +209,22 @@ def _exit_code(
 
 def _ended(work: Callable[..., None], words: Sequence[str], *arguments: object) -> int:
     """The exit code of ``work`` in a process of its own, or minus the signal that ended it."""
+    return _joined(_begun(work, words, *arguments))
+
+
+def _begun(work: Callable[..., None], words: Sequence[str], *arguments: object) -> Any:
     CONTEXT.set_forkserver_preload(PRELOADED)
-    process = CONTEXT.Process(target=work, args=(words, *arguments))
+    process = CONTEXT.Process(target=work, args=(words, *arguments), name=" ".join(words))
     process.start()
+    return process
+
+
+def _joined(process: Any) -> int:
     process.join(TIMEOUT_SECONDS)
     if process.exitcode is None:
         process.kill()
-        raise TimeoutError(f"{' '.join(words)} did not end in {TIMEOUT_SECONDS} seconds")
-    return process.exitcode
+        raise TimeoutError(f"{process.name} did not end in {TIMEOUT_SECONDS} seconds")
+    return int(process.exitcode)
 
 
 def _command(

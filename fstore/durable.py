@@ -10,6 +10,7 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 from fstore.location import Location
+from fstore.named_errors import errors_named
 
 
 def sync_all(location: Location, keys: Sequence[str]) -> None:
@@ -40,9 +41,10 @@ def sync_folders(location: Location, keys: Iterable[str]) -> None:
 
 
 def force_to_disk(path: Path) -> None:
-    """fsync a file's bytes, or the names in a folder."""
+    """fsync a file's bytes, or the names in a folder. Raises OSError, which names it."""
     descriptor = os.open(path, os.O_RDONLY)
     try:
-        os.fsync(descriptor)
+        with errors_named(path):
+            os.fsync(descriptor)
     finally:
         os.close(descriptor)

@@ -47,7 +47,7 @@ ROOMS = (
 # The floors of fstore/, lowest first. A module imports only modules of a lower floor.
 FLOORS = (
     ("_version", "errors", "processes"),
-    ("image_scores", "lock", "object_errors", "urls", "values", "zstd_frames"),
+    ("image_scores", "lock", "named_errors", "object_errors", "urls", "values", "zstd_frames"),
     ("clouds", "requests"),
     ("counted_store",),
     ("objects",),

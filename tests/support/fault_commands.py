@@ -55,7 +55,7 @@ class Command:
 
     def run_until(self, change: int, folder: Path) -> None:
         """Kill it with SIGKILL just before it makes the ``change``-th change (1, 2, ...) in ``folder``."""
-        self._prepare(folder)
+        self.prepare(folder)
         run_until(change, self.words, folder, TASK_IMAGES)
 
     def disturbed(
@@ -64,22 +64,26 @@ class Command:
         *begin: Callable[[Path], None],
         more: tuple[str, ...] = (),
         notes: Path | None = None,
+        seen: Path | None = None,
     ) -> Ending:
-        """How it ends in ``folder``, with ``more`` words; see `support.processes.disturbed`."""
-        self._prepare(folder)
+        """How it ends in ``folder``, with ``more`` words; see `support.processes.disturbed`. ``seen``: where
+        this process sees the folder.
+        """
+        self.prepare(folder if seen is None else seen)
         words = (*self.words, *more)
         return disturbed(words, folder, *self.begin, *begin, task_images=TASK_IMAGES, notes=notes)
 
     def waiting(self, change: int, folder: Path, notes: Path) -> AbstractContextManager[Running]:
         """A block in which it waits in ``folder``; see `support.processes.waiting`."""
-        self._prepare(folder)
+        self.prepare(folder)
         return waiting(change, self.words, folder, notes, *self.begin, task_images=TASK_IMAGES)
 
     def moment(self, random: Random) -> int:
         """A change that it makes before its last ones, so that what is done then is not all yet."""
         return random.randint(1, max(1, 3 * self.changes // 4))
 
-    def _prepare(self, folder: Path) -> None:
+    def prepare(self, folder: Path) -> None:
+        """Write what it finds there, where it is not there yet."""
         prepare(folder)
         if self.start is not None and not (folder / "out").exists():
             shutil.copytree(self.start, folder / "out")

@@ -42,6 +42,7 @@ PRELOADED = [
 CHANGES = ("open", "os.mkdir", "os.rename", "os.remove", "os.rmdir")
 NOTES = ("output.txt", "changes.txt", "peak.txt")
 TIMEOUT_SECONDS = 120
+THREADS = ("--threads", "1")
 
 
 def run(words: Sequence[str], folder: Path, task_images: int = fmt.TASK_IMAGES) -> int:
@@ -104,12 +105,14 @@ def disturbed(
     *begin: Callable[[Path], None],
     task_images: int = fmt.TASK_IMAGES,
     notes: Path | None = None,
+    threads: tuple[str, ...] = THREADS,
 ) -> Ending:
     """Run ``dgan WORDS --threads 1`` in ``folder`` after each of ``begin`` was called there with the folder,
     in the command's process. ``notes``: the folder of what it prints, where that is not to be in its own.
+    ``threads``: none of a command without that flag.
     """
     notes = folder if notes is None else notes
-    code = _exit_code(words, folder, task_images, notes, begin)
+    code = _ended(_command, [*words, *threads], folder, task_images, notes, begin)
     return Ending(code, tuple((notes / "output.txt").read_text().splitlines()))
 
 
@@ -155,7 +158,7 @@ def waiting(
     """A block at whose begin a command waits before a change in ``folder``; at its end it is killed."""
     reached = notes / "reached"
     begin = (*begin, At(change, Wait(reached)).begin)
-    process = _begun(_command, [*words, "--threads", "1"], folder, task_images, notes, begin)
+    process = _begun(_command, [*words, *THREADS], folder, task_images, notes, begin)
     try:
         while not reached.exists():
             assert process.is_alive(), (notes / "output.txt").read_text()
@@ -204,7 +207,7 @@ def _exit_code(
     notes: Path,
     begin: Sequence[Callable[[Path], None]] = (),
 ) -> int:
-    return _ended(_command, [*words, "--threads", "1"], folder, task_images, notes, begin)
+    return _ended(_command, [*words, *THREADS], folder, task_images, notes, begin)
 
 
 def _ended(work: Callable[..., None], words: Sequence[str], *arguments: object) -> int:

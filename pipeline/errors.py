@@ -12,6 +12,7 @@ from pathlib import Path, PurePath
 from typing import Any
 
 MAX_SHOWN = 60
+MAX_LINE = 4000
 _CREDENTIALS = re.compile(r"://[^/@\s]*@")
 
 
@@ -42,6 +43,19 @@ def without_credentials(text: str) -> str:
 def cut(text: str) -> str:
     """The beginning of a text, at most 60 characters."""
     return text if len(text) <= MAX_SHOWN else text[: MAX_SHOWN - 3] + "..."
+
+
+def line_of(text: str) -> str:
+    """A message as a terminal may be given it: one line of at most 4,000 characters, the middle left out of a
+    longer one. Control characters, which could move the cursor or change colours, are shown as Python writes
+    them.
+    """
+    line = " ".join(text.split())
+    if len(line) > MAX_LINE:
+        line = f"{line[: MAX_LINE * 3 // 4]} ... {line[-MAX_LINE // 5 :]}"
+    if line.isprintable():
+        return line
+    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in line)
 
 
 def few(names: Sequence[object], num: int = 4) -> str:

@@ -17,6 +17,7 @@ import click
 from pipeline.api.explanation import explain
 from pipeline.commands import interruption
 from pipeline.commands.warning_lines import retries_in_one_line, warnings_in_one_line
+from pipeline.errors import line_of
 
 GROUPS = ("Input", "Generator", "Images", "Features", "Training", "Dataset", "Export", "Run")
 """The headings of ``--help``, in their order."""
@@ -169,6 +170,6 @@ def write_examples(formatter: click.HelpFormatter, examples: tuple[str, ...]) ->
 
 def one_line(error: click.ClickException) -> str:
     """What click says of a wrong command line, with the way to the right one."""
-    text = " ".join(error.format_message().split())
+    text = line_of(error.format_message())
     context = error.ctx if isinstance(error, click.UsageError) else None
     return text if context is None else f"{text.rstrip('.')}; see `{context.command_path} --help`"

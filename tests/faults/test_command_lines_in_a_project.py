@@ -16,6 +16,7 @@ from support.commands import dgan
 from support.fault_commands import Workshop
 from support.fuzzing import amounts, check_end, command_lines, limited, state, try_examples
 
+pytestmark = pytest.mark.slow
 ENDLESS = ("demo", "view")
 """Commands that train a network or wait for a browser: of these only the reading of the line is tried."""
 KNOWN = [
@@ -45,7 +46,7 @@ def project(workshop: Workshop, tmp_path_factory: pytest.TempPathFactory) -> Pat
     return folder
 
 
-@pytest.mark.parametrize("number", amounts(0, 4))
+@pytest.mark.parametrize("number", amounts(1, 4))
 @pytest.mark.parametrize("name", COMMANDS)
 def test_any_command_line_ends_in_a_code_and_a_line(
     project: Path,

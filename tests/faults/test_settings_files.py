@@ -150,7 +150,7 @@ def toml(chance: random.Random) -> bytes:
     return mutated_bytes(content, chance) if chance.random() < 0.1 else content
 
 
-@pytest.mark.parametrize("number", numbers(1, 12))
+@pytest.mark.parametrize("number", numbers(1, 6))
 def test_any_toml_file_is_read_or_refused_by_name(
     folder: Path, number: int, note: Callable[[str], None]
 ) -> None:

@@ -17,16 +17,19 @@ DECISIVE = ("zarr.json", "committed/")  # ends and beginnings of keys
 
 
 class DurableStore(LocalStore):
-    """Zarr's local store, whose metadata and markers are on the disk when they are set.
+    """Zarr's local store, whose metadata and markers are on the disk when they are set, and so is every file
+    that takes the place of another.
 
-    They take the place of older ones that count, so that no state in between may be left: the new bytes are
-    forced to the disk before the name is theirs. All other files count for nothing until a marker says so,
-    and their writer forces them together.
+    What they replace counts, so that no state in between may be left: the new bytes are forced to the disk
+    before the name is theirs. The last task of a dataset that is lengthened is such a file: it holds images
+    that are committed. All other files count for nothing until a marker says so, and their writer forces
+    them together.
     """
 
     async def set(self, key: str, value: Buffer) -> None:
         """As the local store does it."""
-        if not key.endswith(DECISIVE[0]) and not key.startswith(DECISIVE[1]):
+        decisive = key.endswith(DECISIVE[0]) or key.startswith(DECISIVE[1])
+        if not decisive and not (self.root / key).exists():
             await super().set(key, value)
             return
         self._check_writable()

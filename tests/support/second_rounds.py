@@ -71,6 +71,11 @@ class SecondRounds:
         self.round = cache(self._round)
         self.grown = cache(self._grown)
 
+    def made(self, name: str) -> Path:
+        """The folder ``project`` of the undisturbed run: do not change it."""
+        self.round(name)
+        return self.folder / name / PLACE
+
     def _round(self, name: str) -> Round:
         begin: dict[str, Callable[[Path], tuple[str, ...]]] = {
             "correct": self._correct,
@@ -95,10 +100,8 @@ class SecondRounds:
 
     def _overwrite(self, out: Path, old: str, new: str) -> tuple[str, ...]:
         shutil.copytree(self.workshop.out(old), out, symlinks=True)
-        return (
-            *(f"{PLACE}/out" if word == "out" else word for word in self.workshop.words(new)),
-            "--overwrite",
-        )
+        words = [f"{PLACE}/out" if word == "out" else word for word in self.workshop.words(new)]
+        return (*words, "--overwrite")
 
     def _lengthen(self, out: Path) -> tuple[str, ...]:
         """20 images become 44; a task has 8, so that the third is written anew."""

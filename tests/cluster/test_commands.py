@@ -12,6 +12,7 @@ from pathlib import Path
 
 import pytest
 from support.on_workers import start, workers_of
+from support.places import REPOSITORY
 from support.processes import run
 from support.stores import store_bytes
 from support.tiny import input_flags

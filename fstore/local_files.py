@@ -34,15 +34,17 @@ class FolderStore(LocalStore):
     """Zarr's store in a folder, for writing. A class of its own, because that one neither names the file that
     it could not write, as on a full disk, nor forces one to the disk.
 
-    Metadata and markers are on the disk when they are set. They take the place of older ones that count, so
-    that no state in between may be left: the new bytes are forced to the disk before the name is theirs. All
-    other files count for nothing until a marker says so, and their writer forces them together.
+    Metadata, markers, and every file that takes the place of another, are on the disk when they are set. What
+    they replace counts, so that no state in between may be left: the new bytes are forced to the disk before
+    the name is theirs. The last task of a dataset that is lengthened is such a file: it holds images that are
+    committed. All other files count for nothing until a marker says so, and their writer forces them
+    together.
     """
 
     async def set(self, key: str, value: Buffer) -> None:
         """Write one file whole."""
         with errors_named(self.root / key):
-            if _is_decisive(key):
+            if self._counts(key):
                 self._check_writable()
                 await asyncio.to_thread(replace_durably, self.root / key, value.to_bytes())
             else:
@@ -56,10 +58,14 @@ class FolderStore(LocalStore):
                 force_to_disk(self.root / key)
                 force_to_disk((self.root / key).parent)
 
+    def _counts(self, key: str) -> bool:
+        """Whether a file counts as soon as it has its name."""
+        return _is_decisive(key) or (self.root / key).exists()
+
     def set_sync(self, key: str, value: Buffer) -> None:
         """The same as ``set``, which newer zarrs call from their own threads."""
         with errors_named(self.root / key):
-            if _is_decisive(key):
+            if self._counts(key):
                 self._check_writable()
                 replace_durably(self.root / key, value.to_bytes())
             else:

@@ -23,7 +23,7 @@ from zarr.errors import ContainsArrayError
 from fstore import objects, urls
 from fstore.clouds import is_cloud
 from fstore.errors import StoreError, UnreadableError
-from fstore.local_files import FolderStore
+from fstore.local_files import FolderStore, force_to_disk
 
 ATTRIBUTE = "fstore"
 LOCK = ".writer-lock"  # an object beside zarr.json, while somebody writes to object storage
@@ -211,6 +211,7 @@ class Location:
         for part in self._parts(names):
             part.unlink() if part.is_symlink() else shutil.rmtree(part)
         self.sweep()
+        force_to_disk(self.folder)  # arrays without a zarr.json are taken for somebody else's
         (self.folder / "zarr.json").unlink(missing_ok=True)
 
     def check_parts(self, names: Iterable[str]) -> None:

@@ -3,7 +3,7 @@
     OUT/
       .dgan-export.partial/    while the export is not finished
         job.json               the settings of the export that was begun
-        parts/0000012.json     a part that is written: its files with sizes, and the records of its images
+        parts/0000012.json     a part that is written: its files with hashes, and the records of its images
         tree/                  the files, as they will lie in OUT
         temporary/             files that workers have not written to their end
         ready.json             all files are there: the names in tree/, which move to OUT
@@ -18,6 +18,7 @@ formats.
 
 from __future__ import annotations
 
+import hashlib
 import os
 import shutil
 from collections.abc import Iterable, Mapping
@@ -76,6 +77,7 @@ class ExportFolder:
         (self.partial / "parts").mkdir(parents=True, exist_ok=True)
         self.tree.mkdir(exist_ok=True)
         write_mark(self.partial / "job.json", {"settings": settings})
+        force_to_disk(self.out)
 
     def discard(self) -> None:
         """Delete an export, finished or not, and of OUT only what is the export's. It may be cut off at any
@@ -87,6 +89,7 @@ class ExportFolder:
         self.partial.mkdir(exist_ok=True)
         last = self.partial / "discard.json"
         write_mark(last, {"entries": entries})
+        force_to_disk(self.out)  # the name of the folder that has it
         for path in (self.out / MARK, self.partial / "ready.json", self.partial / "job.json"):
             path.unlink(missing_ok=True)
         force_to_disk(self.partial)
@@ -94,30 +97,35 @@ class ExportFolder:
         for path in [*(self.out / name for name in entries), *self.partial.iterdir()]:
             if path != last:
                 _remove(path)
+        force_to_disk(self.out)  # a file that is back after a loss of power must have a mark that names it
         last.unlink()
         self.partial.rmdir()
 
     def written(self, part: int) -> bool:
-        """Whether a part is marked, and its files have the sizes that they were written with.
+        """Whether a part is marked, and its files have the bytes that were written.
 
-        Sizes are compared because a crash of the machine may lose the end of a file whose mark it keeps.
+        They are read and compared, because neither they nor the mark are forced to the disk: a loss of power
+        may leave the mark, and a file that lacks its end or holds zeros.
         """
         mark = read_mark(self._part(part))
         files = mark.get("files")
         if not isinstance(files, dict) or not isinstance(mark.get("records"), list):
             return False
         try:
-            return all((self.tree / name).stat().st_size == size for name, size in files.items())
+            return all(fingerprint(self.tree / name) == found for name, found in files.items())
         except OSError:
             return False
 
-    def mark_part(self, part: int, files: Mapping[str, int], records: list[dict[str, Any]]) -> None:
-        """Mark a part whose files, name and size in bytes, are written."""
-        write_mark(self._part(part), {"files": files, "records": records}, durable=False)
+    def mark_part(self, part: int, files: Iterable[str], records: list[dict[str, Any]]) -> None:
+        """Mark a part whose files, by their names in ``tree``, are written."""
+        write_mark(self._part(part), self._part_mark(files, records), durable=False)
 
-    def prepare_mark(self, part: int, files: Mapping[str, int], records: list[dict[str, Any]]) -> None:
+    def prepare_mark(self, part: int, files: Iterable[str], records: list[dict[str, Any]]) -> None:
         """Write the mark of a part for another process, which makes it count by ``mark_prepared``."""
-        write_mark(self._prepared(part), {"files": files, "records": records})
+        write_mark(self._prepared(part), self._part_mark(files, records))
+
+    def _part_mark(self, files: Iterable[str], records: list[dict[str, Any]]) -> dict[str, Any]:
+        return {"files": {name: fingerprint(self.tree / name) for name in files}, "records": records}
 
     def mark_prepared(self, part: int) -> None:
         """Mark a part whose mark another process has prepared."""
@@ -185,6 +193,12 @@ class ExportFolder:
     def _all_entries(self) -> list[str]:
         """The names in OUT that any mark says are the export's."""
         return sorted({*self._marked(), *self._entries("ready.json"), *self._entries("discard.json")})
+
+
+def fingerprint(path: Path) -> str:
+    """A file's sha256, by which a part's mark knows it again."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def _remove(path: Path) -> None:

@@ -87,7 +87,10 @@ def used_bytes(folder: Path) -> int:
 
 def remove_interpreter(folder: Path) -> None:
     """Delete an interpreter's files, the description first: what a crash leaves does not look whole."""
-    for name in (DESCRIPTION, STATE, WEIGHTS, NEXT_WEIGHTS, *_own_names(folder)):
+    if (folder / DESCRIPTION).exists():
+        (folder / DESCRIPTION).unlink()
+        force_to_disk(folder)
+    for name in (STATE, WEIGHTS, NEXT_WEIGHTS, *_own_names(folder)):
         (folder / name).unlink(missing_ok=True)
 
 

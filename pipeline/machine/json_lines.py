@@ -6,6 +6,7 @@ It knows lines. It does not know what they say.
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
@@ -29,7 +30,10 @@ class JsonLines:
         text = "".join(json.dumps(row) + "\n" for row in rows)
         partial = self.path.with_name(self.path.name + ".partial")
         with naming(self.path):
-            partial.write_text(text, encoding="utf-8")
+            with partial.open("w", encoding="utf-8") as file:
+                file.write(text)
+                file.flush()
+                os.fsync(file.fileno())  # else a loss of power may leave no line of those that were kept
             partial.replace(self.path)
 
     def append(self, row: Mapping[str, Any]) -> None:

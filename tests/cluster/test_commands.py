@@ -11,6 +11,7 @@ import time
 from pathlib import Path
 
 import pytest
+from support.on_workers import start, workers_of
 from support.places import REPOSITORY
 from support.processes import run
 from support.stores import store_bytes
@@ -55,41 +56,6 @@ def test_one_two_and_three_workers_learn_the_weights_of_one_process(built: Path,
         run([*words, "--workers", workers, "--out", workers], tmp_path)
         assert (tmp_path / workers / "interpreter.safetensors").read_bytes() == expected
         assert not list((tmp_path / workers).glob("training_*"))
-
-
-def start(words: list[str], place: Path) -> subprocess.Popen[str]:
-    return subprocess.Popen(
-        [sys.executable, "-m", "pipeline", *words, "--threads", "1"],
-        cwd=place,
-        stdin=subprocess.DEVNULL,
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.PIPE,
-        text=True,
-        env={**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": str(REPOSITORY)},
-        start_new_session=True,
-        preexec_fn=default_signals,
-    )
-
-
-def default_signals() -> None:
-    for number in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(number, signal.SIG_DFL)
-
-
-def workers_of(client: int) -> list[int]:
-    """Process ids of the workers that a command has started."""
-    found = []
-    for entry in Path("/proc").iterdir():
-        if not entry.name.isdigit():
-            continue
-        try:
-            parent = int((entry / "stat").read_text().rpartition(")")[2].split()[1])
-            words = (entry / "cmdline").read_bytes()
-        except (OSError, IndexError):
-            continue
-        if parent == client and b"local_worker" in words:
-            found.append(int(entry.name))
-    return found
 
 
 def wait_for(process: subprocess.Popen[str], path: Path) -> None:

@@ -18,8 +18,10 @@ from support.exports import (
 )
 from support.stores import tree_bytes
 
+from pipeline.exports import folder as export_folder
+from pipeline.exports.folder import ExportFolder
 from pipeline.exports.formats import png
-from pipeline.exports.marks import MARK
+from pipeline.exports.marks import MARK, PARTIAL
 from pipeline.exports.sink import Sink
 
 PNG = ("--format", "png")
@@ -186,3 +188,40 @@ def test_two_exports_do_not_write_into_one_folder(features: Path, tmp_path: Path
     assert "another writer has it open" in export_refusal(features, tmp_path / "out", *PNG)
     lock.release()
     done("export", features, tmp_path / "out", *PNG)
+
+
+@pytest.mark.parametrize("content", [b"\0\0\0\0", b"12", b"", b"1235", None])
+def test_a_part_is_written_again_unless_its_files_have_the_bytes_that_were_written(
+    tmp_path: Path, content: bytes | None
+) -> None:
+    folder = ExportFolder(tmp_path)
+    folder.begin({})
+    (folder.tree / "a.png").write_bytes(b"1234")
+    folder.mark_part(0, ["a.png"], [])
+    assert folder.written(0)
+    (folder.tree / "a.png").unlink() if content is None else (folder.tree / "a.png").write_bytes(content)
+    assert not folder.written(0)
+
+
+def test_what_an_overwrite_deletes_is_gone_for_good_before_the_mark_that_names_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = ExportFolder(tmp_path)
+    folder.begin({})
+    (folder.tree / "images").mkdir()
+    folder.finish({}, {})
+    forced: list[set[str]] = []
+    force = export_folder.force_to_disk
+    monkeypatch.setattr(
+        export_folder,
+        "force_to_disk",
+        lambda place: (force(place), forced.append(names(tmp_path)) if place == tmp_path else None),
+    )
+    folder.discard()
+    begun = {PARTIAL, f"{PARTIAL}/discard.json"}
+    assert forced[0] == {MARK, "images", *begun}  # the name of the new mark, before the old one goes
+    assert forced[-1] == begun and not names(tmp_path)
+
+
+def names(folder: Path) -> set[str]:
+    return {str(path.relative_to(folder)) for path in folder.rglob("*")}

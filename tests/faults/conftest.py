@@ -9,6 +9,7 @@ from collections.abc import Callable
 import pytest
 from support.fault_commands import Workshop
 from support.fault_table import OUTCOMES, PROPERTY
+from support.second_rounds import SecondRounds
 
 
 @pytest.fixture
@@ -26,3 +27,9 @@ def note(record_property: Callable[[str, object], None]) -> Callable[[str], None
 def workshop(tmp_path_factory: pytest.TempPathFactory) -> Workshop:
     """Inputs, and undisturbed outputs: change none of them."""
     return Workshop(tmp_path_factory.mktemp("workshop"))
+
+
+@pytest.fixture(scope="session")
+def second_rounds(workshop: Workshop, tmp_path_factory: pytest.TempPathFactory) -> SecondRounds:
+    """What earlier commands have made, and the commands that change it."""
+    return SecondRounds(tmp_path_factory.mktemp("second"), workshop)

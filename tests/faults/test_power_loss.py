@@ -10,15 +10,13 @@ import pytest
 from support.fault_cases import drawn, named
 from support.fault_commands import NAMES, TASK_IMAGES, Command, Workshop, content, prepare
 from support.fault_table import SURVIVED
-from support.power_loss import Forced, cut_power, moments, run_until_cut
+from support.power_loss import Forced, cut_power, drawn_moment, moments, run_until_cut
 
 import fstore
 from fstore import format as fmt
 from fstore.errors import StoreError
 from pipeline.exports.marks import MARK
 from pipeline.interpreter.files import Interpreter, load_interpreter
-
-COMMITMENTS = ("committed/", "zarr.json", "interpreter.json", "training_state", MARK)
 
 pytestmark = pytest.mark.skipif(not Path("/proc/self/fd").exists(), reason="reads Linux's /proc")
 
@@ -38,14 +36,6 @@ def recorded(workshop: Workshop, tmp_path_factory: pytest.TempPathFactory) -> Ca
     return of
 
 
-def moment(events: list[str], chance: random.Random) -> int:
-    """Half of them just before or after something is said to be whole."""
-    said = [place for place, event in enumerate(events, 1) if any(each in event for each in COMMITMENTS)]
-    if chance.random() < 0.5:
-        return chance.randint(1, len(events))
-    return min(len(events), chance.choice(said) + chance.randint(0, 2))
-
-
 @pytest.mark.parametrize(("name", "number"), named(NAMES, (), 6))
 def test_after_a_power_cut_nothing_counts_that_is_not_whole_and_the_command_goes_on(
     workshop: Workshop,
@@ -61,7 +51,7 @@ def test_after_a_power_cut_nothing_counts_that_is_not_whole_and_the_command_goes
     monkeypatch.setattr(fmt, "TASK_IMAGES", TASK_IMAGES)
     prepare(tmp_path)
     for _ in range(chance.randint(1, 2)):
-        run_until_cut(command.words, tmp_path, TASK_IMAGES, moment(events, chance), chance)
+        run_until_cut(command.words, tmp_path, TASK_IMAGES, drawn_moment(events, chance), chance)
         check_what_counts(command, interpreter, tmp_path / "out")
     command.run(tmp_path)
     assert command.is_whole(tmp_path)

@@ -12,7 +12,7 @@ import zarr
 from support.stores import fill, make_image, make_maps, make_meta, store_bytes, tree_bytes
 
 import fstore
-from fstore import bands, durable, lock
+from fstore import bands, durable, local_files, location, lock
 from fstore import format as fmt
 from fstore.errors import StoreError, StoreWarning, UnreadableError
 from fstore.location import Location
@@ -160,6 +160,45 @@ def test_a_dataset_is_lengthened_in_an_order_that_holds_after_a_loss_of_power(
     files = [name for name in synced if name.endswith("zarr.json")]
     assert (files[0], files[-1]) == ("d.zarr/zarr.json", "d.zarr/committed/zarr.json")
     assert len(files) == 2 + len(fmt.dataset_arrays(DATASET, 70)) + 1
+
+
+def test_a_file_of_committed_images_is_forced_before_another_takes_its_place(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / "d.zarr"
+    forced: list[str] = []
+    replace = local_files.replace_durably
+    monkeypatch.setattr(
+        local_files,
+        "replace_durably",
+        lambda file, content: (replace(file, content), forced.append(str(file.relative_to(path)))),
+    )
+    arrays = [spec.name for spec in fmt.dataset_arrays(DATASET, 8)]
+    complete_dataset(path, 8)
+    assert not {file.partition("/")[0] for file in forced if not file.endswith("zarr.json")} - {"committed"}
+    forced.clear()
+    complete_dataset(path, 70)  # the first 64 images are one task, of which 8 are there
+    written = [file for file in forced if not file.endswith("zarr.json")]
+    assert {file.partition("/")[0] for file in written} == {*arrays, "committed"}
+    others = {file for file in written if "committed" not in file and file.split("/")[2] != "0"}
+    assert others == {"heatmaps/c/1/0/0/0"}  # a file of heat maps has four images
+
+
+def test_arrays_that_are_deleted_are_gone_before_what_names_them(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / "d.zarr"
+    complete_dataset(path)
+    seen: list[set[str]] = []
+    force = location.force_to_disk
+
+    def recording(folder: Path) -> None:
+        force(folder)
+        seen.append({entry.name for entry in path.iterdir()})
+
+    monkeypatch.setattr(location, "force_to_disk", recording)
+    fstore.create_dataset(path, DATASET, num_images=8, overwrite=True).close()
+    assert {name for name in seen[0] if not name.startswith(".")} == {"zarr.json"}
 
 
 @pytest.mark.parametrize("name", ["features", "masks", "committed"])

@@ -27,6 +27,7 @@ from threading import RLock
 from support import processes
 
 _EVENTS = ("open", "os.mkdir", "os.rename", "os.remove", "os.rmdir", "os.link", "os.truncate", "os.fsync")
+COMMITMENTS = ("committed/", "zarr.json", "interpreter.json", "training_state", ".dgan-export", "parts/")
 
 
 @dataclass
@@ -141,22 +142,36 @@ def moments(words: Sequence[str], folder: Path, task_images: int) -> list[str]:
     return pickle.loads((folder / "record.bin").read_bytes())[0]
 
 
+def drawn_moment(events: Sequence[str], chance: random.Random) -> int:
+    """The number of a moment, in half of the draws just before or after something is said to be whole."""
+    said = [place for place, event in enumerate(events, 1) if any(each in event for each in COMMITMENTS)]
+    if chance.random() < 0.5:
+        return chance.randint(1, len(events))
+    return min(len(events), chance.choice(said) + chance.randint(0, 2))
+
+
 def run_until_cut(
-    words: Sequence[str], folder: Path, task_images: int, moment: int, chance: random.Random
+    words: Sequence[str],
+    folder: Path,
+    task_images: int,
+    moment: int,
+    chance: random.Random,
+    place: str = "out",
 ) -> None:
-    """Run a command in ``folder``, which writes ``out`` there, until just before a moment (1, 2, ...); then
-    the power fails. It may end before.
+    """Run a command in ``folder``, which writes below ``place`` there, until just before a moment (1, 2,
+    ...); then the power fails. It may end before.
     """
     code = processes.end_of(_run, tuple(words), folder, task_images, moment)
     assert code in (0, -signal.SIGKILL), (folder / "output.txt").read_text()
     _, forced = pickle.loads((folder / "record.bin").read_bytes())
-    if (folder / "out").exists():
-        moves = [(os.path.relpath(old, "out"), os.path.relpath(new, "out")) for old, new in forced.moves]
+    if (folder / place).exists():
+        inside = [move for move in forced.moves if all(each.startswith(f"{place}/") for each in move)]
+        moves = [(os.path.relpath(old, place), os.path.relpath(new, place)) for old, new in inside]
         whole = Forced({}, forced.content, moves)
         for key, names in forced.names.items():
-            if key == "out" or key.startswith("out/"):
-                whole.names[os.path.relpath(key, "out")] = names
-        cut_power(folder / "out", whole, chance)
+            if key == place or key.startswith(f"{place}/"):
+                whole.names[os.path.relpath(key, place)] = names
+        cut_power(folder / place, whole, chance)
 
 
 def _run(_: object, words: tuple[str, ...], folder: Path, task_images: int, last: int | None) -> None:

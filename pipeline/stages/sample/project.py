@@ -26,6 +26,7 @@ from pathlib import Path
 from typing import Any
 
 from fstore.compare import differences
+from fstore.durable import force_to_disk
 from fstore.lock import FolderLock
 from pipeline.errors import UsageError
 from pipeline.rendering.renderer import RenderSettings
@@ -195,10 +196,13 @@ def new_project(out: Path, *, keep_config: bool = False) -> Iterator[Path]:
             shutil.rmtree(partial / name, ignore_errors=True)  # of a run that was killed
             (partial / name).mkdir()
         yield partial
+        for place in [*partial.rglob("*"), partial]:
+            force_to_disk(place)  # else a loss of power may leave empty files under the names
         if os.path.lexists(out):
             _move_into(partial, out, keep_config)
         else:
             partial.rename(out)
+        force_to_disk(out.parent)
     finally:
         lock.release()
         shutil.rmtree(partial, ignore_errors=True)
@@ -209,6 +213,7 @@ def _move_into(partial: Path, out: Path, keep_config: bool) -> None:
     config, aside = out / CONFIG, out / f"{CONFIG}.partial"
     if config.exists():
         os.replace(config, aside)
+        force_to_disk(out)
     for name in (IMAGES, MASKS):
         (out / name).mkdir(exist_ok=True)
     for old in (out / IMAGES).iterdir():
@@ -220,9 +225,12 @@ def _move_into(partial: Path, out: Path, keep_config: bool) -> None:
         names.append(CLASSES)
     for name in names:
         os.replace(partial / name, out / name)
+    for folder in (out / IMAGES, out):
+        force_to_disk(folder)
     keeps = keep_config and aside.exists()  # set aside now, or by a run that was killed
     os.replace(aside if keeps else partial / CONFIG, config)
     aside.unlink(missing_ok=True)
+    force_to_disk(out)
 
 
 def _checkpoint_from(out: Path, checkpoint: Path | None) -> Path | None:

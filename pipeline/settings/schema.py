@@ -32,6 +32,7 @@ from pipeline.settings.values import (
     SEEDS,
     SPLIT,
     STORE,
+    SUBSPACE,
     TILE,
     Keep,
     Rule,
@@ -214,6 +215,12 @@ class AnnotationsConfig:
     )
     check: bool = setting(True, BOOLEAN, "Compare the annotated pictures with what is rendered.")
     task: str = setting(SEGMENTATION, choice(*TASKS), "What is annotated.", also=(SAMPLE,))
+    subspace: str = setting(
+        "auto",
+        SUBSPACE,
+        "Learn on the principal axes of the features that hold this part of their energy.",
+        also=(CALIBRATE,),
+    )
     sigma: float | None = setting(
         None, POSITIVE_NUMBER, "Width of keypoints' heat maps, in pixels.", unset="resolution / 64"
     )
@@ -315,6 +322,12 @@ class TrainConfig:
         CACHE,
         "Hold a pyramid store in memory if it fits this size; none: never.",
         unset="by the free memory",
+        also=(CALIBRATE,),
+    )
+    subspace: str = setting(
+        "auto",
+        SUBSPACE,
+        "Learn on the principal axes of the features that hold this part of their energy.",
         also=(CALIBRATE,),
     )
     sigma: float | None = setting(

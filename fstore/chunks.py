@@ -23,12 +23,13 @@ from fstore import format as fmt
 from fstore.errors import CorruptionError, StoreError
 from fstore.inventory import chunk_key
 from fstore.local_shards import decode_chunk, local_root, read_local_chunk
-from fstore.location import Location
+from fstore.location import RESTORE, Location
 from fstore.markers import read_marker_file as read_marker_file
 from fstore.markers import read_markers as read_markers
 from fstore.stored_files import REQUESTS_AT_ONCE, WAY_OUT, FileGetter, get_file
 
 Chunk = tuple[int, ...]
+AVERAGE_LATENT = "average_latent"
 FEW_CHUNKS = 4  # these are read one after another faster than zarr-python reads them side by side
 _ABSENT = np.iinfo(np.uint64).max
 
@@ -218,7 +219,9 @@ class CheckedArray:
     def _check_index(self, index: bytes, size: int, shard: tuple[int, ...], inner: list[int]) -> np.ndarray:
         if len(index) != size or crc32c(index[:-4]) != int.from_bytes(index[-4:], "little"):
             name = self._name(shard, "shard")
-            raise CorruptionError(f"{self.location}: {name} is truncated or its index is damaged; {WAY_OUT}")
+            raise CorruptionError(
+                f"{self.location}: {name} is truncated or its index is damaged; {self._way_out}"
+            )
         places = np.frombuffer(index[:-4], dtype="<u8").reshape(*inner, 2)
         for position in np.argwhere(places[..., 0] == _ABSENT):
             chunk = tuple(int(s * n + a) for s, n, a in zip(shard, inner, position, strict=True))
@@ -229,7 +232,7 @@ class CheckedArray:
             if beyond:  # a shard at the array's end has places that no value ever fills
                 continue
             name = self._name(chunk, "chunk")
-            raise CorruptionError(f"{self.location}: {name} is absent from its shard; {WAY_OUT}")
+            raise CorruptionError(f"{self.location}: {name} is absent from its shard; {self._way_out}")
         return places
 
     def _named(self, region: fmt.Region, error: Exception) -> StoreError:
@@ -251,18 +254,23 @@ class CheckedArray:
         """A file of a committed image that is not there, or empty, where zarr would read zeros."""
         key = chunk_key(self.array, unit)
         return CorruptionError(
-            f"{self.location}: {self._name(unit, what)} is missing or empty ({key}); {WAY_OUT}"
+            f"{self.location}: {self._name(unit, what)} is missing or empty ({key}); {self._way_out}"
         )
 
     def _damaged(self, chunk: tuple[int, ...], cause: Exception) -> CorruptionError:
         reason = self.location.hide(str(cause))
         return CorruptionError(
-            f"{self.location}: {self._name(chunk, 'chunk')} is damaged ({reason}); {WAY_OUT}"
+            f"{self.location}: {self._name(chunk, 'chunk')} is damaged ({reason}); {self._way_out}"
         )
+
+    @property
+    def _way_out(self) -> str:
+        """What a user can do about damage. What belongs to no image cannot be made again alone."""
+        return RESTORE if self.array.path == AVERAGE_LATENT else WAY_OUT
 
     def _name(self, unit: tuple[int, ...], what: str) -> str:
         array = f"array {self.array.path!r}"
-        if self.array.path == "average_latent":  # it belongs to no image
+        if self.array.path == AVERAGE_LATENT:
             return f"{array}, {what} {list(unit)}"
         side = (self.array.shards if what == "shard" else None) or self.array.chunks
         first = unit[0] * side[0]

@@ -18,10 +18,11 @@ from zarr.codecs import Crc32cCodec, ZstdCodec
 from zarr.core.sync import sync
 
 from fstore import format as fmt
-from fstore.durable import force_to_disk, sync_all
+from fstore.durable import force_to_disk, sync_all, sync_file, sync_folders
 from fstore.errors import StoreError
-from fstore.inventory import check_array, read_meta, require_array
+from fstore.inventory import check_array, chunk_key, read_meta, require_array
 from fstore.location import ATTRIBUTE, Location, get_attribute, set_attribute
+from fstore.markers import read_markers, read_markers_beyond
 from fstore.writer_lock import WriterLock, check_unlocked, lock_place
 
 ZSTD_LEVEL = 1  # measured: docs/performance.md
@@ -177,17 +178,39 @@ def set_length(group: zarr.Group, location: Location, names: Sequence[str], num_
     """Give the arrays ``names`` that length. What they hold of images before it stays.
 
     ``committed`` is never longer than the others, also after a crash: else a reader would ask them for images
-    that they do not have.
+    that they do not have. Markers beyond its end are deleted before it grows, and after it has shrunk.
     """
     markers = require_array(group, "committed", location)
+    before = markers.shape[0]
     others = [name for name in names if name != "committed"]
     order = [others, ["committed"]] if markers.shape[0] <= num_images else [["committed"], others]
     for some in order:
+        if some == ["committed"] and before < num_images:
+            delete_markers_beyond(markers, location)
         for name in some:
             array = require_array(group, name, location)
             if array.shape[0] != num_images:
                 array.resize((num_images, *array.shape[1:]))
         sync_all(location, [f"{name}/zarr.json" for name in some])
+
+
+def delete_markers_beyond(markers: zarr.Array[Any], location: Location) -> dict[int, range]:
+    """Delete the markers of images that the store does not have. Returns which they were, by chunk.
+
+    Of the file of the last images those are kept; a death in between takes their commitment back.
+    """
+    num_images, step = markers.shape[0], markers.chunks[0]
+    beyond = read_markers_beyond(markers, location, num_images)
+    for chunk in beyond:
+        start = chunk * step
+        kept = read_markers(markers, location, start, num_images) if start < num_images else None
+        sync(markers.store.delete(chunk_key(markers, [chunk])))
+        if kept is not None:
+            markers[start:num_images] = kept.astype(np.uint8)
+            sync_file(location, chunk_key(markers, [chunk]))
+    if beyond:
+        sync_folders(location, [chunk_key(markers, [chunk]) for chunk in beyond])
+    return beyond
 
 
 def open_for_writing(group: zarr.Group, spec: fmt.ArraySpec, location: Location) -> zarr.Array[Any]:

@@ -5,10 +5,9 @@ It knows the files of a store's folder. It does not know what is in them. For a 
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterable, Sequence
-from pathlib import Path
 
+from fstore.local_files import force_to_disk as force_to_disk
 from fstore.location import Location
 
 
@@ -37,12 +36,3 @@ def sync_folders(location: Location, keys: Iterable[str]) -> None:
     }
     for folder in sorted(folders, key=lambda path: len(path.parts), reverse=True):
         force_to_disk(folder)
-
-
-def force_to_disk(path: Path) -> None:
-    """fsync a file's bytes, or the names in a folder."""
-    descriptor = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)

@@ -20,7 +20,7 @@ from fstore.errors import CorruptionError
 from fstore.inventory import chunk_key
 from fstore.local_shards import decode_chunk
 from fstore.location import Location
-from fstore.objects import Bucket, Listed
+from fstore.objects import Bucket, Listed, list_url
 from fstore.stored_files import WAY_OUT, FileGetter, get_file
 
 FEW_FILES = 4  # for so many it is not worth while to ask for their names first
@@ -53,6 +53,44 @@ def read_marker_file(array: zarr.Array[Any], location: Location, chunk: int) -> 
     """
     content = get_file(array, location, chunk_key(array, [chunk]), _name(chunk))
     return _decoded(array, location, chunk, content)
+
+
+def read_markers_beyond(array: zarr.Array[Any], location: Location, num_images: int) -> dict[int, range]:
+    """Markers of images that a store of ``num_images`` does not have, by the chunk of their file.
+
+    They would count as soon as the store is lengthened. They are whole files beyond the last image, whatever
+    is in them, and places of the last file that are not 0. Nothing is found where files cannot be listed, and
+    in a file that is damaged.
+    """
+    step = array.chunks[0]
+    end, inside = divmod(num_images, step)
+    first_outside = end + (inside > 0)
+    found = {
+        chunk: range(chunk * step, (chunk + 1) * step)
+        for chunk in sorted(_listed_chunks(array, location))
+        if chunk >= first_outside
+    }
+    if inside:
+        try:
+            places = np.flatnonzero(read_marker_file(array, location, end)[inside:])
+        except CorruptionError:
+            return found
+        if len(places):
+            start = end * step + inside
+            found[end] = range(start + int(places[0]), start + int(places[-1]) + 1)
+    return found
+
+
+def _listed_chunks(array: zarr.Array[Any], location: Location) -> set[int]:
+    """The chunks of an array of one axis that have a file."""
+    if location.folder is not None:
+        folder = location.folder / array.path / "c"
+        names = [entry.name for entry in folder.iterdir()] if folder.is_dir() else []
+    elif array.store.supports_listing:
+        names = [each.key.rpartition("/")[2] for each in list_url(location.target, f"{array.path}/c")]
+    else:
+        return set()
+    return {int(name) for name in names if name.isascii() and name.isdecimal()}
 
 
 def _name(chunk: int) -> str:

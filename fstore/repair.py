@@ -1,7 +1,8 @@
 """Takes back the commitment of damaged images, so that the run that wrote a store makes just those again.
 
-It deletes no data and mends no file: a writer replaces the files of an image that is not committed. It knows
-what ``fstore.verify`` finds. It does not know what writes a store.
+It deletes no data and mends no file: a writer replaces the files of an image that is not committed. Only
+markers of images that are not there it deletes itself. It knows what ``fstore.verify`` finds. It does not
+know what writes a store.
 """
 
 from __future__ import annotations
@@ -12,10 +13,10 @@ from dataclasses import dataclass
 import numpy as np
 
 from fstore import format as fmt
-from fstore.creation import delete_array
+from fstore.creation import delete_array, delete_markers_beyond
 from fstore.dataset_writer import set_filter
 from fstore.errors import StoreError
-from fstore.inventory import read_inventory
+from fstore.inventory import read_inventory, require_array
 from fstore.location import RESTORE, Location
 from fstore.shards import ShardWriter
 from fstore.verify import Report, verify
@@ -28,15 +29,22 @@ class Repair:
 
     ``report``: of the check before it. ``images``: those that are no longer committed, ascending: the damaged
     ones, in a dataset with all others of their tasks of 64, which are written together. ``unsets_filter``:
-    whether the dataset's filter is taken away with them, and what it was. ``maker``: the command that makes
-    them again.
+    whether the dataset's filter is taken away with them, and ``keep``, what it was. ``markers``: how many
+    files have markers of images beyond the last one, which are deleted. ``maker``: the command that makes the
+    images again.
     """
 
     report: Report
     images: tuple[int, ...]
     unsets_filter: bool
     keep: str | None
+    markers: int
     maker: str
+
+    @property
+    def is_nothing(self) -> bool:
+        """Whether the store needs no repair."""
+        return not (self.images or self.unsets_filter or self.markers)
 
 
 def repair(
@@ -55,7 +63,7 @@ def repair(
             reason = report.of_rest[0].removesuffix(f"; {RESTORE}")
             raise StoreError(f"{reason}; it belongs to no image, and no run makes it anew: {RESTORE}")
         found = _plan(location, report)
-        if not dry_run and (found.images or found.unsets_filter):
+        if not dry_run and not found.is_nothing:
             _carry_out(location, found)
         return found
     finally:
@@ -72,7 +80,7 @@ def _plan(location: Location, report: Report) -> Repair:
         tasks = {image // fmt.TASK_IMAGES for image in images}
         images = [image for image in range(inventory.num_images) if image // fmt.TASK_IMAGES in tasks]
     unsets = keep is not None and bool(images or report.of_filter)
-    return Repair(report, tuple(images), unsets, keep, maker)
+    return Repair(report, tuple(images), unsets, keep, len(report.of_markers), maker)
 
 
 def _carry_out(location: Location, found: Repair) -> None:
@@ -81,6 +89,8 @@ def _carry_out(location: Location, found: Repair) -> None:
     if found.unsets_filter:
         set_filter(group, location, None, None)
         delete_array(group, location, fmt.FILTER_SCORE)
+    if found.markers:
+        delete_markers_beyond(require_array(group, "committed", location), location)
     if not found.images:
         return
     writer = ShardWriter(location, group, [inventory.specs["committed"]])

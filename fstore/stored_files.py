@@ -21,7 +21,7 @@ from fstore.errors import StoreError
 from fstore.local_shards import read_file
 from fstore.location import Location
 
-WAY_OUT = "the store is corrupt: restore it from a copy, or write it again with --overwrite"
+WAY_OUT = "the store is corrupt: run `dgan repair`, then the command that wrote it; or restore it from a copy"
 REQUESTS_AT_ONCE = 64  # of a store at a URL
 SMALLEST_GAP = 2**16  # bytes; of two pieces that are nearer to each other what lies between is read too
 

@@ -17,6 +17,7 @@ from fstore.chunks import CheckedArray, read_marker_file, read_markers
 from fstore.errors import StoreError
 from fstore.inventory import Inventory, array_problems, find_array, is_lengthened, read_inventory
 from fstore.location import Location
+from fstore.markers import read_markers_beyond
 from fstore.verify_filter import FilterCheck
 
 
@@ -26,7 +27,8 @@ class Report:
     and read.
 
     ``of_images``: by image, the first of its problems, and of its marker. ``of_filter``: those of the filter.
-    ``of_rest``: those of metadata, and of what belongs to no image. ``problems`` are all of them.
+    ``of_markers``: those of markers of images that the store does not have. ``of_rest``: those of metadata,
+    and of what belongs to no image. ``problems`` are all of them.
     """
 
     problems: tuple[str, ...]
@@ -35,6 +37,7 @@ class Report:
     bytes_read: int
     of_images: dict[int, str] = field(default_factory=dict)
     of_filter: tuple[str, ...] = ()
+    of_markers: tuple[str, ...] = ()
     of_rest: tuple[str, ...] = ()
 
     @property
@@ -68,14 +71,15 @@ def verify(location: Location, advance: Callable[[int], None] = lambda count: No
     if check.filter is not None and not problems:
         of_filter += check.filter.problems()
         problems += of_filter
-    of_rest = list(_average_problems(inventory))
+    of_markers, of_rest = list(check.markers_beyond()), list(_average_problems(inventory))
     return Report(
-        (*problems, *of_rest),
+        (*problems, *of_markers, *of_rest),
         len(check.committed),
         inventory.num_images,
         check.bytes_read,
         of_images,
         tuple(of_filter),
+        tuple(of_markers),
         tuple(of_rest),
     )
 
@@ -154,6 +158,16 @@ class _Check:
                 image = chunk * step + int(place)
                 line = f"array 'committed', image {image}: is {values[place]}, expected 0 or 1"
                 yield range(image, image + 1), f"{self._where}: {line}"
+
+    def markers_beyond(self) -> Iterator[str]:
+        """Markers of images that the store does not have, a line for each file."""
+        array, num = self.inventory.array("committed"), self.inventory.num_images
+        for chunk, images in read_markers_beyond(array, self.inventory.location, num).items():
+            which = f"images {images[0]} to {images[-1]}" if len(images) > 1 else f"image {images[0]}"
+            yield (
+                f"{self._where}: array 'committed', chunk [{chunk}]: marks {which}, and the store has {num} "
+                "images; `dgan repair` deletes such a marker"
+            )
 
     def unfounded_filter(self) -> Iterator[str]:
         """A filter over images that are not committed."""

@@ -12,6 +12,7 @@ from pathlib import Path, PurePath
 from typing import Any
 
 MAX_SHOWN = 60
+MAX_WORD, MAX_LINE = 600, 1800
 _CREDENTIALS = re.compile(r"://[^/@\s]*@")
 
 
@@ -42,6 +43,16 @@ def without_credentials(text: str) -> str:
 def cut(text: str) -> str:
     """The beginning of a text, at most 60 characters."""
     return text if len(text) <= MAX_SHOWN else text[: MAX_SHOWN - 3] + "..."
+
+
+def bounded(line: str) -> str:
+    """A line that may hold a user's text, without the middle of what nobody would read to its end."""
+    words = [_without_middle(word, MAX_WORD) for word in line.split(" ")]
+    return _without_middle(" ".join(words), MAX_LINE)
+
+
+def _without_middle(text: str, length: int) -> str:
+    return text if len(text) <= length else f"{text[: length * 2 // 3]}...{text[-(length // 3) :]}"
 
 
 def few(names: Sequence[object], num: int = 4) -> str:

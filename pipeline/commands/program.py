@@ -17,6 +17,7 @@ import click
 from pipeline.api.explanation import explain
 from pipeline.commands import interruption
 from pipeline.commands.warning_lines import retries_in_one_line, warnings_in_one_line
+from pipeline.errors import bounded
 
 GROUPS = ("Input", "Generator", "Images", "Features", "Training", "Dataset", "Export", "Run")
 """The headings of ``--help``, in their order."""
@@ -104,7 +105,7 @@ class Program(click.Group):
         except KeyboardInterrupt:
             sys.exit(interruption.say())
         except click.ClickException as error:
-            click.echo(f"Error: {one_line(error)}", err=True)
+            click.echo(f"Error: {bounded(one_line(error))}", err=True)
             sys.exit(error.exit_code)
         except BrokenPipeError:  # click ends quietly where `| head` has heard enough
             raise
@@ -112,7 +113,7 @@ class Program(click.Group):
             if ctx.meta.get(DEBUG_KEY):
                 raise
             code, line = explain(error, flags=ctx.meta.get(FLAGS_KEY, ()))
-            click.echo(f"Error: {line}", err=True)
+            click.echo(f"Error: {bounded(line)}", err=True)
             sys.exit(code)
 
     def list_commands(self, ctx: click.Context) -> list[str]:

@@ -45,7 +45,7 @@ def repair_lines(store: str, found: Repair, *, dry_run: bool) -> list[str]:
     """What was done, or would be, and what to do next."""
     report, images = found.report, found.images
     checked = f"{count(report.checked, 'committed image')} checked"
-    if not images and not found.unsets_filter:
+    if found.is_nothing:
         return [f"{store}: {checked}, nothing to repair"]
     said = []
     if images:
@@ -56,6 +56,11 @@ def repair_lines(store: str, found: Repair, *, dry_run: bool) -> list[str]:
         said.append(f"{store}: {checked}; {numbers} {are} committed{with_tasks}")
     if found.unsets_filter:
         said.append(f"{store}: its filter (keep {found.keep}) {'would be' if dry_run else 'is'} unset")
+    if found.markers:
+        deleted = "would be" if dry_run else "are"
+        said.append(f"{store}: markers of images that it does not have {deleted} deleted")
+    if not images and not found.unsets_filter:
+        return said
     again = f"run the same `{found.maker}` again" + (", which makes these images anew" if images else "")
     filtered = ", and `dgan filter` if that has set the filter" if found.unsets_filter else ""
     return [*said, f"next: {again}{filtered}"]

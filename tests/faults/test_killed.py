@@ -8,15 +8,12 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from support.fault_cases import drawn, numbers
+from support.fault_cases import drawn, named
 from support.fault_commands import NAMES, QUICK, Workshop
 from support.fault_table import SURVIVED
 
 
-@pytest.mark.parametrize("number", numbers(1, 6))
-@pytest.mark.parametrize(
-    "name", [name if name in QUICK else pytest.param(name, marks=pytest.mark.slow) for name in NAMES]
-)
+@pytest.mark.parametrize(("name", "number"), named(NAMES, QUICK, 6))
 def test_a_command_killed_at_random_ends_in_the_same_bytes(
     workshop: Workshop, tmp_path: Path, name: str, number: int, note: Callable[[str], None]
 ) -> None:

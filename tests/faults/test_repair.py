@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import shutil
 from collections.abc import Callable, Iterator
 from contextlib import suppress
 from dataclasses import dataclass
@@ -11,9 +12,10 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import zarr
 from click.testing import CliRunner
 from support.fault_table import REFUSED, SURVIVED
-from support.stores import fill, make_meta, store_bytes
+from support.stores import fill, make_image, make_maps, make_meta, store_bytes
 
 import fstore
 from fstore import format as fmt
@@ -268,3 +270,71 @@ def test_a_death_within_a_repair_leaves_what_the_next_one_ends(tmp_path: Path, n
         if ended:
             break
     assert change > 3
+
+
+def stale_file(path: Path, num: int) -> None:
+    """A marker file of images 64 to 127, or of image ``num`` in a feature store."""
+    step = read_inventory(Location.parse(path)).array("committed").chunks[0]
+    shutil.copy(path / "committed/c/0", path / "committed/c" / str(-(-num // step)))
+
+
+def stale_places(path: Path, num: int) -> None:
+    """The places of the last marker file that no image has yet."""
+    array = Location.parse(path).open_group("r+")["committed"]
+    assert isinstance(array, zarr.Array)
+    array.resize((-(-num // array.chunks[0]) * array.chunks[0],))
+    array[num:] = 1
+    array.resize((num,))
+
+
+def arrays_of(path: Path) -> dict[str, bytes]:
+    """The files of a store's arrays. The attribute says how often a store was lengthened."""
+    return {name: content for name, content in store_bytes(path).items() if name != "zarr.json"}
+
+
+STALE = [("features", 3, stale_file), ("dataset", 64, stale_file), ("dataset", 70, stale_places)]
+
+
+def write_num(path: Path, kind: str, num: int) -> None:
+    """A store of ``num`` images, or more images in the store that is there."""
+    if kind == "features":
+        meta = make_meta("dense", grid=(16, 16), native=NATIVE)
+        latents = np.stack([np.random.default_rng(1000 + i).standard_normal(8) for i in range(num)])
+        masks = np.stack([make_image(meta, image)[1] for image in range(num)])
+        annotated = fstore.Annotated(latents.astype(np.float32), masks)
+        writer = fstore.create(path, meta, num_images=num, latent_shape=(8,), annotated=annotated)
+        for image in writer.pending():
+            picture, mask = make_image(meta, image)
+            writer.write_image(image, make_maps(image, NATIVE), picture, mask, annotated.latents[image])
+        writer.close()
+        return
+    writer = fstore.create_dataset(path, fmt.DatasetMeta((6, 5), CLASSES, 4), num_images=num)
+    for task in writer.pending_tasks():
+        specs, count = fmt.dataset_arrays(writer.meta, num), len(writer.task_images(task))
+        writer.write_task(task, {spec.name: np.ones((count, *spec.shape[1:]), spec.dtype) for spec in specs})
+    writer.close()
+
+
+@pytest.mark.parametrize(("kind", "num", "spoil"), STALE)
+@pytest.mark.parametrize("repairs", [True, False])
+def test_a_marker_beyond_the_last_image_is_found_and_never_counts(
+    tmp_path: Path, kind: str, num: int, spoil: Callable[[Path, int], None], repairs: bool, note: Note
+) -> None:
+    path = tmp_path / "x.zarr"
+    write_num(path, kind, num)
+    whole = store_bytes(path)
+    spoil(path, num)
+    assert store_bytes(path) != whole
+    (line,) = fstore.verify_store(path).problems
+    assert f"'committed', chunk [{num if kind == 'features' else 1}]: marks image" in line
+    assert f"the store has {num} images" in line
+    if repairs:
+        planned = fstore.repair_store(path, dry_run=True)
+        assert (planned.images, planned.markers) == ((), 1) and store_bytes(path) != whole
+        assert fstore.repair_store(path).markers == 1
+        assert store_bytes(path) == whole
+    write_num(tmp_path / "longer.zarr", kind, 2 * num)
+    write_num(path, kind, 2 * num)  # it reads markers only after it has deleted those beyond
+    assert arrays_of(path) == arrays_of(tmp_path / "longer.zarr")
+    assert fstore.verify_store(path).ok
+    note(SURVIVED)

@@ -47,7 +47,7 @@ ROOMS = (
 # The floors of fstore/, lowest first. A module imports only modules of a lower floor.
 FLOORS = (
     ("_version", "errors"),
-    ("image_scores", "lock", "object_errors", "urls", "values", "zstd_frames"),
+    ("image_scores", "local_files", "lock", "object_errors", "urls", "values", "zstd_frames"),
     ("clouds", "requests"),
     ("counted_store",),
     ("objects",),

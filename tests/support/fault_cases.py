@@ -8,9 +8,11 @@ from __future__ import annotations
 
 import os
 import random
+from collections.abc import Sequence
 
 import pytest
 from _pytest.mark import ParameterSet
+from hypothesis import settings
 
 SOAK = "FAULTS"
 
@@ -22,6 +24,24 @@ def numbers(fast: int, whole: int) -> list[ParameterSet]:
     """
     total = int(os.environ.get(SOAK, whole))
     return [pytest.param(n, marks=() if n < fast else pytest.mark.slow, id=f"{n:02d}") for n in range(total)]
+
+
+def named(names: Sequence[str], quick: Sequence[str], whole: int) -> list[ParameterSet]:
+    """Values for ``parametrize`` of ("name", "number"): ``whole`` numbers for each name; the fast tests run
+    the first one of the ``quick`` names.
+    """
+    return [
+        pytest.param(name, *case.values, marks=case.marks, id=f"{name}-{case.id}")
+        for name in names
+        for case in numbers(int(name in quick), whole)
+    ]
+
+
+def examples(fast: int, whole: int) -> int:
+    """``max_examples`` of a property: as many as the fast tests, all tests, or ``make soak`` try."""
+    if SOAK in os.environ:
+        return 4 * int(os.environ[SOAK])
+    return fast if settings().max_examples < settings.get_profile("whole").max_examples else whole
 
 
 def drawn(*key: object) -> random.Random:

@@ -57,6 +57,11 @@ def run_until(change: int, words: Sequence[str], folder: Path, task_images: int 
     assert code == -signal.SIGKILL, f"ended with {code} before change {change}"
 
 
+def end_of(work: Callable[..., None], *arguments: object) -> int:
+    """The exit code of ``work(*arguments)`` in a process of its own, or minus the signal that ended it."""
+    return _ended(work, [], *arguments)
+
+
 def refusal(words: Sequence[str], folder: Path) -> str:
     """The last line of a command that ends with exit code 2."""
     code, line = ending(words, folder)

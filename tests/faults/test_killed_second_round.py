@@ -1,15 +1,17 @@
-"""``kill -9`` at any moment, then the same command: the files and bytes of an undisturbed run, but for
-``created``.
+"""``kill -9`` of a second round, and of `dgan sample`, at any moment: what was there stays until the new is
+whole, and the same command ends in the bytes of an undisturbed run, but for ``created``.
 """
 
 from __future__ import annotations
 
 import json
 import shutil
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 import pytest
+from support.fault_table import SURVIVED
 from support.processes import run, run_until
 from support.stores import store_bytes, tree_bytes
 from support.tiny import input_flags, write_inputs
@@ -17,49 +19,20 @@ from support.tiny import input_flags, write_inputs
 import fstore
 from pipeline.interpreter.files import load_interpreter
 
-TASK_IMAGES = 8
 EXTRACT = ["extract-features", "--resolution", "64", "--render-batch", "3"]
 SECOND = [*EXTRACT, "--layout", "pyramid", "--annotated-only", "--image-zero", "latent"]
 TRAIN = ["train", "--members", "2"]
 TRAIN_SETTINGS = "[train]\nbatch_size = 16\nepoch_pixels = 320\nmax_epochs = 4\nfinal_epochs = 1\n"
-SYNTHESIZE = ["synthesize", "--checkpoint", "in/checkpoint.pt", "--render-batch", "8", "--keep", "0.5"]
 SAMPLE = ["sample", "--checkpoint", "in/checkpoint.pt", "--num", "9"]
 MANY = pytest.param(12, marks=pytest.mark.slow, id="twelve-moments")
 
 
 @pytest.fixture(scope="module")
 def inputs(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The folder ``in`` of inputs, ``features.zarr``, and ``interpreter``, undisturbed."""
+    """A folder with the folder ``in`` of inputs."""
     folder = tmp_path_factory.mktemp("inputs")
     write_inputs(folder / "in", num=9)
-    (folder / "dgan.toml").write_text(TRAIN_SETTINGS)
-    run([*EXTRACT, *input_flags(folder / "in"), "--layout", "pyramid"], folder)
     return folder
-
-
-def kill_and_go_on(words: list[str], folder: Path, changes: int, kills: int, task_images: int = 64) -> None:
-    """Kill a command ``kills`` times, the first time at its first change and each time after a share of its
-    ``changes``; then let it end.
-    """
-    for kill in range(kills):
-        run_until(changes // kills if kill else 1, words, folder, task_images)
-    run(words, folder, task_images)
-
-
-@pytest.mark.parametrize("kills", [pytest.param(2, id="two-moments"), MANY])
-@pytest.mark.parametrize("layout", [pytest.param("dense", marks=pytest.mark.slow), "pyramid"])
-def test_extract_killed_ends_in_the_same_bytes(tmp_path: Path, inputs: Path, layout: str, kills: int) -> None:
-    words = [*EXTRACT, *input_flags(inputs / "in"), "--layout", layout, "--store"]
-    changes = run([*words, "whole.zarr"], tmp_path)
-    kill_and_go_on([*words, "killed.zarr"], tmp_path, changes, kills)
-    assert store_bytes(tmp_path / "killed.zarr") == store_bytes(tmp_path / "whole.zarr")
-
-
-@pytest.mark.parametrize("kills", [pytest.param(2, id="two-moments"), MANY])
-def test_train_killed_ends_in_the_same_weights(inputs: Path, kills: int) -> None:
-    changes = run([*TRAIN, "--overwrite", "--out", "whole"], inputs)
-    kill_and_go_on([*TRAIN, "--out", f"killed{kills}"], inputs, changes, kills)
-    assert described(inputs / f"killed{kills}") == described(inputs / "whole")
 
 
 @pytest.fixture(scope="module")
@@ -96,7 +69,7 @@ def round_of(folder: Path, name: str) -> Path:
 @pytest.mark.slow
 @pytest.mark.parametrize("kills", [pytest.param(2, id="two-moments"), MANY])
 def test_a_second_extraction_killed_is_never_less_and_ends_in_the_bytes_of_one_run(
-    second_round: Path, kills: int
+    second_round: Path, kills: int, note: Callable[[str], None]
 ) -> None:
     words = [*SECOND, *input_flags(second_round / "in")]
     whole, killed = (round_of(second_round, f"{name}{kills}") for name in ("whole", "killed"))
@@ -110,6 +83,7 @@ def test_a_second_extraction_killed_is_never_less_and_ends_in_the_bytes_of_one_r
         assert report.ok and report.checked >= 5, report.problems
     run(words, killed)
     assert store_bytes(killed / "features.zarr") == store_bytes(whole / "features.zarr")
+    note(SURVIVED)
 
 
 ONE_AFTER_ANOTHER = [(0, 1 / 2, 1 / 4)]
@@ -125,7 +99,7 @@ EACH_ALONE = [(kill / 12,) for kill in range(12)]
     ],
 )
 def test_a_second_training_killed_leaves_one_of_the_two_and_ends_in_the_same_weights(
-    second_round: Path, runs: list[tuple[float, ...]]
+    second_round: Path, runs: list[tuple[float, ...]], note: Callable[[str], None]
 ) -> None:
     """``runs``: of each, the shares of an undisturbed run's changes after which it is killed, one by one."""
     first, whole = (round_of(second_round, f"{name}{len(runs)}") for name in ("begun", "trained"))
@@ -141,6 +115,7 @@ def test_a_second_training_killed_leaves_one_of_the_two_and_ends_in_the_same_wei
             assert load_interpreter(killed / "interpreter").sha256 in (old, new)
         run(TRAIN, killed)
         check_second_training(killed, whole, old)
+        note(SURVIVED)
 
 
 def check_second_training(killed: Path, whole: Path, old: str) -> None:
@@ -164,17 +139,9 @@ def described(folder: Path) -> dict[str, object]:
     return {**tree_bytes(folder), "interpreter.json": {**description, "created": None}}
 
 
-@pytest.mark.parametrize("kills", [pytest.param(2, id="two-moments"), MANY])
-def test_synthesize_killed_ends_in_the_same_bytes(inputs: Path, kills: int) -> None:
-    if not (inputs / "interpreter").exists():
-        run(TRAIN, inputs)
-    words = [*SYNTHESIZE, "--num", "44", "--store"]
-    changes = run([*words, "whole.zarr", "--overwrite"], inputs, TASK_IMAGES)
-    kill_and_go_on([*words, f"killed{kills}.zarr"], inputs, changes, kills, TASK_IMAGES)
-    assert store_bytes(inputs / f"killed{kills}.zarr") == store_bytes(inputs / "whole.zarr")
-
-
-def test_sample_killed_leaves_nothing_that_its_rerun_does_not_clear(inputs: Path) -> None:
+def test_sample_killed_leaves_nothing_that_its_rerun_does_not_clear(
+    inputs: Path, note: Callable[[str], None]
+) -> None:
     changes = run([*SAMPLE, "--out", "project"], inputs)
     for change in (1, changes // 3, changes - 1):
         run_until(change, [*SAMPLE, "--out", "annotate"], inputs)
@@ -182,6 +149,7 @@ def test_sample_killed_leaves_nothing_that_its_rerun_does_not_clear(inputs: Path
     run([*SAMPLE, "--out", "annotate"], inputs)
     assert not list(inputs.glob(".annotate*"))
     assert sampled(inputs / "annotate") == sampled(inputs / "project")
+    note(SURVIVED)
 
 
 def sampled(folder: Path) -> dict[str, object]:

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import json
 import shutil
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 from support.exports import make_dataset
+from support.fault_table import REFUSED, SURVIVED
 from support.processes import ending, run, run_until
 from support.stores import tree_bytes
 
@@ -45,18 +47,11 @@ def moments(changes: int, number: int) -> list[int]:
     return sorted({1 + i * (changes - 1) // (number - 1) for i in range(number)})
 
 
-# What a kill leaves is the work of the frame, which all formats share. Its two kinds: a file an image, and a
-# file a part.
+@pytest.mark.slow
 @pytest.mark.parametrize("number", [SOME, MANY])
-@pytest.mark.parametrize(
-    "format",
-    [
-        name if name in ("png", "webdataset") else pytest.param(name, marks=pytest.mark.slow)
-        for name in FORMATS
-    ],
-)
+@pytest.mark.parametrize("format", FORMATS)
 def test_an_export_killed_at_any_moment_ends_in_the_same_bytes(
-    folder: Path, format: str, number: int
+    folder: Path, format: str, number: int, note: Callable[[str], None]
 ) -> None:
     out, words = folder / format, export(format, format, *SPLIT)
     changes = run(words, folder)
@@ -67,6 +62,7 @@ def test_an_export_killed_at_any_moment_ends_in_the_same_bytes(
         assert not (out / MARK).exists() or exported(out) == whole | left(out)
         run(words, folder)
         assert exported(out) == whole
+        note(SURVIVED)
 
 
 def left(out: Path) -> dict[str, bytes]:
@@ -76,6 +72,7 @@ def left(out: Path) -> dict[str, bytes]:
     }
 
 
+@pytest.mark.slow
 def test_an_export_killed_again_and_again_goes_on(folder: Path) -> None:
     changes = run(export("whole", "png"), folder)
     for _ in range(3):
@@ -87,7 +84,7 @@ def test_an_export_killed_again_and_again_goes_on(folder: Path) -> None:
 @pytest.mark.slow
 @pytest.mark.parametrize("number", [SOME, MANY])
 def test_a_deletion_killed_at_any_moment_leaves_nothing_that_passes_for_whole(
-    folder: Path, number: int
+    folder: Path, number: int, note: Callable[[str], None]
 ) -> None:
     old, new = export("out", "png"), export("out", "png", *SPLIT)
     run(export("old", "png"), folder)
@@ -104,6 +101,7 @@ def test_a_deletion_killed_at_any_moment_leaves_nothing_that_passes_for_whole(
             assert code == 0 or (code == 2 and "--overwrite" in line), line
             if code == 0:
                 assert exported(folder / "out") == expected[then]
+            note(SURVIVED if code == 0 else REFUSED)
     run([*new, "--overwrite"], folder)
     assert exported(folder / "out") == expected["new"]
     shutil.rmtree(folder / "out")

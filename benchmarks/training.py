@@ -78,10 +78,9 @@ def dgan_rate(folder: Path, device: str, way: str, draws: int) -> float:
     """Pixels x members a second of one epoch of ``draws`` pixels a member."""
     import torch
 
-    from pipeline.machine.device import resolve_precision
-    from pipeline.models.interpreter import InterpreterEnsemble
     from pipeline.settings.schema import TrainConfig
-    from pipeline.stages.train.learner import Learner
+    from pipeline.stages.train.making import make_learner
+    from pipeline.stages.train.pixels import open_pixels
     from pipeline.stages.train.prepare import describe, plan_train
     from pipeline.stages.train.sampling import make_sampler, plan_memory
 

@@ -215,12 +215,6 @@ class AnnotationsConfig:
     )
     check: bool = setting(True, BOOLEAN, "Compare the annotated pictures with what is rendered.")
     task: str = setting(SEGMENTATION, choice(*TASKS), "What is annotated.", also=(SAMPLE,))
-    subspace: str = setting(
-        "auto",
-        SUBSPACE,
-        "Learn on the principal axes of the features that hold this part of their energy.",
-        also=(CALIBRATE,),
-    )
     sigma: float | None = setting(
         None, POSITIVE_NUMBER, "Width of keypoints' heat maps, in pixels.", unset="resolution / 64"
     )

@@ -9,6 +9,7 @@ those.
 from __future__ import annotations
 
 import asyncio
+import math
 from collections.abc import Iterable, Sequence
 from typing import Any
 
@@ -22,16 +23,18 @@ from zarr.storage import LocalStore
 from fstore import format as fmt
 from fstore.errors import CorruptionError, StoreError
 from fstore.inventory import chunk_key
-from fstore.local_shards import decode_chunk, local_root, read_local_chunk
+from fstore.local_shards import decode_chunk, local_root, most_bytes, read_local_chunk, read_ranges
 from fstore.location import RESTORE, Location
 from fstore.markers import read_marker_file as read_marker_file
 from fstore.markers import read_markers as read_markers
 from fstore.stored_files import REQUESTS_AT_ONCE, WAY_OUT, FileGetter, get_file
+from fstore.zstd_frames import LONGEST_HEADER, declared_size
 
 Chunk = tuple[int, ...]
 AVERAGE_LATENT = "average_latent"
 FEW_CHUNKS = 4  # these are read one after another faster than zarr-python reads them side by side
 _ABSENT = np.iinfo(np.uint64).max
+_LAST_OFFSET = 2**62  # of a chunk in a file
 
 
 class CheckedArray:
@@ -59,6 +62,8 @@ class CheckedArray:
             return np.require(self._read_chunks(region), requirements="W")
         for shard in fmt.units(region, shards):
             self._chunk_places(shard)
+        if self._root is not None and not self._claims_fit(region):  # zarr would give memory to any claim
+            return np.require(self._read_chunks(region), requirements="W")
         selection = tuple(slice(start, stop) for start, stop in region)
         try:
             return np.asarray(self.array[selection])
@@ -79,6 +84,22 @@ class CheckedArray:
         """``region``, read chunk after chunk without zarr. It is read-only where it lies in one chunk."""
         chunks = fmt.units(region, self.array.chunks)
         return self._assembled(region, chunks, (self._read_chunk(chunk) for chunk in chunks))
+
+    def _claims_fit(self, region: fmt.Region) -> bool:
+        """Whether the frame of every chunk of a local region says that it holds the bytes of a chunk."""
+        assert self._root is not None
+        expected = math.prod(self.array.chunks) * self.array.dtype.itemsize
+        places: dict[str, list[tuple[int, int]]] = {}
+        for chunk in fmt.units(region, self.array.chunks):
+            key, offset, num_bytes = self.locate(chunk)
+            places.setdefault(key, []).append((offset, min(num_bytes, LONGEST_HEADER)))
+        try:
+            starts = [
+                start for key, of_file in places.items() for start in read_ranges(self._root / key, of_file)
+            ]
+            return all(declared_size(start) == expected for start in starts)
+        except (OSError, ValueError):
+            return False
 
     def _assembled(
         self, region: fmt.Region, chunks: Sequence[Chunk], values: Iterable[np.ndarray]
@@ -233,7 +254,22 @@ class CheckedArray:
                 continue
             name = self._name(chunk, "chunk")
             raise CorruptionError(f"{self.location}: {name} is absent from its shard; {self._way_out}")
+        self._check_places(places, shard, inner)
         return places
+
+    def _check_places(self, places: np.ndarray, shard: tuple[int, ...], inner: list[int]) -> None:
+        """Refuse an index that claims more bytes than a chunk has, or at a place that no file has, before
+        memory is asked for.
+        """
+        present = places[..., 0] != _ABSENT
+        wrong = present & ((places[..., 1] > most_bytes(self.array)) | (places[..., 0] > _LAST_OFFSET))
+        for position in np.argwhere(wrong)[:1]:
+            offset, num_bytes = places[tuple(position)].tolist()
+            chunk = tuple(int(s * n + a) for s, n, a in zip(shard, inner, position, strict=True))
+            raise CorruptionError(
+                f"{self.location}: {self._name(chunk, 'chunk')} is damaged (the shard's index says "
+                f"{num_bytes} bytes at {offset}); {self._way_out}"
+            )
 
     def _named(self, region: fmt.Region, error: Exception) -> StoreError:
         """The error of a region whose read failed, with the chunk that is to blame."""

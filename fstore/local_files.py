@@ -1,4 +1,4 @@
-"""Files of this machine that must outlive a power cut: forced to the disk, then their names in the folder.
+"""Files of this machine: errors that name them, and writes that outlive a power cut.
 
 It knows files and folders. It does not know what is in them.
 """
@@ -7,30 +7,67 @@ from __future__ import annotations
 
 import asyncio
 import os
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from uuid import uuid4
 
 from zarr.core.buffer import Buffer
 from zarr.storage import LocalStore
 
-DECISIVE = ("zarr.json", "committed/")  # ends and beginnings of keys
+METADATA, MARKERS = "zarr.json", "committed/"  # the end, and the beginning, of keys
 
 
-class DurableStore(LocalStore):
-    """Zarr's local store, whose metadata and markers are on the disk when they are set.
+@contextmanager
+def errors_named(path: Path) -> Iterator[None]:
+    """A block whose OSErrors name ``path``, where they name no file of their own: Python's do not where a
+    write or a sync fails, and not an open.
+    """
+    try:
+        yield
+    except OSError as error:
+        error.filename = error.filename or str(path)
+        raise
 
-    They take the place of older ones that count, so that no state in between may be left: the new bytes are
-    forced to the disk before the name is theirs. All other files count for nothing until a marker says so,
-    and their writer forces them together.
+
+class FolderStore(LocalStore):
+    """Zarr's store in a folder, for writing. A class of its own, because that one neither names the file that
+    it could not write, as on a full disk, nor forces one to the disk.
+
+    Metadata and markers are on the disk when they are set. They take the place of older ones that count, so
+    that no state in between may be left: the new bytes are forced to the disk before the name is theirs. All
+    other files count for nothing until a marker says so, and their writer forces them together.
     """
 
     async def set(self, key: str, value: Buffer) -> None:
-        """As the local store does it."""
-        if not key.endswith(DECISIVE[0]) and not key.startswith(DECISIVE[1]):
-            await super().set(key, value)
-            return
-        self._check_writable()
-        await asyncio.to_thread(replace_durably, self.root / key, value.to_bytes())
+        """Write one file whole."""
+        with errors_named(self.root / key):
+            if _is_decisive(key):
+                self._check_writable()
+                await asyncio.to_thread(replace_durably, self.root / key, value.to_bytes())
+            else:
+                await super().set(key, value)
+
+    async def set_if_not_exists(self, key: str, value: Buffer) -> None:
+        """Write one file whole where there is none."""
+        with errors_named(self.root / key):
+            await super().set_if_not_exists(key, value)
+            if _is_decisive(key):
+                force_to_disk(self.root / key)
+                force_to_disk((self.root / key).parent)
+
+    def set_sync(self, key: str, value: Buffer) -> None:
+        """The same as ``set``, which newer zarrs call from their own threads."""
+        with errors_named(self.root / key):
+            if _is_decisive(key):
+                self._check_writable()
+                replace_durably(self.root / key, value.to_bytes())
+            else:
+                super().set_sync(key, value)
+
+
+def _is_decisive(key: str) -> bool:
+    return key.endswith(METADATA) or key.startswith(MARKERS)
 
 
 def replace_durably(path: Path, content: bytes) -> None:
@@ -53,9 +90,10 @@ def replace_durably(path: Path, content: bytes) -> None:
 
 
 def force_to_disk(path: Path) -> None:
-    """fsync a file's bytes, or the names in a folder."""
+    """fsync a file's bytes, or the names in a folder. Raises OSError, which names it."""
     descriptor = os.open(path, os.O_RDONLY)
     try:
-        os.fsync(descriptor)
+        with errors_named(path):
+            os.fsync(descriptor)
     finally:
         os.close(descriptor)

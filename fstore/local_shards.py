@@ -47,14 +47,16 @@ def decode_chunk(
     # Before memory is given to it: a few kilobytes can claim to be gigabytes.
     if declared is not None and declared != expected:
         raise ValueError(f"it unpacks to {declared} bytes, and a chunk has {expected}")
+    # A frame that does not say its size is given a chunk's memory, and no more.
+    target = np.empty(expected, np.uint8) if into is None and declared is None else into
     try:
-        decoded = decompress(packed, into if declared is not None else None)
+        decoded = decompress(packed, target)
     except RuntimeError as error:
         raise ValueError(str(error)) from None
     values = np.frombuffer(decoded, dtype).reshape(shape)
-    if into is None or declared is not None:
+    if into is None:
+        values.flags.writeable = False
         return values
-    into[...] = values.reshape(into.shape)
     return into.reshape(shape)
 
 
@@ -73,6 +75,14 @@ def read_local_chunk(
     if len(content) != num_bytes:
         raise ValueError(f"its {num_bytes} bytes at {offset} reach beyond the shard's end")
     return decode_chunk(content, shape, dtype)
+
+
+def most_bytes(array: zarr.Array[Any]) -> int:
+    """The most bytes that a chunk of the array takes on disk: its values, if zstd cannot make them smaller,
+    and what surrounds them.
+    """
+    raw = math.prod(array.chunks) * array.dtype.itemsize
+    return raw + raw // 128 + 2**16
 
 
 def read_file(file: Path) -> bytes | None:

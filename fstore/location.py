@@ -23,7 +23,7 @@ from zarr.errors import ContainsArrayError
 from fstore import objects, urls
 from fstore.clouds import is_cloud
 from fstore.errors import StoreError, UnreadableError
-from fstore.local_files import DurableStore
+from fstore.local_files import FolderStore
 
 ATTRIBUTE = "fstore"
 LOCK = ".writer-lock"  # an object beside zarr.json, while somebody writes to object storage
@@ -112,10 +112,12 @@ class Location:
         return UnreadableError(f"{self}: {what} cannot be read ({named}); {way_out}")
 
     def store(self, *, read_only: bool) -> str | Store:
-        """What zarr opens: the folder, or the store at the URL, which counts and retries requests."""
-        if self.folder is not None:
-            return self.target if read_only else DurableStore(self.folder)
-        return objects.open_url(self.target, read_only)
+        """What zarr opens: the folder's path, to write there a store whose errors name the file; or the store
+        at the URL, which counts and retries requests.
+        """
+        if self.folder is None:
+            return objects.open_url(self.target, read_only)
+        return self.target if read_only else FolderStore(self.folder)
 
     def open_group(self, mode: str = "r") -> zarr.Group:
         """The Zarr v3 group. Raises StoreError when there is none, or it cannot be read."""

@@ -8,6 +8,7 @@ import warnings
 from pathlib import Path
 
 from fstore.errors import StoreError, StoreWarning, UnreadableError
+from fstore.processes import described, flock_holder
 
 try:
     import fcntl
@@ -40,11 +41,10 @@ class FolderLock:
         try:
             fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError as error:
+            holder = flock_holder(descriptor) if error.errno in _TAKEN else None
             os.close(descriptor)
             if error.errno in _TAKEN:
-                raise StoreError(
-                    f"{folder}: another writer has it open; wait for that process, or close the writer"
-                ) from None
+                raise _refusal(folder, holder) from None
             if error.errno not in _NO_LOCKS:
                 raise UnreadableError(f"{folder}: cannot be locked ({error.strerror})") from None
             _warn(folder, str(error.strerror))
@@ -59,6 +59,16 @@ class FolderLock:
 
     def __del__(self) -> None:
         self.release()
+
+
+def _refusal(folder: Path, holder: int | None) -> StoreError:
+    """What is said of a folder that another writer has locked, and who that is."""
+    if holder == os.getpid():
+        return StoreError(f"{folder}: another writer has it open, in this process; close that writer")
+    who = "a process that cannot be seen from here" if holder is None else described(holder)
+    return StoreError(
+        f"{folder}: another writer has it open, {who}; wait for it, or end it: the lock ends with its process"
+    )
 
 
 def _warn(folder: Path, reason: str) -> None:

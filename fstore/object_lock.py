@@ -18,6 +18,7 @@ from uuid import uuid4
 from fstore.errors import StoreError
 from fstore.location import LOCK, Location
 from fstore.objects import Bucket, Stored
+from fstore.processes import spoken, start_of
 
 _ATTEMPTS = 3  # to take over a lock that others take over at the same time
 _held: set[str] = set()  # owners of the locks that this process holds
@@ -64,7 +65,7 @@ class Owner:
             return True
         except PermissionError:
             return False
-        return _start_of(self.process) != self.started
+        return start_of(self.process) != self.started
 
     @property
     def age_seconds(self) -> float | None:
@@ -76,7 +77,7 @@ class Owner:
 
     def __str__(self) -> str:
         age = self.age_seconds
-        since = "" if age is None else f", since {_spoken(age)}"
+        since = "" if age is None else f", since {spoken(age)}"
         return f"process {self.process} on host {self.host or 'unknown'}{since}"
 
 
@@ -194,15 +195,7 @@ def _read(found: Stored) -> Owner:
 def _this_process(owner: str) -> Owner:
     number = os.getpid()
     now = datetime.now(UTC).isoformat(timespec="seconds")
-    return Owner(owner, socket.gethostname(), number, _start_of(number), _boot(), _namespace(), now)
-
-
-def _start_of(process: int) -> str:
-    """When a process began, in ticks since the machine did; empty where the system does not say."""
-    try:
-        return Path(f"/proc/{process}/stat").read_text().rpartition(")")[2].split()[19]
-    except (OSError, IndexError):
-        return ""
+    return Owner(owner, socket.gethostname(), number, start_of(number), _boot(), _namespace(), now)
 
 
 def _boot() -> str:
@@ -218,11 +211,3 @@ def _namespace() -> str:
         return os.readlink("/proc/self/ns/pid")
     except OSError:
         return ""
-
-
-def _spoken(seconds: float) -> str:
-    for size, name in ((86400, "day"), (3600, "hour"), (60, "minute")):
-        if seconds >= size:
-            count = int(seconds // size)
-            return f"{count} {name}{'s' if count > 1 else ''}"
-    return f"{int(seconds)} seconds"

@@ -8,6 +8,7 @@ from __future__ import annotations
 MAGIC = b"\x28\xb5\x2f\xfd"
 DICTIONARY_BYTES = (0, 1, 2, 4)
 SIZE_BYTES = (0, 2, 4, 8)
+LONGEST_HEADER = 18
 
 
 def declared_size(frame: bytes) -> int | None:

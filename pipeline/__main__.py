@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import os
 import sys
 
 from pipeline.commands import interruption
@@ -11,6 +12,7 @@ from pipeline.commands import interruption
 def main() -> None:
     """Run the command line."""
     interruption.install()
+    _open_closed_streams()
     if isinstance(sys.stdout, io.TextIOWrapper):  # a path may hold bytes that are no text
         sys.stdout.reconfigure(errors="surrogateescape")
     try:
@@ -19,6 +21,21 @@ def main() -> None:
         dgan(prog_name="dgan")
     finally:
         interruption.finish()
+
+
+def _open_closed_streams() -> None:
+    """Let nobody read what the caller has closed, as by ``2>&-``.
+
+    Else the first file that is opened takes the number of the closed one, and messages would be written into
+    that file.
+    """
+    for number, name in enumerate(("stdin", "stdout", "stderr")):
+        try:
+            os.fstat(number)
+        except OSError:
+            os.set_inheritable(os.open(os.devnull, os.O_RDWR), True)  # it takes the lowest number, this one
+        if getattr(sys, name) is None:
+            setattr(sys, name, os.fdopen(number, "r" if number == 0 else "w", closefd=False))
 
 
 if __name__ == "__main__":

@@ -12,7 +12,7 @@ from pathlib import Path, PurePath
 from typing import Any
 
 MAX_SHOWN = 60
-MAX_WORD, MAX_LINE = 600, 1800
+MAX_LINE = 4000
 _CREDENTIALS = re.compile(r"://[^/@\s]*@")
 
 
@@ -45,14 +45,17 @@ def cut(text: str) -> str:
     return text if len(text) <= MAX_SHOWN else text[: MAX_SHOWN - 3] + "..."
 
 
-def bounded(line: str) -> str:
-    """A line that may hold a user's text, without the middle of what nobody would read to its end."""
-    words = [_without_middle(word, MAX_WORD) for word in line.split(" ")]
-    return _without_middle(" ".join(words), MAX_LINE)
-
-
-def _without_middle(text: str, length: int) -> str:
-    return text if len(text) <= length else f"{text[: length * 2 // 3]}...{text[-(length // 3) :]}"
+def line_of(text: str) -> str:
+    """A message as a terminal may be given it: one line of at most 4,000 characters, the middle left out of a
+    longer one. Control characters, which could move the cursor or change colours, are shown as Python writes
+    them.
+    """
+    line = " ".join(text.split())
+    if len(line) > MAX_LINE:
+        line = f"{line[: MAX_LINE * 3 // 4]} ... {line[-MAX_LINE // 5 :]}"
+    if line.isprintable():
+        return line
+    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in line)
 
 
 def few(names: Sequence[object], num: int = 4) -> str:

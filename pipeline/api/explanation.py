@@ -9,7 +9,7 @@ import errno
 from collections.abc import Collection, Iterator
 from contextlib import contextmanager
 
-from pipeline.errors import RunError, UsageError
+from pipeline.errors import RunError, UsageError, line_of
 
 FULL = (errno.ENOSPC, errno.EDQUOT)
 OUT_OF_MEMORY = ("out of memory", "can't allocate memory", "cannot allocate memory")
@@ -26,12 +26,13 @@ def explain(error: Exception, report: str = REPORT, flags: Collection[str] = ())
     """
     from fstore.errors import CorruptionError, OverflowError16, StoreError, UnreadableError
 
-    line = " ".join(str(error).split())
+    line = line_of(str(error))
     if isinstance(error, (RunError, CorruptionError, OverflowError16, UnreadableError)):
         return 1, line
     if isinstance(error, (UsageError, StoreError)):
         return 2, line
-    return 1, _of_the_system(error, line, flags) or f"unexpected {type(error).__name__}: {line}; {report}"
+    said = _of_the_system(error, line, flags)
+    return 1, line_of(said) if said else f"unexpected {type(error).__name__}: {line}; {report}"
 
 
 def _of_the_system(error: Exception, line: str, flags: Collection[str]) -> str | None:

@@ -226,6 +226,7 @@ def export(
 def report(say: Say, *, path: str, out: Path, images: int, annotated: str | None, overwrite: bool) -> Outcome:
     """Run ``dgan report``. The result is the path of the page."""
     check_store(path)
+    check_folder(out)
     if annotated is not None:
         check_store(annotated)
 

@@ -1,7 +1,8 @@
 """How Ctrl-C, SIGTERM and SIGHUP end the program: one line, exit code 130, 143 or 129, and never a traceback.
 
-After the first signal a running command leaves what it writes whole, as after an error. The second signal
-ends the program at once, and the stores survive this too. This module is loaded before all others, because
+After the first signal a running command finishes the batch that is in hand, where it makes batches, and
+leaves what it writes whole, as after an error. The second signal ends the program at once, and the stores
+survive this too. This module is loaded before all others, because
 until then a signal has its default effect. So it imports only modules that Python itself has loaded already,
 and not ``typing``.
 """
@@ -18,6 +19,7 @@ if TYPE_CHECKING:
     from typing import Any, NoReturn
 
 LINE = "interrupted; run the same command again to go on"
+FINISHING = "finishing the images in hand first; a second signal stops at once"
 STOPPED = "stopped"  # of a command that runs until it is interrupted
 SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
@@ -47,10 +49,7 @@ def say() -> int:
     """Print the line, once. Returns the exit code."""
     if not State.said:
         State.said = True
-        try:  # noqa: SIM105  # contextlib would be loaded for it
-            os.write(2, f"{State.line}\n".encode())
-        except OSError:  # after SIGHUP there may be no terminal
-            pass
+        _write(State.line)
     return 128 + (State.received or signal.SIGINT)
 
 
@@ -71,12 +70,29 @@ def finish() -> None:
 
 
 def handle(number: int, frame: FrameType | None) -> None:
-    """Raise KeyboardInterrupt at the first signal while a command runs; else end the process."""
+    """Raise KeyboardInterrupt at the first signal while a command runs, after the batch that is in hand;
+    else end the process.
+    """
     first = State.received is None
     State.received = number if first else State.received
     if not first or not State.running or _is_importing(frame):
         _end()
+    if _waits_for_a_batch():
+        _write(FINISHING)
+        return
     raise KeyboardInterrupt
+
+
+def _waits_for_a_batch() -> bool:
+    in_hand = sys.modules.get("pipeline.machine.in_hand")  # not loaded: nothing is made in batches
+    return in_hand is not None and bool(in_hand.ask_to_stop())
+
+
+def _write(line: str) -> None:
+    try:  # noqa: SIM105  # contextlib would be loaded for it
+        os.write(2, f"{line}\n".encode())
+    except OSError:  # after SIGHUP there may be no terminal
+        pass
 
 
 def _end() -> NoReturn:

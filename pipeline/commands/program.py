@@ -17,7 +17,7 @@ import click
 from pipeline.api.explanation import explain
 from pipeline.commands import interruption
 from pipeline.commands.warning_lines import retries_in_one_line, warnings_in_one_line
-from pipeline.errors import bounded
+from pipeline.errors import line_of
 
 GROUPS = ("Input", "Generator", "Images", "Features", "Training", "Dataset", "Export", "Run")
 """The headings of ``--help``, in their order."""
@@ -105,7 +105,7 @@ class Program(click.Group):
         except KeyboardInterrupt:
             sys.exit(interruption.say())
         except click.ClickException as error:
-            click.echo(f"Error: {bounded(one_line(error))}", err=True)
+            click.echo(f"Error: {one_line(error)}", err=True)
             sys.exit(error.exit_code)
         except BrokenPipeError:  # click ends quietly where `| head` has heard enough
             raise
@@ -113,7 +113,7 @@ class Program(click.Group):
             if ctx.meta.get(DEBUG_KEY):
                 raise
             code, line = explain(error, flags=ctx.meta.get(FLAGS_KEY, ()))
-            click.echo(f"Error: {bounded(line)}", err=True)
+            click.echo(f"Error: {line}", err=True)
             sys.exit(code)
 
     def list_commands(self, ctx: click.Context) -> list[str]:
@@ -170,6 +170,6 @@ def write_examples(formatter: click.HelpFormatter, examples: tuple[str, ...]) ->
 
 def one_line(error: click.ClickException) -> str:
     """What click says of a wrong command line, with the way to the right one."""
-    text = " ".join(error.format_message().split())
+    text = line_of(error.format_message())
     context = error.ctx if isinstance(error, click.UsageError) else None
     return text if context is None else f"{text.rstrip('.')}; see `{context.command_path} --help`"

@@ -11,6 +11,8 @@ from typing import Any
 
 import click
 
+from pipeline.errors import line_of
+
 
 @contextmanager
 def warnings_in_one_line() -> Iterator[None]:
@@ -43,6 +45,6 @@ def _show_warning(
     from fstore.errors import StoreWarning
 
     if issubclass(category, StoreWarning):
-        click.echo(f"Warning: {' '.join(str(message).split())}", err=True)
+        click.echo(f"Warning: {line_of(str(message))}", err=True)
     else:
         show(message, category, *where, **more)

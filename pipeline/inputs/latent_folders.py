@@ -12,6 +12,7 @@ from pathlib import Path
 from pipeline.errors import UsageError
 from pipeline.inputs.arrays import SUFFIXES
 from pipeline.inputs.numbers import image_number
+from pipeline.settings.file_names import check_entries
 
 EXPECTED = "files latents_image_{i}.npy (or .npz, .pt), or folders {i}/projected_w.npz"
 _LATENT = re.compile(
@@ -29,6 +30,7 @@ def numbered_files(folder: Path) -> dict[int, Path]:
     arrays but averages and masks, as ``3.npy``; without any of these, the one such file in each folder of a
     number, as ``00003/projected_w.npz``. Raises UsageError where there is none, or two have one number.
     """
+    check_entries(folder)
     inside = sorted(folder.iterdir())
     arrays = [path for path in inside if _is_array(path)]
     numbered = [path for path in arrays if image_number(path.name) is not None]

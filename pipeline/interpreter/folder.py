@@ -18,6 +18,7 @@ from __future__ import annotations
 import hashlib
 import os
 import re
+import stat
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -137,12 +138,18 @@ def partial_path(path: Path) -> Path:
 def replace_file(path: Path, write: Callable[[Path], Any]) -> None:
     """Write under a temporary name, force to disk, rename: there is never half a file under ``path``.
 
+    Whatever ``write`` gives it, the file gets the mode that the umask gives to a new one: a library may make
+    it readable for its owner alone, and then no other user of a shared disk could use it.
+
     Raises OSError that names a file where the system could not write, as on a full disk.
     """
     partial = partial_path(path)
     try:
         with naming(path):
+            partial.touch()
+            mode = partial.stat().st_mode
             write(partial)
+            partial.chmod(stat.S_IMODE(mode))
             force_to_disk(partial)
             os.replace(partial, path)
     except Exception as error:

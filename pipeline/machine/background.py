@@ -43,6 +43,11 @@ class BackgroundCalls:
         while self._unfinished and self._unfinished[0].done():
             self._unfinished.popleft().result()
 
+    def finish(self) -> None:
+        """Wait for every call that was submitted. Raises what the first of them raised."""
+        while self._unfinished:
+            self._unfinished.popleft().result()
+
     def __enter__(self) -> BackgroundCalls:
         return self
 
@@ -52,8 +57,8 @@ class BackgroundCalls:
         try:
             if error is not None:
                 self._stop()
-            while self._unfinished and error is None:
-                self._unfinished.popleft().result()
+            if error is None:
+                self.finish()
         except BaseException:
             self._stop()
             raise

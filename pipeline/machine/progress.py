@@ -144,6 +144,8 @@ def _shown(work: Work) -> AbstractContextManager[Bar]:
     show = changing_line()
     if show is not None:
         return _notebook_line(work, show)
+    if sys.stderr is None:  # a program without a window, or an embedded interpreter
+        return nullcontext(Bar(work, lambda _: None))
     if not sys.stderr.isatty() or os.environ.get("TERM") in ("dumb", "unknown"):
         return nullcontext(Bar(work, _PlainLines(work.start)))
     return _terminal_line(work)

@@ -1,8 +1,9 @@
-"""Makes the paths of a configuration absolute, so that it means the same in a process with another folder."""
+"""Which paths a configuration has, and how it means the same in a process with another current folder."""
 
 from __future__ import annotations
 
 import os
+from collections.abc import Iterator
 from dataclasses import fields, replace
 from pathlib import Path
 from typing import Any
@@ -19,6 +20,14 @@ def with_absolute_paths(config: Config) -> Config:
         found = {key: absolute(value) for key, value in paths.items() if value is not None}
         sections[name] = replace(section, **found)
     return replace(config, **sections)
+
+
+def paths_of(config: Config) -> Iterator[Path | str]:
+    """Every path of this machine in a configuration, URLs left out."""
+    for name in SECTIONS:
+        section = getattr(config, name)
+        found = (getattr(section, item.name) for item in fields(section) if _is_path(item))
+        yield from (path for path in found if path is not None and "://" not in str(path))
 
 
 def absolute(place: Any) -> Any:

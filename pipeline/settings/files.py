@@ -14,7 +14,9 @@ from pathlib import Path
 from typing import Any
 
 from pipeline.errors import UsageError, short
+from pipeline.settings.absolute_paths import paths_of
 from pipeline.settings.classes import class_tables, parse_class
+from pipeline.settings.file_names import check_ordinary
 from pipeline.settings.schema import SECTIONS, ClassConfig, Config, declaration, flags_of
 from pipeline.settings.text_files import refuse_unknown
 from pipeline.settings.values import Keep, Split, is_url
@@ -38,6 +40,7 @@ def load_config(path: str | os.PathLike[str] | None = None) -> Config:
     if path is None and not os.path.lexists(DEFAULT_FILE):
         return load_demo_config()
     location = Path(DEFAULT_FILE if path is None else path)
+    check_ordinary(location)
     try:
         text = location.read_text(encoding="utf-8")
     except UnicodeDecodeError as error:
@@ -96,12 +99,14 @@ def with_overrides(config: Config, section: str, **flags: Any) -> Config:
 def configured(config: Config, flags: Mapping[str, Any]) -> Config:
     """``config`` with the flags of settings, named ``section__key``, laid over it; other names do not count.
 
-    Raises UsageError naming the flag.
+    Raises UsageError naming the flag, or a path that is neither a file nor a folder.
     """
     for section in SECTIONS:
         prefix = f"{section}__"
         given = {name.removeprefix(prefix): flags[name] for name in flags if name.startswith(prefix)}
         config = with_overrides(config, section, **given)
+    for path in paths_of(config):
+        check_ordinary(path)
     return config
 
 

@@ -20,6 +20,7 @@ from fstore.errors import StoreError
 from fstore.meta import TASK_IMAGES
 from fstore.values import keep_fraction
 from pipeline.errors import UsageError, short
+from pipeline.settings.file_names import check_ordinary
 
 MAX_INTEGER = 2**63 - 1
 _URL = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*://")
@@ -67,8 +68,13 @@ class Rule:
         return self.check(label, value)
 
     def check_either(self, label: str, value: Any) -> Any:
-        """``check_text`` of a text, ``check`` of any other value."""
-        return self.check_text(label, value) if isinstance(value, str) else self.check(label, value)
+        """``check_text`` of a text, ``check`` of any other value. A path is one of a file or a folder, if
+        anything lies there.
+        """
+        kept = self.check_text(label, value) if isinstance(value, str) else self.check(label, value)
+        if self.is_path and kept is not None and "://" not in str(kept):
+            check_ordinary(kept)
+        return kept
 
 
 def _require(accepted: bool) -> None:

@@ -1,4 +1,4 @@
-"""Signals at several moments of a real process: one line, the right exit code, nothing half-written."""
+"""Signals while a real process starts and ends: one line, the right exit code, nothing half-written."""
 
 from __future__ import annotations
 
@@ -11,10 +11,8 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from support.processes import run
 from support.tiny import input_flags, write_checkpoint, write_inputs
 
-import fstore
 from pipeline.commands import interruption
 from pipeline.commands.program import signals_handled, signals_raised
 
@@ -77,7 +75,7 @@ needs_proc = pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="
         (signal.SIGINT, 0.03),
         (signal.SIGINT, 0.1),  # the command begins
         (signal.SIGTERM, 0.4),  # torch is imported
-        (signal.SIGHUP, 1.2),
+        pytest.param(signal.SIGHUP, 1.2, marks=pytest.mark.slow),
     ],
 )
 def test_a_signal_while_the_program_starts_is_one_line(
@@ -93,9 +91,11 @@ def test_a_signal_while_the_program_starts_is_one_line(
     assert [entry.name for entry in tmp_path.iterdir()] == ["checkpoint.pt"]
 
 
+@pytest.mark.slow
+@pytest.mark.parametrize("pause", [0.0, 0.01], ids="{}s".format)
 @needs_proc
-@pytest.mark.parametrize("pause", [0.0, pytest.param(0.01, marks=pytest.mark.slow)], ids="{}s".format)
 def test_more_signals_end_the_program_at_once(pause: float, tmp_path: Path) -> None:
+    """Also while Python shuts down: the other tests of signals in a stage are in tests/faults."""
     write_inputs(tmp_path / "in", num=12)
     process = start(["extract-features", *input_flags(Path("in")), "--resolution", "128"], tmp_path)
     wait_for(process, (tmp_path / "features.zarr" / "zarr.json").exists)
@@ -103,28 +103,6 @@ def test_more_signals_end_the_program_at_once(pause: float, tmp_path: Path) -> N
         process.send_signal(signal.SIGINT)
         time.sleep(pause)
     check_end(process, signal.SIGINT)
-
-
-@pytest.mark.parametrize(
-    "number",
-    [
-        pytest.param(signal.SIGINT, id="SIGINT"),
-        pytest.param(signal.SIGTERM, id="SIGTERM", marks=pytest.mark.slow),
-    ],
-)
-def test_a_signal_in_a_stage_leaves_a_store_that_the_same_command_completes(
-    number: signal.Signals, tmp_path: Path
-) -> None:
-    write_inputs(tmp_path / "in", num=12)
-    words = ["extract-features", *input_flags(Path("in")), "--resolution", "128", "--layout", "pyramid"]
-    store = tmp_path / "features.zarr"
-    process = start(words, tmp_path)
-    wait_for(process, lambda: any(store.glob("committed/**/0")) or any(store.glob("*/c/**/1/*")))
-    process.send_signal(number)
-    check_end(process, number)
-    assert not list(store.rglob("*.partial"))
-    run(words, tmp_path)
-    assert len(fstore.open(store)) == 12 and fstore.verify_store(store).ok
 
 
 def test_an_ignored_signal_stays_ignored() -> None:

@@ -94,7 +94,7 @@ def check_never_wrong(path: Path, whole: dict[str, np.ndarray]) -> None:
                 assert np.array_equal(found, expected[store.image_ids], equal_nan=True), name
 
 
-@pytest.mark.parametrize(("name", "number"), named(STORES, ("extract-pyramid",), 8))
+@pytest.mark.parametrize(("name", "number"), named(STORES, (), 8))
 def test_random_damage_is_found_never_read_and_mended(
     workshop: Workshop,
     tmp_path: Path,

@@ -110,7 +110,7 @@ def read_image(path: Path, array: str, image: int) -> np.ndarray:
     return CheckedArray(found, inventory.location).read(((image, image + 1), *rest))
 
 
-FAST = {("dense", "truncated"), ("dense", "missing"), ("pyramid", "flipped"), ("labels", "empty")}
+FAST = {("dense", "missing"), ("pyramid", "flipped")}
 CASES = [
     pytest.param(kind, how, marks=() if (kind, how) in FAST else pytest.mark.slow)
     for kind in WRITERS
@@ -316,7 +316,7 @@ def write_num(path: Path, kind: str, num: int) -> None:
 
 
 @pytest.mark.parametrize(("kind", "num", "spoil"), STALE)
-@pytest.mark.parametrize("repairs", [True, False])
+@pytest.mark.parametrize("repairs", [True, pytest.param(False, marks=pytest.mark.slow)])
 def test_a_marker_beyond_the_last_image_is_found_and_never_counts(
     tmp_path: Path, kind: str, num: int, spoil: Callable[[Path, int], None], repairs: bool, note: Note
 ) -> None:

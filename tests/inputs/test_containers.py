@@ -370,7 +370,7 @@ def test_a_size_that_a_longer_header_makes_up_is_refused(tmp_path: Path, size: s
 def test_a_pipe_is_not_waited_for(tmp_path: Path, name: str) -> None:
     (tmp_path / "data").mkdir()
     os.mkfifo(tmp_path / name)
-    assert "no annotations are found" in refusal_of(tmp_path, grid=GRID)
+    assert "is a pipe; expected a file" in refusal_of(tmp_path, grid=GRID)
 
 
 @pytest.mark.parametrize("name", [f"{LABELS}/zarr.json", f"{LABELS}/0/zarr.json"])
@@ -383,4 +383,4 @@ def test_metadata_that_never_ends_is_refused(tmp_path: Path, name: str) -> None:
 
 def test_an_annotation_of_json_that_is_a_pipe_is_refused(tmp_path: Path) -> None:
     os.mkfifo(tmp_path / "a.json")
-    assert "a.json: is no plain file" in refusal_of(tmp_path, grid=GRID)
+    assert "a.json: is a pipe; expected a file" in refusal_of(tmp_path, grid=GRID)

@@ -46,7 +46,7 @@ ROOMS = (
 )
 # The floors of fstore/, lowest first. A module imports only modules of a lower floor.
 FLOORS = (
-    ("_version", "errors"),
+    ("_version", "errors", "processes"),
     ("image_scores", "local_files", "lock", "object_errors", "urls", "values", "zstd_frames"),
     ("clouds", "requests"),
     ("counted_store",),

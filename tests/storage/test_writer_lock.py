@@ -17,6 +17,7 @@ from fstore.errors import StoreError, StoreWarning
 from fstore.location import LOCK, Location
 from fstore.object_lock import ObjectLock, Owner
 from fstore.objects import Bucket
+from fstore.processes import start_of
 
 
 @pytest.fixture
@@ -80,7 +81,7 @@ def test_a_lock_of_elsewhere_is_never_taken_over(url: str, changes: dict[str, st
 
 def test_a_process_that_runs_keeps_its_lock_also_from_being_broken(url: str) -> None:
     parent = os.getppid()
-    leave(url, here(process=parent, started=object_lock._start_of(parent)))
+    leave(url, here(process=parent, started=start_of(parent)))
     with pytest.raises(StoreError, match=f"another writer has it open, process {parent}"):
         ObjectLock(Location.parse(url))
     with pytest.raises(StoreError, match=f"its writer still runs, process {parent}"):
@@ -92,9 +93,7 @@ def test_a_process_that_runs_keeps_its_lock_also_from_being_broken(url: str) -> 
     [
         {"process": -1},  # replaced by one that has ended
         {"process": os.getppid(), "started": "1"},  # the number has been given to another since
-        {
-            "started": object_lock._start_of(os.getpid())
-        },  # an earlier writer of this process that let go badly
+        {"started": start_of(os.getpid())},  # an earlier writer of this process that let go badly
     ],
     ids=["ended", "number-used-again", "own"],
 )

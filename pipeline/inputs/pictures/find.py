@@ -19,6 +19,7 @@ from pipeline.errors import UsageError, few
 from pipeline.inputs.annotations.source import MAX_PIXELS, TOO_LARGE, not_readable
 from pipeline.inputs.numbers import OTHER_WORDS, PICTURE_WORDS, image_number, split_name, stem_of
 from pipeline.inputs.orientation import upright, upright_size
+from pipeline.settings.file_names import check_entries
 
 NAMES = "image_{i}.png, image{i}.jpg or {i}.jpg"
 MAX_LOOKED_INTO = 256  # files of other names, for a note
@@ -84,6 +85,8 @@ def find_pictures(
 
 def _picture_files(folder: Path, taken: Collection[str]) -> list[Path]:
     try:
+        if folder.is_dir():
+            check_entries(folder, depth=1)
         files = sorted(folder.iterdir()) if folder.is_dir() else []
     except OSError:
         return []

@@ -14,6 +14,7 @@ from PIL import Image
 from pipeline.errors import UsageError, few
 from pipeline.inputs.annotations.source import MAX_PIXELS, TOO_LARGE, not_readable
 from pipeline.inputs.orientation import upright, upright_size
+from pipeline.settings.file_names import check_entries
 
 SUFFIXES = (".png", ".jpg", ".jpeg", ".webp", ".bmp", ".tif", ".tiff")
 _FORMATS = ("PNG", "JPEG", "WEBP", "BMP", "TIFF")
@@ -26,6 +27,7 @@ def picture_files(folder: Path) -> tuple[Path, ...]:
     Raises UsageError, one line, where there is none.
     """
     try:
+        check_entries(folder, depth=1)
         paths = sorted(folder.iterdir())
     except NotADirectoryError:
         raise UsageError(f"{folder}: is a file; expected a folder of pictures") from None

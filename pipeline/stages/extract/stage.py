@@ -23,6 +23,7 @@ from pipeline.inputs.checkpoint_choice import load_chosen
 from pipeline.inputs.generator import generator_record, render_settings
 from pipeline.inputs.pictures.check import check_pictures
 from pipeline.machine.background import BackgroundCalls
+from pipeline.machine.in_hand import batches_finished
 from pipeline.machine.memory import return_freed_memory
 from pipeline.machine.progress import progress
 from pipeline.machine.provenance import created_record
@@ -220,6 +221,7 @@ def _write_pending(
     with (
         progress("extracting features", job.num_images, "images", job.num_images - len(pending)) as bar,
         BackgroundCalls(queue_depth, writer.stop) as background,
+        batches_finished(background.finish) as between_batches,
     ):
 
         def write(prepared: fstore.PreparedImage) -> None:
@@ -230,6 +232,7 @@ def _write_pending(
         for first, wanted in pending_batches(pending, job.render_batch):
             for prepared in _rendered(job, renderer, writer, first, wanted):
                 background.submit(write, prepared)
+            between_batches()
 
 
 def _rendered(

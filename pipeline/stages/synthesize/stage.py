@@ -22,6 +22,7 @@ from pipeline.cluster.pool import Pool
 from pipeline.interpreter.identity import check_unchanged
 from pipeline.labelling.labelled_images import LabelledImages
 from pipeline.machine.background import BackgroundCalls
+from pipeline.machine.in_hand import batches_finished
 from pipeline.machine.progress import progress
 from pipeline.stages.synthesize.checks import check
 from pipeline.stages.synthesize.filter_choice import filter_of
@@ -114,11 +115,20 @@ def _fill(
     """Make the pending tasks. Each is written, heat maps file by file, while the next one is made."""
     num = job.config.num
     done = num - sum(len(writer.task_images(task)) for task in pending)
-    with progress("synthesizing", num, "images", done) as bar, BackgroundCalls(queue_depth) as background:
+    with (
+        progress("synthesizing", num, "images", done) as bar,
+        BackgroundCalls(queue_depth) as background,
+        batches_finished(background.finish) as between_batches,
+    ):
+        left = 0  # images of the task in hand
 
         def advance(count: int) -> None:
+            nonlocal left
+            left -= count
             bar.advance(count)
             background.check()
+            if left:  # a task that is whole is written first
+                between_batches()
 
         def commit(task: int, parts: dict[str, np.ndarray]) -> None:
             check_unchanged(job.config.interpreter, job.interpreter.sha256)
@@ -126,6 +136,9 @@ def _fill(
 
         for task in pending:
             write_part = partial(background.submit, writer.write_part, task)
-            parts = make_task(source, job, writer.task_images(task), advance, write_part)
+            images = writer.task_images(task)
+            left = len(images)
+            parts = make_task(source, job, images, advance, write_part)
             background.submit(commit, task, parts)
             del parts  # the queue's now
+            between_batches()

@@ -40,6 +40,7 @@ from pipeline.inputs.annotations.json_file import read_json
 from pipeline.inputs.annotations.raster.png import has_colors, is_rgb
 from pipeline.inputs.annotations.source import AnnotationSource
 from pipeline.inputs.numbers import image_number
+from pipeline.settings.file_names import check_entries
 from pipeline.settings.schema import ClassConfig
 
 EXPECTED = (
@@ -72,6 +73,7 @@ def open_source(
             return _open_file(location, format, overlap)
         if not location.is_dir():
             raise UsageError(f"{location}: does not exist; expected a folder of {EXPECTED}")
+        check_entries(location)
         return _open_folder(location, format, overlap, classes)
     except OSError as error:
         where = error.filename or location

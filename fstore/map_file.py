@@ -12,6 +12,7 @@ from collections.abc import Callable, Sequence
 from math import prod
 from pathlib import Path
 from typing import TYPE_CHECKING
+from weakref import finalize
 
 import numpy as np
 import torch
@@ -45,6 +46,7 @@ class MapFile(LikeStore):
         super().__init__(store, sum(layer.channels for layer in layers))
         self._layers = layers
         self._file = tempfile.TemporaryFile(dir=folder, buffering=0)  # noqa: SIM115
+        finalize(self, self._file.close)
         self._start: dict[int, int] = {}
         for image in map(int, images):
             self._start[image] = self._file.tell()

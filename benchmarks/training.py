@@ -78,12 +78,11 @@ def dgan_rate(folder: Path, device: str, way: str, draws: int) -> float:
     """Pixels x members a second of one epoch of ``draws`` pixels a member."""
     import torch
 
-    from pipeline.machine.device import resolve_precision
-    from pipeline.models.interpreter import InterpreterEnsemble
     from pipeline.settings.schema import TrainConfig
-    from pipeline.stages.train.learner import Learner
+    from pipeline.stages.train.making import make_learner
+    from pipeline.stages.train.pixels import open_pixels
     from pipeline.stages.train.prepare import describe, plan_train
-    from pipeline.stages.train.sampling import make_sampler, pixel_source, plan_memory
+    from pipeline.stages.train.sampling import make_sampler, plan_memory
 
     layout, precision, batch_size = WAYS[way]
     target = torch.device(device)
@@ -91,12 +90,10 @@ def dgan_rate(folder: Path, device: str, way: str, draws: int) -> float:
     config = TrainConfig(members=MEMBERS, batch_size=batch_size, epoch_pixels=draws, precision=precision)
     plan = plan_train(store, config)
     memory = plan_memory(plan, target, None)
-    source = pixel_source(store, plan, memory, target)
-    info = describe(store, plan)
-    ensemble = InterpreterEnsemble(plan.num_classes, plan.channels, seeds=info.seeds, widths=plan.widths)
-    learner = Learner(ensemble.to(target), 1e-3, resolve_precision(precision, target))
+    pixels = open_pixels(store, plan, memory, target, folder)
+    learner = make_learner(store, plan, describe(store, plan).seeds, target, pixels.subspace)
     start, done = _now(device), 0
-    for batch in make_sampler(source, plan.config, tuple(range(len(store))), memory).epoch(0):
+    for batch in make_sampler(pixels.source, plan.config, tuple(range(len(store))), memory).epoch(0):
         learner.step(batch)
         done += batch.labels.size
     return done / (_now(device) - start)

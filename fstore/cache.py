@@ -7,7 +7,7 @@ kept on disk.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from math import prod
 from typing import TYPE_CHECKING
 
@@ -28,7 +28,22 @@ def pyramid_bytes(meta: fmt.FeatureMeta, num_images: int) -> int:
     return num_images * sum(prod(layer.resolution) * layer.channels * 2 for layer in meta.layers)
 
 
-class CachedPyramid:
+class LikeStore:
+    """What a sampler asks of a store beside its pixels, from the store whose maps are held elsewhere."""
+
+    def __init__(self, store: FeatureStore, channels: int) -> None:
+        self.meta = store.meta
+        self.shape = (*store.shape[:3], channels)
+        self.unit_tiles = store.unit_tiles
+        # as many draws of a unit, so that the plan of an epoch is that of the store
+        self.read_unit_bytes = -(-store.read_unit_bytes * channels // store.shape[3])
+        self.class_counts = store.class_counts
+        self.read_masks = store.read_masks
+        self.id = store.id
+        self.check_unchanged = store.check_unchanged  # it outlives every read of the store
+
+
+class CachedPyramid(LikeStore):
     """The maps of a pyramid store in memory; the class index and the masks are those of the store.
 
     The sampler uses it in place of a store (``SampledStore``). ``images`` are the positions in the store
@@ -37,18 +52,20 @@ class CachedPyramid:
     """
 
     def __init__(
-        self, store: FeatureStore, images: Sequence[int], device: torch.device | str = "cpu"
+        self,
+        store: FeatureStore,
+        images: Sequence[int],
+        device: torch.device | str = "cpu",
+        *,
+        layers: Sequence[fmt.LayerInfo] | None = None,
+        read: Callable[[int], Sequence[Tensor]] | None = None,
     ) -> None:
-        self.meta = store.meta
-        self.shape = store.shape
-        self.unit_tiles = store.unit_tiles
-        self.read_unit_bytes = store.read_unit_bytes
-        self.class_counts = store.class_counts
-        self.read_masks = store.read_masks
-        self.id = store.id
-        self.check_unchanged = store.check_unchanged  # it outlives every read of the store
+        """``read`` gives other maps of an image than the store's, those of ``layers``: [h, w, c] float16."""
+        self._layers = layers or store.meta.layers
+        super().__init__(store, sum(layer.channels for layer in self._layers))
         self._device = torch.device(device)
-        self._maps = {int(i): [part.to(device) for part in store.native_maps(int(i))] for i in images}
+        read = read or store.native_maps
+        self._maps = {int(i): [part.to(device) for part in read(int(i))] for i in images}
 
     def pixels(
         self, images: NDArray[np.integer], rows: NDArray[np.integer], columns: NDArray[np.integer]
@@ -58,7 +75,7 @@ class CachedPyramid:
         Positions are those of the store, rows are counted after the crop. Raises KeyError for an image that
         is not held.
         """
-        shape = (len(images), self.meta.channels)
+        shape = (len(images), self.shape[3])
         host = self._device.type == "cpu"
         # numpy's memory, since numpy asks the kernel for large pages and torch does not
         array = np.empty(shape if host else 0, np.float16)
@@ -70,7 +87,7 @@ class CachedPyramid:
             whole = len(chosen) == len(images)  # as the sampler asks: nothing is copied twice
             values = concatenate_pixels(
                 self._maps[int(image)],
-                self.meta.layers,
+                self._layers,
                 self.meta.grid,
                 self._index(rows, chosen) + self.meta.crop_rows[0],
                 self._index(columns, chosen),

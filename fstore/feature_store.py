@@ -116,6 +116,21 @@ class FeatureStore(Store):
             raise StoreError(f"{self.location}: layout is {self.layout!r}; only a pyramid has native maps")
         return self._pyramid.maps(int(self.image_ids[image]))
 
+    def recovered_maps(self, image: int) -> list[torch.Tensor]:
+        """Maps of every layer of a committed image (a position), [h, w, c] float16 each, from which its
+        features are interpolated: of a pyramid its own, of a dense store ones that are worked out from all of
+        its features, up to the rounding of float16.
+        """
+        if self.layout == "pyramid":
+            return self.native_maps(image)
+        from fstore.recover import recover_maps
+
+        features, place = self.array("features"), int(self.image_ids[image])
+        rest = ((0, self.meta.width), (0, self.meta.channels))
+        return recover_maps(
+            self.meta, lambda start, stop: features.read(((place, place + 1), (start, stop), *rest))[0]
+        )
+
     def pixels(
         self,
         images: Sequence[int] | np.ndarray,

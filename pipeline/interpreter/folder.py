@@ -4,6 +4,7 @@
         interpreter.safetensors      the members' tensors and, where known, the average latent
         interpreter.json             what was learnt from what; written last, it marks the folder as whole
         training_state.safetensors   only until training is finished: the last completed epoch
+        training_subspace.safetensors  with it: the axes on which the members learn, if not all channels
     training_share_0-5.safetensors   only within an epoch that several workers do: members 0 to 4 after it
         interpreter.next.safetensors only for a moment: the tensors that interpreter.json names already, until
                                      they have taken the place of the old ones
@@ -30,8 +31,13 @@ WEIGHTS = "interpreter.safetensors"
 NEXT_WEIGHTS = "interpreter.next.safetensors"
 DESCRIPTION = "interpreter.json"
 STATE = "training_state.safetensors"
+SUBSPACE = "training_subspace.safetensors"
 PARTIAL = ".partial"
-_OURS = {name + suffix for name in (WEIGHTS, NEXT_WEIGHTS, DESCRIPTION, STATE) for suffix in ("", PARTIAL)}
+_OURS = {
+    name + suffix
+    for name in (WEIGHTS, NEXT_WEIGHTS, DESCRIPTION, STATE, SUBSPACE)
+    for suffix in ("", PARTIAL)
+}
 _SHARE = re.compile(r"training_share_[0-9]+-[0-9]+\.safetensors")
 _OS_ERROR = re.compile(r"\(os error (\d+)\)")  # how safetensors tells what the system refused
 _URL = re.compile(r"([A-Za-z][A-Za-z0-9+.-]+):/")  # a path keeps one of a URL's two slashes

@@ -32,6 +32,7 @@ from pipeline.settings.values import (
     SEEDS,
     SPLIT,
     STORE,
+    SUBSPACE,
     TILE,
     Keep,
     Rule,
@@ -315,6 +316,12 @@ class TrainConfig:
         CACHE,
         "Hold a pyramid store in memory if it fits this size; none: never.",
         unset="by the free memory",
+        also=(CALIBRATE,),
+    )
+    subspace: str = setting(
+        "auto",
+        SUBSPACE,
+        "Learn on the principal axes of the features that hold this part of their energy.",
         also=(CALIBRATE,),
     )
     sigma: float | None = setting(

@@ -321,6 +321,16 @@ def _cache_text(value: Any) -> str:
     return text
 
 
+def _subspace_text(value: Any) -> str:
+    """``auto``, ``off``, or a part of the energy as a text; from a text or a number."""
+    if isinstance(value, str) and value in ("auto", "off"):
+        return value
+    _require(isinstance(value, (str, int, float)) and not isinstance(value, bool))
+    energy = float(value)
+    _require(0 < energy <= 1)
+    return f"{energy:.12g}"
+
+
 def _bytes(value: Any) -> int:
     return parse_bytes(value) if isinstance(value, str) else int(POSITIVE.parse(value))
 
@@ -362,6 +372,7 @@ NAME = Rule("a name", _text)
 COLOR = Rule('a colour "#rrggbb"', _color)
 BYTES = Rule("a size such as 4GB, 512MB or 1.5GiB", _bytes, metavar="SIZE")
 CACHE = Rule('a size such as "4GB", or "none"', _cache_text, metavar="SIZE")
+SUBSPACE = Rule('"auto", "off", or a number over 0 and up to 1', _subspace_text, metavar="auto|off|ENERGY")
 SEEDS = Rule('seeds such as "0-15" or "3,7,20-29"', _seeds_text, metavar="SEEDS")
 LAYERS = Rule('layers by name, number or slice, such as "b8_out,3,4:-2"', _layers_text, metavar="LAYERS")
 BOOLEAN = Rule("true or false", _boolean)

@@ -53,6 +53,7 @@ FUNCTIONS: dict[str, Callable[..., Any]] = {
     TRANSLATE_APPLY: pipeline.translate_apply,
 }
 ANOTHER = {  # a value that is no default, by what stands for it in the help
+    "auto|off|ENERGY": "off",
     **{"INTEGER": "32", "NUMBER": "0.25", "PATH": "x/y", "STORE": "s3://b/x.zarr", "SEEDS": "3"},
     **{
         "LAYERS": "0",

@@ -38,7 +38,7 @@ FLAGS = {
     ),
     "train": (
         "balance batch-size cache config debug device dry-run members memory-budget out overwrite "
-        "precision scheduler seed sigma steps store task threads workers"
+        "precision scheduler seed sigma steps store subspace task threads workers"
     ),
     "synthesize": (
         "calibration checkpoint class-label config debug device dry-run force interpreter keep "
@@ -58,7 +58,7 @@ FLAGS = {
     "report": ("annotated debug images out overwrite"),
     "calibrate": (
         "balance batch-size cache config debug device dry-run folds members memory-budget out overwrite "
-        "precision seed steps store threads"
+        "precision seed steps store subspace threads"
     ),
     "filter": ("calibration debug keep keep-per-class no-keep-per-class score threads"),
     "view": ("debug no-browser port"),
@@ -264,6 +264,7 @@ def test_a_new_setting_is_one_line(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 ANOTHER = {  # a value that is no default, by what stands for it in the help
+    "auto|off|ENERGY": "off",
     **{
         "INTEGER": "32",
         "NUMBER": "0.25",

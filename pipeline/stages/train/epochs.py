@@ -23,7 +23,7 @@ from pipeline.stages.train.job import TrainJob
 from pipeline.stages.train.learner import Learner
 from pipeline.stages.train.memory import MemoryPlan
 from pipeline.stages.train.plan import TrainPlan
-from pipeline.stages.train.sampling import make_sampler, pixel_source
+from pipeline.stages.train.sampling import make_sampler
 from pipeline.stages.train.schedule import (
     NextEpoch,
     best_epoch,
@@ -46,12 +46,16 @@ class Shares(Protocol):
 
 
 def run_epochs(
-    job: TrainJob, info: InterpreterInfo, learner: Learner, shares: Shares | None = None
+    job: TrainJob,
+    info: InterpreterInfo,
+    learner: Learner,
+    source: SampledStore,
+    shares: Shares | None = None,
 ) -> InterpreterInfo:
     """Train until the stopping rule says so, then over all images. The state is saved after every epoch.
 
-    ``shares``: who does the steps; None: ``learner``. Returns ``info`` with what the epochs reached. The
-    learner remembers the tensors to keep.
+    ``source``: what pixels are read from. ``shares``: who does the steps; None: ``learner``. Returns ``info``
+    with what the epochs reached. The learner remembers the tensors to keep.
     Raises RunError where the loss is no longer finite, or where the store is replaced meanwhile.
     """
     plan, config, memory = job.plan, job.plan.config, job.memory
@@ -60,7 +64,6 @@ def run_epochs(
         return info
     with progress("training", config.steps, "steps", steps_done(info.epochs)) as bar, reading(job.store):
         bar.status("reading the validation pixels")
-        source = pixel_source(job.store, plan, memory, learner.device)
         validation = read_validation(source, job.store, plan)
         check_same_store(job.store)
         bar.status("")

@@ -34,6 +34,7 @@ from pipeline.settings.schema import TrainConfig
 from pipeline.stages.costs import check_disk
 from pipeline.stages.train.inputs import check_task, drawable, features_sha256, open_features, reading
 from pipeline.stages.train.job import TrainJob
+from pipeline.stages.train.pixels import AUTO, OFF, settle_subspace
 from pipeline.stages.train.plan import TrainPlan
 from pipeline.stages.train.sampling import heat_grid, make_sampler, plan_memory
 from pipeline.stages.train.split import split_images, validation_images
@@ -99,7 +100,7 @@ def _state_since(folder: Path, info: InterpreterInfo) -> TrainingState | None:
 
 def _precision_of(info: InterpreterInfo) -> dict[str, Any]:
     """What a training anew takes over from what it replaces. Its shuffle buffer is that of this run."""
-    return {"precision": info.training.get("precision")}
+    return {"precision": info.training.get("precision"), "subspace": info.training.get("subspace", OFF)}
 
 
 def _checked_state(folder: Path) -> str:
@@ -116,15 +117,19 @@ def _checked_state(folder: Path) -> str:
 
 
 def settle(config: TrainConfig, device: torch.device, recorded: Mapping[str, Any]) -> TrainConfig:
-    """``config`` with a definite precision, and the shuffle buffer of an earlier part of the run.
+    """``config`` with a definite precision, and shuffle buffer and subspace of an earlier part of the run.
 
-    Both change the weights. The buffer is the one that was ``recorded``, if any. Where ``config`` leaves the
+    All change the weights. The buffer is the one that was ``recorded``, if any. Where ``config`` leaves the
     precision open, it is the one that was recorded, or without an earlier part the one that is fast here.
     """
     precision = config.precision
     if precision == "auto":
         precision = recorded.get("precision") or precision_name(resolve_precision(precision, device))
-    return replace(config, precision=precision, buffer_mb=recorded.get("buffer_mb") or config.buffer_mb)
+    subspace = config.subspace
+    if subspace == AUTO and recorded:
+        subspace = recorded.get("subspace", OFF)  # an older program had none
+    buffer_mb = recorded.get("buffer_mb") or config.buffer_mb
+    return replace(config, precision=precision, buffer_mb=buffer_mb, subspace=subspace)
 
 
 def plan_train(store: FeatureStore, config: TrainConfig, excluded: Collection[int] = ()) -> TrainPlan:
@@ -159,6 +164,9 @@ def plan_train(store: FeatureStore, config: TrainConfig, excluded: Collection[in
     unit_pixels = min(unit_tiles[0] * fmt.TILE, store.shape[1]) * min(
         unit_tiles[1] * fmt.TILE, store.shape[2]
     )
+    is_whole_epoch = config.steps is None or config.steps >= sampler.steps_per_epoch
+    config = replace(config, subspace=settle_subspace(config.subspace, store.meta, is_whole_epoch))
+    has_maps = store.layout == "pyramid" or config.subspace != OFF
     return TrainPlan(
         split=split,
         config=config,
@@ -171,7 +179,7 @@ def plan_train(store: FeatureStore, config: TrainConfig, excluded: Collection[in
         unit_pixels=unit_pixels,
         unit_draws=min(unit_pixels, config.members * int(plan.total.sum(axis=1).max())),
         mask_bytes=prod(store.shape[:3]) * np.dtype(fmt.mask_dtype(store.meta)).itemsize,
-        pyramid_bytes=pyramid_bytes(store.meta, len(store)) if store.layout == "pyramid" else 0,
+        pyramid_bytes=pyramid_bytes(store.meta, len(store)) if has_maps else 0,
         validation_pixels=held_pixels if keypoints else min(config.validation_pixels, held_pixels),
         missing_classes=tuple(names[k] for k in np.flatnonzero(present.any(axis=0) & ~learnt)),
         keypoints=keypoints,
@@ -197,6 +205,8 @@ def describe(store: FeatureStore, plan: TrainPlan) -> InterpreterInfo:
     meta, config = store.meta, plan.config
     elsewhere = ("out", "members", "hidden", "cache", "sigma")  # or of no effect on the weights
     settings = {k: v for k, v in asdict(config).items() if k not in elsewhere}
+    if config.subspace == OFF:
+        del settings["subspace"]  # as it was before there was one
     if plan.excluded:
         settings["excluded_images"] = list(plan.excluded)
     return InterpreterInfo(

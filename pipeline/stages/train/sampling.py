@@ -8,7 +8,6 @@ from __future__ import annotations
 import numpy as np
 import torch
 
-from fstore.cache import CachedPyramid
 from fstore.feature_store import FeatureStore
 from fstore.meta import KeypointInfo
 from fstore.sampler import SampledStore, StratifiedChunkSampler
@@ -44,20 +43,13 @@ def _cache_limit(config: TrainConfig, share_bytes: int) -> int:
     return 0 if config.cache == "none" else parse_bytes(config.cache)
 
 
-def pixel_source(
-    store: FeatureStore, plan: TrainPlan, memory: MemoryPlan, device: torch.device
-) -> SampledStore:
-    """What pixels are read from: the pyramid in the memory of the device or of the host, else the store.
-
-    The pyramid is taken into memory where it fits. The bits of the pixels are the same in each case.
-    """
-    images = plan.split.training + plan.split.held_out
-    if device.type == "cuda" and plan.pyramid_bytes:
-        free_bytes = torch.cuda.mem_get_info(device)[0] - 2 * plan.network_memory_bytes
-        limit = free_bytes // 2 if plan.config.cache is None else _cache_limit(plan.config, 0)
-        if plan.pyramid_bytes <= min(limit, free_bytes - plan.buffer_bytes):
-            return CachedPyramid(store, images, device)
-    return CachedPyramid(store, images) if memory.cached else store
+def fits_device(plan: TrainPlan, device: torch.device, num_bytes: int) -> bool:
+    """Whether ``num_bytes`` of maps may lie in the memory of a GPU, as configured or beside all the rest."""
+    if device.type != "cuda":
+        return False
+    free_bytes = torch.cuda.mem_get_info(device)[0] - 2 * plan.network_memory_bytes
+    limit = free_bytes // 2 if plan.config.cache is None else _cache_limit(plan.config, 0)
+    return num_bytes <= min(limit, free_bytes - plan.buffer_bytes)
 
 
 def make_sampler(

@@ -16,7 +16,6 @@ import torch
 
 from fstore.feature_store import FeatureStore
 from fstore.location import Location
-from fstore.sampler import SampledStore
 from pipeline.cluster.pool import Pool
 from pipeline.cluster.worker import check_stopped
 from pipeline.errors import RunError, UsageError
@@ -30,9 +29,10 @@ from pipeline.stages.train.job import TrainJob
 from pipeline.stages.train.learner import Learner, joined, of_members
 from pipeline.stages.train.making import make_learner
 from pipeline.stages.train.memory import MemoryPlan
+from pipeline.stages.train.pixels import Pixels, load_subspace, open_pixels
 from pipeline.stages.train.plan import TrainPlan
 from pipeline.stages.train.prepare import describe
-from pipeline.stages.train.sampling import make_sampler, pixel_source, plan_memory
+from pipeline.stages.train.sampling import make_sampler, plan_memory
 from pipeline.stages.train.schedule import next_epoch
 
 
@@ -59,7 +59,7 @@ class ShareWorker:
     """What a worker holds from task to task."""
 
     store: FeatureStore
-    source: SampledStore
+    pixels: Pixels
     folder: Path
     plan: TrainPlan
     info: InterpreterInfo
@@ -134,14 +134,17 @@ def begin(
         if differences:
             raise UsageError(f"{store.location}: is another store here ({differences[0][0]} differs)")
         memory = plan_memory(plan, where, memory_budget, sharing)
-        source = pixel_source(store, plan, memory, where)
-    return ShareWorker(store, source, folder, plan, info, memory, where)
+        subspace = load_subspace(folder, info)
+        pixels = open_pixels(store, plan, memory, where, folder, subspace)
+    return ShareWorker(store, pixels, folder, plan, info, memory, where)
 
 
 def work(worker: ShareWorker, share: Share) -> tuple[float, ...]:
     """Do the epoch of a share. Returns the mean loss of each of its members; their tensors lie in a file."""
     plan, members, info = worker.plan, share.members, worker.info
-    learner = make_learner(worker.store, plan, info.seeds[share.first : share.stop], worker.device)
+    learner = make_learner(
+        worker.store, plan, info.seeds[share.first : share.stop], worker.device, worker.pixels.subspace
+    )
     begins = next_epoch((), plan.config)
     if share.epoch:
         state = load_state(worker.folder)
@@ -157,7 +160,7 @@ def work(worker: ShareWorker, share: Share) -> tuple[float, ...]:
         learner.restore_best()
     with reading(worker.store):
         images = epoch_images(plan, begins)
-        sampler = make_sampler(worker.source, plan.config, images, worker.memory, members)
+        sampler = make_sampler(worker.pixels.source, plan.config, images, worker.memory, members)
         _, rates = epoch_steps(info, plan, sampler)
         losses = learn(learner, paced_batches(sampler, share.epoch, rates), check_stopped)
     check_same_store(worker.store)

@@ -23,23 +23,27 @@ from pipeline.interpreter.description import InterpreterInfo
 from pipeline.interpreter.files import Interpreter, finish_saving, save_interpreter
 from pipeline.interpreter.folder import (
     STATE,
+    SUBSPACE,
     check_place,
     damaged,
     folder_state,
     remove_interpreter,
 )
 from pipeline.interpreter.rounds import keep_interpreter
+from pipeline.machine.progress import progress
 from pipeline.machine.provenance import created_record
 from pipeline.settings.schema import TrainConfig
 from pipeline.stages.train.epochs import run_epochs
-from pipeline.stages.train.inputs import check_same_store
+from pipeline.stages.train.inputs import check_same_store, reading
 from pipeline.stages.train.job import TrainJob
 from pipeline.stages.train.learner import Learner
-from pipeline.stages.train.making import make_learner
+from pipeline.stages.train.making import make_learner, on_all_channels
+from pipeline.stages.train.pixels import OFF, Pixels, load_subspace, open_pixels, save_subspace
 from pipeline.stages.train.plan import CPU_FLOPS, GPU_FLOPS
 from pipeline.stages.train.prepare import notes, prepare
 from pipeline.stages.train.schedule import num_final
 from pipeline.stages.train.shares import WorkerShares
+from pipeline.stages.train.subspace import Subspace
 from pipeline.stages.train.validation import Quality
 
 
@@ -87,10 +91,11 @@ def train(
         _make_folder(folder, lock, overwrite)
         for note in notes(job):
             report(note)
-        learner, info = _learner(job, device)
+        pixels = _pixels(job, device, report)
+        learner, info = _learner(job, device, pixels.subspace)
         job = replace(job, state=None)  # its tensors are the learner's now, and would be held twice
         with _shares(cluster, store_path, job, memory_budget, report) as shares:
-            interpreter = _run(job, learner, info, report, shares)
+            interpreter = _run(job, learner, info, pixels, report, shares)
     report(f"{folder}: {summary(interpreter.info)}")
     return interpreter
 
@@ -158,6 +163,8 @@ def _make_folder(folder: Path, lock: ExitStack, overwrite: bool) -> None:
 
 
 def _remove_empty(folder: Path) -> None:
+    if folder_state(folder) == "absent":
+        (folder / SUBSPACE).unlink(missing_ok=True)
     with suppress(OSError):
         folder.rmdir()
 
@@ -182,25 +189,53 @@ def _run(
     job: TrainJob,
     learner: Learner,
     info: InterpreterInfo,
+    pixels: Pixels,
     report: Callable[[str], None],
     shares: WorkerShares | None,
 ) -> Interpreter:
     if info.epochs:
         steps = f"{info.epochs[-1].steps:,}"
         report(f"{job.folder}: going on after epoch {len(info.epochs)}, step {steps}")
-    info = run_epochs(job, info, learner, shares)
+    info = run_epochs(job, info, learner, pixels.source, shares)
     info = replace(info, created=created_record(torch=torch.__version__, device=str(learner.device)))
     learner.restore_best()
     check_same_store(job.store)
     if job.replaces is not None and folder_state(job.folder) == "finished":
         keep_interpreter(job.folder)
-    return save_interpreter(job.folder, learner.ensemble, info, job.average_latent)
+    ensemble = on_all_channels(learner.ensemble, pixels.subspace)
+    return save_interpreter(job.folder, ensemble, info, job.average_latent)
 
 
-def _learner(job: TrainJob, device: torch.device) -> tuple[Learner, InterpreterInfo]:
+def _pixels(job: TrainJob, device: torch.device, report: Callable[[str], None]) -> Pixels:
+    """What the run reads its pixels from. A subspace is found before the first epoch, and then kept with the
+    state of training.
+    """
+    plan, memory = job.plan, job.memory
+    assert memory is not None, "a run that is not finished takes memory"
+    if plan.config.subspace == OFF:
+        return open_pixels(job.store, plan, memory, device, job.folder)
+    known = load_subspace(job.folder, job.info)
+    images = len(plan.split.training) + len(plan.split.held_out)
+    passes = 1 if known is not None or memory.cached else 2
+    with progress("reading features", passes * images, "images") as bar, reading(job.store):
+        pixels = open_pixels(job.store, plan, memory, device, job.folder, known, bar.advance)
+    check_same_store(job.store)
+    assert pixels.subspace is not None, "only `off` has none"
+    if known is None:
+        save_subspace(job.folder, job.info, pixels.subspace)
+    report(
+        f"{job.folder}: learning on {pixels.subspace.channels:,} axes, which hold "
+        f"{100 * float(plan.config.subspace):g}% of the energy of {plan.channels:,} channels"
+    )
+    return pixels
+
+
+def _learner(
+    job: TrainJob, device: torch.device, subspace: Subspace | None
+) -> tuple[Learner, InterpreterInfo]:
     """The ensemble as an unfinished run left it, with what its epochs reached; else a new one."""
     info = job.info
-    learner = make_learner(job.store, job.plan, info.seeds, device)
+    learner = make_learner(job.store, job.plan, info.seeds, device, subspace)
     if job.state is not None:
         try:
             learner.restore(job.state.tensors)

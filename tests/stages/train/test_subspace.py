@@ -1,0 +1,161 @@
+"""The subspace in which members learn: against numpy, and what an interpreter that learnt in it is."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+from support.stores import NATIVE, fill, make_maps, make_meta
+from torch import Tensor
+
+import fstore
+from fstore import format as fmt
+from fstore.cache import CachedPyramid
+from fstore.feature_store import FeatureStore
+from fstore.map_file import MapFile
+from pipeline.interpreter.files import load_interpreter
+from pipeline.models.interpreter import InterpreterEnsemble
+from pipeline.settings.schema import TrainConfig
+from pipeline.stages.train.making import on_all_channels
+from pipeline.stages.train.pixels import OFF, settle_subspace
+from pipeline.stages.train.stage import train
+from pipeline.stages.train.subspace import LARGEST, Subspace, find_subspace
+
+META = make_meta("pyramid", grid=(64, 64))
+COARSE = (("b4_out", (4, 4), 40), ("b4_more", (4, 4), 8), ("b16_out", (16, 16), 4))
+
+
+def stored(image: int, native: tuple[tuple[str, tuple[int, int], int], ...] = NATIVE) -> list[Tensor]:
+    """Maps as a store holds them: [h, w, c] float16."""
+    return [part.permute(1, 2, 0).half() for part in make_maps(image, native)]
+
+
+@given(energy=st.floats(0.01, 1.0), num=st.integers(1, 3))
+def test_axes_are_orthonormal_and_as_few_as_hold_the_energy(energy: float, num: int) -> None:
+    images = [stored(image) for image in range(num)]
+    found = find_subspace(META, images, energy)
+    for run, basis in zip(found.runs, found.bases, strict=True):
+        place = META.layers.index(run[0])
+        values = np.concatenate([maps[place].reshape(-1, maps[place].shape[2]) for maps in images]).astype(
+            float
+        )
+        singular = np.linalg.svd(values, compute_uv=False) ** 2  # an independent way to the same numbers
+        share = np.cumsum(singular) / singular.sum()
+        kept = basis.shape[1]
+        assert np.allclose(basis.T @ basis, np.eye(kept), atol=1e-5)
+        assert share[kept - 1] >= energy - 1e-9
+        assert kept == 1 or share[kept - 2] < energy + 1e-9
+        within = np.square(values @ basis.double().numpy()).sum() / singular.sum()
+        assert within == pytest.approx(share[kept - 1], abs=1e-5)
+
+
+def test_there_are_no_more_axes_than_positions() -> None:
+    meta = make_meta("pyramid", grid=(64, 64), native=COARSE)
+    found = find_subspace(meta, [stored(image, COARSE) for image in range(2)], 1.0)
+    assert [len(run) for run in found.runs] == [2, 1]
+    assert [basis.shape for basis in found.bases] == [(48, 32), (4, 4)], "two images of 16 positions"
+    assert found.channels == 36
+    assert [(layer.channels, layer.offset) for layer in found.layers] == [(32, 0), (4, 32)]
+
+
+@pytest.mark.parametrize("energy", [1.0, 0.9])
+def test_weights_on_all_channels_give_the_outputs_of_the_coordinates(energy: float) -> None:
+    images = [stored(0), stored(1)]
+    subspace = find_subspace(META, images, energy)
+    ensemble = InterpreterEnsemble(3, subspace.channels, seeds=[1, 2]).eval()
+    whole = on_all_channels(ensemble, subspace).eval()
+    assert whole.channels == META.channels
+    full = torch.cat([part[:1, :4].reshape(4, -1) for part in images[0]], dim=1).float()  # any values [4, C]
+    parts = full.split([sum(layer.channels for layer in run) for run in subspace.runs], dim=1)
+    coordinates = torch.cat([part @ basis for part, basis in zip(parts, subspace.bases, strict=True)], dim=1)
+    expected, found = ensemble.forward_shared(coordinates), whole.forward_shared(full)
+    torch.testing.assert_close(found, expected, rtol=1e-4, atol=1e-5)
+
+
+def test_coordinates_that_float16_cannot_hold_are_scaled() -> None:
+    meta = make_meta("pyramid", grid=(4, 4), native=(("b4", (4, 4), 64),))
+    maps = [torch.full((4, 4, 64), 60_000.0).half()]
+    subspace = find_subspace(meta, [maps], 1.0)
+    (projected,) = subspace.project(maps)
+    assert projected.isfinite().all() and float(projected.abs().max()) <= LARGEST
+    back = projected.float() @ subspace.bases[0].T / subspace.bases[0].square().sum(0)
+    torch.testing.assert_close(back, maps[0].float(), rtol=2e-3, atol=0)
+
+
+def test_tensors_are_read_back_and_checked() -> None:
+    subspace = find_subspace(META, [stored(0)], 0.9)
+    again = Subspace.from_tensors(META.layers, subspace.tensors())
+    assert all(map(torch.equal, again.bases, subspace.bases)) and again.layers == subspace.layers
+    with pytest.raises(ValueError, match=r"basis\.1 is no float32 matrix of 5 rows"):
+        Subspace.from_tensors(META.layers, {**subspace.tensors(), "basis.1": torch.zeros(4, 2)})
+
+
+@pytest.fixture
+def store(tmp_path: Path) -> FeatureStore:
+    fill(tmp_path / "p.zarr", make_meta("pyramid", grid=(40, 50), crop_rows=(3, 38)))
+    opened = fstore.open(tmp_path / "p.zarr")
+    assert isinstance(opened, FeatureStore)
+    return opened
+
+
+def test_a_file_of_maps_gives_the_bits_of_maps_in_memory(store: FeatureStore, tmp_path: Path) -> None:
+    subspace = find_subspace(store.meta, [store.native_maps(0)], 0.9)
+
+    def read(image: int) -> list[Tensor]:
+        return subspace.project(store.native_maps(image))
+
+    held = CachedPyramid(store, range(3), layers=subspace.layers, read=read)
+    filed = MapFile(store, range(3), tmp_path, layers=subspace.layers, read=read)
+    assert filed.shape == held.shape == (*store.shape[:3], subspace.channels)
+    where = np.random.default_rng(0).integers(0, store.shape[:3], (300, 3)).T
+    found, expected = filed.pixels(*where), np.asarray(held.pixels(*where))
+    assert np.array_equal(found.view(np.uint16), expected.view(np.uint16))
+    assert sorted(entry.name for entry in tmp_path.iterdir()) == ["p.zarr"], "the file has no name"
+
+
+def dense(resolutions: list[tuple[int, int]]) -> fmt.FeatureMeta:
+    native = tuple((f"l{i}", size, 4) for i, size in enumerate(resolutions))
+    return make_meta("dense", grid=(32, 32), native=native)
+
+
+def test_what_auto_means_follows_from_the_store_and_the_length_alone() -> None:
+    assert settle_subspace("auto", META, is_whole_epoch=True) == "0.999"
+    assert settle_subspace("auto", META, is_whole_epoch=False) == OFF
+    assert settle_subspace("auto", dense([(4, 4), (32, 32)]), is_whole_epoch=True) == OFF
+    assert settle_subspace("auto", dense([(4, 4), (8, 8), (16, 16)]), is_whole_epoch=True) == "0.999"
+    assert settle_subspace("0.5", dense([(32, 32)]), is_whole_epoch=False) == "0.5"
+    assert settle_subspace(OFF, META, is_whole_epoch=True) == OFF
+
+
+@pytest.mark.parametrize("subspace", ["auto", "0.9", "1", "off"])
+def test_the_interpreter_is_one_on_all_channels(tmp_path: Path, subspace: str) -> None:
+    fill(tmp_path / "p.zarr", make_meta("pyramid", grid=(40, 40)), num_images=4)
+    config = TrainConfig(
+        members=2, batch_size=16, epoch_pixels=320, max_epochs=1, hidden=(8, 6), subspace=subspace
+    )
+    found = train(tmp_path / "p.zarr", replace(config, out=tmp_path / "i"))
+    assert found.ensemble.channels == found.info.channels == sum(layer.channels for layer in META.layers)
+    recorded = {"auto": "0.999", "off": None}.get(subspace, subspace)
+    assert found.info.training.get("subspace") == recorded
+    assert {entry.name for entry in (tmp_path / "i").iterdir()} == {
+        "interpreter.json",
+        "interpreter.safetensors",
+    }
+    assert load_interpreter(tmp_path / "i").sha256 == found.sha256
+
+
+def test_dense_and_pyramid_learn_the_same(tmp_path: Path) -> None:
+    config = TrainConfig(
+        members=2, batch_size=16, epoch_pixels=320, max_epochs=2, hidden=(8, 6), subspace="0.99"
+    )
+    loss = {}
+    for layout in ("dense", "pyramid"):
+        fill(tmp_path / layout, make_meta(layout, grid=(64, 64)), num_images=4)
+        found = train(tmp_path / layout, replace(config, out=tmp_path / f"i-{layout}"))
+        loss[layout] = found.info.epochs[0].loss
+    assert loss["dense"] == pytest.approx(loss["pyramid"], rel=0.2), "other batches of the same pixels"

@@ -20,6 +20,7 @@ PROGRAMS = {
     "extraction": ["--repeats", "2", "--images", "4"],
     "sampler": ["--repeats", "2"],
     "training": ["--repeats", "2"],
+    "subspace": ["--seeds", "1"],
     "labelling": ["--repeats", "2"],
     "segmenters": ["--repeats", "3"],
     "released_procedure": ["--seeds", "1"],

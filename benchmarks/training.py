@@ -7,7 +7,8 @@ member at a time on batches of 64 single pixels from a DataLoader, all features 
 more as float32 (the loop of `benchmarks.released`). They do not fit 16 images, nor one with ease: it gets the
 pixels of a quarter image, which changes nothing for a step. *dgan* is `Learner.step` on one epoch of the
 sampler that `dgan train` makes, reading included, from files in the page cache or from the pyramid in memory.
-A *pixel x member* is one pixel that one member has learnt from.
+A *pixel x member* is one pixel that one member has learnt from. Members learn on all channels, with
+`--subspace off`: the principal axes of two images of random weights would be too few to tell anything.
 
 Every run is a process of its own; the procedures take turns, and the ratios are those of one turn. The last
 table is the command `dgan train`, whole: its peak is what a user sees.
@@ -87,7 +88,9 @@ def dgan_rate(folder: Path, device: str, way: str, draws: int) -> float:
     layout, precision, batch_size = WAYS[way]
     target = torch.device(device)
     store = open_store(folder, layout)
-    config = TrainConfig(members=MEMBERS, batch_size=batch_size, epoch_pixels=draws, precision=precision)
+    config = TrainConfig(
+        members=MEMBERS, batch_size=batch_size, epoch_pixels=draws, precision=precision, subspace="off"
+    )
     plan = plan_train(store, config)
     memory = plan_memory(plan, target, None)
     pixels = open_pixels(store, plan, memory, target, folder)

@@ -3,9 +3,9 @@
     python -m benchmarks.subspace
 
 The demo's 16 annotated images as a pyramid, 896 channels. The first table says how many axes hold which part
-of the energy, by resolution. Then ``dgan train`` runs with each ``--subspace``, the same steps and seeds, as a
-process of its own, and its interpreter labels fresh images, whose exact masks the demo's renderer
-knows. Ratios are those of one turn.
+of the energy, by resolution. Then ``dgan train`` runs with each ``--subspace``, the same steps and seeds, in
+a process of its own, and its interpreter labels fresh images, whose exact masks the demo's renderer knows.
+Ratios are those of one turn.
 """
 
 from __future__ import annotations

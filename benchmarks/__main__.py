@@ -32,6 +32,7 @@ PROGRAMS = {
     "true_size": [],
     "startup": [],
     "annotation_checks": [],
+    "workers": [],
 }
 
 

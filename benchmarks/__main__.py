@@ -33,6 +33,7 @@ PROGRAMS = {
     "true_size": [],
     "startup": [],
     "annotation_checks": [],
+    "workers": [],
 }
 
 

@@ -10,7 +10,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from statistics import median
@@ -29,10 +29,15 @@ class ChildRun:
     seconds: float
     peak_bytes: int
     output: str
+    child_peaks: tuple[int, ...] = ()
+    """Of its own child processes that were asked for, in the order in which they were seen."""
 
 
-def run_child(command: Sequence[str], folder: Path | None = None) -> ChildRun:
+def run_child(command: Sequence[str], folder: Path | None = None, children: str | None = None) -> ChildRun:
     """Run a command to its end. Raises RuntimeError with its output when it fails.
+
+    ``children``: a word of the command line of those of its own children whose peaks are asked for; they are
+    seen where there is a ``/proc``.
 
     The peak is the kernel's high-water mark of the child's own address space, read again and again while it
     runs. ``wait4`` alone would not do, because its figure begins at the size of the process that started the
@@ -48,9 +53,11 @@ def run_child(command: Sequence[str], folder: Path | None = None) -> ChildRun:
             stderr=subprocess.STDOUT,
             env={**os.environ, "PYTHONPATH": path},
         )
-        peak = 0
+        peak, peaks = 0, dict[int, int]()
         while True:
             peak = max(peak, high_water_bytes(child.pid))
+            for process in children_of(child.pid, children) if children else ():
+                peaks[process] = max(peaks.get(process, 0), high_water_bytes(process))
             finished, status, usage = os.wait4(child.pid, os.WNOHANG)
             if finished:
                 break
@@ -62,7 +69,7 @@ def run_child(command: Sequence[str], folder: Path | None = None) -> ChildRun:
     if child.returncode:
         raise RuntimeError(f"{' '.join(command)} ended with {child.returncode}: {text[-2000:]}")
     unit = 1 if sys.platform == "darwin" else 1024
-    return ChildRun(seconds, peak or usage.ru_maxrss * unit, text)
+    return ChildRun(seconds, peak or usage.ru_maxrss * unit, text, tuple(peaks.values()))
 
 
 def imports_peak_bytes() -> int:
@@ -77,6 +84,21 @@ def high_water_bytes(process: int) -> int:
         return 0
     found = [line.split()[1] for line in lines if line.startswith("VmHWM")]
     return int(found[0]) * 1024 if found else 0
+
+
+def children_of(process: int, word: str) -> list[int]:
+    """The children of a process that have ``word`` in their command line: one that was just forked has its
+    parent's command line and memory until it starts its own program.
+    """
+    found: list[int] = []
+    for file in Path(f"/proc/{process}/task").glob("*/children"):
+        with suppress(OSError):  # the thread or the child has ended
+            found += [
+                child
+                for child in map(int, file.read_text().split())
+                if word.encode() in Path(f"/proc/{child}/cmdline").read_bytes().split(b"\0")
+            ]
+    return found
 
 
 def median_seconds(work: Callable[[], object], repeats: int) -> float:

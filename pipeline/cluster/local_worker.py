@@ -39,8 +39,11 @@ async def _serve(told: LocalWorker) -> None:
     import pipeline.cluster.worker  # noqa: F401  # sets what torch reads
 
     # No pages about the worker are served. Memory is not limited here: the stages keep to --memory-budget,
-    # and the library's limit would pause or kill a worker whose memory torch's allocator holds.
-    with dask.config.set({"distributed.worker.http.routes": []}):
+    # and the library's limit would pause or kill a worker whose memory torch's allocator holds. Nobody asks
+    # for its profile, for which it looks at the stacks a hundred times a second and keeps the source text of
+    # what it finds there.
+    without = {"distributed.worker.http.routes": [], "distributed.worker.profile.enabled": False}
+    with dask.config.set(without):
         worker = Worker(
             told.scheduler,
             name=told.name,

@@ -46,7 +46,7 @@ class FolderStore(LocalStore):
         with errors_named(self.root / key):
             if self._counts(key):
                 self._check_writable()
-                await asyncio.to_thread(replace_durably, self.root / key, value.to_bytes())
+                await asyncio.to_thread(replace_durably, self.root / key, memoryview(value.as_numpy_array()))
             else:
                 await super().set(key, value)
 
@@ -67,7 +67,7 @@ class FolderStore(LocalStore):
         with errors_named(self.root / key):
             if self._counts(key):
                 self._check_writable()
-                replace_durably(self.root / key, value.to_bytes())
+                replace_durably(self.root / key, memoryview(value.as_numpy_array()))
             else:
                 super().set_sync(key, value)
 
@@ -76,7 +76,7 @@ def _is_decisive(key: str) -> bool:
     return key.endswith(METADATA) or key.startswith(MARKERS)
 
 
-def replace_durably(path: Path, content: bytes) -> None:
+def replace_durably(path: Path, content: bytes | memoryview) -> None:
     """Write a file, or another in its place, so that a power cut leaves the old one or the new one, whole.
 
     The folder of the file is made where it is missing.

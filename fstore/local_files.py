@@ -46,7 +46,7 @@ class FolderStore(LocalStore):
         with errors_named(self.root / key):
             if self._counts(key):
                 self._check_writable()
-                await asyncio.to_thread(replace_durably, self.root / key, memoryview(value.as_numpy_array()))
+                await asyncio.to_thread(replace_durably, self.root / key, value.as_numpy_array().data)
             else:
                 await super().set(key, value)
 
@@ -67,7 +67,7 @@ class FolderStore(LocalStore):
         with errors_named(self.root / key):
             if self._counts(key):
                 self._check_writable()
-                replace_durably(self.root / key, memoryview(value.as_numpy_array()))
+                replace_durably(self.root / key, value.as_numpy_array().data)
             else:
                 super().set_sync(key, value)
 

@@ -48,7 +48,7 @@ def test_the_function_returns_the_folder_and_a_dry_run_the_plan() -> None:
         pytest.param(["--out", "dataset.zarr/inner"], "lies in the store", id="in the dataset"),
         pytest.param(["--out", "o" * 256], "a name of 256 bytes; expected 255", id="a long name"),
         pytest.param(["--data", "ü" * 128], "a name of 256 bytes; expected 255", id="a long name of data"),
-        pytest.param(["--pretrained", "pipe"], "pipe: is no regular file", id="weights in a pipe"),
+        pytest.param(["--pretrained", "pipe"], "pipe: is a pipe; expected a file", id="weights in a pipe"),
         pytest.param(["--pretrained", "dataset.zarr"], "name the file of weights in it", id="a folder"),
         pytest.param(
             ["--real-annotation-format", "coco"], "--real-annotation-format is coco, and there", id="format"

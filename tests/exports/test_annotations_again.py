@@ -9,6 +9,7 @@ import pytest
 from support.annotated_again import annotate, assert_same_annotations, extract
 from support.small_datasets import exported
 from support.tiny import RESOLUTION
+from support.variants import variants
 
 import fstore
 
@@ -20,14 +21,15 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.mark.parametrize(
     ("format", "place", "more"),
-    [
-        ("voc", ".", ()),
-        ("voc", "SegmentationClass", ()),
-        ("coco", ".", ()),
-        ("coco", "annotations", ()),
-        ("coco", "annotations/panoptic.json", ()),
-        ("released", ".", ("--ignore", 255)),  # grey masks cannot say which label it is
-    ],
+    variants(
+        pytest.param("voc", ".", ()),
+        pytest.param("coco", ".", ()),
+        pytest.param("released", ".", ("--ignore", 255)),  # grey masks cannot say which label it is
+        pytest.param("voc", "SegmentationClass", ()),
+        pytest.param("coco", "annotations", ()),
+        pytest.param("coco", "annotations/panoptic.json", ()),
+        fast=3,
+    ),
 )
 def test_a_feature_store_comes_back(
     folder: Path, tmp_path: Path, format: str, place: str, more: tuple[object, ...]

@@ -6,6 +6,7 @@ import json
 import shutil
 from collections.abc import Sequence
 from dataclasses import replace
+from math import ceil
 from pathlib import Path
 
 import numpy as np
@@ -142,7 +143,10 @@ def test_an_interrupted_run_goes_on_and_ends_with_the_same_files(
     done = {path.name: path.stat().st_mtime_ns for path in Path("cut").glob("*.png")}
     assert len(done) <= (4 if keypoints is None else 0)
     run(*flags[1:])
-    assert calls[0] == 3
+    left = (
+        len(NAMES) - len(done) if keypoints is None else 2
+    )  # a label that waited for its write is made again
+    assert calls[0] == 2 + ceil(left / 4)
     assert contents("cut") == contents("whole")
     assert {name: (Path("cut") / name).stat().st_mtime_ns for name in done} == done
 

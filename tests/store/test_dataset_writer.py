@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from support.stores import make_meta, store_bytes, tree_bytes
+from support.variants import variants
 
 import fstore
 from fstore import format as fmt
@@ -78,7 +79,7 @@ def test_a_task_cut_off_between_its_files_counts_for_nothing_and_is_redone(
     assert store_bytes(path) == filled_at_once(tmp_path / "whole.zarr", 11)
 
 
-@pytest.mark.parametrize("before", [66, 67, 68, 5])
+@pytest.mark.parametrize("before", variants(66, 67, 68, 5))
 def test_a_longer_dataset_keeps_what_readers_have_open_at_every_moment(
     tmp_path: Path, before: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:

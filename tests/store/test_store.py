@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 import zarr
 from support.stores import brute_features, fill, make_image, make_maps, make_meta, store_bytes
+from support.variants import variants
 
 import fstore
 from fstore.errors import CorruptionError, MismatchError, OverflowError16, StoreError
@@ -45,7 +46,7 @@ def test_dense_and_pyramid_hold_the_same_bits_and_match_brute_force(
     assert fstore.verify_store(tmp_path / "d.zarr").ok and fstore.verify_store(tmp_path / "p.zarr").ok
 
 
-@pytest.mark.parametrize("upsample", ["bilinear", "nearest"])
+@pytest.mark.parametrize("upsample", variants("bilinear", "nearest"))
 @pytest.mark.parametrize("layout", ["dense", "pyramid"])
 @pytest.mark.parametrize(("grid", "crop"), GEOMETRIES)
 def test_pixels_are_the_bits_of_features(tmp_path: Path, layout: str, grid, crop, upsample: str) -> None:

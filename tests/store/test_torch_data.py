@@ -13,6 +13,7 @@ import torch
 import zarr
 from support.labelled import dataset_meta, fill_dataset, keep_some
 from support.stores import fill, make_image, make_maps, make_meta
+from support.variants import variants
 from torch.utils.data import BatchSampler, DataLoader, SequentialSampler, Subset
 from torch.utils.data.distributed import DistributedSampler
 
@@ -422,7 +423,9 @@ def _anew(place: Path) -> None:
     keep_some(place, "0.9")
 
 
-@pytest.mark.parametrize("image", [0, 60], ids=["read before", "not read before"])
+@pytest.mark.parametrize(
+    "image", variants(pytest.param(60, id="not read before"), pytest.param(0, id="read before"))
+)
 @pytest.mark.parametrize(
     ("change", "says"),
     [

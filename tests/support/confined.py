@@ -21,6 +21,8 @@ def _heard(event: str, arguments: tuple[object, ...]) -> None:
         return
     path, (folder, outside) = os.path.abspath(os.fsdecode(arguments[0])), _watched[-1]
     writes = bool(int(arguments[2]) & (os.O_WRONLY | os.O_RDWR))  # type: ignore[call-overload]
+    if f"{os.sep}__pycache__{os.sep}" in path:
+        writes = False  # a module that the block is the first to import leaves its compiled code
     is_inside = path == folder or path.startswith(folder + os.sep)
     if not is_inside and path != os.devnull and (writes or not path.startswith(ALLOWED)):
         outside.append(path)

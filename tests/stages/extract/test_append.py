@@ -10,6 +10,7 @@ import pytest
 from click.testing import CliRunner, Result
 from support.stores import store_bytes
 from support.tiny import RESOLUTION, write_inputs
+from support.variants import variants
 
 import fstore
 from fstore import format as fmt
@@ -55,7 +56,7 @@ TASKS = [
 
 
 @pytest.mark.parametrize("layout", ["dense", "pyramid"])
-@pytest.mark.parametrize("options", TASKS)
+@pytest.mark.parametrize("options", variants(*TASKS))
 def test_an_appended_store_is_that_of_one_run(
     folder: Path, monkeypatch: pytest.MonkeyPatch, options: list[str], layout: str
 ) -> None:

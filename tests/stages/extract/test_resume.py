@@ -12,6 +12,7 @@ from click.testing import CliRunner, Result
 from PIL import Image
 from support.stores import store_bytes
 from support.tiny import RESOLUTION, write_inputs
+from support.variants import variants
 
 import fstore
 from pipeline.cli import main
@@ -65,7 +66,7 @@ TASKS = [
 
 
 @pytest.mark.parametrize("layout", ["dense", "pyramid"])
-@pytest.mark.parametrize("options", TASKS)
+@pytest.mark.parametrize("options", variants(*TASKS))
 def test_an_interrupted_run_ends_in_the_bytes_of_an_undisturbed_one(
     folder: Path, monkeypatch: pytest.MonkeyPatch, options: list[str], layout: str
 ) -> None:

@@ -12,6 +12,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 from support.stores import make_meta
+from support.variants import variants
 
 import fstore
 from fstore import format as fmt
@@ -80,9 +81,9 @@ class RandomImages:
         return LabelledBatch(tensors, latents, None)
 
 
-@pytest.mark.parametrize("num_images", [66, 20])
+@pytest.mark.parametrize("num_images", variants(66, 20))
 @pytest.mark.parametrize("keypoints", [True, False])
-@pytest.mark.parametrize("queue_depth", [1, 0])
+@pytest.mark.parametrize("queue_depth", variants(1, 0))
 def test_filling_a_dataset_takes_what_is_planned_and_no_task_of_heat_maps(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, num_images: int, keypoints: bool, queue_depth: int
 ) -> None:

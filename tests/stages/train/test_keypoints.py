@@ -16,6 +16,7 @@ from support.commands import dgan, done
 from support.feature_maps import ensemble, layers_of, plain_logits, random_maps
 from support.stores import NATIVE, make_image, make_maps, make_meta, tree_bytes
 from support.tiny import LATENT_SIZE, RESOLUTION, input_flags, write_checkpoint, write_inputs
+from support.variants import variants
 
 import fstore
 from fstore import format as fmt
@@ -188,7 +189,7 @@ def dataset_bytes(store: Path) -> dict[str, bytes]:
 
 
 @pytest.mark.usefixtures("tasks_of_16")
-@pytest.mark.parametrize("before", [0, 3, 5])  # of 4 files of the first task, then 2
+@pytest.mark.parametrize("before", variants(3, 0, 5))  # of 4 files of the first task, then 2
 def test_a_dataset_cut_off_between_files_of_heat_maps_is_that_of_one_run(
     trained: Path, whole_dataset: dict[str, bytes], monkeypatch: pytest.MonkeyPatch, before: int
 ) -> None:

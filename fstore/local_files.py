@@ -21,12 +21,12 @@ METADATA, MARKERS = "zarr.json", "committed/"  # the end, and the beginning, of 
 @contextmanager
 def errors_named(path: Path) -> Iterator[None]:
     """A block whose OSErrors name ``path``, where they name no file of their own: Python's do not where a
-    write or a sync fails, and not an open.
+    write or a sync fails, and not an open. The current folder, which has no name, is named from the root.
     """
     try:
         yield
     except OSError as error:
-        error.filename = error.filename or str(path)
+        error.filename = error.filename or str(path if path.name else path.absolute())
         raise
 
 

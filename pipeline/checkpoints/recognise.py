@@ -28,6 +28,7 @@ from pipeline.checkpoints.loaders.search import Candidate, Layout, candidates, m
 from pipeline.checkpoints.loaders.tables import Table, tables_of
 from pipeline.checkpoints.loaders.tensor_table import tensor_shape
 from pipeline.checkpoints.loaders.tensorflow import TFGenerator, generator_of, is_network, networks_of
+from pipeline.errors import short
 
 LAYOUTS: tuple[Layout, ...] = (stylegan1_port.LAYOUT, rosinality.LAYOUT, nvidia.LAYOUT)
 """Of networks of named tensors, in state dicts or in pickled modules."""
@@ -110,7 +111,7 @@ def _meant(found: Sequence[Candidate], key: str | None) -> Candidate:
     fitting = exact or [each for each in found if key is None or is_under(each.path, key)]
     if not fitting:
         names = shown_paths(_names(found))
-        raise NotFound(f"it holds no generator under the key {key!r}; --key may be {names}")
+        raise NotFound(f"it holds no generator under the key {short(key)}; --key may be {names}")
     place = preferred([each.path for each in fitting])
     if place is None and len({id(each.mark) for each in fitting}) == 1:  # one network under several names
         return fitting[0]
@@ -154,7 +155,7 @@ def _of_tensorflow(
     *_, last = networks
     name = last if key is None else key
     if name not in networks:
-        raise NotFound(f"it holds no network {key!r}; --key may be {shown_paths([*networks])}")
+        raise NotFound(f"it holds no network {short(key)}; --key may be {shown_paths([*networks])}")
     source = generator_of(networks[name], name)
     for load in TENSORFLOW_LOADERS:
         found = load(source)
@@ -170,7 +171,7 @@ def describe(content: Any) -> str:
         names = ", ".join(text_of(item.get("name")) for item in items[:4])
         return f"the TensorFlow network{'s' * (len(items) > 1)} {names}"
     if isinstance(content, Record):
-        return f"an object of class {class_name(content)!r}"
+        return f"an object of class {short(class_name(content))}"
     entries = fields(content)
     if entries:
         names = ", ".join(_entry(key, value) for key, value in islice(entries.items(), 3))
@@ -180,4 +181,4 @@ def describe(content: Any) -> str:
 
 def _entry(key: Any, value: Any) -> str:
     shown = text_of(key)
-    return f"{shown} (of class {class_name(value)!r})" if isinstance(value, Record) else shown
+    return f"{shown} (of class {short(class_name(value))})" if isinstance(value, Record) else shown

@@ -98,7 +98,8 @@ def written_bytes(command: Command) -> int:
 def check_stopped(ending: Ending, command: Command, folder: Path) -> None:
     """One line that names a file or folder, and nothing half-written that counts as whole."""
     assert ending.code == 1, ending.text
-    assert ending.lines[-1].startswith("Error: ") and re.search(r"\bout\b", ending.lines[-1]), ending.text
+    place = rf"\bout\b|{re.escape(str(folder))}: "  # the folder that holds the name of ``out``
+    assert ending.lines[-1].startswith("Error: ") and re.search(place, ending.lines[-1]), ending.text
     assert "Traceback" not in ending.text and "unexpected" not in ending.text
     assert not counts_as_whole(folder / "out", command.name) or command.is_whole(folder)
 

@@ -21,7 +21,7 @@ from pipeline.checkpoints.containers.torch_files import (
     read_torch_legacy,
     read_torch_zip,
 )
-from pipeline.errors import UsageError
+from pipeline.errors import UsageError, short
 
 Kind = Literal["torch-zip", "torch-legacy", "pickle", "safetensors"]
 
@@ -77,8 +77,8 @@ def read_checkpoint(path: Path) -> CheckpointContent:
         ) from error
     except UnsafePickle as error:
         raise UsageError(
-            f"checkpoint {path}: it asks for {error.name!r}, which no generator needs; nothing was executed; "
-            "get the file from those who made it, or export its weights as a plain state dict"
+            f"checkpoint {path}: it asks for {short(error.name)}, which no generator needs; nothing was "
+            "executed; get the file from those who made it, or export its weights as a plain state dict"
         ) from error
     except OtherArchive as error:
         raise UsageError(f"checkpoint {path}: {error}") from error

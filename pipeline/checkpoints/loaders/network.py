@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from pipeline.checkpoints.loaders.tensor_table import TensorTable
+from pipeline.errors import short
 from pipeline.models.generator import Generator
 from pipeline.models.latent_shapes import one_latent_shape
 
@@ -37,7 +38,7 @@ def checked_average(values: Mapping[str, Any], name: str, latent_size: int) -> n
         shape = ()
     if not shape or shape[-1] != latent_size:
         raise ValueError(
-            f"key {name!r} has shape {average.shape}, expected an average latent, ({latent_size},) or "
+            f"key {short(name)} has shape {average.shape}, expected an average latent, ({latent_size},) or "
             f"(layers, {latent_size})"
         )
     rows = average.reshape(shape)  # [D] or [L, D]

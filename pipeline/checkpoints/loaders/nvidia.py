@@ -24,6 +24,7 @@ from pipeline.checkpoints.loaders.records import Module, text_of
 from pipeline.checkpoints.loaders.search import Candidate, Layout
 from pipeline.checkpoints.loaders.stylegan2_variants import architecture_of, checked_clamp, upscaling_filter
 from pipeline.checkpoints.loaders.tensor_table import TensorTable, real_number
+from pipeline.errors import short
 from pipeline.models.stylegan2 import ARCHITECTURES, MAX_MAPPING_LAYERS, StyleGAN2, default_filter, infer_plan
 from pipeline.models.tensors import MAX_BLOCKS, UnsupportedNetwork, check_square_start, image_channels
 
@@ -152,7 +153,9 @@ def _gain(source: Source, path: str, weight: Tensor, lr_multiplier: float = 1.0)
 def _check_activation(source: Source, path: str, expected: str) -> None:
     found = source.attribute(path, "activation", expected)
     if not isinstance(found, str) or found != expected:
-        raise ValueError(f"layer {path!r} has activation {text_of(found)}, only {expected!r} is supported")
+        raise ValueError(
+            f"layer {short(path)} has activation {text_of(found)}, only {expected!r} is supported"
+        )
 
 
 def _architecture(source: Source, sides: list[int]) -> str:

@@ -104,7 +104,7 @@ def kind_of(value: Any) -> str:
     if isinstance(value, (StoredTensor, Tensor, np.ndarray)):
         return f"dtype {value.dtype}"
     if isinstance(value, Record):
-        return f"an object of class {class_name(value)!r}"
+        return f"an object of class {short(class_name(value))}"
     return type(value).__name__
 
 

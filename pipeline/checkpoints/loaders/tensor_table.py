@@ -17,6 +17,7 @@ from torch import Tensor
 from pipeline.checkpoints.containers.inert_values import StoredTensor
 from pipeline.checkpoints.loaders.budget import Budget
 from pipeline.checkpoints.loaders.records import kind_of, text_of
+from pipeline.errors import short
 from pipeline.models.tensors import UnsupportedNetwork, fits, sides_text
 
 MAX_ELEMENTS = 2**26
@@ -47,11 +48,11 @@ class TensorTable:
     def shape(self, name: str) -> tuple[int, ...]:
         """Shape of the tensor `name`, unread. ValueError unless it is there and of floating-point numbers."""
         if name not in self._values:
-            raise ValueError(f"missing key {name!r}")
+            raise ValueError(f"missing key {short(name)}")
         found = tensor_shape(self._values[name])
         if found is None:
             found_kind = kind_of(self._values[name])
-            raise ValueError(f"key {name!r} holds {found_kind}, expected a floating-point tensor")
+            raise ValueError(f"key {short(name)} holds {found_kind}, expected a floating-point tensor")
         return found
 
     def take(self, name: str, shape: tuple[int | None, ...] | None = None) -> Tensor:
@@ -61,22 +62,24 @@ class TensorTable:
         found = self.shape(name)
         self._left.pop(name, None)
         if shape is not None and not fits(found, shape):
-            raise ValueError(f"key {name!r} has shape {found}, expected ({sides_text(shape)})")
+            raise ValueError(f"key {short(name)} has shape {found}, expected ({sides_text(shape)})")
         if 0 in found:
-            raise ValueError(f"key {name!r} has shape {found}, expected no side of length 0")
+            raise ValueError(f"key {short(name)} has shape {found}, expected no side of length 0")
         if math.prod(found) > MAX_ELEMENTS:
-            raise ValueError(f"key {name!r} has {math.prod(found)} elements, expected at most {MAX_ELEMENTS}")
+            raise ValueError(
+                f"key {short(name)} has {math.prod(found)} elements, expected at most {MAX_ELEMENTS}"
+            )
         self._budget.spend_elements(math.prod(found))
         tensor = float_tensor(self._values[name])
         if not bool(torch.isfinite(tensor).all()):
-            raise ValueError(f"key {name!r} has NaN or infinite values, expected finite ones")
+            raise ValueError(f"key {short(name)} has NaN or infinite values, expected finite ones")
         return tensor
 
     def number(self, name: str) -> Tensor:
         """The float32 scalar tensor [] `name`, stored with any number of axes of length 1."""
         tensor = self.take(name)
         if tensor.numel() != 1:
-            raise ValueError(f"key {name!r} has shape {tuple(tensor.shape)}, expected one number")
+            raise ValueError(f"key {short(name)} has shape {tuple(tensor.shape)}, expected one number")
         return tensor.reshape(())
 
     def count(self, names: Iterable[str]) -> int:
@@ -90,7 +93,7 @@ class TensorTable:
         unknown = sorted(name for name in self._left if not ignored(name))
         if unknown:
             raise UnsupportedNetwork(
-                f"unknown key {unknown[0]!r} ({len(unknown)} unknown in all): the network has more than a "
+                f"unknown key {short(unknown[0])} ({len(unknown)} unknown in all): the network has more than a "
                 "generator of this kind, and a changed one is not supported; if it works without them, save "
                 "it so"
             )

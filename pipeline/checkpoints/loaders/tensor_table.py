@@ -93,9 +93,9 @@ class TensorTable:
         unknown = sorted(name for name in self._left if not ignored(name))
         if unknown:
             raise UnsupportedNetwork(
-                f"unknown key {short(unknown[0])} ({len(unknown)} unknown in all): the network has more than a "
-                "generator of this kind, and a changed one is not supported; if it works without them, save "
-                "it so"
+                f"unknown key {short(unknown[0])} ({len(unknown)} unknown in all): the network has more than "
+                "a generator of this kind, and a changed one is not supported; if it works without them, "
+                "save it so"
             )
 
 

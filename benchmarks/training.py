@@ -7,8 +7,10 @@ member at a time on batches of 64 single pixels from a DataLoader, all features 
 more as float32 (the loop of `benchmarks.released`). They do not fit 16 images, nor one with ease: it gets the
 pixels of a quarter image, which changes nothing for a step. *dgan* is `Learner.step` on one epoch of the
 sampler that `dgan train` makes, reading included, from files in the page cache or from the pyramid in memory.
-A *pixel x member* is one pixel that one member has learnt from. Members learn on all channels, with
-`--subspace off`: the principal axes of two images of random weights would be too few to tell anything.
+A *pixel x member* is one pixel that one member has learnt from. *Axes* are ways with `--subspace`, whose
+number is printed: random weights spread their energy over far more of them than trained ones do, so that a
+part of it is asked for that leaves the number of a trained generator's, not one that it would be set to.
+The pass that finds the axes is not in these rates; it is in `benchmarks.face_training`.
 
 Every run is a process of its own; the procedures take turns, and the ratios are those of one turn. The last
 table is the command `dgan train`, whole: its peak is what a user sees.
@@ -33,13 +35,19 @@ from benchmarks.sampler import LAYOUTS, make_stores, open_store
 MEMBERS = 10
 PEAK_LIMIT = 3 * 2**30
 WARM_STEPS = 10  # of the released loop, not timed; dgan's first batch is counted like all others
-WAYS = {  # name -> layout, precision, batch size
-    "dense, float32, batch 64": ("dense", "float32", 64),
-    "dense, float32, batch 256": ("dense", "float32", 256),
-    "dense, bfloat16, batch 64": ("dense", "bfloat16", 64),
-    "dense, bfloat16, batch 256": ("dense", "bfloat16", 256),
-    "pyramid in memory, bfloat16, batch 64": ("pyramid", "bfloat16", 64),
-    "pyramid in memory, bfloat16, batch 256": ("pyramid", "bfloat16", 256),
+WAYS = {  # name -> layout, precision, batch size, subspace
+    "dense, float32, batch 64": ("dense", "float32", 64, "off"),
+    "dense, float32, batch 256": ("dense", "float32", 256, "off"),
+    "dense, bfloat16, batch 64": ("dense", "bfloat16", 64, "off"),
+    "dense, bfloat16, batch 256": ("dense", "bfloat16", 256, "off"),
+    "pyramid in memory, bfloat16, batch 64": ("pyramid", "bfloat16", 64, "off"),
+    "pyramid in memory, bfloat16, batch 256": ("pyramid", "bfloat16", 256, "off"),
+    **{
+        f"{axes} axes, {precision}, batch {size}": ("pyramid", precision, size, energy)
+        for axes, energy in (("fewer", "0.9"), ("more", "0.98"))
+        for precision in ("float32", "bfloat16")
+        for size in (64, 256)
+    },
 }
 
 
@@ -75,8 +83,8 @@ def released_rate(folder: Path, device: str, num_pixels: int, steps: int) -> flo
     return steps * BATCH_SIZE / (_now(device) - start)
 
 
-def dgan_rate(folder: Path, device: str, way: str, draws: int) -> float:
-    """Pixels x members a second of one epoch of ``draws`` pixels a member."""
+def dgan_rate(folder: Path, device: str, way: str, draws: int) -> tuple[float, int]:
+    """Pixels x members a second of one epoch of ``draws`` pixels a member, and the axes, or 0."""
     import torch
 
     from pipeline.settings.schema import TrainConfig
@@ -85,11 +93,11 @@ def dgan_rate(folder: Path, device: str, way: str, draws: int) -> float:
     from pipeline.stages.train.prepare import describe, plan_train
     from pipeline.stages.train.sampling import make_sampler, plan_memory
 
-    layout, precision, batch_size = WAYS[way]
+    layout, precision, batch_size, subspace = WAYS[way]
     target = torch.device(device)
     store = open_store(folder, layout)
     config = TrainConfig(
-        members=MEMBERS, batch_size=batch_size, epoch_pixels=draws, precision=precision, subspace="off"
+        members=MEMBERS, batch_size=batch_size, epoch_pixels=draws, precision=precision, subspace=subspace
     )
     plan = plan_train(store, config)
     memory = plan_memory(plan, target, None)
@@ -99,7 +107,8 @@ def dgan_rate(folder: Path, device: str, way: str, draws: int) -> float:
     for batch in make_sampler(pixels.source, plan.config, tuple(range(len(store))), memory).epoch(0):
         learner.step(batch)
         done += batch.labels.size
-    return done / (_now(device) - start)
+    axes = pixels.subspace.channels if pixels.subspace else 0
+    return done / (_now(device) - start), axes
 
 
 def _endless(loader: Iterable[tuple]) -> Iterator[tuple]:
@@ -115,29 +124,31 @@ def _now(device: str) -> float:
     return time.perf_counter()
 
 
-def in_child(folder: Path, options: argparse.Namespace, way: str) -> tuple[float, int]:
-    """Rate and peak bytes of one way in a process of its own."""
+def in_child(folder: Path, options: argparse.Namespace, way: str) -> tuple[float, int, int]:
+    """Rate, peak bytes and axes of one way in a process of its own."""
     flags = ["--folder", str(folder), "--way", way, "--device", options.device]
     sizes = ["--draws", str(options.draws), "--steps", str(options.steps), "--pixels", str(options.pixels)]
     run = run_child([sys.executable, "-m", "benchmarks.training", *flags, *sizes])
-    return json.loads(run.output.splitlines()[-1])["rate"], run.peak_bytes
+    found = json.loads(run.output.splitlines()[-1])
+    return found["rate"], run.peak_bytes, found["axes"]
 
 
 def measure_steps(folder: Path, options: argparse.Namespace) -> None:
     """The table of rates."""
     names = ["released", *WAYS]
-    runs: dict[str, list[tuple[float, int]]] = {name: [] for name in names}
+    runs: dict[str, list[tuple[float, int, int]]] = {name: [] for name in names}
     for turn in range(options.repeats):
         for name in names if turn % 2 == 0 else reversed(names):
             runs[name].append(in_child(folder, options, name))
     rows = []
     for name in names:
-        rates = [rate for rate, _ in runs[name]]
-        ratio = median(rate / base for rate, (base, _) in zip(rates, runs["released"], strict=True))
+        rates, axes = [run[0] for run in runs[name]], runs[name][0][2]
+        ratio = median(rate / base[0] for rate, base in zip(rates, runs["released"], strict=True))
         spread = f"{min(rates):,.0f} to {max(rates):,.0f}"
-        peak = f"{max(peak for _, peak in runs[name]) / 1e6:,.0f}"
-        rows.append([name, f"{median(rates):,.0f}", spread, f"{ratio:.1f}", peak])
-    typical = {name: median(rate for rate, _ in runs[name]) for name in names}
+        peak = f"{max(run[1] for run in runs[name]) / 1e6:,.0f}"
+        shown = " ".join([f"{axes:,}", *name.split()[1:]]) if axes else name
+        rows.append([shown, f"{median(rates):,.0f}", spread, f"{ratio:.1f}", peak])
+    typical = {name: median(run[0] for run in runs[name]) for name in names}
     small, large = typical["dense, bfloat16, batch 64"], typical["dense, bfloat16, batch 256"]
     base = typical["released"]
     add_to_summary(
@@ -187,10 +198,10 @@ def main(arguments: list[str] | None = None) -> None:
 
         device = str(select_device(options.device))
         if options.way == "released":
-            rate = released_rate(options.folder, device, options.pixels, options.steps)
+            rate, axes = released_rate(options.folder, device, options.pixels, options.steps), 0
         else:
-            rate = dgan_rate(options.folder, device, options.way, options.draws)
-        print(json.dumps({"rate": rate}))
+            rate, axes = dgan_rate(options.folder, device, options.way, options.draws)
+        print(json.dumps({"rate": rate, "axes": axes}))
         return
     print(machine())
     with working_folder(options.folder) as folder:

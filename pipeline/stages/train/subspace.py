@@ -90,41 +90,51 @@ class Subspace:
 def find_subspace(meta: fmt.FeatureMeta, images: Iterable[Sequence[Tensor]], energy: float) -> Subspace:
     """The principal axes of images, whose maps ``images`` gives one after another, [h, w, c] float16 each.
 
-    Of each run of layers as many axes are kept as hold ``energy`` (0 to 1) of the sum of squares of the
-    values that the crop shows. Second moments are summed in float64; no mean is subtracted, since a member's
-    bias does not reach through the axes.
+    Of all runs' axes those with the most energy are kept, as few as hold ``energy`` (0 to 1) of it together,
+    and of each run one. An axis's energy is the mean square of its coordinate over the positions that the
+    crop shows. Second moments are summed in float64; no mean is subtracted, since a member's bias does not
+    reach through the axes.
     """
     runs = tuple(tuple(run) for run in resolution_runs(meta.layers))
     sizes = [sum(layer.channels for layer in run) for run in runs]
     moments = [torch.zeros(size, size, dtype=torch.float64) for size in sizes]
-    largest = [0.0] * len(runs)
+    largest, positions = [0.0] * len(runs), [0] * len(runs)
     for maps in images:
         for number, (run, joined) in enumerate(zip(runs, _joined(runs, maps), strict=True)):
             first, last = source_range(run[0].resolution[0], meta.grid[0], *meta.crop_rows, meta.upsample)
             shown = joined[first:last]
+            positions[number] += shown.shape[0] * shown.shape[1]
             for rows in _blocks(shown):
                 values = shown[rows].flatten(0, 1).double()  # [positions, C_r]
                 moments[number].addmm_(values.T, values)
                 largest[number] = max(largest[number], float(values.square().sum(1).max()))
+    found = [_axes(moment / max(count, 1)) for moment, count in zip(moments, positions, strict=True)]
+    kept = _kept([energies for energies, _ in found], energy)
     bases = [
-        _axes(moment, energy) * _scale(math.sqrt(square))
-        for moment, square in zip(moments, largest, strict=True)
+        axes[:, :num] * _scale(math.sqrt(square))
+        for (_, axes), num, square in zip(found, kept, largest, strict=True)
     ]
     return Subspace(runs, tuple(basis.float().contiguous() for basis in bases))
 
 
-def _axes(moment: Tensor, energy: float) -> Tensor:
-    """Eigenvectors [C, k] float64 of a second moment, the largest first; each points where its largest entry
-    is positive, so that the sign does not hang on the library.
+def _axes(moment: Tensor) -> tuple[Tensor, Tensor]:
+    """Eigenvalues [r] and eigenvectors [C, r] float64 of a second moment of rank r, the largest first; each
+    vector points where its largest entry is positive, so that the sign does not hang on the library.
     """
     values, vectors = torch.linalg.eigh(moment)
     values, vectors = values.flip(0).clamp(min=0), vectors.flip(1)
-    share = values.cumsum(0) / values.sum().clamp(min=torch.finfo(values.dtype).tiny)
-    kept = min(len(values), 1 + int((share < energy * (1 - 1e-12)).sum()))
-    kept = min(kept, max(1, int((values > values[0] * 1e-12).sum())))  # beyond the rank there is rounding
-    axes = vectors[:, :kept]
+    rank = max(1, int((values > values[0] * 1e-12).sum()))  # beyond it there is rounding
+    axes = vectors[:, :rank]
     largest = axes.gather(0, axes.abs().argmax(0, keepdim=True))
-    return axes * torch.where(largest < 0, -1.0, 1.0)
+    return values[:rank], axes * torch.where(largest < 0, -1.0, 1.0)
+
+
+def _kept(energies: Sequence[Tensor], energy: float) -> list[int]:
+    """How many axes of each run are among the fewest that hold ``energy`` of the sum, at least one each."""
+    ordered = torch.cat(list(energies)).sort(descending=True).values
+    share = ordered.cumsum(0) / ordered.sum().clamp(min=torch.finfo(ordered.dtype).tiny)
+    least = ordered[min(len(ordered) - 1, int((share < energy * (1 - 1e-12)).sum()))]
+    return [max(1, int((values >= least).sum())) for values in energies]
 
 
 def _scale(largest: float) -> float:

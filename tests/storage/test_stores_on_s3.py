@@ -305,3 +305,25 @@ def test_no_secret_is_in_a_store_in_what_is_shown_or_in_what_goes_to_workers(buc
         assert SECRET.encode() not in content and TOKEN.encode() not in content
     copy = pickle.loads(sent[: len(pickle.dumps(data))])
     assert np.array_equal(copy[0][0], data[0][0])
+
+
+@pytest.mark.parametrize("harm", ["missing", "flipped", "stale"])
+def test_what_is_damaged_there_is_repaired_and_written_again(bucket: str, tmp_path: Path, harm: str) -> None:
+    url, meta, shard = f"{bucket}/s.zarr", make_meta("pyramid"), "images/c/1/0/0/0"
+    for place in (url, tmp_path / "s.zarr"):
+        fill(place, meta, num_images=2)
+    whole = objects(url)
+    if harm == "missing":
+        remove(url, shard)
+    elif harm == "flipped":
+        put(url, shard, bytes([whole[shard][0] ^ 1]) + whole[shard][1:])
+    else:
+        put(url, "committed/c/2", whole["committed/c/0"])  # of an image beyond the last one
+    found = fstore.repair_store(url, dry_run=True)
+    assert not found.is_nothing and fstore.open(url).image_ids.tolist() == [0, 1]
+    again = fstore.repair_store(url)
+    assert (again.images, again.markers) == (found.images, found.markers)
+    assert again.images == (() if harm == "stale" else (1,)) and again.markers == (harm == "stale")
+    fill(url, meta, num_images=2)
+    assert without_root(objects(url)) == without_root(files(tmp_path / "s.zarr"))
+    assert fstore.verify_store(url).ok and fstore.repair_store(url).is_nothing

@@ -33,7 +33,8 @@ PROGRAMS = {
     "true_size": [],
     "startup": [],
     "annotation_checks": [],
-    "workers": [],
+    "face_training": ["--ways", "auto", "--images", "4", "--steps", "2048"],
+    "workers": ["--rounds", "1", "--num", "256", "--images", "4"],
 }
 
 

@@ -118,7 +118,7 @@ def main(arguments: list[str] | None = None) -> None:
     parser.add_argument("--rounds", type=int, default=3, help="of each stage: every way once")
     parser.add_argument("--images", type=int, default=8, help="of extraction")
     parser.add_argument("--steps", type=int, default=2000, help="of training")
-    parser.add_argument("--num", type=int, default=2560, help="images to synthesize and to export")
+    parser.add_argument("--num", type=int, default=512, help="images to synthesize and to export")
     parser.add_argument("--stage", choices=list(stages(Sizes(QUICK, 1, 1, 1))), action="append")
     parser.add_argument("--out", type=Path, help="working folder, kept; by itself a temporary one")
     parser.add_argument("--quick", action="store_true", help="toy sizes, one round")

@@ -22,11 +22,10 @@ from pipeline.interpreter.description import InterpreterInfo, settings_differenc
 from pipeline.interpreter.folder import SUBSPACE, damaged
 from pipeline.interpreter.training_state import TrainingState, load_state, save_state
 from pipeline.stages.train.memory import MemoryPlan
-from pipeline.stages.train.plan import TrainPlan
+from pipeline.stages.train.plan import AUTO, OFF, TrainPlan
 from pipeline.stages.train.sampling import fits_device
 from pipeline.stages.train.subspace import Subspace, find_subspace
 
-AUTO, OFF = "auto", "off"
 ENERGY = "0.999"
 FEWER = 2  # a dense store has native maps if these have so many times fewer values than its features
 

@@ -15,6 +15,8 @@ from pipeline.stages.costs import IMPORTS_BYTES
 from pipeline.stages.train.memory import BUFFER_MB, Demand, MemoryPlan
 from pipeline.stages.train.split import Split
 
+AUTO, OFF = "auto", "off"  # of the subspace
+
 FLOAT_BYTES, FEATURE_BYTES = 4, 2
 READING_BYTES = 24 * 2**20  # a reader's float32 rows of a map while it interpolates
 LABELLING_CHUNK = 2048  # pixels labelled at once in validation
@@ -136,12 +138,17 @@ class TrainPlan:
         each, most = (human_duration(max(value, 1)) for value in (seconds, total))
         cached = f", {human_bytes(self.pyramid_bytes)} the whole pyramid" if memory.cached else ""
         free = "" if free_bytes is None else f", {human_bytes(free_bytes)} free"
+        reads, axes = f", reads {human_bytes(self.epoch_bytes)}", "learns on all channels"
+        if c.subspace != OFF:
+            part = f"{100 * float(c.subspace):g}% of the energy"
+            reads, axes = "", f"the axes that hold {part}, found in one pass before the first epoch"
         return [
             f"interpreter  {count(c.members, 'member')} of {self.channels} -> {h1} -> {h2} -> {k}, "
             f"{human_bytes(self.weight_bytes)}",
             f"images       {len(self.split.training)} for training, {held}",
-            f"epoch        {count(self.steps_per_epoch, 'step')} of {c.members} x {c.batch_size} pixels, "
-            f"reads {human_bytes(self.epoch_bytes)}",
+            f"epoch        {count(self.steps_per_epoch, 'step')} of {c.members} x {c.batch_size} pixels"
+            f"{reads}",
+            f"subspace     {axes}",
             f"stops        {stop}",
             f"memory       at most {human_bytes(memory.host_bytes)} of the host's, "
             f"{memory.buffer_mb} MiB of it the shuffle buffer{cached}",

@@ -34,8 +34,8 @@ from pipeline.settings.schema import TrainConfig
 from pipeline.stages.costs import check_disk
 from pipeline.stages.train.inputs import check_task, drawable, features_sha256, open_features, reading
 from pipeline.stages.train.job import TrainJob
-from pipeline.stages.train.pixels import AUTO, OFF, settle_subspace
-from pipeline.stages.train.plan import TrainPlan
+from pipeline.stages.train.pixels import settle_subspace
+from pipeline.stages.train.plan import AUTO, OFF, TrainPlan
 from pipeline.stages.train.sampling import heat_grid, make_sampler, plan_memory
 from pipeline.stages.train.split import split_images, validation_images
 

@@ -38,8 +38,8 @@ from pipeline.stages.train.inputs import check_same_store, reading
 from pipeline.stages.train.job import TrainJob
 from pipeline.stages.train.learner import Learner
 from pipeline.stages.train.making import make_learner, on_all_channels
-from pipeline.stages.train.pixels import OFF, Pixels, load_subspace, open_pixels, save_subspace
-from pipeline.stages.train.plan import CPU_FLOPS, GPU_FLOPS
+from pipeline.stages.train.pixels import Pixels, load_subspace, open_pixels, save_subspace
+from pipeline.stages.train.plan import CPU_FLOPS, GPU_FLOPS, OFF
 from pipeline.stages.train.prepare import notes, prepare
 from pipeline.stages.train.schedule import num_final
 from pipeline.stages.train.shares import WorkerShares

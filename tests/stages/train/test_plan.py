@@ -114,7 +114,7 @@ def test_the_stopping_rule(metrics: list[EpochMetrics], config: TrainConfig, fin
 
 PLAN = TrainPlan(
     split=Split((0, 1, 2, 3), (4,)),
-    config=TrainConfig(),
+    config=TrainConfig(subspace="off"),
     channels=5088,
     widths=(256, 128),
     num_classes=34,
@@ -161,8 +161,11 @@ def test_a_dry_run_at_full_size_promises_less_than_three_gigabytes(pyramid_bytes
 
 
 def test_a_dry_run_with_given_steps_says_so() -> None:
-    lines = replace(PLAN, config=TrainConfig(steps=500), split=Split((0,), ())).lines(memory_of(PLAN))
+    lines = replace(PLAN, config=TrainConfig(steps=500, subspace="0.999"), split=Split((0,), ())).lines(
+        memory_of(PLAN)
+    )
     assert any(line.endswith("after 500 steps") for line in lines)
+    assert any("99.9% of the energy" in line for line in lines) and not any("reads" in line for line in lines)
     assert any("none held out" in line for line in lines)
 
 

@@ -22,7 +22,8 @@ from pipeline.interpreter.files import load_interpreter
 from pipeline.models.interpreter import InterpreterEnsemble
 from pipeline.settings.schema import TrainConfig
 from pipeline.stages.train.making import on_all_channels
-from pipeline.stages.train.pixels import OFF, settle_subspace
+from pipeline.stages.train.pixels import settle_subspace
+from pipeline.stages.train.plan import OFF
 from pipeline.stages.train.stage import train
 from pipeline.stages.train.subspace import LARGEST, Subspace, find_subspace
 

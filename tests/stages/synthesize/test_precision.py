@@ -110,6 +110,7 @@ def test_sixteen_images_of_the_whole_dataset_decide_whatever_its_length_and_batc
         return render(self, images)
 
     monkeypatch.setattr(LabelledImages, "_render", recorded_render)
+    monkeypatch.setattr(precision, "is_clear", lambda agreement: False)
     found = []
     for settings in ({"num": 3}, {"num": 5000}, {"render_batch": 1}, {"render_batch": 64}):
         rendered.clear()
@@ -117,8 +118,40 @@ def test_sixteen_images_of_the_whole_dataset_decide_whatever_its_length_and_batc
         assert max(map(len, rendered)) <= settings.get("render_batch", 2)
         found.append([image for batch in rendered for image in batch])
     assert len(set(found[0])) == 16 and all(images == found[0] for images in found)
-    gaps = np.diff(found[0])
-    assert (gaps > 1).all() and 500 < found[0][-1] < 1000  # spread over the images of a usual dataset
+    for images in (found[0], found[0][:4]):  # spread over the images of a usual dataset
+        images = sorted(images)
+        assert (np.diff(images) > 1).all() and 500 < images[-1] < 1000
+
+
+@pytest.mark.parametrize(
+    ("shares", "expected", "compared"),
+    [
+        ((1.0,), "bfloat16", 4),  # nothing changes
+        ((0.995,), "float32", 4),
+        ((0.9994, 1.0, 1.0), "bfloat16", 12),  # a quarter of what may change is no doubt
+        ((0.9985, 0.9996, 0.9997, 0.9997), "bfloat16", 16),
+        ((0.9985, 0.9989, 0.9989, 0.9989), "float32", 16),
+    ],
+)
+def test_a_clear_answer_needs_no_more_images(
+    inputs: Path,
+    has_bfloat16: None,
+    monkeypatch: pytest.MonkeyPatch,
+    shares: tuple[float, ...],
+    expected: str,
+    compared: int,
+) -> None:
+    asked: list[int] = []
+
+    def agreement(self: LabelledImages, images: Sequence[int], *_: object, **__: object) -> float:
+        asked.extend(images)
+        return shares[len(asked) // 4 - 1]
+
+    monkeypatch.setattr(LabelledImages, "agreement", agreement)
+    said: list[str] = []
+    job = choose_precision(make_job(inputs), CPU, said.append)
+    assert (job.meta.interpreter["precision"], len(asked)) == (expected, compared)
+    assert all(f"of {compared} images" in line for line in said)
 
 
 @pytest.mark.slow
@@ -136,7 +169,7 @@ def test_dry_run_says_on_what_the_precision_depends(
 ) -> None:
     monkeypatch.setattr(LabelledImages, "agreement", agreeing(1.0))
     text = synthesize(inputs, tmp_path / "d.zarr", "--dry-run").stdout
-    assert "bfloat16 products where the labels of 16 images agree with float32's" in text
+    assert "bfloat16 products where the labels of up to 16 images agree with float32's" in text
     text = synthesize(inputs, tmp_path / "d.zarr", "--dry-run", "--precision", "float32").stdout
     assert "float32 products\n" in text
     synthesize(inputs, tmp_path / "d.zarr")

@@ -19,7 +19,7 @@ from pipeline.stages.synthesize.job import SynthesizeJob, make_source
 
 LEAST_AGREEMENT = 0.999  # of labels with float32's, for products of lower precision
 GROUP = 4  # images, after which a clear answer ends the comparison
-CLEAR = 4.0  # the answer is clear where so many times more, or fewer, labels change than may change
+CLEAR = 3.0  # the answer is clear where so many times more, or fewer, labels change than may change
 COMPARED_IMAGES = range(0, 16 * 61, 61)
 """Images of the dataset that decide: 16, spread over the first 1,000.
 

@@ -23,31 +23,37 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return made
 
 
-def peak_and_plan(folder: Path, budget: int | None, monkeypatch: pytest.MonkeyPatch) -> tuple[int, int]:
-    """Bytes: the peak of ``dgan synthesize`` for two images, and what was planned for it."""
+@pytest.fixture(autouse=True)
+def _in_the_folder(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.syspath_prepend(str(REPOSITORY))
-    from benchmarks.measure import DGAN, run_child
+    monkeypatch.chdir(folder)
+
+
+def planned_bytes(budget: int | None) -> int:
+    """What is planned for ``dgan synthesize`` of two images."""
     from pipeline.settings.files import Config, with_overrides
     from pipeline.stages.synthesize.memory import plan_memory
     from pipeline.stages.synthesize.stage import prepare
 
-    monkeypatch.chdir(folder)
     config = with_overrides(Config(), "generator", checkpoint=Path("g.pt"))
     job = prepare(with_overrides(config, "synthesize", num=2))
-    flags = [] if budget is None else ["--memory-budget", str(budget)]
+    return plan_memory(job, torch.device("cpu"), budget).host_bytes
+
+
+def peak_bytes(*flags: str) -> int:
+    """The peak of it."""
+    from benchmarks.measure import DGAN, run_child
+
     words = ["synthesize", "--checkpoint", "g.pt", "--num", "2", "--overwrite", "--device", "cpu", *flags]
-    run = run_child([*DGAN, *words], folder)
-    return run.peak_bytes, plan_memory(job, torch.device("cpu"), budget).host_bytes
+    return run_child([*DGAN, *words]).peak_bytes
 
 
-def test_labelling_a_face_image_takes_what_was_planned(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    peak, planned = peak_and_plan(folder, None, monkeypatch)
+def test_labelling_a_face_image_takes_what_was_planned() -> None:
+    peak, planned = peak_bytes(), planned_bytes(None)
     assert peak <= planned
     assert planned <= 1.6 * peak  # a plan that asks for twice the memory would turn users away
 
 
-def test_labelling_keeps_to_a_budget(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    _, planned = peak_and_plan(folder, None, monkeypatch)
-    budget = planned - 50_000_000
-    peak, planned = peak_and_plan(folder, budget, monkeypatch)
-    assert peak <= planned <= budget
+def test_labelling_keeps_to_a_budget() -> None:
+    budget = planned_bytes(None) - 50_000_000
+    assert peak_bytes("--memory-budget", str(budget)) <= planned_bytes(budget) <= budget

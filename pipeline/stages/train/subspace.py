@@ -87,13 +87,42 @@ class Subspace:
         return zip(self.runs, self.bases, strict=True)
 
 
-def find_subspace(meta: fmt.FeatureMeta, images: Iterable[Sequence[Tensor]], energy: float) -> Subspace:
-    """The principal axes of images, whose maps ``images`` gives one after another, [h, w, c] float16 each.
+@dataclass(frozen=True)
+class PrincipalAxes:
+    """All principal axes of each run of layers: ``energies`` [r] and ``axes`` [C_r, r] float64, the largest
+    first, where r is the rank. ``largest``: the largest norm of a run's values at a position.
 
-    Of all runs' axes those with the most energy are kept, as few as hold ``energy`` (0 to 1) of it together,
-    and of each run one. An axis's energy is the mean square of its coordinate over the positions that the
-    crop shows. Second moments are summed in float64; no mean is subtracted, since a member's bias does not
-    reach through the axes.
+    An axis's energy is the mean square of its coordinate over the positions that the crop shows.
+    """
+
+    runs: tuple[tuple[fmt.LayerInfo, ...], ...]
+    energies: tuple[Tensor, ...]
+    axes: tuple[Tensor, ...]
+    largest: tuple[float, ...]
+
+    def kept(self, energy: float) -> list[int]:
+        """How many axes of each run are among the fewest that hold ``energy`` (0 to 1) of all runs' energy;
+        at least one each.
+        """
+        ordered = torch.cat(self.energies).sort(descending=True).values
+        share = ordered.cumsum(0) / ordered.sum().clamp(min=torch.finfo(ordered.dtype).tiny)
+        least = ordered[min(len(ordered) - 1, int((share < energy * (1 - 1e-12)).sum()))]
+        return [max(1, int((values >= least).sum())) for values in self.energies]
+
+    def subspace(self, energy: float) -> Subspace:
+        """That of the axes which ``kept`` counts."""
+        bases = [
+            axes[:, :num] * _scale(largest)
+            for axes, num, largest in zip(self.axes, self.kept(energy), self.largest, strict=True)
+        ]
+        return Subspace(self.runs, tuple(basis.float().contiguous() for basis in bases))
+
+
+def principal_axes(meta: fmt.FeatureMeta, images: Iterable[Sequence[Tensor]]) -> PrincipalAxes:
+    """Those of images, whose maps ``images`` gives one after another, [h, w, c] float16 each.
+
+    Second moments are summed in float64; no mean is subtracted, since a member's bias does not reach through
+    the axes.
     """
     runs = tuple(tuple(run) for run in resolution_runs(meta.layers))
     sizes = [sum(layer.channels for layer in run) for run in runs]
@@ -109,12 +138,13 @@ def find_subspace(meta: fmt.FeatureMeta, images: Iterable[Sequence[Tensor]], ene
                 moments[number].addmm_(values.T, values)
                 largest[number] = max(largest[number], float(values.square().sum(1).max()))
     found = [_axes(moment / max(count, 1)) for moment, count in zip(moments, positions, strict=True)]
-    kept = _kept([energies for energies, _ in found], energy)
-    bases = [
-        axes[:, :num] * _scale(math.sqrt(square))
-        for (_, axes), num, square in zip(found, kept, largest, strict=True)
-    ]
-    return Subspace(runs, tuple(basis.float().contiguous() for basis in bases))
+    energies, axes = zip(*found, strict=True)
+    return PrincipalAxes(runs, energies, axes, tuple(map(math.sqrt, largest)))
+
+
+def find_subspace(meta: fmt.FeatureMeta, images: Iterable[Sequence[Tensor]], energy: float) -> Subspace:
+    """The subspace of the fewest ``principal_axes`` that hold ``energy`` of the images."""
+    return principal_axes(meta, images).subspace(energy)
 
 
 def _axes(moment: Tensor) -> tuple[Tensor, Tensor]:
@@ -127,14 +157,6 @@ def _axes(moment: Tensor) -> tuple[Tensor, Tensor]:
     axes = vectors[:, :rank]
     largest = axes.gather(0, axes.abs().argmax(0, keepdim=True))
     return values[:rank], axes * torch.where(largest < 0, -1.0, 1.0)
-
-
-def _kept(energies: Sequence[Tensor], energy: float) -> list[int]:
-    """How many axes of each run are among the fewest that hold ``energy`` of the sum, at least one each."""
-    ordered = torch.cat(list(energies)).sort(descending=True).values
-    share = ordered.cumsum(0) / ordered.sum().clamp(min=torch.finfo(ordered.dtype).tiny)
-    least = ordered[min(len(ordered) - 1, int((share < energy * (1 - 1e-12)).sum()))]
-    return [max(1, int((values >= least).sum())) for values in energies]
 
 
 def _scale(largest: float) -> float:

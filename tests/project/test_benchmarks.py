@@ -8,6 +8,7 @@ import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from xml.etree import ElementTree
 
 import numpy as np
 import pytest
@@ -261,7 +262,42 @@ def test_training_table_has_the_released_loop_every_way_and_the_command(
 
     training.main(["--quick"])
     printed = capsys.readouterr().out
-    assert all(f"│ {name} " in printed for name in ("released", *training.WAYS, "dense", "pyramid"))
+    plain = [name for name in training.WAYS if " axes, " not in name]
+    assert all(f"│ {name} " in printed for name in ("released", *plain, "dense", "pyramid"))
+    axes = [
+        name.partition(" ")[2] for name in training.WAYS if name not in plain
+    ]  # their number stands before
+    assert axes and all(printed.count(f" {name} ") == axes.count(name) for name in axes)
+
+
+@pytest.mark.slow
+def test_every_subspace_is_trained_in_and_the_energy_is_drawn(
+    capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    from benchmarks import subspace
+
+    subspace.main(["--quick", "--plot", str(tmp_path / "energy.svg")])
+    printed = capsys.readouterr().out
+    assert all(f"│ {way} " in printed for way in (*subspace.WAYS, "64 px", "all"))
+    assert ElementTree.parse(tmp_path / "energy.svg").getroot().tag.endswith("svg")
+
+
+@pytest.mark.slow
+def test_training_at_face_size_is_told_with_its_axes(capsys: pytest.CaptureFixture[str]) -> None:
+    from benchmarks import face_training
+
+    face_training.main(["--quick", "--released", "1000"])
+    printed = capsys.readouterr().out
+    assert "│ auto " in printed and "│ off " in printed and "│  all │" in printed
+
+
+@pytest.mark.slow
+def test_workers_are_timed_beside_one_process(capsys: pytest.CaptureFixture[str]) -> None:
+    from benchmarks import workers
+
+    workers.main(["--quick", "--stage", "export"])
+    printed = capsys.readouterr().out
+    assert all(f" {way} " in printed for way in ("export", *workers.WAYS))
 
 
 @pytest.mark.slow

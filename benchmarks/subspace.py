@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 ENERGIES = (0.95, 0.98, 0.99, 0.995, 0.998, 0.999, 0.9999, 1.0)
 DEMO_CONFIG = ROOT / "configs" / "demo.toml"
 WAYS = ("off", "0.98", "0.99", "0.995", "0.999")
-CHOSEN = "0.995"
+CHOSEN = "0.999"
 STORE = "features-pyramid.zarr"
 
 

@@ -26,7 +26,7 @@ from pipeline.stages.train.plan import AUTO, OFF, TrainPlan
 from pipeline.stages.train.sampling import fits_device
 from pipeline.stages.train.subspace import Subspace, find_subspace
 
-ENERGY = "0.995"
+ENERGY = "0.999"
 FEWER = 2  # a dense store has native maps if these have so many times fewer values than its features
 
 

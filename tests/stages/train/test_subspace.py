@@ -129,10 +129,10 @@ def dense(resolutions: list[tuple[int, int]]) -> fmt.FeatureMeta:
 
 
 def test_what_auto_means_follows_from_the_store_and_the_length_alone() -> None:
-    assert settle_subspace("auto", META, is_whole_epoch=True) == "0.995"
+    assert settle_subspace("auto", META, is_whole_epoch=True) == "0.999"
     assert settle_subspace("auto", META, is_whole_epoch=False) == OFF
     assert settle_subspace("auto", dense([(4, 4), (32, 32)]), is_whole_epoch=True) == OFF
-    assert settle_subspace("auto", dense([(4, 4), (8, 8), (16, 16)]), is_whole_epoch=True) == "0.995"
+    assert settle_subspace("auto", dense([(4, 4), (8, 8), (16, 16)]), is_whole_epoch=True) == "0.999"
     assert settle_subspace("0.5", dense([(32, 32)]), is_whole_epoch=False) == "0.5"
     assert settle_subspace(OFF, META, is_whole_epoch=True) == OFF
 
@@ -145,7 +145,7 @@ def test_the_interpreter_is_one_on_all_channels(tmp_path: Path, subspace: str) -
     )
     found = train(tmp_path / "p.zarr", replace(config, out=tmp_path / "i"))
     assert found.ensemble.channels == found.info.channels == sum(layer.channels for layer in META.layers)
-    recorded = {"auto": "0.995", "off": None}.get(subspace, subspace)
+    recorded = {"auto": "0.999", "off": None}.get(subspace, subspace)
     assert found.info.training.get("subspace") == recorded
     assert {entry.name for entry in (tmp_path / "i").iterdir()} == {
         "interpreter.json",

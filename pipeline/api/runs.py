@@ -208,7 +208,7 @@ def export(
     **flags: Any,
 ) -> Outcome:
     """Run ``dgan export``. The result is the folder."""
-    cluster = choose_cluster(workers, scheduler, threads=1, device="cpu")
+    cluster = choose_cluster(workers, scheduler, uses_torch=False)
     settings = configured(load_run_config(config, store, say, tell_defaults=False), flags)
     check_store(store)
     check_folder(out)

@@ -15,13 +15,14 @@ NEEDED = ("distributed", "cryptography")
 class ClusterChoice:
     """``workers`` processes of this machine, or the workers of the dask cluster ``scheduler``: an address, or
     the path of a scheduler file. One of them is None. ``threads``, ``device``: what the flags of these names
-    say, of each worker.
+    say, of each worker. ``uses_torch``: whether the tasks do; a worker whose tasks do not need not import it.
     """
 
     workers: int | None = None
     scheduler: str | None = None
     threads: int | None = None
     device: str = "auto"
+    uses_torch: bool = True
 
     def words(self) -> str:
         """Who does the work, in a few words."""
@@ -36,6 +37,7 @@ def choose_cluster(
     *,
     threads: int | None = None,
     device: str = "auto",
+    uses_torch: bool = True,
     find: Callable[[str], object] = find_spec,
 ) -> ClusterChoice | None:
     """What ``--workers`` and ``--scheduler`` ask for; None: this process does all by itself.
@@ -53,4 +55,4 @@ def choose_cluster(
     if missing:
         flag = "--workers" if scheduler is None else "--scheduler"
         raise UsageError(f"{flag} needs the package {missing[0]}; run pip install 'dgan[cluster]'")
-    return ClusterChoice(workers, scheduler, threads, device)
+    return ClusterChoice(workers, scheduler, threads, device, uses_torch)

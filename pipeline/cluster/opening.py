@@ -27,6 +27,8 @@ def open_pool(choice: ClusterChoice, say: Callable[[str], None]) -> Iterator[Poo
     torch's own number. Raises UsageError, and RunError where no worker comes.
     """
     threads, device = choice.threads, choice.device
+    if not choice.uses_torch:
+        threads, device = None, "cpu"
     if choice.workers is None:
         assert choice.scheduler is not None
         with existing_crew(choice.scheduler) as cluster:
@@ -35,7 +37,8 @@ def open_pool(choice: ClusterChoice, say: Callable[[str], None]) -> Iterator[Poo
                 yield pool
         return
     gpus = gpus_of(choice.workers, device)
-    threads = threads or max(1, num_cores() // choice.workers)
+    if threads is None and choice.uses_torch:
+        threads = max(1, num_cores() // choice.workers)
     with _crew_here(choice.workers, gpus) as crew, pool_of(crew, threads, _own_device(gpus), say) as pool:
         yield pool
 

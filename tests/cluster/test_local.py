@@ -17,7 +17,9 @@ import pytest
 from support import stub_stage
 from support.places import REPOSITORY
 
+from pipeline.cluster.choice import ClusterChoice
 from pipeline.cluster.local import local_crew
+from pipeline.cluster.opening import open_pool
 from pipeline.cluster.pool import Pool, pool_of
 from pipeline.errors import RunError
 
@@ -56,6 +58,12 @@ def test_workers_have_a_folder_and_an_environment_that_are_the_clients(pool: Poo
     assert {figures for _, figures in got} == {str(Path.cwd())}
 
 
+def test_workers_import_torch_only_where_the_tasks_use_it(tmp_path: Path) -> None:
+    """It is 200 MB of an export's worker, of which the rest is 80."""
+    with open_pool(ClusterChoice(1, uses_torch=False), print) as pool:
+        assert list(pool.run(stub_stage.begin, (str(tmp_path),), stub_stage.has_torch, [0])) == [(0, False)]
+
+
 def test_nothing_listens_beyond_this_machine(pool: Pool) -> None:
     """The scheduler's and the workers' addresses are of the loopback interface, and ask for a key."""
     client = pool._crew.client
@@ -88,7 +96,9 @@ PROGRAM = """
 import sys
 sys.path[:0] = ["{tests}", "{repository}"]
 from pathlib import Path
+from pipeline.cluster.choice import ClusterChoice
 from pipeline.cluster.local import local_crew
+from pipeline.cluster.opening import open_pool
 from pipeline.cluster.pool import pool_of
 from support import stub_stage
 with local_crew(1, None) as crew, pool_of(crew, None, "cpu", print) as pool:

@@ -11,6 +11,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 from support.clusters import thread_cluster
 from support.commands import dgan, done
 from support.stores import store_bytes
@@ -63,6 +65,18 @@ def test_a_store_that_one_process_began_is_gone_on_with(folder: Path, shared: li
         part.write_bytes(part.read_bytes()[:9])  # what a machine that lost power may leave
     done(*words, *shared, "--store", "begun.zarr")
     assert store_bytes(folder / "begun.zarr") == store_bytes(folder / "whole.zarr")
+
+
+@given(st.integers(0, 100), st.integers(1, 20))
+def test_tasks_of_extraction_have_several_batches_until_few_are_left(batches: int, workers: int) -> None:
+    """With several a worker writes one while it renders the next; one each lets all end together."""
+    left, sizes = batches, []
+    while left:
+        sizes.append(extract_workers.task_size(left, workers))
+        left -= sizes[-1]
+    assert left == 0 and sizes == sorted(sizes, reverse=True)
+    assert all(1 <= size <= 4 for size in sizes)
+    assert sizes[:1] == [4] or batches < 4 * workers
 
 
 def test_a_finished_store_asks_for_no_workers(folder: Path) -> None:

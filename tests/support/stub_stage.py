@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import os
 import signal
+import sys
 import time
 from pathlib import Path
 from typing import Any
@@ -74,6 +75,13 @@ def disk_full(folder: Path, task: int) -> None:
 def around(folder: Path, task: int) -> str:
     """What a process has around it: it must not matter to a task, and paths that are sent are absolute."""
     return str(Path.cwd())
+
+
+def has_torch(folder: Path, task: int) -> bool:
+    """Whether the process has imported torch, of which an export's workers have no need."""
+    import pipeline.exports.workers  # noqa: F401
+
+    return "torch" in sys.modules
 
 
 def linger(folder: Path, task: int) -> None:

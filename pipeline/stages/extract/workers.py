@@ -1,4 +1,4 @@
-"""``dgan extract-features`` on workers: a task is a render batch, of which a worker writes what it renders.
+"""``dgan extract-features`` on workers: a task is some render batches, and a worker writes what it renders.
 
 The client writes the rest before a task is handed out, and marks the images after it. So a worker needs the
 checkpoint and the store, and no annotations.
@@ -6,6 +6,7 @@ checkpoint and the store, and no annotations.
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
@@ -20,6 +21,7 @@ from pipeline.cluster.worker import check_stopped
 from pipeline.errors import UsageError, few
 from pipeline.inputs.checkpoint_choice import load_chosen
 from pipeline.inputs.generator import render_settings
+from pipeline.machine.background import BackgroundCalls
 from pipeline.machine.device import select_device
 from pipeline.machine.memory import return_freed_memory
 from pipeline.machine.progress import progress
@@ -29,7 +31,7 @@ from pipeline.settings.absolute_paths import absolute, with_absolute_paths
 from pipeline.settings.schema import Config
 from pipeline.stages.extract.batches import batch_images, pending_batches, render_batch
 from pipeline.stages.extract.job import ExtractJob
-from pipeline.stages.extract.memory import extract_sizes, plan_memory
+from pipeline.stages.extract.memory import ExtractMemory, extract_sizes, plan_memory
 
 
 @dataclass(frozen=True)
@@ -50,12 +52,17 @@ class ExtractRequest:
 
 
 @dataclass(frozen=True)
-class ExtractTask:
+class ExtractBatch:
     """A render batch: its first image, the numbers of its images, and those that are to be written."""
 
     first: int
     numbers: tuple[int, ...]
     wanted: tuple[int, ...]
+
+
+ExtractTask = tuple[ExtractBatch, ...]
+"""What a worker does before it is given more: it renders a batch while it writes the one before."""
+MOST_BATCHES = 4  # of a task: at best that saves a worker 3/8 of the time, and two batches save it a quarter
 
 
 @dataclass(frozen=True)
@@ -65,6 +72,7 @@ class ExtractWorker:
     request: ExtractRequest
     renderer: Renderer
     writer: fstore.FeatureWriter
+    memory: ExtractMemory
 
 
 def opened_pool(
@@ -99,27 +107,48 @@ def write_on_workers(
     )
     done = job.num_images - len(pending)
     with progress("extracting features", job.num_images, "images", done) as bar:
-        tasks = _tasks(job, writer, pending)
-        for task, _ in pool.run(begin, (request,), write_batch, tasks, _words):
-            for image in task.wanted:
+        tasks = _tasks(job, writer, pending, pool)
+        for task, _ in pool.run(begin, (request,), write_batches, tasks, _words):
+            for image in _wanted(task):
                 writer.commit_image(image)
-            bar.advance(len(task.wanted))
+            bar.advance(len(_wanted(task)))
 
 
-def _tasks(job: ExtractJob, writer: fstore.FeatureWriter, pending: list[int]) -> Iterator[ExtractTask]:
-    """The tasks, each after what the client writes of its images. Others of its batch are committed."""
+def _tasks(
+    job: ExtractJob, writer: fstore.FeatureWriter, pending: list[int], pool: Pool
+) -> Iterator[ExtractTask]:
+    """The tasks, each after what the client writes of its images. They become smaller towards the end, so
+    that the workers end together.
+    """
+    batches = deque(pending_batches(pending, job.render_batch))
+    while batches:
+        size = task_size(len(batches), pool.num_workers)
+        yield tuple(_begun_batch(job, writer, *batches.popleft()) for _ in range(size))
+
+
+def task_size(num_batches: int, num_workers: int) -> int:
+    """Batches of the next task, where ``num_batches`` are left."""
+    return max(1, min(MOST_BATCHES, num_batches // num_workers))
+
+
+def _begun_batch(
+    job: ExtractJob, writer: fstore.FeatureWriter, first: int, wanted: list[int]
+) -> ExtractBatch:
+    """A batch, after what the client writes of its wanted images. The others of it are committed."""
     inputs = job.inputs
-    for first, wanted in pending_batches(pending, job.render_batch):
-        images = batch_images(first, job.render_batch, job.num_images)
-        for image in wanted:
-            points = None if inputs.keypoints is None else inputs.keypoints.points[image]
-            writer.begin_image(image, inputs.annotations.masks[image], inputs.latents.values[image], points)
-        numbers = tuple(inputs.latents.numbers[image] for image in images)
-        yield ExtractTask(first, numbers, tuple(wanted))
+    images = batch_images(first, job.render_batch, job.num_images)
+    for image in wanted:
+        points = None if inputs.keypoints is None else inputs.keypoints.points[image]
+        writer.begin_image(image, inputs.annotations.masks[image], inputs.latents.values[image], points)
+    return ExtractBatch(first, tuple(inputs.latents.numbers[image] for image in images), tuple(wanted))
+
+
+def _wanted(task: ExtractTask) -> list[int]:
+    return [image for batch in task for image in batch.wanted]
 
 
 def _words(task: ExtractTask) -> str:
-    return f"image {few(task.wanted)}"
+    return f"image {few(_wanted(task))}"
 
 
 def begin(request: ExtractRequest) -> ExtractWorker:
@@ -138,21 +167,32 @@ def begin(request: ExtractRequest) -> ExtractWorker:
     sizes = extract_sizes(
         writer.meta, 1, loaded.generator, config.features.render_batch, on_gpu=device.type == "cuda"
     )
-    buffers = plan_memory(sizes, request.memory_budget).band_buffers
-    joined = fstore.join(request.store, band_buffers=buffers)
+    memory = plan_memory(sizes, request.memory_budget)
+    joined = fstore.join(request.store, band_buffers=memory.band_buffers)
     assert isinstance(joined, fstore.FeatureWriter)
-    return ExtractWorker(request, renderer, joined)
+    return ExtractWorker(request, renderer, joined, memory)
 
 
-def write_batch(worker: ExtractWorker, task: ExtractTask) -> None:
-    """Render a batch and write the images of it that are wanted, forced to the disk."""
+def write_batches(worker: ExtractWorker, task: ExtractTask) -> None:
+    """Render batches and write the images of them that are wanted, forced to the disk."""
+    writer = worker.writer
+
+    def write(prepared: fstore.PreparedImage) -> None:
+        writer.write(prepared)
+        return_freed_memory()
+
+    with BackgroundCalls(worker.memory.queue_depth) as background:
+        for batch in task:
+            for prepared in _rendered(worker, batch):
+                background.submit(write, prepared)
+
+
+def _rendered(worker: ExtractWorker, batch: ExtractBatch) -> Iterator[fstore.PreparedImage]:
+    """Render a batch and prepare the images of it that are wanted."""
     size, writer = worker.request.config.features.render_batch, worker.writer
-    images = batch_images(task.first, size, writer.num_images)
-    latents = writer.latents(images)
+    images = batch_images(batch.first, size, writer.num_images)
     for image, maps, picture in render_batch(
-        worker.renderer, latents, worker.request.space, images, task.numbers, task.wanted
+        worker.renderer, writer.latents(images), worker.request.space, images, batch.numbers, batch.wanted
     ):
         check_stopped()
-        writer.write(writer.prepare_rendered(image, maps, picture))
-        del maps
-        return_freed_memory()
+        yield writer.prepare_rendered(image, maps, picture)

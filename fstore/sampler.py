@@ -236,17 +236,29 @@ class StratifiedChunkSampler:
         )
 
     def _check_buffer(self, buffer_bytes: int) -> int:
-        """Rows of the buffer, which must take one unit beside what a drain leaves: under a batch a member."""
-        _, height, width, channels = self.store.shape
-        unit_rows, unit_columns = self.store.unit_tiles
-        largest_unit = min(unit_rows * TILE, height) * min(unit_columns * TILE, width)
-        needed = (self.members * (self.batch_size - 1) + largest_unit) * channels * FEATURE_BYTES
+        """Rows of the buffer."""
+        needed = least_buffer_bytes(self.store, self.members, self.batch_size)
         if buffer_bytes < needed:
             raise StoreError(
                 f"buffer_bytes is {buffer_bytes}: expected {needed} or more for {self.members} members, "
-                f"batches of {self.batch_size}, units of {largest_unit} pixels; raise it, or lower these"
+                f"batches of {self.batch_size}, units of {_unit_pixels(self.store)} pixels; raise it, or "
+                "lower these"
             )
-        return buffer_bytes // (channels * FEATURE_BYTES)
+        return buffer_bytes // (self.store.shape[3] * FEATURE_BYTES)
+
+
+def least_buffer_bytes(store: SampledStore, members: int, batch_size: int) -> int:
+    """Bytes of the smallest shuffle buffer: it takes a unit beside what a drain leaves, which is less than a
+    batch a member.
+    """
+    return (members * (batch_size - 1) + _unit_pixels(store)) * store.shape[3] * FEATURE_BYTES
+
+
+def _unit_pixels(store: SampledStore) -> int:
+    """Pixels of the largest unit."""
+    _, height, width, _ = store.shape
+    unit_rows, unit_columns = store.unit_tiles
+    return min(unit_rows * TILE, height) * min(unit_columns * TILE, width)
 
 
 class _ShuffleBuffer:

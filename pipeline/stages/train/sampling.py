@@ -10,7 +10,8 @@ import torch
 
 from fstore.feature_store import FeatureStore
 from fstore.meta import KeypointInfo
-from fstore.sampler import SampledStore, StratifiedChunkSampler
+from fstore.sampler import SampledStore, StratifiedChunkSampler, least_buffer_bytes
+from pipeline.errors import UsageError, count
 from pipeline.machine.memory import available_host_bytes
 from pipeline.settings.schema import TrainConfig
 from pipeline.settings.values import parse_bytes
@@ -61,8 +62,15 @@ def make_sampler(
 ) -> StratifiedChunkSampler:
     """The sampler of the batches of members ``dealt`` (None: all) from ``images``, positions in the store.
     A run of few steps is one short epoch, and reads no more. ``config`` must be that of a plan, which leaves
-    no balance open.
+    no balance open. Raises UsageError where its ``buffer_mb`` is too small.
     """
+    least_mb = -(-least_buffer_bytes(store, config.members, config.batch_size) // MIB)
+    buffer_mb = config.buffer_mb or max(BUFFER_MB, least_mb)
+    if buffer_mb < least_mb:
+        raise UsageError(
+            f"train.buffer_mb is {buffer_mb}; {count(config.members, 'member')} with batches of "
+            f"{config.batch_size} need {least_mb} at least"
+        )
     balance = config.balance
     assert balance is not None, "a plan has settled it"
 
@@ -75,7 +83,7 @@ def make_sampler(
             seed=config.seed,
             draws_per_epoch=draws,
             images=images,
-            buffer_bytes=(config.buffer_mb or BUFFER_MB) * MIB,
+            buffer_bytes=buffer_mb * MIB,
             threads=memory.threads if memory else 1,
             units_ahead=memory.units_ahead if memory else None,
             dealt=dealt,

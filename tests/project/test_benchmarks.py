@@ -283,6 +283,15 @@ def test_every_subspace_is_trained_in_and_the_energy_is_drawn(
 
 
 @pytest.mark.slow
+def test_quality_is_told_by_the_bands_that_are_mixed(capsys: pytest.CaptureFixture[str]) -> None:
+    from benchmarks import mixing
+
+    mixing.main(["--quick"])
+    printed = capsys.readouterr().out
+    assert all(f"│ {bands} " in printed for bands in mixing.BANDS)
+
+
+@pytest.mark.slow
 def test_training_at_face_size_is_told_with_its_axes(capsys: pytest.CaptureFixture[str]) -> None:
     from benchmarks import face_training
 

@@ -21,14 +21,14 @@ METADATA := setup.cfg pyproject.toml constraints.txt
 # Else each process of the tests compiles every module again, for half a minute in all.
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: help setup demo test test-all soak lint bench clean
+.PHONY: help setup demo test test-all soak lint bench bench-all clean
 
 help:
 	@echo "make demo      the whole pipeline on the embedded generator, into demo/"
 	@echo "make test      the fast tests;  make test-all  all of them"
 	@echo "make soak      50 faults of each kind (FAULTS=200 make soak: more), and a table of what they came to"
 	@echo "make lint      ruff and mypy; .pre-commit-config.yaml has them too"
-	@echo "make bench     speed and memory beside a baseline"
+	@echo "make bench     speed and memory beside a baseline;  make bench-all  every table of docs/performance.md"
 	@echo "make clean     remove .venv, demo/ and caches"
 
 setup: $(VENV)/installed
@@ -52,6 +52,9 @@ lint: setup
 
 bench: $(VENV)/installed-bench
 	$(BIN)/python -m benchmarks
+
+bench-all: $(VENV)/installed-bench
+	$(BIN)/python -m benchmarks --all
 
 clean:
 	rm -rf $(VENV) demo build *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis

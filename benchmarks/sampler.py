@@ -7,7 +7,8 @@ for the whole ensemble, as ``dgan train`` uses it; *sequential* reads every pixe
 *single pixels* are ``store.pixels`` calls of one random pixel each, which is what indexing
 ``array[image, row, column]`` costs. *In memory* is the sampler on a pyramid that was loaded before. Single
 pixels of a memory-mapped ``.npy`` file, which other programs use, stand beside them. *Plain reading* is
-``pread`` of the very ranges of the dense files that the sampler's epoch reads, by as many threads.
+``pread`` of the very ranges of the dense files that the sampler's epoch reads, by as many threads; *read and
+unpacked* checks and decompresses them too, which is what no sampler of this format can do without.
 
 *Drawn* counts a pixel once for each member that gets it; *used* bytes are the dense float16 bytes of the
 different pixels that were drawn; *read* bytes are those of the chunks that were touched, uncompressed, or of
@@ -139,15 +140,30 @@ def read_plainly(ranges: list[tuple[str, int, int]]) -> None:
         list(pool.map(read, ranges))
 
 
+def read_chunks(store: FeatureStore, load: Load) -> None:
+    """The same chunks read, checked and decompressed, by as many threads; what is read is thrown away."""
+    array = store.array("features")
+    units = make_sampler(store, load).plan(0).units.tolist()
+
+    def read(unit: list[int]) -> None:
+        starts = [place * side for place, side in zip((*unit, 0), array.array.chunks, strict=True)]
+        stops = [start + side for start, side in zip(starts, array.array.chunks, strict=True)]
+        array.read_in_thread(tuple(zip(starts, np.minimum(stops, array.array.shape).tolist(), strict=True)))
+
+    with ThreadPoolExecutor(THREADS["dense"]) as pool:
+        list(pool.map(read, units))
+
+
 def measure_reading(folder: Path, load: Load) -> None:
     """The table of the dense sampler beside plain reading of the same byte ranges, cold, in turns."""
     ranges = planned_ranges(open_store(folder, "dense"), load)
     num_bytes = sum(length for *_, length in ranges)
-    ways: dict[str, list[float]] = {"plain reading": [], "sampler": []}
+    ways: dict[str, list[float]] = {"plain reading": [], "read and unpacked": [], "sampler": []}
     for turn in range(2 * load.repeats):
         plain = partial(read_plainly, ranges)
+        unpacking = partial(read_chunks, open_store(folder, "dense"), load)
         sampling = partial(read_epoch, open_store(folder, "dense"), load)
-        runs = [("plain reading", plain), ("sampler", sampling)]
+        runs = [("plain reading", plain), ("read and unpacked", unpacking), ("sampler", sampling)]
         for name, work in runs if turn % 2 == 0 else reversed(runs):
             drop_cached(folder / "dense.zarr")
             ways[name].append(seconds_of(work))

@@ -40,7 +40,7 @@ from pipeline.stages.train.split import validation_grid
 from pipeline.stages.train.validation import HeatValidation, Quality
 
 NUM_IMAGES, NAMES = 4, ("left", "right", "top")
-TRAIN = ["--members", "3", "--steps", "30", "--batch-size", "16", "--threads", "1"]
+TRAIN = ["--members", "3", "--steps", "10", "--batch-size", "16", "--threads", "1"]
 KEYPOINTS = fmt.KeypointInfo(NAMES, 1.5)
 
 
@@ -98,7 +98,7 @@ def synthesize(*more: str | Path) -> list[str | Path]:
     return ["synthesize", "--checkpoint", "in/checkpoint.pt", "--threads", "1", *more]
 
 
-@pytest.mark.parametrize("layout", ["dense", "pyramid"])
+@pytest.mark.parametrize("layout", variants("dense", "pyramid"))
 def test_the_three_stages_make_heat_maps_and_keypoints(folder: Path, layout: str) -> None:
     done(*extract("--layout", layout))
     store = fstore.open("features.zarr")
@@ -209,8 +209,8 @@ def test_a_dataset_cut_off_between_files_of_heat_maps_is_that_of_one_run(
     assert dataset_bytes(trained / "cut.zarr") == whole_dataset
 
 
-def test_a_resumed_training_ends_with_the_same_tensors(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    done(*extract("--layout", "pyramid"))
+@pytest.mark.usefixtures("trained")
+def test_a_resumed_training_ends_with_the_same_tensors(monkeypatch: pytest.MonkeyPatch) -> None:
     more = [
         "--members",
         "2",
@@ -219,7 +219,7 @@ def test_a_resumed_training_ends_with_the_same_tensors(folder: Path, monkeypatch
         "--threads",
         "1",
         "--steps",
-        "60",
+        "40",
         "--precision",
         "float32",
     ]
@@ -275,10 +275,10 @@ def test_a_sigma_for_masks_is_refused(tmp_path: Path, monkeypatch: pytest.Monkey
     assert "holds masks, and --sigma is 2" in refused("train", "--sigma", "2")
 
 
-def test_a_dry_run_names_keypoints_and_writes_nothing(folder: Path) -> None:
-    done(*extract())
-    assert "a better heat-map error" in done("train", "--members", "2", "--dry-run").output
-    done("train", *TRAIN)
+@pytest.mark.usefixtures("trained")
+def test_a_dry_run_names_keypoints_and_writes_nothing() -> None:
+    assert "a better heat-map error" in done("train", "--members", "2", "--out", "new", "--dry-run").output
+    assert not Path("new").exists()
     assert "3 keypoints" in done(*synthesize("--num", "2", "--dry-run")).output
     assert not Path("dataset.zarr").exists()
 
@@ -358,12 +358,10 @@ def test_the_factored_heat_is_the_plain_one(crop: tuple[int, int]) -> None:
     torch.testing.assert_close(variance.flatten(), plain.var(0, correction=0).mean(1), atol=1e-4, rtol=0)
 
 
-def test_epochs_and_interpreters_of_masks_are_told_as_before(folder: Path) -> None:
+def test_epochs_and_interpreters_of_masks_are_told_as_before(built: Path) -> None:
     plain = EpochMetrics(0, 5, 0.5, 0.25)
     assert plain.to_json() == {"epoch": 0, "steps": 5, "loss": 0.5, "miou": 0.25, "final": False}
-    done(*extract())
-    done("train", *TRAIN)
-    info = load_interpreter("interpreter").info
+    info = load_interpreter(built / "interpreter").info
     document = json.loads(json.dumps(info.to_json()))
     assert InterpreterInfo.from_json(document) == info
     labels = replace(info, keypoints=None, epochs=(plain,))
@@ -429,7 +427,7 @@ def test_a_validation_grid_is_bounded(shape: tuple[int, int], sigma: float, num_
 
 def test_a_grid_too_coarse_for_sigma_is_told(folder: Path) -> None:
     done(*extract("--resolution", "128", "--layout", "pyramid"))
-    words = [*TRAIN, "--sigma", "0.5"]
+    words = [*TRAIN, "--sigma", "0.5", "--steps", "2"]
     assert "PCK is an underestimate" not in done("train", *words, "--out", "fine").output
     Path("dgan.toml").write_text("[train]\nvalidation_pixels = 5000\n")
     said = done("train", *words, "--out", "coarse").output

@@ -18,7 +18,7 @@ from pipeline.interpreter.files import load_interpreter
 from pipeline.stages.train import epochs
 
 TRAIN = ("train", "--members", 2, "--steps", 12, "--batch-size", 16)
-SYNTHESIZE = ("synthesize", "--num", 4)
+SYNTHESIZE = ("synthesize", "--num", 4, "--precision", "float32")
 ADD = ("sample", "--uncertain", "interpreter", "--num", 3, "--pool", 6, "--add", "--out", ".")
 
 

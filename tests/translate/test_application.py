@@ -107,7 +107,7 @@ def check_translated(source: Path, store: Path) -> None:
 # --- what is in the dataset ---
 
 
-@settings(max_examples=examples(4, 12))
+@settings(max_examples=examples(3, 12))
 @given(
     num=st.integers(1, 40),
     shape=st.sampled_from([(6, 6), (6, 9), (10, 6)]),

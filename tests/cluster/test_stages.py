@@ -44,7 +44,9 @@ SYNTHESIZE = ["synthesize", "--checkpoint", "in/checkpoint.pt", "--threads", "1"
     [
         pytest.param(["--layout", "dense"], id="dense", marks=pytest.mark.slow),
         pytest.param(["--layout", "pyramid", "--noise", "random"], id="pyramid"),
-        pytest.param(["--layout", "pyramid", "--render-batch", "3"], id="short-last-batch"),
+        pytest.param(
+            ["--layout", "pyramid", "--render-batch", "3"], id="short-last-batch", marks=pytest.mark.slow
+        ),
     ],
 )
 def test_features_are_the_same_bytes(folder: Path, shared: list[str], more: list[str]) -> None:

@@ -95,7 +95,8 @@ def extract(*more: str | Path) -> list[str | Path]:
 
 
 def synthesize(*more: str | Path) -> list[str | Path]:
-    return ["synthesize", "--checkpoint", "in/checkpoint.pt", "--threads", "1", *more]
+    flags = ["--checkpoint", "in/checkpoint.pt", "--threads", "1", "--precision", "float32"]
+    return ["synthesize", *flags, *more]
 
 
 @pytest.mark.parametrize("layout", variants("dense", "pyramid"))
@@ -166,21 +167,27 @@ def test_agreement_of_two_precisions_is_that_of_keypoints(trained: Path) -> None
     )  # of 2 images with 3 keypoints each
 
 
-@pytest.mark.usefixtures("tasks_of_16")
+@pytest.mark.usefixtures("tasks_of_8")
 def test_a_longer_dataset_is_that_of_one_run(trained: Path, whole_dataset: dict[str, bytes]) -> None:
     done(*synthesize("--num", "3", "--store", "grown.zarr"))  # a shard of four images, cut off
-    done(*synthesize("--num", "24", "--store", "grown.zarr"))  # a second task
+    done(*synthesize("--num", "16", "--store", "grown.zarr"))  # a second task
     done("verify", "grown.zarr")
     assert dataset_bytes(trained / "grown.zarr") == whole_dataset
 
 
+@pytest.fixture
+def tasks_of_8(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Two files of heat maps in a task, not 16: fewer images to label."""
+    monkeypatch.setattr(fmt, "TASK_IMAGES", 8)
+
+
 @pytest.fixture(scope="module")
 def whole_dataset(built: Path) -> dict[str, bytes]:
-    """The files of 24 images of ``built``, made by one run in tasks of 16, but for the store's own record."""
+    """The files of 16 images of ``built``, made by one run in tasks of 8, but for the store's own record."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(fmt, "TASK_IMAGES", 16)
+        patch.setattr(fmt, "TASK_IMAGES", 8)
         patch.chdir(built)
-        done(*synthesize("--num", "24", "--store", "whole.zarr"))
+        done(*synthesize("--num", "16", "--store", "whole.zarr"))
     return dataset_bytes(built / "whole.zarr")
 
 
@@ -188,8 +195,8 @@ def dataset_bytes(store: Path) -> dict[str, bytes]:
     return {name: content for name, content in tree_bytes(store).items() if name != "zarr.json"}
 
 
-@pytest.mark.usefixtures("tasks_of_16")
-@pytest.mark.parametrize("before", variants(3, 0, 5))  # of 4 files of the first task, then 2
+@pytest.mark.usefixtures("tasks_of_8")
+@pytest.mark.parametrize("before", variants(1, 0, 3))  # of 2 files of the first task, then 2
 def test_a_dataset_cut_off_between_files_of_heat_maps_is_that_of_one_run(
     trained: Path, whole_dataset: dict[str, bytes], monkeypatch: pytest.MonkeyPatch, before: int
 ) -> None:
@@ -203,9 +210,9 @@ def test_a_dataset_cut_off_between_files_of_heat_maps_is_that_of_one_run(
 
     with monkeypatch.context() as patch:
         patch.setattr(DatasetWriter, "write_part", full)
-        assert "the disk is full" in dgan(*synthesize("--num", "24", "--store", "cut.zarr")).stderr
-    assert len(fstore.open("cut.zarr")) == (16 if before >= 4 else 0)
-    done(*synthesize("--num", "24", "--store", "cut.zarr", "--render-batch", "2"))
+        assert "the disk is full" in dgan(*synthesize("--num", "16", "--store", "cut.zarr")).stderr
+    assert len(fstore.open("cut.zarr")) == (8 if before >= 2 else 0)
+    done(*synthesize("--num", "16", "--store", "cut.zarr", "--render-batch", "2"))
     assert dataset_bytes(trained / "cut.zarr") == whole_dataset
 
 

@@ -281,8 +281,8 @@ def check_killed_run(
 def test_a_run_killed_before_every_epoch_ends_with_the_files_of_an_undisturbed_one(
     store: Path, config: TrainConfig, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    scripted_quality(monkeypatch, 0.1, 0.6, 0.5, 0.4)
-    check_killed_run(store, replace(config, final_epochs=3), monkeypatch, range(7))
+    scripted_quality(monkeypatch, 0.1, 0.6, 0.5)
+    check_killed_run(store, replace(config, max_epochs=3, final_epochs=2), monkeypatch, range(5))
 
 
 @pytest.mark.slow  # a run that is killed before every epoch is killed before these too

@@ -111,7 +111,7 @@ def read_image(path: Path, array: str, image: int) -> np.ndarray:
     return CheckedArray(found, inventory.location).read(((image, image + 1), *rest))
 
 
-FAST = {("dense", "missing"), ("pyramid", "flipped")}
+FAST = {("pyramid", "flipped")}
 CASES = [
     pytest.param(kind, how, marks=() if (kind, how) in FAST else pytest.mark.slow)
     for kind in WRITERS

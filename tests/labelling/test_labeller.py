@@ -182,7 +182,7 @@ def test_an_ensemble_that_is_not_finite_is_refused() -> None:
         FoldedEnsemble(model, torch.float32)
 
 
-@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+@pytest.mark.parametrize("dtype", variants(torch.float32, torch.bfloat16))
 @pytest.mark.parametrize("sides", SIDES.values(), ids=SIDES)
 def test_nothing_waits_for_the_device_and_all_tensors_are_on_it(
     sides: list[tuple[int, int]], dtype: torch.dtype

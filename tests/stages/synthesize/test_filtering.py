@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 
@@ -236,11 +237,19 @@ def test_a_dataset_of_keypoints_has_no_such_filter(tmp_path: Path, flags: list[s
 # --- auto ---
 
 
+@pytest.fixture(scope="module")
+def unfiltered(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A dataset: change a copy."""
+    path = tmp_path_factory.mktemp("unfiltered") / "d.zarr"
+    random_dataset(path)
+    return path
+
+
 @pytest.fixture
-def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+def here(unfiltered: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A folder, the current one, with a dataset and a calibration for it."""
     monkeypatch.chdir(tmp_path)
-    random_dataset(tmp_path / "d.zarr")
+    shutil.copytree(unfiltered, tmp_path / "d.zarr")
     text = calibration({"top10": "0.75", "mean": "0.25"}).to_text()
     (tmp_path / "calibration.json").write_text(text)
     return tmp_path

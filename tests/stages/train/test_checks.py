@@ -203,9 +203,9 @@ def test_a_run_that_fails_in_its_first_epoch_leaves_no_folder(store: Path, confi
 
 @pytest.mark.parametrize("damage", [b"", b"\xff" * 40])
 def test_a_damaged_average_latent_is_found_before_anything_is_learnt(
-    tmp_path: Path, config: TrainConfig, damage: bytes, monkeypatch: pytest.MonkeyPatch
+    store: Path, tmp_path: Path, config: TrainConfig, damage: bytes, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    path = write_store(tmp_path / "features.zarr")
+    path = shutil.copytree(store, tmp_path / "features.zarr")
     chunk = next(p for p in (path / "average_latent").rglob("*") if p.is_file() and p.name != "zarr.json")
     chunk.write_bytes(damage)
     monkeypatch.setattr(Learner, "step", lambda *_: pytest.fail("it learns already"))
@@ -254,9 +254,9 @@ def test_a_store_replaced_within_an_epoch_ends_the_run_and_leaves_no_interpreter
 
 
 def test_a_store_replaced_before_the_last_file_ends_the_run(
-    tmp_path: Path, config: TrainConfig, monkeypatch: pytest.MonkeyPatch
+    store: Path, tmp_path: Path, config: TrainConfig, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    path = write_store(tmp_path / "features.zarr")
+    path = shutil.copytree(store, tmp_path / "features.zarr")
     restore = Learner.restore_best
 
     def replace_then_restore(self: Learner) -> None:
@@ -270,9 +270,9 @@ def test_a_store_replaced_before_the_last_file_ends_the_run(
 
 
 def test_a_store_that_vanishes_is_named_and_not_called_damaged(
-    tmp_path: Path, config: TrainConfig, monkeypatch: pytest.MonkeyPatch
+    store: Path, tmp_path: Path, config: TrainConfig, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    path = write_store(tmp_path / "features.zarr")
+    path = shutil.copytree(store, tmp_path / "features.zarr")
     step = Learner.step
 
     def vanish(self: Learner, *arguments: object) -> torch.Tensor:
@@ -286,9 +286,9 @@ def test_a_store_that_vanishes_is_named_and_not_called_damaged(
 
 @pytest.mark.parametrize("same", [True, False])
 def test_a_run_goes_on_with_features_extracted_again_only_where_they_are_the_same(
-    tmp_path: Path, config: TrainConfig, monkeypatch: pytest.MonkeyPatch, same: bool
+    store: Path, tmp_path: Path, config: TrainConfig, monkeypatch: pytest.MonkeyPatch, same: bool
 ) -> None:
-    path = write_store(tmp_path / "features.zarr")
+    path = shutil.copytree(store, tmp_path / "features.zarr")
     config = replace(config, max_epochs=3)
     with monkeypatch.context() as patched:
         kill_before_epoch(patched, 2)

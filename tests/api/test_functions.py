@@ -51,10 +51,17 @@ def test_the_functions_leave_what_the_commands_leave(trained: Path) -> None:
     weights = "interpreter.safetensors"
     assert Path("mine", weights).read_bytes() == Path("interpreter", weights).read_bytes()
 
-    wanted = {"checkpoint": "in/checkpoint.pt", "num": 11, "keep": 0.9, "store": "mine-dataset.zarr"}
+    wanted = {
+        "checkpoint": "in/checkpoint.pt",
+        "num": 11,
+        "keep": 0.9,
+        "store": "mine-dataset.zarr",
+        "precision": "float32",
+    }
     dataset = pipeline.synthesize(interpreter=interpreter, **wanted)
     assert isinstance(dataset, fstore.Dataset) and dataset.kept.sum() == 10  # ceil(0.9 * 11)
-    result = dgan("synthesize", "--checkpoint", "in/checkpoint.pt", "--num", 11, "--interpreter", "mine")
+    words = ["--checkpoint", "in/checkpoint.pt", "--num", 11, "--interpreter", "mine"]
+    result = dgan("synthesize", *words, "--precision", "float32")
     assert result.exit_code == 0, result.output
     assert content("mine-dataset.zarr") == content("dataset.zarr")
 
@@ -116,7 +123,7 @@ def test_what_a_command_refuses_its_function_refuses_with_the_same_line(
 
 
 def test_damage_is_a_run_error_with_the_stores_error_as_its_cause(trained: Path) -> None:
-    pipeline.synthesize(checkpoint="in/checkpoint.pt", num=3, say=None)
+    pipeline.synthesize(checkpoint="in/checkpoint.pt", num=3, precision="float32", say=None)
     shard = Path("dataset.zarr/uncertainty/c/0")
     shard.write_bytes(bytes([shard.read_bytes()[0] ^ 1]) + shard.read_bytes()[1:])
     with pytest.raises(RunError) as caught:
@@ -225,7 +232,9 @@ def test_torch_is_prepared_where_it_is_not_imported_yet(first: str, expected: st
 
 def test_the_functions_of_a_store_in_a_notebook_take_numbers_of_arrays(trained: Path) -> None:
     numbers = np.array([2, 1])
-    dataset = pipeline.synthesize(checkpoint="in/checkpoint.pt", num=numbers[0], seed=numbers[1], say=None)
+    dataset = pipeline.synthesize(
+        checkpoint="in/checkpoint.pt", num=numbers[0], seed=numbers[1], precision="float32", say=None
+    )
     assert len(dataset) == 2 and dataset.meta.seed == 1
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import re
+import shutil
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -16,6 +17,7 @@ import pytest
 import torch
 from support.commands import done
 from support.training import SMALL, Killed, kill_before_epoch, mask_of, write_store
+from support.variants import variants
 
 import fstore
 import pipeline
@@ -36,9 +38,17 @@ def store(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="module")
-def undisturbed(store: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
-    """The calibration of a run that nothing disturbed."""
-    return calibrated(config_of(store, tmp_path_factory.mktemp("undisturbed")))
+def whole(store: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with the calibration of a run that nothing disturbed, and its picture: change a copy."""
+    folder = tmp_path_factory.mktemp("undisturbed")
+    calibrated(config_of(store, folder))
+    return folder
+
+
+@pytest.fixture(scope="module")
+def undisturbed(whole: Path) -> dict[str, Any]:
+    """That calibration."""
+    return without_time(json.loads((whole / "calibration.json").read_text()))
 
 
 def config_of(store: Path, folder: Path) -> Config:
@@ -128,7 +138,8 @@ def kill_before_the_file(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.mark.parametrize(
-    "kill", [kill_second_training, kill_within_training, kill_while_labelling, kill_before_the_file]
+    "kill",
+    variants(kill_within_training, kill_while_labelling, kill_before_the_file, kill_second_training, fast=3),
 )
 def test_a_killed_run_goes_on_and_ends_in_the_same_figures(
     store: Path,
@@ -185,11 +196,8 @@ def test_the_masks_of_a_fold_do_not_change_its_own_labels(
         assert found["images"][image["index"]]["uncertainty"]["mean"] == image["uncertainty"]["mean"]
 
 
-def test_other_settings_are_refused_until_overwrite(
-    store: Path, undisturbed: dict[str, Any], tmp_path: Path
-) -> None:
-    config = config_of(store, tmp_path)
-    calibrated(config)
+def test_other_settings_are_refused_until_overwrite(store: Path, whole: Path, tmp_path: Path) -> None:
+    config = config_of(store, shutil.copytree(whole, tmp_path / "copy"))
     other = replace(config, train=replace(config.train, seed=1))
     with pytest.raises(UsageError, match=r"training\.seed = 0, this run has 1; .*--overwrite"):
         run.prepare(other, CPU, overwrite=False)
@@ -198,9 +206,11 @@ def test_other_settings_are_refused_until_overwrite(
     assert calibrated(other, overwrite=True)["training"]["seed"] == 1
 
 
-def test_a_calibration_of_a_corrected_store_is_made_anew_and_goes_on_after_a_kill(tmp_path: Path) -> None:
-    config, lines = config_of(write_store(tmp_path / "f.zarr", "pyramid", NUM), tmp_path), []
-    calibrated(config)
+def test_a_calibration_of_a_corrected_store_is_made_anew_and_goes_on_after_a_kill(
+    store: Path, whole: Path, tmp_path: Path
+) -> None:
+    folder = shutil.copytree(whole, tmp_path / "copy")
+    config, lines = config_of(store, folder), []
     document = json.loads(config.calibrate.out.read_text())
     document["store"]["class_counts_sha256"] = "of earlier masks"
     config.calibrate.out.write_text(json.dumps(document))
@@ -209,7 +219,7 @@ def test_a_calibration_of_a_corrected_store_is_made_anew_and_goes_on_after_a_kil
         with pytest.raises(Killed):
             calibrated(config, lines.append)
     assert any("was added to or corrected since; it is made anew" in line for line in lines)
-    assert len(list((tmp_path / "calibration.json.begun").glob("image-*"))) > 0
+    assert len(list((folder / "calibration.json.begun").glob("image-*"))) > 0
     job = run.prepare(config, CPU, overwrite=False)
     assert not job.replaces and job.done is None  # it goes on, though the old file is still there
     found = without_time(run.calibrate(job, CPU, memory_budget=None, say=lines.append))
@@ -315,10 +325,8 @@ def test_a_dry_run_names_folds_and_the_training_and_writes_nothing(store: Path, 
     assert "time " not in text and list(tmp_path.iterdir()) == []
 
 
-def test_the_picture_is_whole_and_needs_nothing_else(store: Path, tmp_path: Path) -> None:
-    config = config_of(store, tmp_path)
-    calibrated(config)
-    text = config.calibrate.out.with_suffix(".svg").read_text(encoding="utf-8")
+def test_the_picture_is_whole_and_needs_nothing_else(whole: Path) -> None:
+    text = (whole / "calibration.svg").read_text(encoding="utf-8")
     root = ElementTree.fromstring(text)
     circles = root.findall("{http://www.w3.org/2000/svg}circle")
     lines = root.findall("{http://www.w3.org/2000/svg}polyline")

@@ -80,6 +80,7 @@ def test_a_file_comes_to_its_place_when_it_is_whole(tmp_path: Path) -> None:
     assert plain.files == sink.files
 
 
+@pytest.mark.slow  # in the same way as from an extraction, in tests/cluster/test_stages.py
 def test_a_worker_that_sees_another_store_is_left_out(
     dataset: Path, cluster: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:

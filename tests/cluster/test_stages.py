@@ -44,7 +44,9 @@ SYNTHESIZE = ["synthesize", "--checkpoint", "in/checkpoint.pt", "--threads", "1"
     [
         pytest.param(["--layout", "dense"], id="dense", marks=pytest.mark.slow),
         pytest.param(["--layout", "pyramid", "--noise", "random"], id="pyramid"),
-        pytest.param(["--layout", "pyramid", "--render-batch", "3"], id="short-last-batch"),
+        pytest.param(
+            ["--layout", "pyramid", "--render-batch", "3"], id="short-last-batch", marks=pytest.mark.slow
+        ),
     ],
 )
 def test_features_are_the_same_bytes(folder: Path, shared: list[str], more: list[str]) -> None:
@@ -54,7 +56,8 @@ def test_features_are_the_same_bytes(folder: Path, shared: list[str], more: list
     assert said.stdout.startswith("many.zarr: 4 images committed")
 
 
-@pytest.mark.parametrize("batch", [pytest.param("1", marks=pytest.mark.slow), "4"])
+@pytest.mark.slow  # as an export is, in tests/cluster/test_export.py
+@pytest.mark.parametrize("batch", ["1", "4"])
 def test_a_store_that_one_process_began_is_gone_on_with(folder: Path, shared: list[str], batch: str) -> None:
     words = [*EXTRACT, "--layout", "pyramid", "--render-batch", batch]
     done(*words, "--store", "whole.zarr")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 
@@ -69,13 +70,26 @@ def rewrite(shard: Path, chunks: int, how: str) -> None:
     shard.write_bytes(body + index.tobytes() + crc32c(index.tobytes()).to_bytes(4, "little"))
 
 
+@pytest.fixture(scope="module")
+def filled(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Path]:
+    """A store of a layout: change a copy."""
+    folder = tmp_path_factory.mktemp("filled")
+
+    def of(layout: str) -> Path:
+        if not (folder / layout).exists():
+            meta = make_meta(layout, grid=(64, 64), native=NATIVE)
+            fill(folder / layout, meta, num_images=2, native=NATIVE)
+        return folder / layout
+
+    return of
+
+
 @pytest.mark.parametrize("layout", ["dense", pytest.param("pyramid", marks=pytest.mark.slow)])
 @pytest.mark.parametrize("how", [*FRAMES, *PLACES])
 def test_a_chunk_that_claims_more_is_refused_by_name(
-    tmp_path: Path, layout: str, how: str, note: Callable[[str], None]
+    filled: Callable[[str], Path], tmp_path: Path, layout: str, how: str, note: Callable[[str], None]
 ) -> None:
-    path = tmp_path / "s.zarr"
-    fill(path, make_meta(layout, grid=(64, 64), native=NATIVE), num_images=2, native=NATIVE)
+    path = shutil.copytree(filled(layout), tmp_path / "s.zarr")
     store, array = fstore.open(path), ARRAYS[layout]
     stored = zarr.open_group(path, mode="r")[array]
     chunks = int(np.prod([s // c for s, c in zip(stored.shards, stored.chunks, strict=True)]))

@@ -16,6 +16,7 @@ import zarr
 from click.testing import CliRunner
 from support.fault_table import REFUSED, SURVIVED
 from support.stores import fill, make_image, make_maps, make_meta, store_bytes
+from support.variants import variants
 
 import fstore
 from fstore import format as fmt
@@ -110,7 +111,7 @@ def read_image(path: Path, array: str, image: int) -> np.ndarray:
     return CheckedArray(found, inventory.location).read(((image, image + 1), *rest))
 
 
-FAST = {("dense", "missing"), ("pyramid", "flipped")}
+FAST = {("pyramid", "flipped")}
 CASES = [
     pytest.param(kind, how, marks=() if (kind, how) in FAST else pytest.mark.slow)
     for kind in WRITERS
@@ -292,7 +293,12 @@ def arrays_of(path: Path) -> dict[str, bytes]:
     return {name: content for name, content in store_bytes(path).items() if name != "zarr.json"}
 
 
-STALE = [("features", 3, stale_file), ("dataset", 64, stale_file), ("dataset", 70, stale_places)]
+STALE = variants(
+    pytest.param("features", 3, stale_file),
+    pytest.param("dataset", 70, stale_places),
+    pytest.param("dataset", 64, stale_file),
+    fast=2,
+)
 
 
 def write_num(path: Path, kind: str, num: int) -> None:

@@ -8,6 +8,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 from support.feature_maps import ensemble, layers_of, plain_logits, random_maps
+from support.variants import variants
 
 import pipeline.labelling.labeller as labeller_module
 from fstore.format import LayerInfo
@@ -29,7 +30,7 @@ SIDES = {
 
 
 @pytest.mark.parametrize("mode", ["bilinear", "nearest"])
-@pytest.mark.parametrize("crop", [(0, 64), (16, 48), (5, 6), (3, 61)])
+@pytest.mark.parametrize("crop", variants((0, 64), (3, 61), (16, 48), (5, 6), fast=2))
 @pytest.mark.parametrize("sides", SIDES.values(), ids=SIDES)
 def test_the_factored_order_gives_what_the_plain_one_gives(
     sides: list[tuple[int, int]], crop: tuple[int, int], mode: str, monkeypatch: pytest.MonkeyPatch
@@ -181,7 +182,7 @@ def test_an_ensemble_that_is_not_finite_is_refused() -> None:
         FoldedEnsemble(model, torch.float32)
 
 
-@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+@pytest.mark.parametrize("dtype", variants(torch.float32, torch.bfloat16))
 @pytest.mark.parametrize("sides", SIDES.values(), ids=SIDES)
 def test_nothing_waits_for_the_device_and_all_tensors_are_on_it(
     sides: list[tuple[int, int]], dtype: torch.dtype

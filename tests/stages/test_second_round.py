@@ -18,7 +18,7 @@ from pipeline.interpreter.files import load_interpreter
 from pipeline.stages.train import epochs
 
 TRAIN = ("train", "--members", 2, "--steps", 12, "--batch-size", 16)
-SYNTHESIZE = ("synthesize", "--num", 4)
+SYNTHESIZE = ("synthesize", "--num", 4, "--precision", "float32")
 ADD = ("sample", "--uncertain", "interpreter", "--num", 3, "--pool", 6, "--add", "--out", ".")
 
 
@@ -219,6 +219,7 @@ def test_a_training_during_which_images_are_added_ends_with_a_line(
     done(*TRAIN, "--out", "other")
 
 
+@pytest.mark.slow  # of a store that is as it was, tests/stages/train/test_stage.py has the same
 def test_other_settings_are_refused_though_the_store_has_grown(project: Path) -> None:
     draw([4])
     extract()

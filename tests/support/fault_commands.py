@@ -28,7 +28,7 @@ NAMES = ("extract-dense", "extract-pyramid", "train", "synthesize", "export-png"
 """Of `Workshop.command`."""
 MORE = ("filter", "segment-train", "translate-apply")
 """Of it too, for faults that every writer may meet."""
-QUICK = ("train", "export-png")
+QUICK = ("train",)
 
 
 @dataclass(frozen=True)

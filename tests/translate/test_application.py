@@ -18,6 +18,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from support.commands import dgan, done
 from support.deaths import dying, survived
+from support.fault_cases import examples
 from support.stores import store_bytes
 from support.translating import RECORD, Failing, Same, make_source, mixed, untrained, write_translator
 
@@ -45,9 +46,17 @@ def use(monkeypatch: pytest.MonkeyPatch) -> Use:
     return use
 
 
+@pytest.fixture(scope="module")
+def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A source in tasks of 16: change a copy."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(fmt, "TASK_IMAGES", 16)
+        return make_source(tmp_path_factory.mktemp("source") / "dataset.zarr", NUM, votes=True)
+
+
 @pytest.fixture
-def source(tmp_path: Path) -> Path:
-    return make_source(tmp_path / "dataset.zarr", NUM, votes=True)
+def source(made: Path, tmp_path: Path) -> Path:
+    return shutil.copytree(made, tmp_path / "dataset.zarr")
 
 
 def apply(source: Path, store: Path, *more: object) -> str:
@@ -98,7 +107,7 @@ def check_translated(source: Path, store: Path) -> None:
 # --- what is in the dataset ---
 
 
-@settings(max_examples=6)
+@settings(max_examples=examples(3, 12))
 @given(
     num=st.integers(1, 40),
     shape=st.sampled_from([(6, 6), (6, 9), (10, 6)]),

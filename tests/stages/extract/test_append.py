@@ -55,7 +55,7 @@ TASKS = [
 ]
 
 
-@pytest.mark.parametrize("layout", ["dense", "pyramid"])
+@pytest.mark.parametrize("layout", variants("dense", "pyramid"))
 @pytest.mark.parametrize("options", variants(*TASKS))
 def test_an_appended_store_is_that_of_one_run(
     folder: Path, monkeypatch: pytest.MonkeyPatch, options: list[str], layout: str

@@ -9,6 +9,7 @@ import pytest
 from click.testing import CliRunner, Result
 from support.stores import store_bytes, tree_bytes
 from support.tiny import input_flags, write_inputs
+from support.variants import variants
 
 import fstore
 from fstore.shards import ShardWriter
@@ -48,7 +49,7 @@ def test_the_second_image_is_rendered_while_the_first_is_written(
     assert waited == [[True, True]]
 
 
-@pytest.mark.parametrize("render_batch", ["1", "2"])
+@pytest.mark.parametrize("render_batch", variants("2", "1"))
 @pytest.mark.parametrize("layout", ["dense", "pyramid"])
 def test_the_least_budget_gives_the_same_bytes_as_none(folder: Path, layout: str, render_batch: str) -> None:
     options = ["--layout", layout, "--render-batch", render_batch]

@@ -65,7 +65,7 @@ TASKS = [
 ]
 
 
-@pytest.mark.parametrize("layout", ["dense", "pyramid"])
+@pytest.mark.parametrize("layout", variants("pyramid", "dense"))
 @pytest.mark.parametrize("options", variants(*TASKS))
 def test_an_interrupted_run_ends_in_the_bytes_of_an_undisturbed_one(
     folder: Path, monkeypatch: pytest.MonkeyPatch, options: list[str], layout: str

@@ -12,6 +12,7 @@ import torch
 from click.testing import CliRunner, Result
 from support.places import FIXTURES
 from support.tiny import LATENT_SIZE, write_checkpoint, write_inputs
+from support.variants import variants
 
 import fstore
 from fstore.interpolate import resize_pixels
@@ -85,7 +86,7 @@ def close(values: torch.Tensor, expected: np.ndarray, scale: float | None = None
     )
 
 
-@pytest.mark.parametrize("layout", ["dense", "pyramid"])
+@pytest.mark.parametrize("layout", variants("pyramid", "dense"))
 @pytest.mark.parametrize("case", params(), indirect=True)
 def test_the_store_reproduces_them_to_one_float16_rounding_more(case, layout: str, tmp_path: Path) -> None:
     folder, side, rows, expected = case

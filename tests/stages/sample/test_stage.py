@@ -39,6 +39,24 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return tmp_path
 
 
+@pytest.fixture(scope="module")
+def sampled(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder of the same checkpoint, and in ``annotate`` five images: change a copy."""
+    made = tmp_path_factory.mktemp("sampled")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.chdir(made)
+        write_checkpoint(made / "checkpoint.pt")
+        done(*sample())
+    return made
+
+
+@pytest.fixture
+def project(folder: Path, sampled: Path) -> Path:
+    """The current folder, with a copy of both."""
+    shutil.copytree(sampled / "annotate", "annotate")
+    return folder
+
+
 def refused(*words: str | Path | int) -> str:
     """The one line that a command was refused with."""
     result = dgan(*words)
@@ -100,8 +118,7 @@ def test_extraction_needs_nothing_but_the_masks_and_finds_the_same_pictures(
     assert [entry.name for entry in store.meta.classes] == ["background", "class_1", "class_2"]
 
 
-def test_the_configuration_works_from_another_folder_and_after_a_move(folder: Path) -> None:
-    done(*sample())
+def test_the_configuration_works_from_another_folder_and_after_a_move(project: Path) -> None:
     draw_masks("annotate", [0, 1])
     Path("elsewhere").mkdir()
     shutil.move("annotate", "elsewhere/annotate")
@@ -110,8 +127,7 @@ def test_the_configuration_works_from_another_folder_and_after_a_move(folder: Pa
     assert len(fstore.open("elsewhere/annotate/features.zarr")) == 2
 
 
-def test_classes_that_are_filled_in_name_the_store_s(folder: Path) -> None:
-    done(*sample())
+def test_classes_that_are_filled_in_name_the_store_s(project: Path) -> None:
     draw_masks("annotate", [0, 1])
     text = Path("annotate/classes.toml").read_text()
     filled = text.replace("\n# [[", "\n[[").replace("\n# name", "\nname").replace("\n# color", "\ncolor")
@@ -265,8 +281,7 @@ def test_a_folder_with_images_is_refused_and_overwrite_replaces_what_sample_wrot
     assert not list(folder.glob(".*"))
 
 
-def test_annotated_images_are_never_replaced_by_others(folder: Path) -> None:
-    done(*sample())
+def test_annotated_images_are_never_replaced_by_others(project: Path) -> None:
     draw_masks("annotate", [0, 1])
     before = tree_bytes(Path("annotate"))
     line = refused(*sample("--seed", 5, "--overwrite"))
@@ -282,8 +297,7 @@ def test_annotated_images_are_never_replaced_by_others(folder: Path) -> None:
     assert len(kept) == 7 and all(after[name] == before[name] for name in kept)
 
 
-def test_add_takes_latents_that_are_not_there_yet(folder: Path) -> None:
-    done(*sample())
+def test_add_takes_latents_that_are_not_there_yet(project: Path) -> None:
     done("sample", "--add", "--num", 2)
     done("sample", "--add", "--num", 1, "--seed", 3)
     assert record()["latents"] == [*([0, i] for i in range(7)), [3, 0]]
@@ -327,8 +341,7 @@ def test_what_a_killed_run_left_is_not_taken_over(folder: Path) -> None:
     [b"", b"{", b"[1]", b'{"latents": 3}', b'{"latents": [[1]], "rendering": {}}', b"\xff\xfe", b"null",
      b'{"latents": [[true, "x"]], "rendering": {}}', b'{"latents": [[0, 1]], "rendering": []}', b"[" * 10**5],
 )  # fmt: skip
-def test_a_damaged_record_is_refused(folder: Path, content: bytes) -> None:
-    done(*sample())
+def test_a_damaged_record_is_refused(project: Path, content: bytes) -> None:
     Path("annotate/sample.json").write_bytes(content)
     assert "annotate/sample.json: is no record of `dgan sample`" in refused(*sample("--overwrite"))
 
@@ -354,8 +367,7 @@ def test_a_project_of_keypoints_goes_on_alone_and_refuses_an_interpreter_of_labe
     assert "has learnt segmentation" in line and "is for keypoints" in line
 
 
-def test_the_current_folder_is_called_by_its_name(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    done(*sample())
+def test_the_current_folder_is_called_by_its_name(project: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir("annotate")
     again = ["sample", "--add", "--out", "."]
     line = done(*again, "--num", 1).stdout
@@ -370,8 +382,7 @@ def test_the_current_folder_is_called_by_its_name(folder: Path, monkeypatch: pyt
     assert line.startswith("annotate: 2 images added")
 
 
-def test_a_record_of_another_version_is_refused_before_its_pictures_change(folder: Path) -> None:
-    done(*sample())
+def test_a_record_of_another_version_is_refused_before_its_pictures_change(project: Path) -> None:
     path = Path("annotate/sample.json")
     path.write_text(path.read_text().replace('"version": 2', '"version": 1'))
     assert "version 1, expected 2" in refused(*sample("--add"))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 
@@ -76,14 +77,15 @@ def test_an_image_without_a_finite_score_among_none_is_a_failed_run(tmp_path: Pa
     assert result.exit_code == 1 and "its score mean has no finite value" in result.stderr
 
 
+@pytest.mark.usefixtures("tasks_of_16")
 def test_facts_of_many_tasks_and_threads_are_those_of_the_images(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(threads.torch, "get_num_threads", lambda: 3)
-    dataset = random_dataset(tmp_path / "d.zarr", 150)
+    dataset = random_dataset(tmp_path / "d.zarr", 40)
     facts = read_facts(dataset, "class-mean", with_classes=True)
     np.testing.assert_allclose(facts.scores, brute_scores(dataset, "class-mean"), rtol=1e-6)
-    labels = dataset.labels.compute().reshape(150, -1)
+    labels = dataset.labels.compute().reshape(40, -1)
     np.testing.assert_array_equal(facts.shown, [[(row == c).any() for c in range(3)] for row in labels])
 
 
@@ -235,11 +237,19 @@ def test_a_dataset_of_keypoints_has_no_such_filter(tmp_path: Path, flags: list[s
 # --- auto ---
 
 
+@pytest.fixture(scope="module")
+def unfiltered(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A dataset: change a copy."""
+    path = tmp_path_factory.mktemp("unfiltered") / "d.zarr"
+    random_dataset(path)
+    return path
+
+
 @pytest.fixture
-def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+def here(unfiltered: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A folder, the current one, with a dataset and a calibration for it."""
     monkeypatch.chdir(tmp_path)
-    random_dataset(tmp_path / "d.zarr")
+    shutil.copytree(unfiltered, tmp_path / "d.zarr")
     text = calibration({"top10": "0.75", "mean": "0.25"}).to_text()
     (tmp_path / "calibration.json").write_text(text)
     return tmp_path

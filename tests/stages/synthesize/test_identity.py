@@ -44,20 +44,20 @@ def when_batch(first: int, change: object, monkeypatch: pytest.MonkeyPatch) -> N
     monkeypatch.setattr(LabelledImages, "batch", changing)
 
 
-@pytest.mark.usefixtures("tasks_of_16")
+@pytest.mark.usefixtures("tasks_of_4")
 def test_tasks_are_committed_up_to_the_change_and_none_after_it(
     own: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     store, folder = own / "d.zarr", own / "interpreter"
-    job = make_job(own, store, num=48, precision="float32", render_batch=16)
-    when_batch(32, lambda: replace_interpreter(folder), monkeypatch)
+    job = make_job(own, store, num=12, precision="float32", render_batch=4)
+    when_batch(8, lambda: replace_interpreter(folder), monkeypatch)
     with pytest.raises(RunError, match="interpreter: is no longer the interpreter that this run has loaded"):
         stage.synthesize(job, CPU)
     dataset = fstore.open(store)
-    assert len(dataset) in (16, 32) and dataset.meta.keep is None
+    assert len(dataset) in (4, 8) and dataset.meta.keep is None
     assert dataset.meta.interpreter["sha256"] == job.interpreter.sha256
     monkeypatch.undo()
-    line = synthesize(own, store, "--num", "48", "--precision", "float32", "--render-batch", "16", code=2)
+    line = synthesize(own, store, "--num", "12", "--precision", "float32", "--render-batch", "4", code=2)
     assert "sha256" in line.stderr  # the store is of the earlier one
 
 

@@ -48,42 +48,42 @@ def test_votes_are_those_of_all_members_at_all_pixels(inputs: Path, tmp_path: Pa
     assert np.abs(votes.astype(int) - expected).sum() < 1e-3 * votes.sum()  # outputs that are nearly equal
 
 
-@pytest.mark.usefixtures("tasks_of_16")
+@pytest.mark.usefixtures("tasks_of_4")
 def test_an_interruption_and_threads_do_not_show(
     inputs: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    flags = ("--num", "20", *EXACT)
+    flags = ("--num", "7", *EXACT)
     synthesize(inputs, tmp_path / "whole.zarr", *flags, "--threads", "1")
     batch = LabelledImages.batch
 
     def fail(self: LabelledImages, images: range, wanted: int) -> object:
-        return 1 / 0 if images[0] >= 18 else batch(self, images, wanted)
+        return 1 / 0 if images[0] >= 6 else batch(self, images, wanted)
 
     with monkeypatch.context() as patch:
         patch.setattr(LabelledImages, "batch", fail)
         synthesize(inputs, tmp_path / "d.zarr", *flags, code=1)
-    assert len(fstore.open(tmp_path / "d.zarr")) == 16
+    assert len(fstore.open(tmp_path / "d.zarr")) == 4
     synthesize(inputs, tmp_path / "d.zarr", *flags, "--threads", "2")
     assert store_bytes(tmp_path / "d.zarr") == store_bytes(tmp_path / "whole.zarr")
 
 
-@pytest.mark.usefixtures("tasks_of_16")
+@pytest.mark.usefixtures("tasks_of_4")
 def test_an_older_dataset_is_gone_on_with_and_stays_as_the_older_program_makes_it(
     inputs: Path, tmp_path: Path, older: pytest.MonkeyPatch
 ) -> None:
     store = tmp_path / "d.zarr"
-    synthesize(inputs, store, "--num", "18", *EXACT)
-    synthesize(inputs, tmp_path / "old.zarr", "--num", "20", *EXACT)
+    synthesize(inputs, store, "--num", "6", *EXACT)
+    synthesize(inputs, tmp_path / "old.zarr", "--num", "8", *EXACT)
     older.undo()
-    older.setattr(fmt, "TASK_IMAGES", 16)
-    synthesize(inputs, store, "--num", "20", *EXACT, "--dry-run")
-    synthesize(inputs, store, "--num", "20", *EXACT)
+    older.setattr(fmt, "TASK_IMAGES", 4)
+    synthesize(inputs, store, "--num", "8", *EXACT, "--dry-run")
+    synthesize(inputs, store, "--num", "8", *EXACT)
     assert store_bytes(store) == store_bytes(tmp_path / "old.zarr")
     run("verify", str(store))
     run("filter", str(store), "--keep", "0.5")
     run("info", str(store))
     run("export", str(store), str(tmp_path / "out"), "--format", "png")
-    assert len(fstore.torch_dataset(store)) == 10
+    assert len(fstore.torch_dataset(store)) == 4
 
 
 def test_wide_and_huge_datasets_and_keypoints_have_none(inputs: Path) -> None:

@@ -22,7 +22,7 @@ def test_a_budget_that_is_too_small_is_refused_before_anything_is_written(
     assert not (tmp_path / "d.zarr").exists()
 
 
-@settings(deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=50)
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(budget=st.integers(10**6, 4 * 10**9), num=st.integers(1, 500), on_cpu=st.booleans())
 def test_the_memory_plan_stays_within_the_budget(inputs: Path, budget: int, num: int, on_cpu: bool) -> None:
     job = make_job(inputs, num=num)

@@ -30,7 +30,7 @@ def test_an_error_lets_the_same_process_go_on(
     assert "3 of 3" in stage.synthesize(job, CPU)
 
 
-@pytest.mark.usefixtures("tasks_of_16")
+@pytest.mark.usefixtures("tasks_of_4")
 def test_a_failed_write_ends_the_run_with_its_line_and_the_rerun_is_whole(
     inputs: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -41,10 +41,10 @@ def test_a_failed_write_ends_the_run_with_its_line_and_the_rerun_is_whole(
 
     with monkeypatch.context() as patch:
         patch.setattr(DatasetWriter, "write_task", full)
-        result = synthesize(inputs, store, "--num", "18", code=1)
+        result = synthesize(inputs, store, "--num", "6", "--precision", "float32", code=1)
     assert "the disk is full" in result.stderr
-    synthesize(inputs, store, "--num", "18")
-    assert len(fstore.open(store)) == 18
+    synthesize(inputs, store, "--num", "6", "--precision", "float32")
+    assert len(fstore.open(store)) == 6
 
 
 def test_an_interpreter_that_is_not_finite_is_refused(inputs: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -59,7 +59,7 @@ def test_neither_memory_budget_nor_tile_shows_in_the_dataset(inputs: Path, tmp_p
     ways = {"default": [], "budget": ["--memory-budget", "16GB"], "tile": ["--tile", "8"]}
     read = {}
     for name, flags in ways.items():
-        synthesize(inputs, tmp_path / name, "--precision", "float32", *flags)
+        synthesize(inputs, tmp_path / name, "--precision", "float32", "--num", "3", *flags)
         store = fstore.open(tmp_path / name)
         arrays = ("images", "labels", "member_votes", "divergence", "uncertainty")
         read[name] = {array: store.lazy(array).compute() for array in arrays}

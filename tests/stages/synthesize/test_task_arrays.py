@@ -82,7 +82,7 @@ class RandomImages:
 
 
 @pytest.mark.parametrize("num_images", variants(66, 20))
-@pytest.mark.parametrize("keypoints", [True, False])
+@pytest.mark.parametrize("keypoints", variants(True, False))
 @pytest.mark.parametrize("queue_depth", variants(1, 0))
 def test_filling_a_dataset_takes_what_is_planned_and_no_task_of_heat_maps(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, num_images: int, keypoints: bool, queue_depth: int

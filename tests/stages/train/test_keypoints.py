@@ -40,7 +40,7 @@ from pipeline.stages.train.split import validation_grid
 from pipeline.stages.train.validation import HeatValidation, Quality
 
 NUM_IMAGES, NAMES = 4, ("left", "right", "top")
-TRAIN = ["--members", "3", "--steps", "30", "--batch-size", "16", "--threads", "1"]
+TRAIN = ["--members", "3", "--steps", "10", "--batch-size", "16", "--threads", "1"]
 KEYPOINTS = fmt.KeypointInfo(NAMES, 1.5)
 
 
@@ -95,10 +95,11 @@ def extract(*more: str | Path) -> list[str | Path]:
 
 
 def synthesize(*more: str | Path) -> list[str | Path]:
-    return ["synthesize", "--checkpoint", "in/checkpoint.pt", "--threads", "1", *more]
+    flags = ["--checkpoint", "in/checkpoint.pt", "--threads", "1", "--precision", "float32"]
+    return ["synthesize", *flags, *more]
 
 
-@pytest.mark.parametrize("layout", ["dense", "pyramid"])
+@pytest.mark.parametrize("layout", variants("dense", "pyramid"))
 def test_the_three_stages_make_heat_maps_and_keypoints(folder: Path, layout: str) -> None:
     done(*extract("--layout", layout))
     store = fstore.open("features.zarr")
@@ -166,21 +167,27 @@ def test_agreement_of_two_precisions_is_that_of_keypoints(trained: Path) -> None
     )  # of 2 images with 3 keypoints each
 
 
-@pytest.mark.usefixtures("tasks_of_16")
+@pytest.mark.usefixtures("tasks_of_8")
 def test_a_longer_dataset_is_that_of_one_run(trained: Path, whole_dataset: dict[str, bytes]) -> None:
     done(*synthesize("--num", "3", "--store", "grown.zarr"))  # a shard of four images, cut off
-    done(*synthesize("--num", "24", "--store", "grown.zarr"))  # a second task
+    done(*synthesize("--num", "16", "--store", "grown.zarr"))  # a second task
     done("verify", "grown.zarr")
     assert dataset_bytes(trained / "grown.zarr") == whole_dataset
 
 
+@pytest.fixture
+def tasks_of_8(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Two files of heat maps in a task, not 16: fewer images to label."""
+    monkeypatch.setattr(fmt, "TASK_IMAGES", 8)
+
+
 @pytest.fixture(scope="module")
 def whole_dataset(built: Path) -> dict[str, bytes]:
-    """The files of 24 images of ``built``, made by one run in tasks of 16, but for the store's own record."""
+    """The files of 16 images of ``built``, made by one run in tasks of 8, but for the store's own record."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(fmt, "TASK_IMAGES", 16)
+        patch.setattr(fmt, "TASK_IMAGES", 8)
         patch.chdir(built)
-        done(*synthesize("--num", "24", "--store", "whole.zarr"))
+        done(*synthesize("--num", "16", "--store", "whole.zarr"))
     return dataset_bytes(built / "whole.zarr")
 
 
@@ -188,8 +195,8 @@ def dataset_bytes(store: Path) -> dict[str, bytes]:
     return {name: content for name, content in tree_bytes(store).items() if name != "zarr.json"}
 
 
-@pytest.mark.usefixtures("tasks_of_16")
-@pytest.mark.parametrize("before", variants(3, 0, 5))  # of 4 files of the first task, then 2
+@pytest.mark.usefixtures("tasks_of_8")
+@pytest.mark.parametrize("before", variants(1, 0, 3))  # of 2 files of the first task, then 2
 def test_a_dataset_cut_off_between_files_of_heat_maps_is_that_of_one_run(
     trained: Path, whole_dataset: dict[str, bytes], monkeypatch: pytest.MonkeyPatch, before: int
 ) -> None:
@@ -203,14 +210,14 @@ def test_a_dataset_cut_off_between_files_of_heat_maps_is_that_of_one_run(
 
     with monkeypatch.context() as patch:
         patch.setattr(DatasetWriter, "write_part", full)
-        assert "the disk is full" in dgan(*synthesize("--num", "24", "--store", "cut.zarr")).stderr
-    assert len(fstore.open("cut.zarr")) == (16 if before >= 4 else 0)
-    done(*synthesize("--num", "24", "--store", "cut.zarr", "--render-batch", "2"))
+        assert "the disk is full" in dgan(*synthesize("--num", "16", "--store", "cut.zarr")).stderr
+    assert len(fstore.open("cut.zarr")) == (8 if before >= 2 else 0)
+    done(*synthesize("--num", "16", "--store", "cut.zarr", "--render-batch", "2"))
     assert dataset_bytes(trained / "cut.zarr") == whole_dataset
 
 
-def test_a_resumed_training_ends_with_the_same_tensors(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    done(*extract("--layout", "pyramid"))
+@pytest.mark.usefixtures("trained")
+def test_a_resumed_training_ends_with_the_same_tensors(monkeypatch: pytest.MonkeyPatch) -> None:
     more = [
         "--members",
         "2",
@@ -219,7 +226,7 @@ def test_a_resumed_training_ends_with_the_same_tensors(folder: Path, monkeypatch
         "--threads",
         "1",
         "--steps",
-        "60",
+        "40",
         "--precision",
         "float32",
     ]
@@ -275,10 +282,10 @@ def test_a_sigma_for_masks_is_refused(tmp_path: Path, monkeypatch: pytest.Monkey
     assert "holds masks, and --sigma is 2" in refused("train", "--sigma", "2")
 
 
-def test_a_dry_run_names_keypoints_and_writes_nothing(folder: Path) -> None:
-    done(*extract())
-    assert "a better heat-map error" in done("train", "--members", "2", "--dry-run").output
-    done("train", *TRAIN)
+@pytest.mark.usefixtures("trained")
+def test_a_dry_run_names_keypoints_and_writes_nothing() -> None:
+    assert "a better heat-map error" in done("train", "--members", "2", "--out", "new", "--dry-run").output
+    assert not Path("new").exists()
     assert "3 keypoints" in done(*synthesize("--num", "2", "--dry-run")).output
     assert not Path("dataset.zarr").exists()
 
@@ -358,12 +365,10 @@ def test_the_factored_heat_is_the_plain_one(crop: tuple[int, int]) -> None:
     torch.testing.assert_close(variance.flatten(), plain.var(0, correction=0).mean(1), atol=1e-4, rtol=0)
 
 
-def test_epochs_and_interpreters_of_masks_are_told_as_before(folder: Path) -> None:
+def test_epochs_and_interpreters_of_masks_are_told_as_before(built: Path) -> None:
     plain = EpochMetrics(0, 5, 0.5, 0.25)
     assert plain.to_json() == {"epoch": 0, "steps": 5, "loss": 0.5, "miou": 0.25, "final": False}
-    done(*extract())
-    done("train", *TRAIN)
-    info = load_interpreter("interpreter").info
+    info = load_interpreter(built / "interpreter").info
     document = json.loads(json.dumps(info.to_json()))
     assert InterpreterInfo.from_json(document) == info
     labels = replace(info, keypoints=None, epochs=(plain,))
@@ -429,7 +434,7 @@ def test_a_validation_grid_is_bounded(shape: tuple[int, int], sigma: float, num_
 
 def test_a_grid_too_coarse_for_sigma_is_told(folder: Path) -> None:
     done(*extract("--resolution", "128", "--layout", "pyramid"))
-    words = [*TRAIN, "--sigma", "0.5"]
+    words = [*TRAIN, "--sigma", "0.5", "--steps", "2"]
     assert "PCK is an underestimate" not in done("train", *words, "--out", "fine").output
     Path("dgan.toml").write_text("[train]\nvalidation_pixels = 5000\n")
     said = done("train", *words, "--out", "coarse").output

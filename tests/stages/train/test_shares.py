@@ -13,12 +13,14 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 from support.training import Killed
+from support.variants import variants
 
 import fstore
 from fstore.errors import StoreError
 from fstore.sampler import StratifiedChunkSampler
 from pipeline.cluster.choice import ClusterChoice
 from pipeline.errors import UsageError
+from pipeline.interpreter.files import Interpreter
 from pipeline.interpreter.training_state import load_state
 from pipeline.settings.schema import TrainConfig
 from pipeline.stages.train import stage
@@ -104,22 +106,28 @@ def contents(folder: Path) -> dict[str, bytes]:
 def settings(out: Path) -> TrainConfig:
     from support.training import SMALL
 
-    return replace(SMALL, members=5, out=out, patience=1, final_epochs=2, learning_rate=1e-2)
+    return replace(SMALL, members=5, out=out, patience=1, max_epochs=3, final_epochs=1, learning_rate=1e-2)
 
 
-@pytest.mark.parametrize("workers", [2, *(pytest.param(n, marks=pytest.mark.slow) for n in (1, 3, 9))])
+@pytest.fixture(scope="module")
+def alone(store: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Interpreter]:
+    """What one process has learnt, and its folder."""
+    out = tmp_path_factory.mktemp("alone") / "interpreter"
+    return out, train(store, settings(out))
+
+
+@pytest.mark.parametrize("workers", variants(2, 1, 3, 9))
 def test_shares_learn_what_one_process_learns(
-    store: Path, tmp_path: Path, workers: int, working: Working
+    store: Path, tmp_path: Path, alone: tuple[Path, Interpreter], workers: int, working: Working
 ) -> None:
-    alone = train(store, settings(tmp_path / "alone"))
     shared = train(store, settings(tmp_path / "shared"), **working(HerePool(workers)))
-    assert contents(tmp_path / "shared") == contents(tmp_path / "alone")
-    assert shared.info.epochs == alone.info.epochs
-    assert any(epoch.final for epoch in alone.info.epochs)
+    assert contents(tmp_path / "shared") == contents(alone[0])
+    assert shared.info.epochs == alone[1].info.epochs
+    assert any(epoch.final for epoch in alone[1].info.epochs)
 
 
 def test_a_run_that_ends_within_an_epoch_goes_on_with_other_workers(
-    store: Path, tmp_path: Path, working: Working
+    store: Path, tmp_path: Path, alone: tuple[Path, Interpreter], working: Working
 ) -> None:
     out = tmp_path / "shared"
     with pytest.raises(Killed):
@@ -127,8 +135,7 @@ def test_a_run_that_ends_within_an_epoch_goes_on_with_other_workers(
     assert len(load_state(out).info.epochs) == 1
     assert [path.name for path in out.glob("training_share_*")]  # of the second epoch
     train(store, settings(out), **working(HerePool(2)))
-    train(store, settings(tmp_path / "alone"))
-    assert contents(out) == contents(tmp_path / "alone")
+    assert contents(out) == contents(alone[0])
 
 
 def test_a_worker_that_sees_another_store_says_so(store: Path, tmp_path: Path, working: Working) -> None:

@@ -20,12 +20,14 @@ from support.training import (
     CLASSES,
     HEIGHT,
     IGNORE,
+    SMALL,
     WIDTH,
     Killed,
     kill_before_epoch,
     mask_of,
     write_store,
 )
+from support.variants import variants
 from torch import Tensor
 
 import fstore
@@ -56,7 +58,23 @@ def contents(folder: Path) -> dict[str, object]:
     return found
 
 
-@pytest.mark.parametrize("layout", ["dense", "pyramid"])
+@pytest.fixture(scope="module")
+def undisturbed(store: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str, object]:
+    """The files of a run of four epochs that nothing disturbed."""
+    config = replace(SMALL, out=tmp_path_factory.mktemp("undisturbed") / "interpreter")
+    train(store, config)
+    return contents(config.out)
+
+
+@pytest.fixture(scope="module")
+def after_one_epoch(store: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The folder of a finished run of one epoch: change a copy."""
+    config = replace(SMALL, max_epochs=1, out=tmp_path_factory.mktemp("one") / "interpreter")
+    train(store, config)
+    return config.out
+
+
+@pytest.mark.parametrize("layout", variants("dense", "pyramid"))
 def test_it_learns_separable_classes_from_either_layout(
     tmp_path: Path, config: TrainConfig, layout: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -73,7 +91,7 @@ def test_it_learns_separable_classes_from_either_layout(
 
 
 def test_the_interpreter_says_what_it_was_made_from(store: Path, config: TrainConfig) -> None:
-    interpreter = train(store, config)
+    interpreter = train(store, replace(config, max_epochs=2))
     info = interpreter.info
     meta = fstore.open(store).meta
     assert info.generator == dict(meta.generator)
@@ -81,7 +99,7 @@ def test_the_interpreter_says_what_it_was_made_from(store: Path, config: TrainCo
     assert (info.grid, info.crop_rows, info.widths) == (meta.grid, meta.crop_rows, (8, 6))
     assert info.training["held_out_images"] == list(plan_train(open_features(store), config).split.held_out)
     np.testing.assert_array_equal(load_interpreter(config.out).average_latent, np.arange(4))
-    assert [epoch.steps for epoch in info.epochs] == [20, 40, 60, 80]
+    assert [epoch.steps for epoch in info.epochs] == [20, 40]
     assert info == load_interpreter(config.out).info
 
 
@@ -137,7 +155,7 @@ def test_validation_and_training_share_no_image(
     monkeypatch.setattr(opened, "pixels", spy)
     monkeypatch.setattr(prepare, "open_features", lambda path: opened)
     monkeypatch.setattr(prepare, "features_sha256", lambda opened: "")  # it reads of every image
-    info = train(store, config).info
+    info = train(store, replace(config, max_epochs=1)).info
     validation, training = seen[0], np.unique(np.concatenate(seen[1:]))
     assert validation.tolist() == info.training["held_out_images"]
     assert sorted([*validation, *training]) == [0, 1, 2, 3, 4]
@@ -150,12 +168,14 @@ def test_without_held_out_images_the_loss_decides(store: Path, config: TrainConf
     assert info.best_epoch == losses.index(min(losses))
 
 
-@pytest.mark.parametrize("last", [1, 2, 3])
+@pytest.mark.parametrize("last", variants(2, 1, 3))
 def test_a_killed_run_ends_with_the_files_of_an_undisturbed_one(
-    store: Path, config: TrainConfig, monkeypatch: pytest.MonkeyPatch, last: int
+    store: Path,
+    config: TrainConfig,
+    undisturbed: dict[str, object],
+    monkeypatch: pytest.MonkeyPatch,
+    last: int,
 ) -> None:
-    undisturbed = replace(config, out=config.out.with_name("undisturbed"))
-    train(store, undisturbed)
     with monkeypatch.context() as patched:
         kill_before_epoch(patched, last)
         with pytest.raises(Killed):
@@ -166,11 +186,11 @@ def test_a_killed_run_ends_with_the_files_of_an_undisturbed_one(
     said: list[str] = []
     train(store, config, report=said.append)
     assert said[0].endswith(f"going on after epoch {last}, step {20 * last}")
-    assert contents(config.out) == contents(undisturbed.out)
+    assert contents(config.out) == undisturbed
 
 
-def learnt_rates(monkeypatch: pytest.MonkeyPatch, store: Path, config: TrainConfig) -> list[float]:
-    """The learning rate of every step of a run, as a share of the configured one."""
+def record_rates(monkeypatch: pytest.MonkeyPatch) -> list[float]:
+    """Gets the learning rate of every step from now on, as a share of the configured one."""
     rates: list[float] = []
     step = Learner.step
 
@@ -178,9 +198,7 @@ def learnt_rates(monkeypatch: pytest.MonkeyPatch, store: Path, config: TrainConf
         rates.append(share)
         return step(self, batch, share)
 
-    with monkeypatch.context() as patched:
-        patched.setattr(Learner, "step", recorded)
-        train(store, replace(config, out=config.out.with_name("rates")))
+    monkeypatch.setattr(Learner, "step", recorded)
     return rates
 
 
@@ -197,20 +215,19 @@ def test_final_epochs_see_every_image_and_their_weights_are_kept(
         return make_sampler(opened, settings, images, memory)
 
     monkeypatch.setattr(epochs, "make_sampler", recorded)
+    rates = record_rates(monkeypatch)
     config = replace(config, max_epochs=2, final_epochs=2)
     plan = plan_train(open_features(store), config)
-    info = train(store, config).info
+    longer = train(store, config)
+    info = longer.info
     everything = tuple(sorted(plan.split.training + plan.split.held_out))
     assert len(everything) > len(plan.split.training)
     assert seen == [plan.split.training] * 2 + [everything] * 2
     assert [epoch.final for epoch in info.epochs] == [False, False, True, True]
     assert [epoch.miou is None for epoch in info.epochs] == [False, False, True, True]
     assert info.best_epoch in (0, 1)
-    assert learnt_rates(monkeypatch, store, config) == pytest.approx(
-        [1.0] * 40 + [1 - step / 40 for step in range(40)], abs=1e-9
-    )
+    assert rates == pytest.approx([1.0] * 40 + [1 - step / 40 for step in range(40)], abs=1e-9)
     short = train(store, replace(config, final_epochs=1, out=config.out.with_name("short")))
-    longer = train(store, replace(config, final_epochs=2, out=config.out.with_name("longer")))
     assert not torch.equal(short.ensemble.weight1, longer.ensemble.weight1)
 
 
@@ -264,10 +281,11 @@ def check_killed_run(
 def test_a_run_killed_before_every_epoch_ends_with_the_files_of_an_undisturbed_one(
     store: Path, config: TrainConfig, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    scripted_quality(monkeypatch, 0.1, 0.6, 0.5, 0.4)
-    check_killed_run(store, replace(config, final_epochs=3), monkeypatch, range(7))
+    scripted_quality(monkeypatch, 0.1, 0.6, 0.5)
+    check_killed_run(store, replace(config, max_epochs=3, final_epochs=2), monkeypatch, range(5))
 
 
+@pytest.mark.slow  # a run that is killed before every epoch is killed before these too
 def test_a_run_killed_in_its_final_epochs_ends_with_the_files_of_an_undisturbed_one(
     store: Path, config: TrainConfig, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -285,10 +303,8 @@ def test_a_run_killed_in_its_first_epoch_begins_again(
 
 
 def test_a_run_killed_before_its_last_file_is_completed(
-    store: Path, config: TrainConfig, monkeypatch: pytest.MonkeyPatch
+    store: Path, config: TrainConfig, undisturbed: dict[str, object], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    undisturbed = replace(config, out=config.out.with_name("undisturbed"))
-    train(store, undisturbed)
     replace_file = os.replace
 
     def die_at_the_description(source: Path, target: Path) -> None:
@@ -301,10 +317,11 @@ def test_a_run_killed_before_its_last_file_is_completed(
         with pytest.raises(Killed):
             train(store, config)
     train(store, config)
-    assert contents(config.out) == contents(undisturbed.out)
+    assert contents(config.out) == undisturbed
 
 
 def test_a_finished_run_has_nothing_to_do(store: Path, config: TrainConfig) -> None:
+    config = replace(config, max_epochs=1)
     first = train(store, config)
     (config.out / "training_state.safetensors").write_bytes(b"left by a kill before it was deleted")
     before = (config.out / "interpreter.json").read_bytes()
@@ -327,18 +344,20 @@ def test_a_finished_run_has_nothing_to_do(store: Path, config: TrainConfig) -> N
     ],
 )
 def test_other_settings_are_refused_and_overwrite_begins_anew(
-    store: Path, config: TrainConfig, change: dict[str, object], message: str
+    store: Path, config: TrainConfig, after_one_epoch: Path, change: dict[str, object], message: str
 ) -> None:
     short = replace(config, max_epochs=1)
-    train(store, short)
+    shutil.copytree(after_one_epoch, config.out)
     with pytest.raises(UsageError, match=message):
         train(store, replace(short, **change))
     anew = train(store, replace(short, **change), overwrite=True)
     assert load_interpreter(config.out).sha256 == anew.sha256
 
 
-def test_other_annotations_are_other_settings(tmp_path: Path, store: Path, config: TrainConfig) -> None:
-    train(store, replace(config, max_epochs=1))
+def test_other_annotations_are_other_settings(
+    tmp_path: Path, config: TrainConfig, after_one_epoch: Path
+) -> None:
+    shutil.copytree(after_one_epoch, config.out)
     other = write_store(tmp_path / "other.zarr", num_images=4)
     with pytest.raises(UsageError, match=r"store\.num_images = 5, this run has 4"):
         train(other, replace(config, max_epochs=1))
@@ -347,18 +366,20 @@ def test_other_annotations_are_other_settings(tmp_path: Path, store: Path, confi
 def test_an_unfinished_run_of_other_settings_is_refused_too(
     store: Path, config: TrainConfig, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    config = replace(config, max_epochs=2)
     with monkeypatch.context() as patched:
         kill_before_epoch(patched, 1)
         with pytest.raises(Killed):
             train(store, config)
     with pytest.raises(UsageError, match=r"training\.batch_size = 32, this run has 16"):
         train(store, replace(config, batch_size=16))
-    assert len(train(store, replace(config, buffer_mb=4)).info.epochs) == 4  # less memory is no other run
+    assert len(train(store, replace(config, buffer_mb=4)).info.epochs) == 2  # less memory is no other run
 
 
 def test_a_resumed_run_keeps_its_precision_and_its_shuffle_buffer(
     store: Path, config: TrainConfig, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    config = replace(config, max_epochs=2)
     undisturbed = replace(config, precision="float32", out=config.out.with_name("undisturbed"))
     train(store, undisturbed)
     with monkeypatch.context() as patched:
@@ -382,13 +403,14 @@ def test_a_budget_that_cannot_do_is_refused_before_anything_is_written(
     ):
         train(store, config, memory_budget=10**7)
     assert not config.out.exists()
+    config = replace(config, max_epochs=1)
     train(store, config)
     assert train(store, config, memory_budget=10**7).info.epochs  # finished: it takes nothing
 
 
 def test_a_pyramid_in_memory_changes_nothing_but_the_time(tmp_path: Path, config: TrainConfig) -> None:
     path = write_store(tmp_path / "features.zarr", "pyramid")
-    config = replace(config, final_epochs=1, max_epochs=2)
+    config = replace(config, final_epochs=1, max_epochs=1)
     for cache in ("none", "1GB", "1kB"):  # the last is too small for it
         train(path, replace(config, cache=cache, out=tmp_path / cache))
     assert contents(tmp_path / "none") == contents(tmp_path / "1GB") == contents(tmp_path / "1kB")
@@ -405,7 +427,7 @@ def test_a_damaged_training_state_is_refused_and_overwritten(store: Path, config
     (config.out / "training_state.safetensors").write_bytes(b"\x07")
     with pytest.raises(UsageError, match=r"damaged.*--overwrite"):
         train(store, config)
-    train(store, config, overwrite=True)
+    train(store, replace(config, max_epochs=1), overwrite=True)
     assert sorted(p.name for p in config.out.iterdir()) == ["interpreter.json", "interpreter.safetensors"]
 
 
@@ -503,6 +525,6 @@ def test_a_run_ended_by_sigkill_goes_on(store: Path, config: TrainConfig) -> Non
 
 
 def test_every_epoch_says_the_loss_of_each_member(store: Path, config: TrainConfig) -> None:
-    for epoch in train(store, config).info.epochs:
+    for epoch in train(store, replace(config, max_epochs=2)).info.epochs:
         assert epoch.member_losses is not None and len(set(epoch.member_losses)) == config.members
         assert epoch.loss == pytest.approx(sum(epoch.member_losses) / config.members)

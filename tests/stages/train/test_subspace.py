@@ -11,6 +11,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 from support.stores import NATIVE, fill, make_maps, make_meta
+from support.variants import variants
 from torch import Tensor
 
 import fstore
@@ -137,13 +138,19 @@ def test_what_auto_means_follows_from_the_store_and_the_length_alone() -> None:
     assert settle_subspace(OFF, META, is_whole_epoch=True) == OFF
 
 
-@pytest.mark.parametrize("subspace", ["auto", "0.9", "1", "off"])
-def test_the_interpreter_is_one_on_all_channels(tmp_path: Path, subspace: str) -> None:
-    fill(tmp_path / "p.zarr", make_meta("pyramid", grid=(40, 40)), num_images=4)
+@pytest.fixture(scope="module")
+def annotated(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    path = tmp_path_factory.mktemp("annotated") / "p.zarr"
+    fill(path, make_meta("pyramid", grid=(40, 40)), num_images=4)
+    return path
+
+
+@pytest.mark.parametrize("subspace", variants("auto", "off", "0.9", "1", fast=3))
+def test_the_interpreter_is_one_on_all_channels(annotated: Path, tmp_path: Path, subspace: str) -> None:
     config = TrainConfig(
         members=2, batch_size=16, epoch_pixels=320, max_epochs=1, hidden=(8, 6), subspace=subspace
     )
-    found = train(tmp_path / "p.zarr", replace(config, out=tmp_path / "i"))
+    found = train(annotated, replace(config, out=tmp_path / "i"))
     assert found.ensemble.channels == found.info.channels == sum(layer.channels for layer in META.layers)
     recorded = {"auto": "0.999", "off": None}.get(subspace, subspace)
     assert found.info.training.get("subspace") == recorded
@@ -156,7 +163,13 @@ def test_the_interpreter_is_one_on_all_channels(tmp_path: Path, subspace: str) -
 
 def test_dense_and_pyramid_learn_the_same(tmp_path: Path) -> None:
     config = TrainConfig(
-        members=2, batch_size=16, epoch_pixels=320, max_epochs=2, hidden=(8, 6), subspace="0.99"
+        members=2,
+        batch_size=16,
+        epoch_pixels=320,
+        max_epochs=1,
+        final_epochs=0,
+        hidden=(8, 6),
+        subspace="0.99",
     )
     loss = {}
     for layout in ("dense", "pyramid"):

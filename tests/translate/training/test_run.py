@@ -43,6 +43,25 @@ def finished(data: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
+@pytest.fixture(scope="module")
+def interrupted(data: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The folder of a run that was interrupted in its second epoch: change a copy."""
+    folder = tmp_path_factory.mktemp("interrupted") / "translator"
+
+    def interrupt(epoch: int, learner: Learner) -> None:
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        run.train(prepared(data, folder), CPU, say=print, after_epoch=interrupt)
+    return folder
+
+
+@pytest.fixture
+def begun(interrupted: Path, tmp_path: Path) -> Path:
+    """A copy of it."""
+    return shutil.copytree(interrupted, tmp_path / "t")
+
+
 def test_it_writes_what_the_folder_says(finished: Path) -> None:
     assert sorted(
         path.relative_to(finished).as_posix() for path in finished.rglob("*") if path.is_file()
@@ -74,9 +93,10 @@ def test_the_log_has_losses_and_feedback_of_both_directions(finished: Path) -> N
 
 def test_of_pairs_the_log_has_the_errors_of_the_translated_images(data: Path, tmp_path: Path) -> None:
     """They are computed again here, from the saved network and the pictures."""
-    trained(data, tmp_path / "t", paired=True, held_out=0.3)
-    (row,) = log_of(tmp_path / "t")[-1:]
-    job = prepared(data, tmp_path / "t", paired=True, held_out=0.3)
+    settings = {"paired": True, "held_out": 0.3, "epochs": 1}
+    trained(data, tmp_path / "t", **settings)
+    (row,) = log_of(tmp_path / "t")
+    job = prepared(data, tmp_path / "t", **settings)
     places = job.batches.splits[0].validation
     assert job.batches.splits[0] == job.batches.splits[1] and len(places) == 2
     source, target = (images[list(places)] for images in domains(6))
@@ -92,9 +112,9 @@ def test_of_pairs_the_log_has_the_errors_of_the_translated_images(data: Path, tm
 
 def test_without_an_adversary_there_is_no_feedback(data: Path, tmp_path: Path) -> None:
     said: list[str] = []
-    lines = trained(data, tmp_path / "t", said.append, adversary=False, held_out=0)
+    lines = trained(data, tmp_path / "t", said.append, adversary=False, held_out=0, epochs=1)
     assert "mean look" in said[0]
-    (row, _) = log_of(tmp_path / "t")
+    (row,) = log_of(tmp_path / "t")
     assert set(row["losses"]) == {"generators", "cycle", "identity"}
     assert row["training"] == {} and "validation" not in row
     assert "feedback" not in lines[0]
@@ -131,7 +151,7 @@ def test_two_runs_end_in_the_same_bytes_and_another_seed_does_not(
 @pytest.mark.parametrize(
     ("seconds", "settings", "stride", "least"),
     [
-        pytest.param(0.0, {}, 19, 1, id="a state a step, every 19th change"),
+        pytest.param(0.0, {"epochs": 1}, 10, 3, id="a state a step, every tenth change of an epoch"),
         pytest.param(0.0, {}, 1, 20, marks=pytest.mark.slow, id="a state a step, every change"),
         pytest.param(300.0, {}, 1, 15, marks=pytest.mark.slow, id="states of epochs, every change"),
         pytest.param(
@@ -194,12 +214,11 @@ def test_a_line_of_the_log_that_was_lost_has_the_speed_that_an_earlier_version_k
 
 def test_more_epochs_go_on_to_what_a_longer_run_ends_with(data: Path, finished: Path, tmp_path: Path) -> None:
     folder = tmp_path / "longer"
-    shutil.copytree(finished, folder)
+    trained(data, folder, epochs=1)
     said: list[str] = []
-    trained(data, folder, said.append, epochs=3)
-    assert said == [f"{folder}: going on after step {2 * NUM_STEPS}, in epoch 3 of 3"]
-    trained(data, tmp_path / "at once", epochs=3)
-    assert compared(folder) == compared(tmp_path / "at once")
+    trained(data, folder, said.append, epochs=2)
+    assert said == [f"{folder}: going on after step {NUM_STEPS}, in epoch 2 of 2"]
+    assert compared(folder) == compared(finished)
     assert open_translator(folder).is_finished
 
 
@@ -324,7 +343,7 @@ def test_a_picture_that_cannot_be_read_ends_the_run_in_one_line(tmp_path: Path) 
 
 
 def test_a_run_that_ended_before_it_learnt_forbids_nothing(tmp_path: Path) -> None:
-    data = write_domains(tmp_path)
+    data = write_domains(tmp_path, num=3)
     (data / "target" / "image_2.png").write_bytes(b"no picture")
     with pytest.raises(UsageError, match="take it out of the folder"):
         trained(data, tmp_path / "t", held_out=0)
@@ -366,17 +385,6 @@ def test_a_loss_that_is_not_finite_ends_the_run(
         trained(data, tmp_path / "t")
 
 
-def begun(data: Path, folder: Path) -> Path:
-    """The folder of a run that was interrupted in its second epoch. Returns its state's file."""
-
-    def interrupt(epoch: int, learner: Learner) -> None:
-        raise KeyboardInterrupt
-
-    with pytest.raises(KeyboardInterrupt):
-        run.train(prepared(data, folder), CPU, say=print, after_epoch=interrupt)
-    return folder / "training_state.pt"
-
-
 def flip_a_bit(state: Path) -> None:
     content = bytearray(state.read_bytes())
     weights = torch.load(state, weights_only=True)["learnt"]["source_to_target"]["last.bias"]
@@ -400,20 +408,19 @@ def flip_a_bit(state: Path) -> None:
     ],
 )
 def test_a_damaged_state_is_one_line(
-    data: Path, tmp_path: Path, damage: Callable[[Path], None], words: str
+    data: Path, begun: Path, damage: Callable[[Path], None], words: str
 ) -> None:
-    damage(begun(data, tmp_path / "t"))
+    damage(begun / "training_state.pt")
     with pytest.raises(UsageError, match=words) as refused:
-        trained(data, tmp_path / "t")
+        trained(data, begun)
     assert "\n" not in str(refused.value) and "--overwrite" in str(refused.value)
 
 
-def test_an_unfinished_translator_can_be_used_and_says_so(data: Path, tmp_path: Path) -> None:
-    begun(data, tmp_path / "t")
-    translator = open_translator(tmp_path / "t")
+def test_an_unfinished_translator_can_be_used_and_says_so(data: Path, begun: Path) -> None:
+    translator = open_translator(begun)
     assert not translator.is_finished and translator.record["epochs"] == 1
-    lines = run.dry_run(prepared(data, tmp_path / "t"), CPU)
-    assert lines[0] == f"{tmp_path / 't'}: goes on where an earlier run ended"
+    lines = run.dry_run(prepared(data, begun), CPU)
+    assert lines[0] == f"{begun}: goes on where an earlier run ended"
 
 
 def test_the_plan_bounds_what_lies_on_disk(data: Path, finished: Path) -> None:

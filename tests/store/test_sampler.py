@@ -253,14 +253,13 @@ def test_images_are_read_in_proportion() -> None:
         assert np.ptp(units) <= 2 and plan.num_units < 6 * 9
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("alpha", "draws", "draws_per_unit", "unit_tiles"),
     [
         (1.0, 500, 30.0, DENSE),  # inclusion below 1 nearly everywhere; class 2 often needs coverage
-        pytest.param(
-            0.3, 150, 12.0, DENSE, marks=pytest.mark.slow
-        ),  # rare classes raise their units' inclusion, up to 1
-        pytest.param(0.5, 300, 40.0, PYRAMID, marks=pytest.mark.slow),
+        (0.3, 150, 12.0, DENSE),  # rare classes raise their units' inclusion, up to 1
+        (0.5, 300, 40.0, PYRAMID),
     ],
 )
 def test_planned_draws_are_uniform_inside_a_class(

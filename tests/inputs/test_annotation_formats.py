@@ -18,6 +18,7 @@ from click.testing import CliRunner
 from PIL import Image
 from pycocotools import mask as coco_mask
 from support.tiny import RESOLUTION, input_flags, write_inputs
+from support.variants import variants
 
 import fstore
 from pipeline.cli import main
@@ -181,7 +182,7 @@ def test_a_format_that_names_its_classes_needs_no_list(
     assert [entry.name for entry in store.meta.classes] == list(NAMES)
 
 
-@pytest.mark.parametrize("save", EVERY)
+@pytest.mark.parametrize("save", variants(*EVERY, fast=3))
 def test_one_label_map_serves_every_format(
     tmp_path: Path, masks: Masks, save: Callable[[Path, Masks], Path]
 ) -> None:

@@ -36,7 +36,6 @@ def distance_to_edges(x: float, y: float, points: list[tuple[float, float]]) -> 
     return nearest
 
 
-@settings(max_examples=60, deadline=None)
 @given(st.lists(POINT, min_size=3, max_size=7))
 def test_a_polygon_holds_the_pixels_whose_centres_it_encloses(points: list[tuple[float, float]]) -> None:
     drawn = shapes.polygon(np.array(points), SIZE)

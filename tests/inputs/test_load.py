@@ -150,7 +150,6 @@ def test_a_file_below_255_with_a_wide_ignore_label_is_uint16(tmp_path: Path) -> 
 # --- fitting to the grid ---
 
 
-@settings(max_examples=80, deadline=None)
 @given(*[st.integers(1, 20)] * 4)
 def test_the_resize_takes_the_pixel_under_each_centre(h: int, w: int, height: int, width: int) -> None:
     labels = np.arange(h * w).reshape(h, w)
@@ -565,7 +564,6 @@ def test_a_file_that_is_no_png_is_refused(tmp_path: Path) -> None:
 WHOLE_PNG = grey_png(labels_of(0, (64, 64)), 8)
 
 
-@settings(max_examples=40, deadline=None)
 @given(st.integers(0, len(WHOLE_PNG) - 13))  # the closing IEND chunk carries nothing
 def test_a_truncated_png_is_always_refused(tmp_path_factory: pytest.TempPathFactory, length: int) -> None:
     folder = tmp_path_factory.mktemp("cut")
@@ -573,7 +571,6 @@ def test_a_truncated_png_is_always_refused(tmp_path_factory: pytest.TempPathFact
     assert "0.png: cannot be read as PNG, or is truncated" in message_of(folder)
 
 
-@settings(max_examples=80, deadline=None)
 @given(st.integers(0, len(WHOLE_PNG) - 1), st.integers(1, 255))
 def test_a_damaged_png_never_gives_other_labels(
     tmp_path_factory: pytest.TempPathFactory, position: int, flip: int

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from safetensors.torch import save_file
 from support.generator_files import Sizes, random_tensors, rosinality_state
@@ -375,38 +375,45 @@ def test_a_stray_weight_inside_the_prefix_is_named_and_one_outside_is_not_looked
 ROWS = torch.arange(1.0, 19.0)[:, None] * AVERAGE  # [18, D], a row a layer
 
 
+STORED = [
+    (AVERAGE, AVERAGE),
+    (AVERAGE[None], AVERAGE),
+    (AVERAGE[None, None], AVERAGE),
+    (AVERAGE.half(), AVERAGE.half().float()),
+    (AVERAGE[None].repeat(8, 1), AVERAGE),  # one row repeated
+    (AVERAGE[None, None].repeat(1, 8, 1), AVERAGE),
+    (AVERAGE[None, None].repeat(8, 1, 1), AVERAGE),
+    (ROWS, ROWS),
+    (ROWS[None], ROWS),
+]
+PLACES: dict[str, Callable[[State, Tensor], Any]] = {
+    "beside": lambda s, a: {"g_ema": s, "latent_avg": a},
+    "inside": lambda s, a: {**s, "latent_avg": a},
+    "above the prefix": lambda s, a: {"state_dict": {**under("decoder.", s), "latent_avg": a}},
+    "below the prefix": lambda s, a: {"state_dict": under("decoder.", {**s, "latent_avg": a})},
+    "above the dict": lambda s, a: {"state_dict": under("decoder.", s), "latent_avg": a},
+    "truncation": lambda s, a: {"g_ema": under("module.", {**s, "truncation.avg_latent": a})},
+    "mean": lambda s, a: {"g_ema": under("module.", s), "mean_latent": a},
+}
+
+
 @pytest.mark.parametrize(
-    ("stored", "expected"),
+    ("place", "stored", "expected"),
     [
-        (AVERAGE, AVERAGE),
-        (AVERAGE[None], AVERAGE),
-        (AVERAGE[None, None], AVERAGE),
-        (AVERAGE.half(), AVERAGE.half().float()),
-        (AVERAGE[None].repeat(8, 1), AVERAGE),  # one row repeated
-        (AVERAGE[None, None].repeat(1, 8, 1), AVERAGE),
-        (AVERAGE[None, None].repeat(8, 1, 1), AVERAGE),
-        (ROWS, ROWS),
-        (ROWS[None], ROWS),
+        pytest.param(
+            *(place, *values),
+            id=f"{place}-{tuple(values[0].shape)}-{j}",
+            marks=() if i == 0 or (i + j) % len(STORED) == 0 else pytest.mark.slow,
+        )
+        for i, place in enumerate(PLACES)
+        for j, values in enumerate(STORED)
     ],
-    ids=lambda value: str(tuple(value.shape)),
-)
-@pytest.mark.parametrize(
-    "wrap",
-    [
-        lambda s, a: {"g_ema": s, "latent_avg": a},
-        lambda s, a: {**s, "latent_avg": a},
-        lambda s, a: {"state_dict": {**under("decoder.", s), "latent_avg": a}},
-        lambda s, a: {"state_dict": under("decoder.", {**s, "latent_avg": a})},
-        lambda s, a: {"state_dict": under("decoder.", s), "latent_avg": a},
-        lambda s, a: {"g_ema": under("module.", {**s, "truncation.avg_latent": a})},
-        lambda s, a: {"g_ema": under("module.", s), "mean_latent": a},
-    ],
-    ids=["beside", "inside", "above the prefix", "below the prefix", "above the dict", "truncation", "mean"],
 )
 def test_the_average_latent_is_found_in_every_place_and_form(
-    tmp_path: Path, wrap: Callable[[State, Tensor], Any], stored: Tensor, expected: Tensor
+    tmp_path: Path, place: str, stored: Tensor, expected: Tensor
 ) -> None:
-    loaded = load_generator(saved(tmp_path, wrap(STATES["rosinality"], stored)))
+    """The fast tests: every form in one place, and every place with one form."""
+    loaded = load_generator(saved(tmp_path, PLACES[place](STATES["rosinality"], stored)))
     assert loaded.average_latent is not None and loaded.average_latent.dtype == np.float32
     np.testing.assert_array_equal(loaded.average_latent, expected.numpy())
     assert_is(loaded, STATES["rosinality"], tmp_path)
@@ -440,7 +447,6 @@ def test_the_average_nearest_to_the_generator_is_its_own(tmp_path: Path) -> None
 WORDS = st.sampled_from(["net", "a", "model", "my generator", "G_0", "module", "_orig_mod", "x.y", "état"])
 
 
-@settings(max_examples=40)
 @given(
     form=st.sampled_from(sorted(STATES)),
     prefixes=st.lists(WORDS, max_size=3),

@@ -424,7 +424,7 @@ def test_a_named_folder_must_hold_pictures(tmp_path: Path) -> None:
 
 
 def extract(folder: Path, *options: str) -> Result:
-    flags = [*input_flags(folder), "--store", str(folder / "f.zarr"), *options]
+    flags = [*input_flags(folder), "--store", str(folder / "f.zarr"), "--layers", "0:1", *options]
     return CliRunner().invoke(main, ["extract-features", *flags])
 
 
@@ -456,7 +456,7 @@ def test_pictures_named_by_seed_are_compared_with_masks_named_by_place(tmp_path:
     folder = write_inputs(tmp_path / "in", num=3)
     flags = [
         *("--checkpoint", str(folder / "checkpoint.pt"), "--seeds", "10-12", "--truncation", "1"),
-        *("--store", str(folder / "f.zarr")),
+        *("--store", str(folder / "f.zarr"), "--layers", "0:1"),
     ]
     words = ["extract-features", *flags, "--annotations", str(folder / "masks")]
     assert CliRunner().invoke(main, words).exit_code == 0

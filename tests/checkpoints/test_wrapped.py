@@ -15,6 +15,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from safetensors.torch import save_file
 from support.generator_files import Sizes, random_tensors, rosinality_state
+from support.variants import variants
 from torch import Tensor
 
 from pipeline.checkpoints.read import LoadedGenerator, load_generator
@@ -214,7 +215,7 @@ def test_all_the_layers_modules_that_wrappers_renamed_are_found(tmp_path: Path) 
         ("rosinality", "style.", "mapping", "synthesis"),
     ],
 )
-@pytest.mark.parametrize("join", ["dicts", "prefixes", "below a key", "below a wrapper"])
+@pytest.mark.parametrize("join", variants("dicts", "prefixes", "below a key", "below a wrapper", fast=2))
 def test_mapping_and_synthesis_may_stand_apart(
     tmp_path: Path, form: str, mark: str, mapping_key: str, synthesis_key: str, join: str
 ) -> None:

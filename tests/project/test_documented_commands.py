@@ -32,7 +32,7 @@ HISTORY = ("CHANGELOG.md",)  # it may name what is gone
 CHECKED = [page for page in PAGES if page not in HISTORY]
 LONG = (
     *("filter-info-verify", "from-other-tools", "sample", "second-round", "segment", "tour", "translate"),
-    *("README", "CONTRIBUTING", "calibrate", "python", "to-other-tools"),
+    *("README", "CONTRIBUTING", "calibrate", "evaluate", "extract-features", "python", "to-other-tools"),
 )
 """Pages whose blocks take a second and more: the fast tests read them, and do not run them."""
 PROGRAMS = ("dgan", "make", "python", "bash", "cd")

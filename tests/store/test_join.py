@@ -31,8 +31,15 @@ def begin(writer: fstore.FeatureWriter, image: int) -> None:
     writer.begin_image(image, make_image(writer.meta, image)[1], latent_of(image))
 
 
-@pytest.mark.parametrize("grid", SHAPES)
-@pytest.mark.parametrize("layout", ["dense", "pyramid"])
+@pytest.mark.parametrize(
+    ("layout", "grid"),
+    [
+        ("dense", SHAPES[0]),
+        ("pyramid", SHAPES[1]),
+        pytest.param("dense", SHAPES[1], marks=pytest.mark.slow),
+        pytest.param("pyramid", SHAPES[0], marks=pytest.mark.slow),
+    ],
+)
 def test_two_writers_of_a_directed_store_write_the_bytes_of_one(
     tmp_path: Path, layout: str, grid: tuple[int, int]
 ) -> None:

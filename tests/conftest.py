@@ -75,9 +75,9 @@ def tasks_of_16(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(fmt, "TASK_IMAGES", 16)
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture(scope="session")
 def opened_browser(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Browser]:
-    """One for a module; its tests are skipped where none is installed."""
+    """One for all tests, which are skipped where none is installed: to start it takes two seconds."""
     require_browser()
     with open_browser(tmp_path_factory.mktemp("profile")) as browser:
         yield browser

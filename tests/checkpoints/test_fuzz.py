@@ -427,9 +427,9 @@ def fuzz(tmp_path: Path, seeds: range) -> None:
 
 
 def test_mutated_files_are_loaded_or_refused_in_one_line(tmp_path: Path) -> None:
-    fuzz(tmp_path, range(500))
+    fuzz(tmp_path, range(150))
 
 
 @pytest.mark.slow
 def test_ten_thousand_mutated_files_are_loaded_or_refused_in_one_line(tmp_path: Path) -> None:
-    fuzz(tmp_path, range(500, 10_500))
+    fuzz(tmp_path, range(150, 10_500))

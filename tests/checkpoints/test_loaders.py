@@ -28,6 +28,7 @@ from support.generator_files import (
 )
 from support.places import FIXTURES
 from support.tiny_checkpoints import formats
+from support.variants import variants
 from torch import Tensor
 from torch.nn import functional as F
 
@@ -524,7 +525,7 @@ GARBAGE = (
 )
 
 
-@pytest.mark.parametrize("form", ["ada", "tensorflow", "rosinality"])
+@pytest.mark.parametrize("form", variants("tensorflow", "rosinality", "ada"))
 def test_garbage_anywhere_in_a_file_is_one_line_or_no_matter(tmp_path: Path, form: str) -> None:
     sizes = Sizes(widths=(4, 3), classes=0 if form == "rosinality" else 2)
     tensors, random = random_tensors(sizes), np.random.default_rng(0)

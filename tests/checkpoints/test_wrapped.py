@@ -11,10 +11,11 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from safetensors.torch import save_file
 from support.generator_files import Sizes, random_tensors, rosinality_state
+from support.variants import variants
 from torch import Tensor
 
 from pipeline.checkpoints.read import LoadedGenerator, load_generator
@@ -61,13 +62,27 @@ def weights(loaded: LoadedGenerator) -> State:
 
 def assert_is(loaded: LoadedGenerator, state: State, folder: Path) -> None:
     """The network of a state dict that nothing wraps, to the bit."""
-    torch.save(state, folder / "plain.pt")
-    plain = load_generator(folder / "plain.pt")
+    plain = plain_of(state, folder)
     assert type(loaded.generator) is type(plain.generator)
     for name, value in weights(plain).items():
         assert torch.equal(weights(loaded)[name], value), name
     noise = (loaded.generator.stored_noise or (), plain.generator.stored_noise or ())
     assert all(torch.equal(a, b) for a, b in zip(*noise, strict=True))
+
+
+def plain_of(state: State, folder: Path) -> LoadedGenerator:
+    """The generator of a state dict; each of ``STATES`` is loaded once."""
+    form = next((name for name, known in STATES.items() if known is state), None)
+    if form not in _PLAIN:
+        torch.save(state, folder / "plain.pt")
+        loaded = load_generator(folder / "plain.pt")
+        if form is None:
+            return loaded
+        _PLAIN[form] = loaded
+    return _PLAIN[form]
+
+
+_PLAIN: dict[str | None, LoadedGenerator] = {}
 
 
 def under(prefix: str, state: State) -> State:
@@ -146,9 +161,15 @@ WRAPPINGS: dict[str, Callable[[State], Any]] = {
 }
 
 
-@pytest.mark.parametrize("form", STATES)
-@pytest.mark.parametrize("wrapping", WRAPPINGS)
-def test_a_wrapped_generator_is_the_plain_one(tmp_path: Path, form: str, wrapping: str) -> None:
+@pytest.mark.parametrize(
+    ("wrapping", "form"),
+    [
+        pytest.param(wrapping, form, marks=() if (i - j) % len(STATES) == 0 else pytest.mark.slow)
+        for i, wrapping in enumerate(WRAPPINGS)
+        for j, form in enumerate(STATES)
+    ],
+)
+def test_a_wrapped_generator_is_the_plain_one(tmp_path: Path, wrapping: str, form: str) -> None:
     state = STATES[form]
     assert_is(load_generator(saved(tmp_path, WRAPPINGS[wrapping](state))), state, tmp_path)
 
@@ -194,7 +215,7 @@ def test_all_the_layers_modules_that_wrappers_renamed_are_found(tmp_path: Path) 
         ("rosinality", "style.", "mapping", "synthesis"),
     ],
 )
-@pytest.mark.parametrize("join", ["dicts", "prefixes", "below a key", "below a wrapper"])
+@pytest.mark.parametrize("join", variants("dicts", "prefixes", "below a key", "below a wrapper", fast=2))
 def test_mapping_and_synthesis_may_stand_apart(
     tmp_path: Path, form: str, mark: str, mapping_key: str, synthesis_key: str, join: str
 ) -> None:
@@ -355,38 +376,45 @@ def test_a_stray_weight_inside_the_prefix_is_named_and_one_outside_is_not_looked
 ROWS = torch.arange(1.0, 19.0)[:, None] * AVERAGE  # [18, D], a row a layer
 
 
+STORED = [
+    (AVERAGE, AVERAGE),
+    (AVERAGE[None], AVERAGE),
+    (AVERAGE[None, None], AVERAGE),
+    (AVERAGE.half(), AVERAGE.half().float()),
+    (AVERAGE[None].repeat(8, 1), AVERAGE),  # one row repeated
+    (AVERAGE[None, None].repeat(1, 8, 1), AVERAGE),
+    (AVERAGE[None, None].repeat(8, 1, 1), AVERAGE),
+    (ROWS, ROWS),
+    (ROWS[None], ROWS),
+]
+PLACES: dict[str, Callable[[State, Tensor], Any]] = {
+    "beside": lambda s, a: {"g_ema": s, "latent_avg": a},
+    "inside": lambda s, a: {**s, "latent_avg": a},
+    "above the prefix": lambda s, a: {"state_dict": {**under("decoder.", s), "latent_avg": a}},
+    "below the prefix": lambda s, a: {"state_dict": under("decoder.", {**s, "latent_avg": a})},
+    "above the dict": lambda s, a: {"state_dict": under("decoder.", s), "latent_avg": a},
+    "truncation": lambda s, a: {"g_ema": under("module.", {**s, "truncation.avg_latent": a})},
+    "mean": lambda s, a: {"g_ema": under("module.", s), "mean_latent": a},
+}
+
+
 @pytest.mark.parametrize(
-    ("stored", "expected"),
+    ("place", "stored", "expected"),
     [
-        (AVERAGE, AVERAGE),
-        (AVERAGE[None], AVERAGE),
-        (AVERAGE[None, None], AVERAGE),
-        (AVERAGE.half(), AVERAGE.half().float()),
-        (AVERAGE[None].repeat(8, 1), AVERAGE),  # one row repeated
-        (AVERAGE[None, None].repeat(1, 8, 1), AVERAGE),
-        (AVERAGE[None, None].repeat(8, 1, 1), AVERAGE),
-        (ROWS, ROWS),
-        (ROWS[None], ROWS),
+        pytest.param(
+            *(place, *values),
+            id=f"{place}-{tuple(values[0].shape)}-{j}",
+            marks=() if i == 0 or (i + j) % len(STORED) == 0 else pytest.mark.slow,
+        )
+        for i, place in enumerate(PLACES)
+        for j, values in enumerate(STORED)
     ],
-    ids=lambda value: str(tuple(value.shape)),
-)
-@pytest.mark.parametrize(
-    "wrap",
-    [
-        lambda s, a: {"g_ema": s, "latent_avg": a},
-        lambda s, a: {**s, "latent_avg": a},
-        lambda s, a: {"state_dict": {**under("decoder.", s), "latent_avg": a}},
-        lambda s, a: {"state_dict": under("decoder.", {**s, "latent_avg": a})},
-        lambda s, a: {"state_dict": under("decoder.", s), "latent_avg": a},
-        lambda s, a: {"g_ema": under("module.", {**s, "truncation.avg_latent": a})},
-        lambda s, a: {"g_ema": under("module.", s), "mean_latent": a},
-    ],
-    ids=["beside", "inside", "above the prefix", "below the prefix", "above the dict", "truncation", "mean"],
 )
 def test_the_average_latent_is_found_in_every_place_and_form(
-    tmp_path: Path, wrap: Callable[[State, Tensor], Any], stored: Tensor, expected: Tensor
+    tmp_path: Path, place: str, stored: Tensor, expected: Tensor
 ) -> None:
-    loaded = load_generator(saved(tmp_path, wrap(STATES["rosinality"], stored)))
+    """The fast tests: every form in one place, and every place with one form."""
+    loaded = load_generator(saved(tmp_path, PLACES[place](STATES["rosinality"], stored)))
     assert loaded.average_latent is not None and loaded.average_latent.dtype == np.float32
     np.testing.assert_array_equal(loaded.average_latent, expected.numpy())
     assert_is(loaded, STATES["rosinality"], tmp_path)
@@ -420,7 +448,6 @@ def test_the_average_nearest_to_the_generator_is_its_own(tmp_path: Path) -> None
 WORDS = st.sampled_from(["net", "a", "model", "my generator", "G_0", "module", "_orig_mod", "x.y", "état"])
 
 
-@settings(max_examples=40)
 @given(
     form=st.sampled_from(sorted(STATES)),
     prefixes=st.lists(WORDS, max_size=3),

@@ -141,7 +141,7 @@ JSON = st.recursive(
 )
 
 
-@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(key=st.sampled_from(sorted(FINISHED.to_json())), wrong=JSON)
 def test_a_description_of_any_content_is_shown_or_named_in_one_line(
     tmp_path: Path, key: str, wrong: object

@@ -359,7 +359,23 @@ def parsed(name: str, flag: str, value: str) -> Result:
         stage.callback = before
 
 
-@pytest.mark.parametrize(("name", "flag"), VALUED)
+def option_of(name: str, flag: str) -> click.Option:
+    return next(each for each in options_of(COMMANDS[name]) if each.opts[0] == flag)
+
+
+def repeated(place: int) -> bool:
+    """Whether three of the options before take the same kind of value."""
+    kinds = [option_of(*pair).metavar for pair in VALUED[: place + 1]]
+    return kinds.count(kinds[-1]) > 3
+
+
+@pytest.mark.parametrize(
+    ("name", "flag"),
+    [
+        pytest.param(*pair, marks=pytest.mark.slow if repeated(place) else ())
+        for place, pair in enumerate(VALUED)
+    ],
+)
 def test_an_odd_value_is_taken_or_refused_in_one_line(name: str, flag: str) -> None:
     for value in ODD:
         check_taken_or_refused(parsed(name, flag, value), flag)
@@ -412,7 +428,7 @@ def test_numbers_that_no_machine_holds_are_refused(words: list[str], says: str) 
 def test_a_url_is_no_local_path(url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     for name, flag in VALUED:
-        option = next(each for each in options_of(COMMANDS[name]) if each.opts[0] == flag)
+        option = option_of(name, flag)
         if option.metavar == "PATH":
             result = run(name, flag, url)
             assert result.exit_code == 2

@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 from PIL import Image
@@ -173,7 +173,6 @@ def write_files(folder: Path, classes: Sequence[ClassInfo], labels: np.ndarray) 
     exporter.write_whole(None, records, sink)
 
 
-@settings(max_examples=60, deadline=None)
 @given(data=st.data())
 def test_any_labels_come_back_from_their_panoptic_file(
     tmp_path_factory: pytest.TempPathFactory, data: st.DataObject

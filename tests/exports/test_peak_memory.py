@@ -35,14 +35,8 @@ def growth(folder: Path, format: str, shape: tuple[int, int], few: int, many: in
 
 
 # A row group of parquet alone is larger than these images: it is measured at the true size.
-@pytest.mark.parametrize(
-    "format",
-    [
-        name if name == "coco" else pytest.param(name, marks=pytest.mark.slow)
-        for name in FORMATS
-        if name != "parquet"
-    ],
-)
+@pytest.mark.slow
+@pytest.mark.parametrize("format", [name for name in FORMATS if name != "parquet"])
 def test_ten_times_the_images_take_no_more_memory(folder: Path, format: str) -> None:
     more, images = growth(folder, format, *SMALL)
     assert more < 0.4 * images

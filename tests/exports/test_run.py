@@ -23,6 +23,7 @@ from support.exports import (
 )
 from support.places import REPOSITORY
 from support.stores import tree_bytes
+from support.variants import variants
 
 PNG = ("--format", "png")
 
@@ -137,7 +138,7 @@ def test_settings_of_a_file_are_used_and_named(features: Path, tmp_path: Path) -
     assert "2 images exported as webdataset" in result.stdout
 
 
-@pytest.mark.parametrize("store", ["dataset", "features"])
+@pytest.mark.parametrize("store", variants("dataset", "features"))
 def test_an_export_imports_neither_torch_nor_dask(
     store: str, tmp_path: Path, request: pytest.FixtureRequest
 ) -> None:

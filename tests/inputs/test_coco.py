@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from pycocotools import mask as coco_mask
 from support.annotations import load_masks, refusal_of
@@ -263,7 +263,6 @@ def test_a_wrong_file_is_named_in_one_line(tmp_path: Path, document: Any, parts:
         assert any(option in message for option in part.split("|"))
 
 
-@settings(max_examples=60, deadline=None)
 @given(st.data())
 def test_a_truncated_or_bent_file_is_refused_or_read_but_never_a_traceback(
     tmp_path_factory: pytest.TempPathFactory, data: st.DataObject

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from pipeline.errors import UsageError
@@ -175,7 +175,6 @@ def test_lists_in_lists_without_end_are_refused(tmp_path: Path, monkeypatch: pyt
     assert "more than 1,024 entries" in message_of(tmp_path / "p.pt")
 
 
-@settings(max_examples=50)
 @given(numbers=st.lists(st.integers(0, 10**6), min_size=2, max_size=8, unique=True), data=st.data())
 def test_the_order_of_the_keys_never_matters(
     tmp_path_factory: pytest.TempPathFactory, numbers: list[int], data: st.DataObject

@@ -160,7 +160,6 @@ def npy_bytes(array: Any) -> bytes:
 WHOLE = npy_bytes(np.ones((3, 8), np.float32))
 
 
-@settings(max_examples=60, deadline=None)
 @given(st.integers(0, len(WHOLE) - 1))
 def test_a_truncated_file_is_always_refused(tmp_path_factory: pytest.TempPathFactory, length: int) -> None:
     path = tmp_path_factory.mktemp("cut") / "latents.npy"

@@ -14,6 +14,7 @@ from PIL import Image
 from support.places import FIXTURES
 from support.renders import RememberingRenderer
 from support.tiny import input_flags, write_inputs
+from support.variants import variants
 
 import fstore
 from pipeline import embedded
@@ -220,7 +221,7 @@ def test_pictures_of_other_latents_are_refused(loaded, average, tmp_path) -> Non
     assert len(lines) == NUM and "check the checkpoint, the latents" in last
 
 
-@pytest.mark.parametrize("name", ["stylegan1_64", "stylegan1_128_out64_crop"])
+@pytest.mark.parametrize("name", variants("stylegan1_64", "stylegan1_128_out64_crop"))
 def test_the_fixtures_own_images_pass_and_show_their_noise_and_truncation(tmp_path: Path, name: str) -> None:
     folder = FIXTURES / name
     if not folder.exists():
@@ -423,7 +424,7 @@ def test_a_named_folder_must_hold_pictures(tmp_path: Path) -> None:
 
 
 def extract(folder: Path, *options: str) -> Result:
-    flags = [*input_flags(folder), "--store", str(folder / "f.zarr"), *options]
+    flags = [*input_flags(folder), "--store", str(folder / "f.zarr"), "--layers", "0:1", *options]
     return CliRunner().invoke(main, ["extract-features", *flags])
 
 
@@ -454,12 +455,8 @@ def test_a_mismatch_stops_the_command_before_anything_is_written(tmp_path: Path)
 def test_pictures_named_by_seed_are_compared_with_masks_named_by_place(tmp_path: Path) -> None:
     folder = write_inputs(tmp_path / "in", num=3)
     flags = [
-        "--checkpoint",
-        str(folder / "checkpoint.pt"),
-        "--seeds",
-        "10-12",
-        "--store",
-        str(folder / "f.zarr"),
+        *("--checkpoint", str(folder / "checkpoint.pt"), "--seeds", "10-12", "--truncation", "1"),
+        *("--store", str(folder / "f.zarr"), "--layers", "0:1"),
     ]
     words = ["extract-features", *flags, "--annotations", str(folder / "masks")]
     assert CliRunner().invoke(main, words).exit_code == 0

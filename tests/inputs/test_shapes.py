@@ -36,7 +36,6 @@ def distance_to_edges(x: float, y: float, points: list[tuple[float, float]]) -> 
     return nearest
 
 
-@settings(max_examples=60, deadline=None)
 @given(st.lists(POINT, min_size=3, max_size=7))
 def test_a_polygon_holds_the_pixels_whose_centres_it_encloses(points: list[tuple[float, float]]) -> None:
     drawn = shapes.polygon(np.array(points), SIZE)
@@ -56,7 +55,6 @@ def test_a_polygon_on_pixel_corners_is_exact_in_either_direction(order: int) -> 
     np.testing.assert_array_equal(shapes.rectangle(points, SIZE), expected)
 
 
-@settings(max_examples=60, deadline=None)
 @given(POINT, POINT)
 def test_a_rectangle_holds_the_centres_between_any_two_corners(a: Any, b: Any) -> None:
     drawn = shapes.rectangle(np.array([a, b]), SIZE)
@@ -88,7 +86,6 @@ MASKS = st.integers(0, 2**32 - 1).map(
 )
 
 
-@settings(max_examples=40, deadline=None)
 @given(MASKS)
 def test_both_kinds_of_run_length_code_are_decoded(mask: np.ndarray[Any, Any]) -> None:
     np.testing.assert_array_equal(shapes.run_lengths(naive_runs(mask), SIZE, "x"), mask)

@@ -16,6 +16,7 @@ from click.testing import CliRunner, Result
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from support.tiny import CHANNELS, RESOLUTION, write_checkpoint, write_inputs
+from support.variants import variants
 from torch import nn
 
 import fstore
@@ -251,8 +252,8 @@ def test_a_rerun_goes_on_and_other_members_are_refused(folder: Path) -> None:
     ("line", "key"),
     [  # none of these is in the members' files, so their hash does not tell
         ('upsample = "nearest"', "interpreter.upsample"),
-        ("crop_rows = [8, 32]", "interpreter.crop_rows"),
-        ("resolution = 64", "shape"),
+        pytest.param("crop_rows = [8, 32]", "interpreter.crop_rows", marks=pytest.mark.slow),
+        pytest.param("resolution = 64", "shape", marks=pytest.mark.slow),
     ],
 )
 def test_a_dataset_is_not_continued_with_another_reading_of_the_features(
@@ -295,7 +296,7 @@ def test_a_dry_run_tells_the_notes(folder: Path) -> None:
     assert not (folder / "dataset.zarr").exists()
 
 
-@pytest.mark.parametrize("more", [[], ["--overwrite"]])
+@pytest.mark.parametrize("more", variants(["--overwrite"], []))
 def test_training_does_not_write_into_a_releases_folder(folder: Path, more: list[str]) -> None:
     write_inputs(folder / "in")
     flags = ["--latents", "in/latents.npy", "--annotations", "in/masks", "--config", "exp.toml"]
@@ -409,7 +410,7 @@ def test_the_checkpoint_flag_alone_is_enough(folder: Path) -> None:
     assert dataset().meta.shape == (RESOLUTION, RESOLUTION)
 
 
-@settings(max_examples=150, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(data=st.data(), legacy=st.booleans())
 def test_damaged_bytes_give_members_or_one_line(
     tmp_path_factory: pytest.TempPathFactory, data: st.DataObject, legacy: bool

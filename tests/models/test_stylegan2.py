@@ -192,6 +192,7 @@ def test_the_feature_widths_of_configuration_f(resolution: int, width: int) -> N
     assert 3 * sum(tensors) < Budget().elements and 3 * len(tensors) < MAX_TENSORS  # what loaders allow
 
 
+@pytest.mark.slow
 def test_shaping_a_network_imports_no_compiler() -> None:
     code = "import sys, torch; from pipeline.models.stylegan2 import StyleGAN2, StyleGAN2Plan\n"
     code += "with torch.device('meta'): StyleGAN2(StyleGAN2Plan((4, 4), 4, 8, 8, (8,)))\n"

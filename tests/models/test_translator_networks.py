@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import torch
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from pipeline.models.patch_discriminator import (
@@ -48,7 +48,6 @@ def test_the_smallest_map_has_at_least_four_pixels_a_side(resolution: int, halvi
     assert resolution / 2**halvings >= 4
 
 
-@settings(max_examples=60, deadline=None)
 @given(st.integers(1, 40), st.integers(1, 40), st.integers(1, 33))
 def test_reflection_is_that_of_numpy(height: int, width: int, multiple: int) -> None:
     image = torch.arange(height * width, dtype=torch.float32).view(1, 1, height, width)

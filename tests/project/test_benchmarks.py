@@ -122,6 +122,7 @@ def test_sampler_table_has_both_layouts_and_the_flat_file(capsys: pytest.Capture
     assert all(name in printed for name in ("dense, sampler", "pyramid, sequential", "flat .npy"))
 
 
+@pytest.mark.slow
 def test_loading_table_has_pngs_and_both_ways_of_the_dataset(capsys: pytest.CaptureFixture[str]) -> None:
     from benchmarks import loading
 
@@ -180,6 +181,7 @@ def test_the_released_labelling_is_votes_and_divergence_of_resized_features() ->
     torch.testing.assert_close(divergence.flatten(), js_divergence(logits.softmax(2)), rtol=0, atol=1e-5)
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("quick_children")
 def test_export_table_has_the_plain_loop_whose_pictures_are_equal(capsys: pytest.CaptureFixture[str]) -> None:
     from benchmarks import export

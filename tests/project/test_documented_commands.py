@@ -30,8 +30,11 @@ from pipeline.settings.files import load_config
 
 HISTORY = ("CHANGELOG.md",)  # it may name what is gone
 CHECKED = [page for page in PAGES if page not in HISTORY]
-LONG = ("filter-info-verify", "from-other-tools", "sample", "second-round", "segment", "tour", "translate")
-"""Pages in docs/ whose blocks take a second and more."""
+LONG = (
+    *("filter-info-verify", "from-other-tools", "sample", "second-round", "segment", "tour", "translate"),
+    *("README", "CONTRIBUTING", "calibrate", "evaluate", "extract-features", "python", "to-other-tools"),
+)
+"""Pages whose blocks take a second and more: the fast tests read them, and do not run them."""
 PROGRAMS = ("dgan", "make", "python", "bash", "cd")
 TARGETS = re.findall(r"^([a-z-]+):", (REPOSITORY / "Makefile").read_text(), re.MULTILINE)
 TOUR = [
@@ -199,6 +202,19 @@ def test_the_blocks_of_a_page_run_in_their_order(
                 check_other(command)
 
 
+@pytest.mark.parametrize("page", [page for page in CHECKED if Path(page).stem in LONG])
+def test_the_blocks_of_a_long_page_can_be_read(page: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.syspath_prepend(str(REPOSITORY))
+    for code in codes(page):
+        if code.kind == PYTHON:
+            compile(code.text, page, "exec")
+        for command in shell_commands(code, PROGRAMS) if code.kind == SHELL else ():
+            if command.words[0] == "dgan":
+                read_by_click(command.words[1:])
+            elif command.words[0] != "cd":
+                check_other(command)
+
+
 @pytest.mark.parametrize("page", CHECKED)
 def test_calls_in_inline_code_have_the_keywords_that_there_are(page: str) -> None:
     for code in codes(page):
@@ -217,6 +233,7 @@ def test_targets_and_modules_of_inline_code_are_there(page: str, monkeypatch: py
             check_other(command)
 
 
+@pytest.mark.slow
 def test_the_pictures_of_the_tour_are_drawn_from_what_its_commands_make(folder: Path) -> None:
     pictures = runpy.run_path(str(REPOSITORY / "docs" / "pictures.py"))
     assert [command.split()[1] for command in pictures["commands"]()] == TOUR

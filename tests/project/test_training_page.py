@@ -15,6 +15,7 @@ PAGE = (REPOSITORY / "docs" / "training-on-a-dataset.md").read_text(encoding="ut
 BLOCKS = re.findall(r"```python\n(.*?)```", PAGE, re.S)
 
 
+@pytest.mark.slow
 def test_every_block_of_the_page_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     for name, keypoints in (("dataset.zarr", False), ("keypoints.zarr", True)):
         fill_dataset(tmp_path / name, 20, dataset_meta(keypoints=keypoints))

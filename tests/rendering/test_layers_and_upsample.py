@@ -12,6 +12,7 @@ import pytest
 import torch
 from support.commands import dgan, done
 from support.tiny import LATENT_SIZE, WIDTHS, input_flags, write_inputs
+from support.variants import variants
 
 import fstore
 from pipeline.checkpoints.read import load_generator
@@ -33,7 +34,7 @@ def extract(*more: str) -> list[str]:
     return ["extract-features", *input_flags(Path("in")), *more]
 
 
-@pytest.mark.parametrize("layout", ["dense", "pyramid"])
+@pytest.mark.parametrize("layout", variants("pyramid", "dense"))
 def test_a_part_of_the_layers_taken_by_nearest_goes_through_all_three_commands(
     folder: Path, layout: str
 ) -> None:

@@ -7,7 +7,7 @@ import xml.etree.ElementTree as ET
 from dataclasses import replace
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from support.interpreters import INFO
 
@@ -71,7 +71,6 @@ def test_nothing_to_draw_is_an_empty_plot() -> None:
 FINITE = st.floats(-1e6, 1e6).map(lambda v: round(v, 4))
 
 
-@settings(max_examples=100, deadline=None)
 @given(st.lists(FINITE, min_size=1, max_size=5))
 def test_ticks_hold_all_values_and_are_few(values: list[float]) -> None:
     ticks = linear_ticks(values)
@@ -80,7 +79,6 @@ def test_ticks_hold_all_values_and_are_few(values: list[float]) -> None:
     assert 2 <= len(ticks) <= MOST_TICKS + 3 and ticks == sorted(set(ticks))
 
 
-@settings(max_examples=100, deadline=None)
 @given(st.floats(1e-6, 1e6), st.floats(1, 1e5))
 def test_logarithmic_ticks_hold_both_ends(low: float, times: float) -> None:
     ticks = log_ticks(low, low * times)

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from support.places import REPOSITORY
 
@@ -315,7 +315,6 @@ overrides: dict[str, dict[str, st.SearchStrategy[Any]]] = {
 }
 
 
-@settings(max_examples=60, deadline=None)
 @given(
     flags=st.fixed_dictionaries(
         {

@@ -414,6 +414,7 @@ def dgan(*words: str) -> Result:
     return CliRunner().invoke(main, [*words, "--config", "experiments/tiny.json"])
 
 
+@pytest.mark.slow
 def test_the_three_commands_run_on_an_experiment_as_it_is(release: Path) -> None:
     write(release / "experiments", tiny(), "tiny.json")
     extracted = dgan("extract-features")

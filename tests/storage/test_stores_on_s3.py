@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 from support.object_storage import SECRET, TOKEN, counted, objects, put, remove
 from support.stores import brute_features, fill, make_meta
+from support.variants import variants
 
 import fstore
 from fstore import format as fmt
@@ -307,7 +308,7 @@ def test_no_secret_is_in_a_store_in_what_is_shown_or_in_what_goes_to_workers(buc
     assert np.array_equal(copy[0][0], data[0][0])
 
 
-@pytest.mark.parametrize("harm", ["missing", "flipped", "stale"])
+@pytest.mark.parametrize("harm", variants("flipped", "missing", "stale"))
 def test_what_is_damaged_there_is_repaired_and_written_again(bucket: str, tmp_path: Path, harm: str) -> None:
     url, meta, shard = f"{bucket}/s.zarr", make_meta("pyramid"), "images/c/1/0/0/0"
     for place in (url, tmp_path / "s.zarr"):

@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from support.stores import fill, make_meta
+from support.stores import filled, make_meta
 
 import fstore
 from fstore.cache import CachedPyramid, pyramid_bytes
@@ -19,7 +19,7 @@ from fstore.sampler import SampledStore, StratifiedChunkSampler
 @pytest.fixture(params=["bilinear", "nearest"])
 def store(tmp_path: Path, request: pytest.FixtureRequest) -> FeatureStore:
     meta = make_meta("pyramid", grid=(40, 50), crop_rows=(3, 38), upsample=request.param)
-    fill(tmp_path / "p.zarr", meta)
+    filled(tmp_path / "p.zarr", meta)
     opened = fstore.open(tmp_path / "p.zarr")
     assert isinstance(opened, FeatureStore)
     return opened
@@ -64,7 +64,7 @@ def test_a_damaged_map_is_refused(store: FeatureStore, tmp_path: Path) -> None:
 
 
 def test_a_dense_store_has_no_maps(tmp_path: Path) -> None:
-    fill(tmp_path / "d.zarr", make_meta("dense"))
+    filled(tmp_path / "d.zarr", make_meta("dense"))
     with pytest.raises(StoreError, match="only a pyramid has native maps"):
         CachedPyramid(fstore.open(tmp_path / "d.zarr"), [0])  # type: ignore[arg-type]
 

@@ -7,7 +7,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from support.stores import fill, make_meta, tree_bytes
+from support.stores import filled, make_meta, tree_bytes
 
 import fstore
 from fstore import format as fmt
@@ -41,7 +41,7 @@ def test_other_settings_are_refused_as_creating_refuses_them(
     tmp_path: Path, changes: dict[str, object]
 ) -> None:
     store = tmp_path / "f.zarr"
-    fill(store, META)
+    filled(store, META)
     before = tree_bytes(store)
     arguments = features(store, **changes)
     assert error_of(fstore.check_create, arguments) == error_of(fstore.create, arguments)

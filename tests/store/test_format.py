@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from support.places import REPOSITORY
 
@@ -156,7 +156,6 @@ def test_the_attribute_reads_back_equal_through_json(meta: fmt.FeatureMeta | fmt
 
 
 @given(feature_metas(), st.integers(1, 70))
-@settings(max_examples=50)
 def test_every_array_can_be_sharded_and_none_has_two_images_in_a_file(
     meta: fmt.FeatureMeta, num_images: int
 ) -> None:
@@ -171,7 +170,6 @@ def test_every_array_can_be_sharded_and_none_has_two_images_in_a_file(
 
 
 @given(dataset_metas, st.integers(1, 200))
-@settings(max_examples=50)
 def test_every_task_of_a_dataset_has_files_of_its_own(meta: fmt.DatasetMeta, num_images: int) -> None:
     specs = [*fmt.dataset_arrays(meta, num_images), fmt.committed_array("dataset", num_images)]
     for spec in specs:
@@ -184,7 +182,6 @@ latent_shapes = st.lists(st.integers(1, 20), min_size=1, max_size=2)
 
 
 @given(feature_metas(), latent_shapes, latent_shapes, st.none() | st.integers(1, 5))
-@settings(max_examples=50)
 def test_one_dimension_name_has_one_length_in_a_feature_store(
     meta: fmt.FeatureMeta, latent_shape: list[int], average_shape: list[int], num_keypoints: int | None
 ) -> None:
@@ -198,7 +195,6 @@ def test_one_dimension_name_has_one_length_in_a_feature_store(
 
 
 @given(dataset_metas, st.integers(1, 200), st.none() | st.integers(1, 5))
-@settings(max_examples=50)
 def test_one_dimension_name_has_one_length_in_a_dataset(
     meta: fmt.DatasetMeta, num_images: int, num_keypoints: int | None
 ) -> None:
@@ -225,7 +221,6 @@ def assert_one_length_a_name(specs: list[fmt.ArraySpec]) -> None:
 
 
 @given(feature_metas())
-@settings(max_examples=50)
 def test_a_pyramid_has_the_channels_of_the_dense_array_and_never_more_than_its_pixels(
     meta: fmt.FeatureMeta,
 ) -> None:

@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import zarr
-from support.stores import fill, make_meta, store_bytes, tree_bytes
+from support.stores import fill, filled, make_meta, store_bytes, tree_bytes
 
 import fstore
 from fstore import format as fmt
@@ -90,7 +90,7 @@ def foreign(path: Path) -> None:
 )
 def test_a_reader_is_told_that_its_store_is_no_longer_there(tmp_path: Path, change, says: str) -> None:
     path = tmp_path / "s.zarr"
-    fill(path, META)
+    filled(path, META)
     store = fstore.open(path)
     held = CachedPyramid(store, [0, 1])
     for reader in (store, held):

@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from support.labelled import dataset_meta, fill_dataset
-from support.stores import fill, make_image, make_maps, make_meta, store_bytes
+from support.stores import filled, make_image, make_maps, make_meta, store_bytes
 
 import fstore
 from fstore import durable
@@ -31,13 +31,20 @@ def begin(writer: fstore.FeatureWriter, image: int) -> None:
     writer.begin_image(image, make_image(writer.meta, image)[1], latent_of(image))
 
 
-@pytest.mark.parametrize("grid", SHAPES)
-@pytest.mark.parametrize("layout", ["dense", "pyramid"])
+@pytest.mark.parametrize(
+    ("layout", "grid"),
+    [
+        ("dense", SHAPES[0]),
+        ("pyramid", SHAPES[1]),
+        pytest.param("dense", SHAPES[1], marks=pytest.mark.slow),
+        pytest.param("pyramid", SHAPES[0], marks=pytest.mark.slow),
+    ],
+)
 def test_two_writers_of_a_directed_store_write_the_bytes_of_one(
     tmp_path: Path, layout: str, grid: tuple[int, int]
 ) -> None:
     meta = make_meta(layout, grid)
-    fill(tmp_path / "one.zarr", meta)
+    filled(tmp_path / "one.zarr", meta)
     writer = fstore.create(tmp_path / "many.zarr", meta, num_images=3, latent_shape=(8,))
     joined = [fstore.join(tmp_path / "many.zarr", band_buffers=buffers) for buffers in (1, 3)]
     for image, each in zip((2, 0, 1), itertools.cycle(joined), strict=False):
@@ -54,7 +61,7 @@ def test_two_writers_of_a_directed_store_write_the_bytes_of_one(
 def test_a_writer_that_was_given_up_may_still_write(tmp_path: Path, layout: str) -> None:
     """Whoever comes last replaces the files by the same bytes, also once they are marked."""
     meta = make_meta(layout, (23, 9))
-    fill(tmp_path / "one.zarr", meta, num_images=1)
+    filled(tmp_path / "one.zarr", meta, num_images=1)
     writer = fstore.create(tmp_path / "many.zarr", meta, num_images=1, latent_shape=(8,))
     slow, quick = fstore.join(tmp_path / "many.zarr"), fstore.join(tmp_path / "many.zarr")
     assert isinstance(slow, fstore.FeatureWriter) and isinstance(quick, fstore.FeatureWriter)
@@ -73,8 +80,8 @@ def test_what_an_unfinished_attempt_left_is_deleted_before_and_not_by_the_joined
     tmp_path: Path,
 ) -> None:
     meta = make_meta("dense", (23, 9))
-    fill(tmp_path / "one.zarr", meta, num_images=1)
-    fill(tmp_path / "many.zarr", meta, num_images=1)
+    filled(tmp_path / "one.zarr", meta, num_images=1)
+    filled(tmp_path / "many.zarr", meta, num_images=1)
     (tmp_path / "many.zarr/committed/c/0").unlink()
     for part in (tmp_path / "many.zarr/features/c/0").rglob("*"):
         if part.is_file():
@@ -119,7 +126,7 @@ def test_latents_are_read_of_images_that_are_not_committed_and_never_as_zeros(tm
 
 
 def test_a_committed_image_is_begun_no_more(tmp_path: Path) -> None:
-    fill(tmp_path / "s.zarr", make_meta(), num_images=1)
+    filled(tmp_path / "s.zarr", make_meta(), num_images=1)
     writer = fstore.create(tmp_path / "s.zarr", make_meta(), num_images=1, latent_shape=(8,))
     with pytest.raises(StoreError, match="committed already"):
         begin(writer, 0)
@@ -145,14 +152,15 @@ def parts_of(meta: fmt.DatasetMeta, whole: fstore.Dataset, images: range) -> dic
     return {name: np.asarray(group[name][images.start : images.stop]) for name in names}
 
 
+@pytest.mark.usefixtures("tasks_of_16")
 @pytest.mark.parametrize("keypoints", [False, True])
 def test_tasks_of_a_dataset_are_written_by_joined_writers(tmp_path: Path, keypoints: bool) -> None:
     meta = dataset_meta(keypoints=keypoints)
-    fill_dataset(tmp_path / "one.zarr", 150, meta)
+    fill_dataset(tmp_path / "one.zarr", 38, meta)
     whole = fstore.open(tmp_path / "one.zarr")
     assert isinstance(whole, fstore.Dataset)
-    fill_dataset(tmp_path / "many.zarr", 70, meta)  # the second task is committed for six images
-    writer = fstore.create_dataset(tmp_path / "many.zarr", meta, num_images=150)
+    fill_dataset(tmp_path / "many.zarr", 18, meta)  # the second task is committed for two images
+    writer = fstore.create_dataset(tmp_path / "many.zarr", meta, num_images=38)
     for task in reversed(writer.pending_tasks()):
         joined = fstore.join(tmp_path / "many.zarr")
         assert isinstance(joined, fstore.DatasetWriter) and joined.id == writer.id

@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 import zarr
 from click.testing import CliRunner
-from support.stores import fill, make_meta
+from support.stores import fill, filled, make_meta
 from zarr.storage import LocalStore
 
 import fstore
@@ -39,7 +39,7 @@ def make_dataset(path: Path, num_images: int = 70, keep: bool = True) -> None:
 def whole(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A whole store, which no test changes."""
     path = tmp_path_factory.mktemp("whole") / "s.zarr"
-    fill(path, make_meta())
+    filled(path, make_meta())
     return path
 
 
@@ -67,7 +67,7 @@ def test_a_marker_that_cannot_be_read_is_an_error_and_not_a_no(
 
 def test_with_too_many_open_files_a_store_is_not_an_empty_one(tmp_path: Path) -> None:
     path = tmp_path / "s.zarr"
-    fill(path, make_meta())
+    filled(path, make_meta())
     fstore.open(path)  # whatever zarr opens once is open
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     outcomes, taken = set(), [os.open(os.devnull, os.O_RDONLY)]
@@ -93,7 +93,7 @@ def test_with_too_many_open_files_a_store_is_not_an_empty_one(tmp_path: Path) ->
 @pytest.mark.parametrize("content", [b"", b"x", b"\x00garbage", None])
 def test_a_missing_or_damaged_marker_says_no_and_verify_says_which(tmp_path: Path, content) -> None:
     path = tmp_path / "s.zarr"
-    fill(path, make_meta())
+    filled(path, make_meta())
     marker = path / "committed" / "c" / "1"
     if content is None:
         marker.unlink()
@@ -144,7 +144,7 @@ def test_a_file_without_permission_is_not_called_damaged(
     tmp_path: Path, name: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     path = tmp_path / "s.zarr"
-    fill(path, make_meta())
+    filled(path, make_meta())
     store = fstore.open(path)
     array = name.split("/")[0]
     get, local_open = LocalStore.get, os.open
@@ -175,7 +175,7 @@ def test_metadata_without_permission_is_not_called_damaged(
     tmp_path: Path, name: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     path = tmp_path / "s.zarr"
-    fill(path, make_meta())
+    filled(path, make_meta())
     get = LocalStore.get
 
     async def get_refused(self, key: str, *arguments, **options):

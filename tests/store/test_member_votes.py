@@ -17,9 +17,10 @@ from fstore import format as fmt
 from fstore.class_areas import class_areas
 from fstore.errors import CorruptionError, MismatchError, StoreError
 
-NUM, SHAPE, CLASSES, MEMBERS = 70, (6, 5), 4, 3
+NUM, SHAPE, CLASSES, MEMBERS = 18, (6, 5), 4, 3
 META = fmt.DatasetMeta(SHAPE, make_classes("abcd"), 4, interpreter={"members": MEMBERS}, member_votes=True)
 PLAIN = fmt.DatasetMeta(SHAPE, make_classes("abcd"), 4, interpreter={"members": MEMBERS})
+pytestmark = pytest.mark.usefixtures("tasks_of_16")
 WITHOUT = "has no array 'member_votes'"
 
 
@@ -59,7 +60,7 @@ def test_the_array_is_lazy_and_what_was_written(tmp_path: Path) -> None:
     dataset = write(tmp_path / "d.zarr", META)
     assert "member_votes" in dataset.array_names()
     assert dataset.member_votes.dtype == np.uint32
-    assert dataset.member_votes.chunks[0] == (64, 6)
+    assert dataset.member_votes.chunks[0] == (16, 2)
     expected = make_parts(META, range(NUM))["member_votes"]
     np.testing.assert_array_equal(dataset.member_votes.compute(), expected)
     assert fstore.verify_store(tmp_path / "d.zarr").problems == ()
@@ -76,18 +77,18 @@ def test_a_dataset_of_an_older_program_has_none_and_says_so(tmp_path: Path) -> N
 
 def test_a_dataset_begun_without_is_gone_on_with_and_lengthened_without(tmp_path: Path) -> None:
     """As a run of today goes on with it: the bytes are those of the older program."""
-    write(tmp_path / "old.zarr", PLAIN, num=130)
+    write(tmp_path / "old.zarr", PLAIN, num=34)
     path = tmp_path / "d.zarr"
-    assert len(write(path, PLAIN, tasks=1)) == 64
-    fstore.check_create_dataset(path, META, num_images=130)
+    assert len(write(path, PLAIN, tasks=1)) == 16
+    fstore.check_create_dataset(path, META, num_images=34)
     assert len(write(path, META)) == NUM
-    dataset = write(path, META, num=130)
-    assert len(dataset) == 130 and not dataset.meta.member_votes and not (path / "member_votes").exists()
+    dataset = write(path, META, num=34)
+    assert len(dataset) == 34 and not dataset.meta.member_votes and not (path / "member_votes").exists()
     assert store_bytes(path) == store_bytes(tmp_path / "old.zarr")
 
 
 def test_a_dataset_with_them_is_lengthened_with_them(tmp_path: Path) -> None:
-    write(tmp_path / "d.zarr", META, num=60)
+    write(tmp_path / "d.zarr", META, num=14)
     dataset = write(tmp_path / "d.zarr", META)
     np.testing.assert_array_equal(
         dataset.member_votes.compute(), make_parts(META, range(NUM))["member_votes"]
@@ -147,12 +148,12 @@ def test_verify_misses_the_array_where_the_attribute_has_it(tmp_path: Path) -> N
 def test_areas_are_the_pixels_of_every_committed_image(
     tmp_path: Path, meta: fmt.DatasetMeta, num_threads: int
 ) -> None:
-    dataset = write(tmp_path / "d.zarr", meta, num=200, tasks=2)
-    labels = make_parts(meta, range(128))["labels"]
+    dataset = write(tmp_path / "d.zarr", meta, num=50, tasks=2)
+    labels = make_parts(meta, range(32))["labels"]
     advanced: list[int] = []
     areas = class_areas(dataset, num_threads=num_threads, advance=advanced.append)
     assert areas.tolist() == [[int((image == k).sum()) for k in range(CLASSES)] for image in labels]
-    assert advanced == [64, 64]
+    assert advanced == [16, 16]
 
 
 def test_areas_of_votes_do_not_read_the_labels(tmp_path: Path) -> None:

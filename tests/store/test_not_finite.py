@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import zarr
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from support.stores import make_meta
 
@@ -137,7 +137,6 @@ def test_a_kept_image_without_a_score_is_found(tmp_path: Path) -> None:
 
 
 @given(st.lists(st.floats(), min_size=1, max_size=50), st.integers(1, 1000))
-@settings(max_examples=50)
 def test_the_number_kept_is_that_of_the_exact_fraction_or_of_the_finite(
     scores: list[float], per_mille: int
 ) -> None:

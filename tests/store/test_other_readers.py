@@ -6,6 +6,7 @@ Each gives the values that were written, by the names that the format gives to a
 from __future__ import annotations
 
 import importlib
+from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 from types import ModuleType
@@ -15,6 +16,7 @@ import numpy as np
 import pytest
 import zarr
 from support.stores import make_image, make_maps, make_meta
+from support.variants import variants
 
 import fstore
 from fstore import format as fmt
@@ -45,7 +47,7 @@ def feature_store(path: Path, layout: str, with_keypoints: bool = False, style: 
 def dataset(path: Path, with_keypoints: bool = False) -> Path:
     keypoints = KEYPOINTS if with_keypoints else None
     meta = fmt.DatasetMeta((20, 24), make_meta().classes, 8, keypoints=keypoints)
-    writer = fstore.create_dataset(path, meta, num_images=70)
+    writer = fstore.create_dataset(path, meta, num_images=11)
     random = np.random.default_rng(0)
     for task in writer.pending_tasks():
         images = writer.task_images(task)
@@ -56,16 +58,24 @@ def dataset(path: Path, with_keypoints: bool = False) -> Path:
 
 
 STORES = {
-    "dense": lambda path: feature_store(path, "dense"),
     "dense-of-keypoints": lambda path: feature_store(path, "dense", with_keypoints=True),
     "pyramid": lambda path: feature_store(path, "pyramid", style=4),
-    "pyramid-of-keypoints": lambda path: feature_store(path, "pyramid", with_keypoints=True),
     "dataset": dataset,
     "dataset-of-keypoints": lambda path: dataset(path, with_keypoints=True),
+    "dense": lambda path: feature_store(path, "dense"),
+    "pyramid-of-keypoints": lambda path: feature_store(path, "pyramid", with_keypoints=True),
 }
 
 
-@pytest.fixture(scope="module", params=STORES)
+@pytest.fixture(scope="module", autouse=True)
+def _tasks_are_small() -> Iterator[None]:
+    """Every image is a chunk of each array, and every program reads them all: fewer make two tasks too."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(fmt, "TASK_IMAGES", 8)
+        yield
+
+
+@pytest.fixture(scope="module", params=variants(*STORES, fast=4))
 def path(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A store of every kind, which no test changes."""
     return STORES[request.param](tmp_path_factory.mktemp("stores") / "s.zarr")

@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from support.stores import fill, make_meta
+from support.stores import filled, make_meta
 
 import fstore
 from fstore.feature_store import FeatureStore
@@ -22,7 +22,7 @@ def test_recovered_maps_give_the_features_again(
     tmp_path: Path, grid: tuple[int, int], crop_rows: tuple[int, int], upsample: str
 ) -> None:
     meta = make_meta("dense", grid=grid, crop_rows=crop_rows, upsample=upsample)
-    fill(tmp_path / "d.zarr", meta)
+    filled(tmp_path / "d.zarr", meta)
     store = fstore.open(tmp_path / "d.zarr")
     assert isinstance(store, FeatureStore)
     for image in range(len(store)):
@@ -38,7 +38,7 @@ def test_a_whole_grid_gives_back_the_native_maps(tmp_path: Path) -> None:
     options = {"grid": (64, 64), "crop_rows": (0, 64), "native": (("b4", (4, 4), 3), ("b32", (32, 32), 2))}
     stores = {}
     for layout in ("dense", "pyramid"):
-        fill(tmp_path / layout, make_meta(layout, **options), native=options["native"])
+        filled(tmp_path / layout, make_meta(layout, **options), native=options["native"])
         stores[layout] = fstore.open(tmp_path / layout)
     for found, native in zip(
         stores["dense"].recovered_maps(0), stores["pyramid"].native_maps(0), strict=True

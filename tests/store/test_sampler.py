@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from fstore.errors import CorruptionError, StoreError
@@ -155,7 +155,6 @@ def plan_arguments(draw: st.DrawFn) -> dict[str, Any]:
 
 
 @given(plan_arguments())
-@settings(max_examples=100, deadline=None, derandomize=True)
 def test_plan_keeps_its_invariants(arguments: dict[str, Any]) -> None:
     plan = plan_epoch(**arguments)
     counts, (a, b) = arguments["class_counts"], arguments["unit_tiles"]
@@ -253,14 +252,13 @@ def test_images_are_read_in_proportion() -> None:
         assert np.ptp(units) <= 2 and plan.num_units < 6 * 9
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("alpha", "draws", "draws_per_unit", "unit_tiles"),
     [
         (1.0, 500, 30.0, DENSE),  # inclusion below 1 nearly everywhere; class 2 often needs coverage
-        pytest.param(
-            0.3, 150, 12.0, DENSE, marks=pytest.mark.slow
-        ),  # rare classes raise their units' inclusion, up to 1
-        pytest.param(0.5, 300, 40.0, PYRAMID, marks=pytest.mark.slow),
+        (0.3, 150, 12.0, DENSE),  # rare classes raise their units' inclusion, up to 1
+        (0.5, 300, 40.0, PYRAMID),
     ],
 )
 def test_planned_draws_are_uniform_inside_a_class(
@@ -318,7 +316,6 @@ def test_units_are_read_in_random_order() -> None:
     per_class=st.lists(st.integers(0, 150), min_size=4, max_size=4),
     seed=st.integers(0, 2**64 - 1),
 )
-@settings(max_examples=100, deadline=None, derandomize=True)
 def test_choice_takes_every_pixel_once_before_any_twice(
     labels: list[int], per_class: list[int], seed: int
 ) -> None:
@@ -384,8 +381,13 @@ def test_choice_takes_labels_of_one_byte_with_256_classes() -> None:
 def test_every_member_draws_from_every_region_every_epoch(
     unit_tiles: tuple[int, int], draws_per_epoch: int
 ) -> None:
+    batch_size = 8 if draws_per_epoch < 5000 else 64
     sampler = StratifiedChunkSampler(
-        make_store(unit_tiles), batch_size=8, members=3, draws_per_epoch=draws_per_epoch, read_factor=2.0
+        make_store(unit_tiles),
+        batch_size=batch_size,
+        members=3,
+        draws_per_epoch=draws_per_epoch,
+        read_factor=2.0,
     )
     coverage_needed = 0
     for epoch in range(12):

@@ -11,28 +11,28 @@ import dask.array as da
 import numpy as np
 import pytest
 import zarr
-from support.stores import brute_features, fill, make_image, make_maps, make_meta, store_bytes
+from support.stores import brute_features, fill, filled, make_image, make_maps, make_meta, store_bytes
 from support.variants import variants
 
 import fstore
 from fstore.errors import CorruptionError, MismatchError, OverflowError16, StoreError
 
 GEOMETRIES = [
-    pytest.param((40, 40), None, id="height-not-a-multiple-of-the-band"),
     pytest.param((64, 100), (8, 56), id="cropped-and-width-not-a-multiple-of-16"),
     pytest.param((48, 8), (3, 44), id="narrower-than-one-tile-odd-crop"),
+    pytest.param((40, 40), None, id="height-not-a-multiple-of-the-band"),
     pytest.param((64, 64), (0, 64), id="everything-aligned"),
 ]
 
 
 @pytest.mark.parametrize("upsample", ["bilinear", "nearest"])
-@pytest.mark.parametrize(("grid", "crop"), GEOMETRIES)
+@pytest.mark.parametrize(("grid", "crop"), variants(*GEOMETRIES, fast=2))
 def test_dense_and_pyramid_hold_the_same_bits_and_match_brute_force(
     tmp_path: Path, grid, crop, upsample: str
 ) -> None:
     dense, pyramid = (make_meta(layout, grid, crop, upsample=upsample) for layout in ("dense", "pyramid"))
-    fill(tmp_path / "d.zarr", dense)
-    fill(tmp_path / "p.zarr", pyramid)
+    filled(tmp_path / "d.zarr", dense)
+    filled(tmp_path / "p.zarr", pyramid)
     a, b = fstore.open(tmp_path / "d.zarr"), fstore.open(tmp_path / "p.zarr")
     assert a.features.shape == b.features.shape == (3, dense.height, dense.width, dense.channels)
     assert a.features.dtype == b.features.dtype == np.float16
@@ -48,10 +48,10 @@ def test_dense_and_pyramid_hold_the_same_bits_and_match_brute_force(
 
 @pytest.mark.parametrize("upsample", variants("bilinear", "nearest"))
 @pytest.mark.parametrize("layout", ["dense", "pyramid"])
-@pytest.mark.parametrize(("grid", "crop"), GEOMETRIES)
+@pytest.mark.parametrize(("grid", "crop"), variants(*GEOMETRIES, fast=2))
 def test_pixels_are_the_bits_of_features(tmp_path: Path, layout: str, grid, crop, upsample: str) -> None:
     meta = make_meta(layout, grid, crop, upsample=upsample)
-    fill(tmp_path / "s.zarr", meta)
+    filled(tmp_path / "s.zarr", meta)
     store = fstore.open(tmp_path / "s.zarr")
     random = np.random.default_rng(0)
     where = [random.integers(0, size, 300) for size in store.shape[:3]]
@@ -62,7 +62,7 @@ def test_pixels_are_the_bits_of_features(tmp_path: Path, layout: str, grid, crop
 
 @pytest.mark.parametrize("upsample", ["bilinear", "nearest"])
 def test_a_dask_slice_of_a_pyramid_equals_the_whole(tmp_path: Path, upsample: str) -> None:
-    fill(tmp_path / "s.zarr", make_meta("pyramid", upsample=upsample))
+    filled(tmp_path / "s.zarr", make_meta("pyramid", upsample=upsample))
     features = fstore.open(tmp_path / "s.zarr").features
     whole = features.compute()
     for key in [
@@ -76,7 +76,7 @@ def test_a_dask_slice_of_a_pyramid_equals_the_whole(tmp_path: Path, upsample: st
 
 
 def test_dask_blocks_follow_the_shards(tmp_path: Path) -> None:
-    fill(tmp_path / "s.zarr", make_meta("dense", (64, 100)))
+    filled(tmp_path / "s.zarr", make_meta("dense", (64, 100)))
     store = fstore.open(tmp_path / "s.zarr")
     assert store.features.chunks == ((1, 1, 1), (32, 32), (100,), (18,))
     raw = zarr.open_group(tmp_path / "s.zarr")["features"]
@@ -89,7 +89,7 @@ def test_dask_blocks_follow_the_shards(tmp_path: Path) -> None:
 @pytest.mark.parametrize("layout", ["dense", "pyramid"])
 def test_only_committed_images_are_visible(tmp_path: Path, layout: str) -> None:
     meta = make_meta(layout)
-    fill(tmp_path / "s.zarr", meta, num_images=4, images=[0, 2])
+    filled(tmp_path / "s.zarr", meta, num_images=4, images=[0, 2])
     store = fstore.open(tmp_path / "s.zarr")
     assert store.image_ids.tolist() == [0, 2]
     assert store.num_images == 4
@@ -109,8 +109,8 @@ def test_only_committed_images_are_visible(tmp_path: Path, layout: str) -> None:
 @pytest.mark.parametrize("layout", ["dense", "pyramid"])
 def test_a_resumed_store_has_the_files_and_bytes_of_an_undisturbed_one(tmp_path: Path, layout: str) -> None:
     meta = make_meta(layout)
-    fill(tmp_path / "whole.zarr", meta)
-    fill(tmp_path / "resumed.zarr", meta, images=[1])
+    filled(tmp_path / "whole.zarr", meta)
+    filled(tmp_path / "resumed.zarr", meta, images=[1])
     # What a kill leaves: shards of an uncommitted image, one of them cut short, and a temporary file.
     name = "features/c/2" if layout == "dense" else "layers/3_b64_out/c/2"
     shutil.copytree(tmp_path / "whole.zarr" / name, tmp_path / "resumed.zarr" / name)
@@ -123,7 +123,7 @@ def test_a_resumed_store_has_the_files_and_bytes_of_an_undisturbed_one(tmp_path:
 
 def test_an_unreadable_marker_counts_as_not_committed(tmp_path: Path) -> None:
     meta = make_meta()
-    fill(tmp_path / "s.zarr", meta)
+    filled(tmp_path / "s.zarr", meta)
     marker = tmp_path / "s.zarr" / "committed" / "c" / "1"
     marker.write_bytes(b"\x00garbage")
     assert fstore.open(tmp_path / "s.zarr").image_ids.tolist() == [0, 2]
@@ -144,7 +144,7 @@ def test_another_setting_is_refused_by_name_and_created_is_not_a_setting(tmp_pat
     from dataclasses import replace
 
     meta = make_meta()
-    fill(tmp_path / "s.zarr", meta, images=[0])
+    filled(tmp_path / "s.zarr", meta, images=[0])
     fill(tmp_path / "s.zarr", replace(meta, created={"time": "later"}), images=[1])
     with pytest.raises(MismatchError, match=r"generator\.sha256 = '0000"):
         fill(tmp_path / "s.zarr", replace(meta, generator={"sha256": "1" * 64}))
@@ -164,7 +164,7 @@ def test_a_folder_that_is_no_store_is_never_touched(tmp_path: Path) -> None:
 
 
 def test_a_newer_format_version_is_refused(tmp_path: Path) -> None:
-    fill(tmp_path / "s.zarr", make_meta())
+    filled(tmp_path / "s.zarr", make_meta())
     group = zarr.open_group(tmp_path / "s.zarr")
     group.attrs.put({"fstore": {**group.attrs["fstore"], "version": 4}})
     for use in (fstore.open, fstore.verify_store, lambda path: fill(path, make_meta())):
@@ -202,7 +202,7 @@ def test_a_feature_that_float16_cannot_hold_names_layer_and_value(tmp_path: Path
     ],
 )
 def test_corruption_is_named_not_read_as_zeros(tmp_path: Path, damage, says: str) -> None:
-    fill(tmp_path / "s.zarr", make_meta("dense", (40, 40)))
+    filled(tmp_path / "s.zarr", make_meta("dense", (40, 40)))
     damage(tmp_path / "s.zarr" / "features" / "c" / "1" / "0" / "0" / "0")
     store = fstore.open(tmp_path / "s.zarr")
     with pytest.raises(CorruptionError, match=rf"array 'features', image 1, (shard|chunk) .*{says}"):
@@ -242,7 +242,7 @@ def test_zeros_are_written_like_any_other_value(tmp_path: Path) -> None:
 
 
 def test_verify_accepts_a_good_store_and_finds_a_wrong_index(tmp_path: Path) -> None:
-    fill(tmp_path / "s.zarr", make_meta("pyramid"), num_images=4, images=[0, 1, 3])
+    filled(tmp_path / "s.zarr", make_meta("pyramid"), num_images=4, images=[0, 1, 3])
     report = fstore.verify_store(tmp_path / "s.zarr")
     assert report.ok
     assert (report.checked, report.num_images) == (3, 4)
@@ -256,7 +256,7 @@ def test_the_store_shows_itself_in_a_terminal_and_in_jupyter(tmp_path: Path) -> 
 
     meta = make_meta()
     meta = replace(meta, classes=(replace(meta.classes[0], name="<b>hat</b>"), *meta.classes[1:]))
-    fill(tmp_path / "s.zarr", meta, num_images=4, images=[0, 1])
+    filled(tmp_path / "s.zarr", meta, num_images=4, images=[0, 1])
     store = fstore.open(tmp_path / "s.zarr")
     text, html = repr(store), store._repr_html_()
     for shown in ("2 of 4 committed", "dense", "zstd", "pixels in 2 images", "crc32c"):
@@ -270,7 +270,7 @@ def test_a_store_at_a_url_works_like_one_in_a_folder(tmp_path: Path) -> None:
     pytest.importorskip("fsspec")
     meta = make_meta("pyramid")
     fill("memory://bucket/s.zarr", meta)
-    fill(tmp_path / "s.zarr", meta)
+    filled(tmp_path / "s.zarr", meta)
     remote, local = fstore.open("memory://bucket/s.zarr"), fstore.open(f"file://{tmp_path}/s.zarr")
     assert np.array_equal(remote.features.compute(), local.features.compute())
     assert fstore.verify_store("memory://bucket/s.zarr").ok
@@ -295,7 +295,7 @@ def test_a_store_has_one_writer_at_a_time(tmp_path: Path) -> None:
 
 def test_a_committed_image_is_never_written_again(tmp_path: Path) -> None:
     meta = make_meta()
-    fill(tmp_path / "s.zarr", meta, num_images=2, images=[0])
+    filled(tmp_path / "s.zarr", meta, num_images=2, images=[0])
     writer = fstore.create(tmp_path / "s.zarr", meta, num_images=2, latent_shape=(8,))
     picture, mask = make_image(meta, 0)
     with pytest.raises(StoreError, match="committed already"):
@@ -329,12 +329,12 @@ def test_overwriting_keeps_a_link_and_what_is_not_the_stores(tmp_path: Path) -> 
         fill(tmp_path / "dangling.zarr", meta)
 
 
-@pytest.mark.parametrize("cut", [0, 1, 3, 5])
+@pytest.mark.parametrize("cut", variants(1, 5, 0, 3, fast=2))
 def test_an_overwrite_cut_off_at_any_moment_is_begun_again(
     tmp_path: Path, cut: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     meta = make_meta()
-    fill(tmp_path / "s.zarr", meta)
+    filled(tmp_path / "s.zarr", meta)
     remove, removed = shutil.rmtree, []
 
     def cut_off(path: Path) -> None:

@@ -12,7 +12,7 @@ import pytest
 import torch
 import zarr
 from support.labelled import dataset_meta, fill_dataset, keep_some
-from support.stores import fill, make_image, make_maps, make_meta
+from support.stores import copy_written, fill, make_image, make_maps, make_meta
 from support.variants import variants
 from torch.utils.data import BatchSampler, DataLoader, SequentialSampler, Subset
 from torch.utils.data.distributed import DistributedSampler
@@ -148,9 +148,15 @@ def test_a_batch_is_its_items_in_the_order_that_was_asked_for(path: Path) -> Non
     check_items(Subset(dataset, [5, 4]), [tuple(t.numpy() for t in dataset[i]) for i in (5, 4)])
 
 
-@pytest.mark.parametrize("num_workers", [0, 2])
-@pytest.mark.parametrize("mirror", [False, True])
-def test_batches_are_those_that_a_loader_makes_of_items(path: Path, num_workers: int, mirror: bool) -> None:
+@pytest.mark.parametrize(
+    ("mirror", "num_workers"),
+    [
+        (False, 0),
+        (True, 2),
+        *(pytest.param(*each, marks=pytest.mark.slow) for each in ((True, 0), (False, 2))),
+    ],
+)
+def test_batches_are_those_that_a_loader_makes_of_items(path: Path, mirror: bool, num_workers: int) -> None:
     def mirrored(image: torch.Tensor, label: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
         return image.flip(2), label.flip(1)
 
@@ -250,7 +256,7 @@ def _noise(image: torch.Tensor, label: torch.Tensor) -> tuple[torch.Tensor, torc
     return torch.rand(4), torch.from_numpy(np.random.rand(4))
 
 
-@pytest.mark.parametrize("make", [fstore.torch_dataset, fstore.torch_iterable])
+@pytest.mark.parametrize("make", variants(fstore.torch_iterable, fstore.torch_dataset))
 def test_a_random_transform_differs_between_workers_and_repeats_by_seed(
     path: Path, make: Callable[..., Any]
 ) -> None:
@@ -267,7 +273,7 @@ def test_a_random_transform_differs_between_workers_and_repeats_by_seed(
 
 
 @pytest.mark.parametrize("num_workers", [0, 2])
-@pytest.mark.parametrize("num_ranks", [1, 2])
+@pytest.mark.parametrize("num_ranks", variants(2, 1))
 def test_a_stream_gives_every_image_once(path: Path, num_workers: int, num_ranks: int) -> None:
     found = []
     for rank in range(num_ranks):
@@ -412,15 +418,18 @@ def own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A dataset that a test may change."""
     # So long torch waits for a worker that has raised an error: 5 seconds by itself.
     monkeypatch.setattr("torch.utils.data._utils.MP_STATUS_CHECK_INTERVAL", 0.05)
-    fill_dataset(tmp_path / "d.zarr", 70, dataset_meta())
-    keep_some(tmp_path / "d.zarr", "0.9")
+    copy_written(tmp_path / "d.zarr", "to be changed", _kept_of_70)
     return tmp_path / "d.zarr"
+
+
+def _kept_of_70(place: Path) -> None:
+    fill_dataset(place, 70, dataset_meta())
+    keep_some(place, "0.9")
 
 
 def _anew(place: Path) -> None:
     fstore.create_dataset(place, dataset_meta(), num_images=70, overwrite=True).close()
-    fill_dataset(place, 70, dataset_meta())
-    keep_some(place, "0.9")
+    _kept_of_70(place)
 
 
 @pytest.mark.parametrize(
@@ -465,7 +474,7 @@ def test_what_changes_no_image_is_no_error(own: Path) -> None:
     assert images_of((i[None], t) for i, t in whole) == expected
 
 
-@pytest.mark.parametrize("name", ["images", "labels"])
+@pytest.mark.parametrize("name", variants("labels", "images"))
 def test_a_damaged_chunk_is_named(own: Path, name: str) -> None:
     dataset = fstore.torch_dataset(own, kept_only=False)
     file = own / name / "c" / "1" / "/".join("0" * (len(dataset[0][0].shape) - (name == "labels")))

@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 import torch
 from support.stores import NATIVE, fill, make_image, make_maps, make_meta, store_bytes
+from support.variants import variants
 
 import fstore
 from fstore import shards
@@ -45,7 +46,7 @@ def usual(layout: str, tmp_path_factory: pytest.TempPathFactory) -> dict[str, by
     return store_bytes(path)
 
 
-@pytest.mark.parametrize("band_buffers", [1, 2, 5])
+@pytest.mark.parametrize("band_buffers", variants(1, 5, 2, fast=2))
 def test_the_number_of_buffers_changes_no_byte(
     tmp_path: Path, usual: dict[str, bytes], layout: str, band_buffers: int
 ) -> None:
@@ -81,8 +82,8 @@ def test_the_marker_is_written_after_every_file_is_forced_to_disk(
     assert writer.pending() == []
 
 
-@pytest.mark.parametrize("band_buffers", [1, 3])
-@pytest.mark.parametrize("failing", [0, 1, 3, 5])
+@pytest.mark.parametrize("band_buffers", variants(1, 3))
+@pytest.mark.parametrize("failing", variants(1, 5, 0, 3, fast=2))
 def test_a_failed_write_is_raised_and_leaves_the_image_pending(
     tmp_path: Path,
     usual: dict[str, bytes],

@@ -9,7 +9,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 import zarr
-from support.stores import fill, make_image, make_maps, make_meta, store_bytes, tree_bytes
+from support.stores import fill, filled, make_image, make_maps, make_meta, store_bytes, tree_bytes
+from support.variants import variants
 
 import fstore
 from fstore import bands, durable, local_files, location, lock
@@ -49,11 +50,11 @@ class DiskFull:
 
 
 @pytest.mark.parametrize("layout", ["dense", "pyramid"])
-@pytest.mark.parametrize("first_room", [1, 3, 6])
+@pytest.mark.parametrize("first_room", variants(3, 1, 6))
 def test_an_image_that_fails_twice_does_not_spoil_the_next(
     tmp_path: Path, layout: str, first_room: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    fill(tmp_path / "usual.zarr", make_meta(layout, **META), num_images=2)
+    filled(tmp_path / "usual.zarr", make_meta(layout, **META), num_images=2)
     writer = create(tmp_path / "s.zarr", layout)
     for room in (first_room, 0):  # the second attempt deletes what the first left, and writes nothing
         with monkeypatch.context() as patch:
@@ -93,7 +94,7 @@ def test_a_task_that_fails_twice_does_not_spoil_the_next(
 
 
 @pytest.mark.parametrize("band_buffers", [1, 2])
-@pytest.mark.parametrize("failing", [0, 1, 2])
+@pytest.mark.parametrize("failing", variants(1, 0, 2))
 def test_an_error_while_a_band_is_computed_loses_no_buffer(
     tmp_path: Path, band_buffers: int, failing: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -201,11 +202,11 @@ def test_arrays_that_are_deleted_are_gone_before_what_names_them(
     assert {name for name in seen[0] if not name.startswith(".")} == {"zarr.json"}
 
 
-@pytest.mark.parametrize("name", ["features", "masks", "committed"])
+@pytest.mark.parametrize("name", variants("features", "committed", "masks", fast=2))
 @pytest.mark.parametrize("dangling", [False, True])
 def test_an_overwrite_takes_links_for_links(tmp_path: Path, name: str, dangling: bool) -> None:
     path, elsewhere = tmp_path / "s.zarr", tmp_path / "elsewhere"
-    fill(path, make_meta("dense", **META), num_images=2)
+    filled(path, make_meta("dense", **META), num_images=2)
     (path / name).rename(elsewhere)
     (path / name).symlink_to(tmp_path / "nowhere" if dangling else elsewhere)
     before = tree_bytes(elsewhere)
@@ -219,7 +220,7 @@ def test_an_overwrite_takes_links_for_links(tmp_path: Path, name: str, dangling:
 
 def test_an_overwrite_refuses_a_plain_file_of_a_parts_name_before_it_deletes(tmp_path: Path) -> None:
     path = tmp_path / "s.zarr"
-    fill(path, make_meta("dense", **META), num_images=2)
+    filled(path, make_meta("dense", **META), num_images=2)
     (path / "labels").write_text("mine")
     before = tree_bytes(path)
     with pytest.raises(StoreError, match="labels is a plain file"):
@@ -228,7 +229,7 @@ def test_an_overwrite_refuses_a_plain_file_of_a_parts_name_before_it_deletes(tmp
     assert len(fstore.open(path)) == 2
 
 
-@pytest.mark.parametrize("number", [errno.EBADF, errno.ENOLCK, errno.ENOTSUP, errno.ENOSYS])
+@pytest.mark.parametrize("number", variants(errno.ENOLCK, errno.EBADF, errno.ENOTSUP, errno.ENOSYS))
 def test_a_file_system_without_locks_is_said_and_written_to(
     tmp_path: Path, number: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -14,7 +14,7 @@ from pathlib import Path
 import numpy as np
 from support.commands import dgan
 from support.small_datasets import make_classes
-from support.stores import make_maps, make_meta, tree_bytes
+from support.stores import copy_written, make_maps, make_meta, tree_bytes
 
 import fstore
 from fstore import format as fmt
@@ -24,6 +24,7 @@ SHAPE = (16, 24)  # rows, columns: not square, so that a swap of the two is seen
 NUM_IMAGES = 70  # more than the 64 of one task
 NUM_CLASSES = 5
 IGNORE = 255
+MOST_COPIED = 100  # images of a dataset
 NUMBERS = (3, 7, 8, 20)
 """The numbers of the annotated images of a feature store: not its indices."""
 KEYPOINT_NAMES = ("left eye", "right eye", "nose")
@@ -91,7 +92,28 @@ def make_dataset(
 
     keep: of its filter; None: none is set. committed: how many tasks are written; None: all. distinct: after
     so many images their contents repeat, which is quicker to make. Returns ``path``.
+
+    A new one of up to 100 images is copied where an equal one has been made before.
     """
+    settings = (num_images, num_classes, ignore, shape, points, keep, committed, distinct)
+    if path.exists() or num_images > MOST_COPIED:
+        _write_dataset(path, *settings)
+    else:
+        copy_written(path, ("dataset", settings), lambda to: _write_dataset(to, *settings))
+    return path
+
+
+def _write_dataset(
+    path: Path,
+    num_images: int,
+    num_classes: int,
+    ignore: int | None,
+    shape: tuple[int, int],
+    points: bool,
+    keep: str | None,
+    committed: int | None,
+    distinct: int | None,
+) -> None:
     names = fmt.KeypointInfo(KEYPOINT_NAMES, 1.5) if points else None
     meta = fmt.DatasetMeta(shape, classes_of(num_classes), 4, ignore, keypoints=names)
     writer = fstore.create_dataset(path, meta, num_images=num_images)
@@ -113,7 +135,6 @@ def make_dataset(
     if keep is not None and committed is None:
         chosen = kept(num_images, keep)
         fstore.set_kept(path, chosen, keep, float(scores[chosen].max()))
-    return path
 
 
 def make_features(

@@ -3,7 +3,13 @@
 from __future__ import annotations
 
 import json
+import shutil
+import tempfile
+from collections.abc import Callable
+from functools import cache
+from hashlib import sha256
 from pathlib import Path
+from uuid import uuid4
 
 import numpy as np
 import torch
@@ -63,6 +69,48 @@ def fill(
             latent = np.random.default_rng(1000 + image).standard_normal(8).astype(np.float32)
             writer.write_image(image, make_maps(image, native), picture, mask, latent)
     writer.close()
+
+
+def filled(
+    path: Path,
+    meta: fmt.FeatureMeta,
+    num_images: int = 3,
+    native: tuple[tuple[str, tuple[int, int], int], ...] = NATIVE,
+    images: list[int] | None = None,
+) -> None:
+    """As ``fill`` of a new store, for tests that are not about writing: writing takes thirty times as long as
+    the copy that this is.
+    """
+    copy_written(
+        path, (meta, num_images, native, images), lambda to: fill(to, meta, num_images, native, images)
+    )
+
+
+def copy_written(path: Path, key: object, write: Callable[[Path], object]) -> None:
+    """A new store at ``path``, copied from what ``write`` wrote when it was called first for ``key``, which
+    must tell apart what it writes by its ``repr``; with an id of its own, as every store has.
+    """
+    known = repr((key, fmt.TASK_IMAGES))  # which tests change
+    source = _written() / sha256(known.encode()).hexdigest()
+    if not source.exists():
+        write(source)
+    assert not path.exists()
+    shutil.copytree(source, path, copy_function=shutil.copyfile)
+    root = path / "zarr.json"
+    content = root.read_text()
+    old = json.loads(content)["attributes"]["fstore"]["created"]["id"]
+    root.write_text(content.replace(old, uuid4().hex))
+
+
+@cache
+def _written() -> Path:
+    """A folder that lasts as long as this process."""
+    folder = tempfile.TemporaryDirectory(prefix="written-stores-")
+    _KEPT.append(folder)
+    return Path(folder.name)
+
+
+_KEPT: list[tempfile.TemporaryDirectory[str]] = []
 
 
 def brute_features(

@@ -139,7 +139,7 @@ def kill_before_the_file(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.mark.parametrize(
     "kill",
-    variants(kill_within_training, kill_while_labelling, kill_before_the_file, kill_second_training, fast=3),
+    variants(kill_within_training, kill_while_labelling, kill_before_the_file, kill_second_training, fast=2),
 )
 def test_a_killed_run_goes_on_and_ends_in_the_same_figures(
     store: Path,

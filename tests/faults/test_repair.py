@@ -297,7 +297,6 @@ STALE = variants(
     pytest.param("features", 3, stale_file),
     pytest.param("dataset", 70, stale_places),
     pytest.param("dataset", 64, stale_file),
-    fast=2,
 )
 
 

@@ -47,7 +47,7 @@ COMMANDS = {
         "--annotations", "in/masks", "--store", "there",
     ],
     "synthesize": [
-        "synthesize", "--checkpoint", "in/checkpoint.pt", "--num", "6", "--store", "there",
+        "synthesize", "--checkpoint", "in/checkpoint.pt", "--num", "3", "--store", "there",
         "--precision", "float32",
     ],
     "sample": ["sample", "--checkpoint", "in/checkpoint.pt", "--num", "3", "--out", "there"],
@@ -87,8 +87,8 @@ CASES = [
         "synthesize", lambda _: copied("synthesize"), ["--seed", "3"], 2, "seed", id="other-seed"
     ),
     pytest.param(
-        "synthesize", lambda _: copied("synthesize"), ["--num", "5"], 2,
-        "holds 6 images, this run asks for 5", id="fewer-than-there-are",
+        "synthesize", lambda _: copied("synthesize"), ["--num", "2"], 2,
+        "holds 3 images, this run asks for 2", id="fewer-than-there-are",
     ),
     pytest.param(
         "synthesize", lambda _: None, ["--memory-budget", "1MB"], 2, "--memory-budget", id="budget"
@@ -146,7 +146,7 @@ def test_a_store_that_another_writer_has_open_is_refused(folder: Path, made: Pat
     copied(command)
     meta = fstore.open("there").meta
     if command == "synthesize":
-        writer = fstore.create_dataset("there", meta, num_images=6)
+        writer = fstore.create_dataset("there", meta, num_images=3)
     else:
         writer = fstore.create("there", meta, num_images=4, latent_shape=(16,))
     try:

@@ -151,7 +151,7 @@ def test_the_callers_random_numbers_stay_as_they_were(
 @pytest.mark.parametrize(
     ("seconds", "stride", "least"),
     [
-        pytest.param(0.0, 7, 3, id="a state a step, every seventh change"),
+        pytest.param(0.0, 13, 3, id="a state a step, every 13th change"),
         pytest.param(0.0, 1, 25, marks=pytest.mark.slow, id="a state a step, every change"),
         pytest.param(300.0, 1, 12, marks=pytest.mark.slow, id="states of epochs, every change"),
     ],

@@ -46,6 +46,7 @@ def test_exact_masks_get_no_line_and_a_corrected_one_is_looked_at(inputs: Path, 
     assert again.stdout.splitlines()[-1] == last
 
 
+@pytest.mark.slow
 def test_exchanged_keypoints_are_told_and_their_masks_are_not_looked_at(inputs: Path, tmp_path: Path) -> None:
     content = dict(np.load(inputs / "keypoints.npz"))
     content["keypoints"][1, 2] = content["keypoints"][1, 3]

@@ -48,6 +48,7 @@ def test_votes_are_those_of_all_members_at_all_pixels(inputs: Path, tmp_path: Pa
     assert np.abs(votes.astype(int) - expected).sum() < 1e-3 * votes.sum()  # outputs that are nearly equal
 
 
+@pytest.mark.slow  # the older dataset below is gone on with too
 @pytest.mark.usefixtures("tasks_of_4")
 def test_an_interruption_and_threads_do_not_show(
     inputs: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch

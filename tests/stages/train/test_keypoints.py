@@ -216,6 +216,7 @@ def test_a_dataset_cut_off_between_files_of_heat_maps_is_that_of_one_run(
     assert dataset_bytes(trained / "cut.zarr") == whole_dataset
 
 
+@pytest.mark.slow  # as of labels, in test_stage.py
 @pytest.mark.usefixtures("trained")
 def test_a_resumed_training_ends_with_the_same_tensors(monkeypatch: pytest.MonkeyPatch) -> None:
     more = [
@@ -433,7 +434,7 @@ def test_a_validation_grid_is_bounded(shape: tuple[int, int], sigma: float, num_
 
 
 def test_a_grid_too_coarse_for_sigma_is_told(folder: Path) -> None:
-    done(*extract("--resolution", "128", "--layout", "pyramid"))
+    done(*extract("--resolution", "96", "--layout", "pyramid"))
     words = [*TRAIN, "--sigma", "0.5", "--steps", "2"]
     assert "PCK is an underestimate" not in done("train", *words, "--out", "fine").output
     Path("dgan.toml").write_text("[train]\nvalidation_pixels = 5000\n")

@@ -79,8 +79,8 @@ def test_it_learns_separable_classes_from_either_layout(
     tmp_path: Path, config: TrainConfig, layout: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
     path = write_store(tmp_path / "features.zarr", layout)
-    train(path, replace(config, max_epochs=8, learning_rate=1e-2))
-    assert "3 members, 160 steps, 8 epochs; best:" in capsys.readouterr().out
+    train(path, replace(config, max_epochs=5, learning_rate=1e-2))
+    assert "3 members, 100 steps, 5 epochs; best:" in capsys.readouterr().out
     interpreter = load_interpreter(config.out)
     assert sorted(p.name for p in config.out.iterdir()) == ["interpreter.json", "interpreter.safetensors"]
     assert max(epoch.miou for epoch in interpreter.info.epochs) > 0.95
@@ -123,14 +123,14 @@ def test_the_best_epochs_weights_are_kept_not_the_last_ones(
     ("steps", "expected"),
     [
         (7, [7]),  # less than an epoch
-        (20, [20]),  # just one
-        (110, [20, 40, 60, 80, 100, 110]),  # beyond max_epochs and patience, ending inside an epoch
+        (10, [10]),  # just one
+        (55, [10, 20, 30, 40, 50, 55]),  # beyond max_epochs and patience, ending inside an epoch
     ],
 )
 def test_given_steps_are_taken_exactly(
     store: Path, config: TrainConfig, steps: int, expected: list[int]
 ) -> None:
-    info = train(store, replace(config, steps=steps, patience=1)).info
+    info = train(store, replace(config, steps=steps, patience=1, epoch_pixels=320)).info
     assert [epoch.steps for epoch in info.epochs] == expected
     assert int(load_interpreter(config.out).ensemble.num_batches_tracked) <= steps
 
@@ -417,7 +417,7 @@ def test_a_pyramid_in_memory_changes_nothing_but_the_time(tmp_path: Path, config
 
 
 def test_bfloat16_products_learn_the_same_classes(store: Path, config: TrainConfig) -> None:
-    info = train(store, replace(config, precision="bfloat16", max_epochs=8, learning_rate=1e-2)).info
+    info = train(store, replace(config, precision="bfloat16", max_epochs=5, learning_rate=1e-2)).info
     assert info.training["precision"] == "bfloat16"
     assert max(epoch.miou for epoch in info.epochs) > 0.95
 

@@ -145,7 +145,7 @@ def annotated(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return path
 
 
-@pytest.mark.parametrize("subspace", variants("auto", "off", "0.9", "1", fast=3))
+@pytest.mark.parametrize("subspace", variants("auto", "off", "0.9", "1", fast=2))
 def test_the_interpreter_is_one_on_all_channels(annotated: Path, tmp_path: Path, subspace: str) -> None:
     config = TrainConfig(
         members=2, batch_size=16, epoch_pixels=320, max_epochs=1, hidden=(8, 6), subspace=subspace
@@ -161,6 +161,7 @@ def test_the_interpreter_is_one_on_all_channels(annotated: Path, tmp_path: Path,
     assert load_interpreter(tmp_path / "i").sha256 == found.sha256
 
 
+@pytest.mark.slow
 def test_dense_and_pyramid_learn_the_same(tmp_path: Path) -> None:
     config = TrainConfig(
         members=2,

@@ -145,7 +145,10 @@ def test_pictures_of_the_images_asked_for_are_enough_and_of_some_of_them_too_few
     np.testing.assert_allclose(told.points[..., :2], 32)  # what the file says counts
 
 
-@pytest.mark.parametrize(("num_points", "dtype", "num"), [(2, np.uint8, 100), (256, np.uint16, 15)])
+@pytest.mark.parametrize(
+    ("num_points", "dtype", "num"),
+    [(2, np.uint8, 100), (256, np.uint16, 15), pytest.param(256, np.uint16, 40, marks=pytest.mark.slow)],
+)
 def test_region_masks_take_their_final_bytes_alone(num_points: int, dtype: type, num: int) -> None:
     points = np.full((num, num_points, 3), 20.0)
     points[..., 2] = 1

@@ -312,6 +312,17 @@ def test_a_palette_may_differ_where_no_pixel_uses_it(tmp_path: Path) -> None:
 @example(300, 150)  # of many classes it takes long
 @settings(max_examples=20, deadline=None)
 def test_default_colours_are_distinct_and_do_not_move_as_classes_are_added(a: int, b: int) -> None:
+    check_default_colours(a, b)
+
+
+@pytest.mark.slow
+@given(st.integers(1, 300), st.integers(1, 300))
+@settings(max_examples=20, deadline=None)
+def test_default_colours_of_many_classes_are_distinct_and_do_not_move(a: int, b: int) -> None:
+    check_default_colours(a, b)
+
+
+def check_default_colours(a: int, b: int) -> None:
     short, long = sorted([default_palette(a), default_palette(b)], key=len)
     assert long[: len(short)] == short
     assert (len(long), len(set(long)), long[0]) == (max(a, b), max(a, b), "#000000")

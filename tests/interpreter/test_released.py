@@ -410,7 +410,7 @@ def test_the_checkpoint_flag_alone_is_enough(folder: Path) -> None:
     assert dataset().meta.shape == (RESOLUTION, RESOLUTION)
 
 
-@settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=150, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(data=st.data(), legacy=st.booleans())
 def test_damaged_bytes_give_members_or_one_line(
     tmp_path_factory: pytest.TempPathFactory, data: st.DataObject, legacy: bool

@@ -19,7 +19,14 @@ POLL_SECONDS = 0.02
 ROOT = Path(__file__).resolve().parent.parent
 SUMMARY = "DGAN_BENCHMARK_SUMMARY"
 """Environment variable: the file that collects the lines of the last table of `python -m benchmarks`."""
-DGAN = (sys.executable, "-c", "from pipeline.cli import main; main(prog_name='dgan')")
+CALL_DGAN = "from pipeline.cli import main; main(prog_name='dgan')"
+DGAN = (sys.executable, "-c", CALL_DGAN)
+PINNED_DGAN = (
+    sys.executable,
+    "-c",
+    f"import os; os.sched_setaffinity(0, {{min(os.sched_getaffinity(0))}}); {CALL_DGAN}",
+)
+"""The same on one core, with all processes that it starts. Linux alone."""
 
 
 @dataclass(frozen=True)

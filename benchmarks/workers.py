@@ -2,10 +2,13 @@
 
     python -m benchmarks.workers
 
-Each stage runs as a command, alternating: one process, one worker, two workers, each limited to one thread.
-Synthesis, training and export are those of the demo; extraction is of made inputs, at the released size of
-faces. Times include starting up and ending. *Two* is one worker's time over that of two in the same round,
-*worker* the peak of the largest worker over that of the single process; both are medians over the rounds.
+Each stage runs as a command, alternating: one process, one worker, one worker on one core, two workers, all
+with ``--threads 1``. That is the number of threads inside an operation; a worker renders, compresses, reads
+and writes at the same time, so that only on one core it is limited to one thread. Synthesis, training and
+export are those of the demo; extraction and *train-face* are of made inputs, at the released size of faces,
+on the axes of random weights that are as many as a trained generator may have. Times include starting up and
+ending. *Two* is the time of one worker on one core over that of two workers in the same round, *worker* the
+peak of the largest worker over that of the single process; both are medians over the rounds.
 Peaks are the kernel's marks of resident memory, read from outside while the processes run. The scheduler is
 part of the client's process.
 """
@@ -21,6 +24,7 @@ from statistics import median
 from benchmarks.face_size import CHECKPOINT, QUICK, Case, make_inputs, official_case
 from benchmarks.measure import (
     DGAN,
+    PINNED_DGAN,
     ChildRun,
     add_to_summary,
     machine,
@@ -29,11 +33,16 @@ from benchmarks.measure import (
     working_folder,
 )
 
-WAYS = {"one process": (), "1 worker": ("--workers", "1"), "2 workers": ("--workers", "2")}
+WAYS = {
+    "one process": (),
+    "1 worker": ("--workers", "1"),
+    "1 worker, 1 core": ("--workers", "1"),
+    "2 workers": ("--workers", "2"),
+}
 WORKER = "pipeline.cluster.local_worker"
 """By which the command line of a worker is known."""
 OUT = "out"
-STORE, INTERPRETER, DATASET = "features.zarr", "interpreter", "dataset.zarr"
+STORE, FACE_STORE, INTERPRETER, DATASET = "features.zarr", "face.zarr", "interpreter", "dataset.zarr"
 
 
 @dataclass(frozen=True)
@@ -50,23 +59,29 @@ class Sizes:
 
 def stages(sizes: Sizes) -> dict[str, list[str]]:
     """The words of each stage's command, which writes ``OUT``, in their order."""
-    crop = ["--crop-rows", sizes.case.crop_rows] if sizes.case.crop_rows else []
+    steps = ["--steps", str(sizes.steps), "--out", OUT]
     return {
-        "extract-features": [
-            "extract-features",
-            *("--checkpoint", CHECKPOINT, "--latents", "latents.npy", "--annotations", "masks"),
-            *("--resolution", str(sizes.case.resolution), "--layout", "pyramid", "--store", OUT, *crop),
-        ],
-        "train": ["train", "--store", STORE, "--steps", str(sizes.steps), "--out", OUT],
+        "extract-features": extract_words(sizes.case, OUT),
+        "train": ["train", "--store", STORE, *steps],
+        "train-face": ["train", "--store", FACE_STORE, "--subspace", "0.9", *steps],
         "synthesize": ["synthesize", "--interpreter", INTERPRETER, "--num", str(sizes.num), "--store", OUT],
         "export": ["export", DATASET, OUT, "--format", "coco"],
     }
+
+
+def extract_words(case: Case, store: str) -> list[str]:
+    """Extraction of the made inputs."""
+    inputs = ["--checkpoint", CHECKPOINT, "--latents", "latents.npy", "--annotations", "masks"]
+    size = ["--resolution", str(case.resolution), "--layout", "pyramid"]
+    crop = ["--crop-rows", case.crop_rows] if case.crop_rows else []
+    return ["extract-features", *inputs, *size, *crop, "--store", store]
 
 
 def prepare(folder: Path, sizes: Sizes) -> None:
     """What the stages read."""
     make_inputs(sizes.case, folder, sizes.images)
     for words in (
+        extract_words(sizes.case, FACE_STORE),
         ["extract-features", "--layout", "pyramid", "--store", STORE],
         ["train", "--store", STORE, "--steps", "200", "--out", INTERPRETER],
         ["synthesize", "--interpreter", INTERPRETER, "--num", str(sizes.num), "--store", DATASET],
@@ -80,20 +95,21 @@ def run_way(words: list[str], way: str, folder: Path) -> ChildRun:
     if out.is_dir():
         shutil.rmtree(out)
     device = [] if words[0] == "export" else ["--device", "cpu"]
-    return run_child([*DGAN, *words, *device, "--threads", "1", *WAYS[way]], folder, children=WORKER)
+    program = PINNED_DGAN if "1 core" in way else DGAN
+    return run_child([*program, *words, *device, "--threads", "1", *WAYS[way]], folder, children=WORKER)
 
 
 def row(stage: str, runs: dict[str, list[ChildRun]]) -> list[str]:
     """A line of the table, and of the last table of `python -m benchmarks`."""
     seconds = {way: median(run.seconds for run in found) for way, found in runs.items()}
-    alone, one, two = runs.values()
-    gain = median(a.seconds / b.seconds for a, b in zip(one, two, strict=True))
+    alone, two = runs["one process"], runs["2 workers"]
+    gain = median(a.seconds / b.seconds for a, b in zip(runs["1 worker, 1 core"], two, strict=True))
     workers = [max(run.child_peaks, default=0) for run in two]
     ratio = median(worker / run.peak_bytes for worker, run in zip(workers, alone, strict=True))
     add_to_summary(
         f"{stage}, 2 workers",
         f"{seconds['2 workers']:.1f} s",
-        f"1 worker {seconds['1 worker']:.1f} s",
+        f"1 worker, 1 core {seconds['1 worker, 1 core']:.1f} s",
         f"{gain:.2f}",
     )
     return [
@@ -139,7 +155,7 @@ def main(arguments: list[str] | None = None) -> None:
                     found.append(run_way(words, way, folder))
             rows.append(row(stage, runs))
     columns = ["stage", *WAYS, "two", "one process", "a worker", "worker", "client and scheduler"]
-    print_table("Worker processes, 1 thread each", columns, rows)
+    print_table("Worker processes, --threads 1", columns, rows)
 
 
 if __name__ == "__main__":

@@ -15,6 +15,7 @@ from pipeline.cluster.local import local_crew
 from pipeline.cluster.pool import Pool, pool_of
 from pipeline.cluster.worker import look_for_gpu
 from pipeline.errors import RunError, UsageError, count
+from pipeline.machine.cores import num_cores
 
 LOOK_SECONDS = 0.5
 
@@ -48,13 +49,6 @@ def _crew_here(workers: int, gpus: list[str] | None) -> AbstractContextManager[C
     if gpus is not None and cuda.is_installed():
         return cuda.cuda_crew(gpus)
     return local_crew(workers, gpus)
-
-
-def num_cores() -> int:
-    """Cores that this process may use: a batch system gives a job a part of the machine."""
-    if hasattr(os, "sched_getaffinity"):
-        return len(os.sched_getaffinity(0))
-    return os.cpu_count() or 1
 
 
 def _own_device(gpus: list[str] | None) -> str:

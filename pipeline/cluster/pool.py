@@ -8,6 +8,7 @@ a worker that was given up may still finish one.
 from __future__ import annotations
 
 import pickle
+from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from hashlib import sha256
@@ -40,6 +41,15 @@ class Pool:
     def num_workers(self) -> int:
         """How many workers there are now, or will come by themselves; at least 1."""
         return max(1, self._crew.num_expected, len(self._crew.client.nthreads()))
+
+    @property
+    def num_sharing(self) -> int:
+        """How many workers the machine with the most of them has: they share its memory. At least 1.
+
+        Workers that come to a cluster later are not counted.
+        """
+        hosts = Counter(host_of(address) for address in self._crew.client.nthreads())
+        return max(1, self._crew.num_expected, *hosts.values())
 
     def run(
         self,
@@ -85,6 +95,14 @@ class Pool:
                     self._crew.client.run(leave_run, key, LEAVE_SECONDS, workers=present, on_error="ignore")
             except Exception:  # of many classes: the scheduler is gone, and its workers go with it
                 return
+
+
+def host_of(address: str) -> str:
+    """The machine in a worker's address, such as ``tcp://10.0.0.7:38123`` or ``tls://[fe80::1]:38123``; of an
+    address that names none (``inproc://``) all of it.
+    """
+    rest = address.partition("://")[2]
+    return rest.rpartition(":")[0] or address
 
 
 @contextmanager

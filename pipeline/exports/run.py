@@ -7,7 +7,6 @@ to an exporter.
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable, Iterator
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from contextlib import contextmanager, suppress
@@ -27,6 +26,7 @@ from pipeline.exports.job import ExportJob
 from pipeline.exports.plan import Part
 from pipeline.exports.sink import MeasuringSink, Sink
 from pipeline.exports.workers import write_on_workers
+from pipeline.machine.cores import num_cores
 from pipeline.machine.progress import Bar, progress
 from pipeline.machine.provenance import created_record
 
@@ -79,7 +79,7 @@ def export(
         if not job.folder.is_ready():
             _check_disk(job, _estimate(job)[0])
             job.folder.begin(job.settings)
-            _write_parts(job, threads or os.cpu_count() or 1, cluster, say)
+            _write_parts(job, threads or num_cores(), cluster, say)
             _write_whole(job)
             job.content.store.check_unchanged()
         job.folder.finish(job.settings, {"source": job.info.source, "created": created_record()})

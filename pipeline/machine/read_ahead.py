@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-import os
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from typing import TypeVar
+
+from pipeline.machine.cores import num_cores
 
 MAX_THREADS = 4  # decoding pictures leaves Python's lock alone; more threads would only hold more of them
 
@@ -22,7 +23,7 @@ def read_ahead(
     Raises what ``read`` raises, where its result would come. What waits when the iterator is closed is not
     begun.
     """
-    threads = max(1, min(most_threads, os.cpu_count() or 1))
+    threads = max(1, min(most_threads, num_cores()))
     pool = ThreadPoolExecutor(threads, thread_name_prefix="dgan-read")
     waiting: deque[Future[R]] = deque()
     try:

@@ -5,7 +5,6 @@ It knows arrays of stores. It does not know what is shown of them.
 
 from __future__ import annotations
 
-import os
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -14,6 +13,7 @@ from typing import TypeVar
 import numpy as np
 
 from fstore.store import Store
+from pipeline.machine.cores import num_cores
 from pipeline.machine.progress import progress
 
 Result = TypeVar("Result")
@@ -38,7 +38,7 @@ def worked_through(
 
     The first error of any is raised here.
     """
-    num_threads = os.cpu_count() or 1
+    num_threads = num_cores()
     with progress(text, total, "images") as bar:
         pool = ThreadPoolExecutor(num_threads, thread_name_prefix="dgan-report")
         try:

@@ -6,7 +6,6 @@ store that it shows.
 
 from __future__ import annotations
 
-import os
 import re
 from functools import partial
 from http import HTTPStatus
@@ -15,6 +14,7 @@ from threading import BoundedSemaphore
 import numpy as np
 
 from pipeline.errors import short
+from pipeline.machine.cores import num_cores
 from pipeline.reports.pictures import Encoded
 from pipeline.viewer.answers import BINARY, HTML, Answer, Refused, as_json
 from pipeline.viewer.class_areas import ClassAreas
@@ -38,7 +38,7 @@ class Routes:
         self.areas = ClassAreas(self._content)
         self._pictures = Pictures(self._content)
         self._cache = PictureCache()
-        self._makers = BoundedSemaphore(max(2, os.cpu_count() or 1))  # pictures in the making, for memory
+        self._makers = BoundedSemaphore(max(2, num_cores()))  # pictures in the making, for memory
         self._named = {"": self._page_of_all, "all": self._all, "classes": self._progress}
 
     @property

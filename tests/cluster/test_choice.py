@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import shutil
 from pathlib import Path
 
@@ -12,7 +11,7 @@ from support.commands import dgan
 from support.places import REPOSITORY
 
 from pipeline.cluster.choice import ClusterChoice, choose_cluster
-from pipeline.cluster.opening import gpus_of, num_cores
+from pipeline.cluster.opening import gpus_of
 from pipeline.cluster.program import difference, program, source_digest
 from pipeline.errors import UsageError
 from pipeline.settings.absolute_paths import with_absolute_paths
@@ -76,12 +75,6 @@ def test_without_a_gpu_auto_means_none_and_cuda_is_refused(monkeypatch: pytest.M
     assert gpus_of(2, "auto") is None
     with pytest.raises(UsageError, match="torch sees 0 GPUs"):
         gpus_of(1, "cuda")
-
-
-def test_cores_are_those_that_the_process_may_use() -> None:
-    if hasattr(os, "sched_getaffinity"):
-        assert num_cores() == len(os.sched_getaffinity(0))
-    assert num_cores() >= 1
 
 
 def test_a_program_is_the_same_as_itself_and_differs_by_any_version() -> None:

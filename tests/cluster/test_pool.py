@@ -7,7 +7,9 @@ import os
 import threading
 import time
 from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -55,6 +57,34 @@ def test_two_runs_of_one_pool_share_a_state_and_no_results(pool: Pool, tmp_path:
     second = list(pool.run(stub_stage.begin, (str(tmp_path),), stub_stage.state_alone, range(5)))
     assert sorted(first) == [(i, 2 * i) for i in range(5)] and sorted(second) == [(i, i) for i in range(5)]
     assert len(list(tmp_path.glob("begun-*"))) == 1
+
+
+@dataclass
+class CrewOfAddresses:
+    """A crew of which nothing but its workers' addresses is known."""
+
+    addresses: list[str]
+    num_expected: int = 0
+
+    @property
+    def client(self) -> Any:
+        return SimpleNamespace(nthreads=lambda: dict.fromkeys(self.addresses, 1))
+
+
+@pytest.mark.parametrize(
+    ("addresses", "expected", "sharing"),
+    [
+        ([], 0, 1),
+        (["tcp://10.0.0.7:1", "tcp://10.0.0.8:1", "tcp://10.0.0.7:2"], 0, 2),
+        (["tls://[fe80::1]:1", "tls://[fe80::1]:2", "tls://[fe80::2]:1"], 0, 2),
+        (["tcp://127.0.0.1:1"], 3, 3),
+    ],
+)
+def test_the_fullest_machine_says_how_many_share_memory(
+    addresses: list[str], expected: int, sharing: int
+) -> None:
+    pool = Pool(CrewOfAddresses(addresses, expected), None, "cpu", print)  # type: ignore[arg-type]
+    assert pool.num_sharing == sharing
 
 
 def test_a_task_that_fails_twice_is_done(pool: Pool, tmp_path: Path) -> None:

@@ -6,10 +6,12 @@ It knows batches and tensors. It knows no epochs, stores or files.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
+from torch.optim.adam import adam
 
 from fstore.sampler import Batch
 from pipeline.models.interpreter import InterpreterEnsemble
@@ -27,13 +29,29 @@ def cross_entropy(logits: Tensor, batch: Batch) -> Tensor:
     return losses.view(labels.shape).sum(dim=1) / labels.shape[1]
 
 
+@dataclass(frozen=True)
+class _Moments:
+    """What Adam keeps of a part of a parameter: steps done, and both averages of the gradient, like it."""
+
+    step: Tensor
+    exp_avg: Tensor
+    exp_avg_sq: Tensor
+
+    @classmethod
+    def of(cls, part: Tensor) -> _Moments:
+        """Before the first step."""
+        step = torch.zeros((), dtype=torch.float32, device=part.device)
+        return cls(step, torch.zeros_like(part), torch.zeros_like(part))
+
+
 class Learner:
     """The ensemble, its optimiser and the best epoch's tensors. A class, because steps change all three.
 
     Adam works element by element, so that one optimiser over the stacked tensors is one for each member. But
     the elements that are left over after the last full vector of the processor may be rounded in another way.
     So that a member does not depend on how many others there are, a tensor of which a member has no whole
-    number of vectors is given to Adam in parts, one a member.
+    number of vectors is given to Adam in parts, one a member. It is torch's function and not its class, which
+    imports for seconds what compiles networks.
     ``precision`` is the type of the first layer's two products, which are nearly all of the arithmetic; None
     is that of the parameters. Parameters, batch normalisation, loss and Adam keep the parameters' type.
     """
@@ -48,8 +66,7 @@ class Learner:
         self.ensemble = ensemble
         self._objective = objective
         self._parts = {name: _parts(parameter) for name, parameter in ensemble.named_parameters()}
-        parts = [part for of_name in self._parts.values() for part in of_name]
-        self._adam = torch.optim.Adam(parts, lr=learning_rate, fused=True)
+        self._moments = {name: [_Moments.of(part) for part in parts] for name, parts in self._parts.items()}
         self._learning_rate = learning_rate
         self._best: dict[str, Tensor] = {}
         # Kept from step to step: 50 MB of new pages cost a CPU more than the product that fills them.
@@ -79,10 +96,7 @@ class Learner:
         losses.sum().backward()
         assert product.grad is not None
         self._set_gradient(product.grad, features)
-        for group in self._adam.param_groups:
-            group["lr"] = share * self._learning_rate
-        self._deal_gradients()
-        self._adam.step()
+        self._update(share * self._learning_rate)
         return losses.detach()
 
     def _load(self, features: Tensor) -> Tensor:
@@ -99,7 +113,7 @@ class Learner:
             return torch.bmm(weight, features.transpose(1, 2)).to(weight1.dtype)
 
     def _set_gradient(self, of_product: Tensor, features: Tensor) -> None:
-        """The gradient of ``weight1`` from that of the product [E, h1, B], set where Adam looks for it."""
+        """The gradient of ``weight1`` from that of the product [E, h1, B], where autograd sets the others."""
         of_product = of_product.to(features.dtype)
         if self.device.type == "cpu":
             for member in range(len(features)):  # MKL's batched float32 product takes twice as long
@@ -108,12 +122,30 @@ class Learner:
             self._gradient.copy_(torch.bmm(of_product, features))
         self.ensemble.weight1.grad = self._gradient
 
-    def _deal_gradients(self) -> None:
-        """Set the gradient of each part of each parameter, where Adam looks for it."""
-        for name, parameter in self.ensemble.named_parameters():
+    @torch.no_grad()
+    def _update(self, learning_rate: float) -> None:
+        """Adam's step with the gradients that are set (Kingma & Ba 2015, algorithm 1 and its settings)."""
+        gradients: list[Tensor] = []
+        for parameter in self.ensemble.parameters():
             assert parameter.grad is not None
-            for part, gradient in zip(self._parts[name], _parts(parameter.grad), strict=True):
-                part.grad = gradient
+            gradients += _parts(parameter.grad)
+        moments = [each for parts in self._moments.values() for each in parts]
+        adam(
+            [part for parts in self._parts.values() for part in parts],
+            gradients,
+            [each.exp_avg for each in moments],
+            [each.exp_avg_sq for each in moments],
+            [],
+            [each.step for each in moments],
+            fused=True,
+            amsgrad=False,
+            beta1=0.9,
+            beta2=0.999,
+            lr=learning_rate,
+            weight_decay=0,
+            eps=1e-8,
+            maximize=False,
+        )
 
     def remember_best(self) -> None:
         """Keep a copy of the tensors as they are now."""
@@ -127,11 +159,13 @@ class Learner:
         """All that a resumed run must find: ``model.*``, ``best.*``, ``adam.{step,exp_avg,exp_avg_sq}.*``."""
         tensors = {f"model.{name}": tensor for name, tensor in self.ensemble.state_dict().items()}
         tensors |= {f"best.{name}": tensor for name, tensor in self._best.items()}
-        for name, parts in self._parts.items():
-            states = [self._adam.state[part] for part in parts]
-            for key, tensor in states[0].items():
-                is_whole = key == "step" or len(parts) == 1
-                tensors[f"adam.{key}.{name}"] = tensor if is_whole else torch.cat([s[key] for s in states])
+        for name, parts in self._moments.items():
+            tensors[f"adam.step.{name}"] = parts[0].step
+            for key, of_parts in (
+                ("exp_avg", [each.exp_avg for each in parts]),
+                ("exp_avg_sq", [each.exp_avg_sq for each in parts]),
+            ):
+                tensors[f"adam.{key}.{name}"] = of_parts[0] if len(parts) == 1 else torch.cat(of_parts)
         return tensors
 
     def adopt(self, tensors: dict[str, Tensor]) -> None:
@@ -144,14 +178,10 @@ class Learner:
         self._check_tensors(tensors)
         self.ensemble.load_state_dict(_under("model.", tensors))
         self._best = {name: tensor.to(self.device) for name, tensor in _under("best.", tensors).items()}
-        moments: list[dict[str, Tensor]] = []
         for name, parts in self._parts.items():
-            step, *whole = (tensors[f"adam.{key}.{name}"] for key in ADAM_STATE)
-            for first, second in zip(*(_parts(tensor, len(parts)) for tensor in whole), strict=True):
-                moments.append(dict(zip(ADAM_STATE, (step.clone(), first, second), strict=True)))
-        state = dict(enumerate(moments))
-        groups = self._adam.state_dict()["param_groups"]
-        self._adam.load_state_dict({"state": state, "param_groups": groups})
+            step, *whole = (tensors[f"adam.{key}.{name}"].to(self.device) for key in ADAM_STATE)
+            halves = zip(*(_parts(tensor, len(parts)) for tensor in whole), strict=True)
+            self._moments[name] = [_Moments(step.clone(), *both) for both in halves]
 
     def _check_tensors(self, tensors: dict[str, Tensor]) -> None:
         model = self.ensemble.state_dict()

@@ -12,13 +12,16 @@ from fstore.meta import KeypointInfo
 from pipeline.errors import count
 from pipeline.settings.schema import TrainConfig
 from pipeline.stages.costs import IMPORTS_BYTES
-from pipeline.stages.train.memory import BUFFER_MB, Demand, MemoryPlan
+from pipeline.stages.train.memory import BUFFER_MB, MIB, Demand, MemoryPlan
 from pipeline.stages.train.split import Split
 
 AUTO, OFF = "auto", "off"  # of the subspace
 
 FLOAT_BYTES, FEATURE_BYTES = 4, 2
 READING_BYTES = 24 * 2**20  # a reader's float32 rows of a map while it interpolates
+MIXED_DRAWS = 2560
+"""Of each member, that lie in the smallest shuffle buffer together: five bands of a pyramid in an epoch of 16
+images and the default length. Fewer cost quality (docs/performance.md). A buffer asked for may be smaller."""
 LABELLING_CHUNK = 2048  # pixels labelled at once in validation
 CPU_FLOPS = 40e9  # of one thread, measured on these products; for the estimate only, as the next two
 GPU_FLOPS = 4e12
@@ -104,11 +107,14 @@ class TrainPlan:
         network = 2 * state if on_gpu else max(self.network_memory_bytes, 6 * self.weight_bytes + state)
         fixed = IMPORTS_BYTES + network + self.mask_bytes
         fixed += self.validation_pixels * self.pixel_bytes + 5 * batch * self.pixel_bytes
+        left_over = c.members * (c.batch_size - 1)
+        one_unit = (left_over + self.unit_pixels) * self.pixel_bytes
+        mixed = (left_over + c.members * MIXED_DRAWS) * self.pixel_bytes
         return Demand(
             fixed_bytes=fixed,
             unit_bytes=self.unit_draws * self.pixel_bytes,
             reading_bytes=2 * self.unit_bytes + READING_BYTES,
-            least_buffer_bytes=(c.members * (c.batch_size - 1) + self.unit_pixels) * self.pixel_bytes,
+            least_buffer_bytes=max(one_unit, min(mixed, BUFFER_MB * MIB)),
             epoch_bytes=batch * self.steps_per_epoch * self.pixel_bytes,
             pyramid_bytes=self.pyramid_bytes,
         )

@@ -83,15 +83,13 @@ class WorkerShares:
         store_path: str | os.PathLike[str],
         job: TrainJob,
         memory_budget: int | None,
-        sharing: int,
     ) -> None:
-        """``memory_budget``: bytes of host memory that each worker may take, or None. ``sharing``: workers
-        that share a machine's memory.
-        """
+        """``memory_budget``: bytes of host memory that each worker may take, or None."""
         self._pool, self._folder = pool, job.folder.absolute()
         place = Location.parse(store_path)
         where = place.target if place.folder is None else str(place.folder.absolute())
-        self._arguments = (where, self._folder, job.plan, job.info, pool.device, memory_budget, sharing)
+        run = where, self._folder, job.plan, job.info, pool.device
+        self._arguments = (*run, memory_budget, pool.num_sharing)
 
     def run(self, info: InterpreterInfo, learner: Learner, num_steps: int, bar: Bar) -> tuple[float, ...]:
         """Does what `pipeline.stages.train.epochs.Shares` says."""

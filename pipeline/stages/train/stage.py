@@ -182,7 +182,7 @@ def _shares(
         yield None
         return
     with open_pool(cluster, say) as pool:
-        yield WorkerShares(pool, store_path, job, memory_budget, cluster.workers or 1)
+        yield WorkerShares(pool, store_path, job, memory_budget)
 
 
 def _run(

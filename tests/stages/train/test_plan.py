@@ -160,6 +160,19 @@ def test_a_dry_run_at_full_size_promises_less_than_three_gigabytes(pyramid_bytes
         assert expected in text
 
 
+@pytest.mark.parametrize(
+    ("members", "mib"),
+    [
+        (1, 160),  # a unit, which is the band of 16,384 pixels, and 63 pixels that fill no batch
+        (10, 255),  # 10 x (2560 + 63) pixels of 10,176 bytes
+        (50, 512),  # as large as it is where there is no budget
+    ],
+)
+def test_the_least_buffer_mixes_bands(members: int, mib: int) -> None:
+    plan = replace(PLAN, unit_pixels=32 * 512, config=replace(PLAN.config, members=members))
+    assert -(-plan.demand(on_gpu=False).least_buffer_bytes // 2**20) == mib
+
+
 def test_a_dry_run_with_given_steps_says_so() -> None:
     lines = replace(PLAN, config=TrainConfig(steps=500, subspace="0.999"), split=Split((0,), ())).lines(
         memory_of(PLAN)

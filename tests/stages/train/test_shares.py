@@ -36,7 +36,8 @@ class HerePool:
     device = "cpu"
 
     def __init__(self, workers: int, dies_after: int | None = None) -> None:
-        self.num_workers, self.left = workers, dies_after
+        self.num_workers = self.num_sharing = workers
+        self.left = dies_after
 
     def run(
         self,

@@ -2,7 +2,8 @@
 
 At most two tasks of a worker are at the scheduler at any time, so that neither its memory nor this process's
 grows with the number of tasks. A task is tied to its worker: when that one is gone, the task is taken back
-here, and its attempts are counted here.
+here, and its attempts are counted here. Where a process ends that had two tasks, nobody knows which of them
+ended it: each is done again with no other one beside it, and only then does an end count against it.
 """
 
 from __future__ import annotations
@@ -12,7 +13,7 @@ import pickle
 from collections import deque
 from collections.abc import Callable, Iterator
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from queue import Empty, SimpleQueue
 from time import monotonic
 from typing import Any
@@ -26,7 +27,9 @@ QUICK_SECONDS = 1.0  # a worker whose tasks take less has the next one waiting
 MOST_ATTEMPTS = 3
 RESULT_SECONDS = 30  # for a few figures; after it they are lost
 
-DIED = "the process ended: it was killed, or ran out of memory, or its machine was lost"
+LOST = Failed(
+    None, "the process ended: it was killed, or ran out of memory, or its machine was lost", is_lost=True
+)
 
 
 @dataclass(frozen=True)
@@ -43,12 +46,14 @@ class Call:
         return self.function, self.arguments
 
 
-@dataclass
+@dataclass(eq=False)
 class Attempt:
-    """A task, and how often it was given out."""
+    """A task, and how often it was given out, but for the times that another one may have ended."""
 
     task: Any
     number: int = 0
+    goes_alone: bool = False
+    """Whether its worker gets no other task meanwhile."""
 
 
 @dataclass
@@ -58,6 +63,8 @@ class Flight:
     future: Any
     member: Member
     attempt: Attempt | None
+    is_shared: bool = False
+    """Whether its worker had another task at any time of the flight."""
 
 
 class Handout:
@@ -106,7 +113,7 @@ class Handout:
                     self._again.extend(itertools.islice(attempts, 1))
                 yield flight.attempt.task, outcome.figures
             else:
-                self._failed(flight.attempt, flight.member, outcome)
+                self._failed(flight, outcome)
 
     def withdraw(self) -> None:
         """Take back what is at the workers; what runs already ends there by itself."""
@@ -129,15 +136,28 @@ class Handout:
             for member in self._attendance.members.values():
                 if not member.is_ready or len(member.flying) != depth:
                     continue
-                if not self._again:
-                    self._again.extend(itertools.islice(attempts, 1))
-                if not self._again:
+                beside = [self._flights[name] for name in member.flying]
+                if any(flight.attempt is not None and flight.attempt.goes_alone for flight in beside):
+                    continue
+                attempt = self._next(attempts, is_alone=not beside)
+                if attempt is None:
                     return
-                attempt = self._again.popleft()
                 attempt.number += 1
-                self._submit(member, attempt, perform, self._work, attempt.task)
+                flight = self._submit(member, attempt, perform, self._work, attempt.task)
+                for each in [*beside, flight]:
+                    each.is_shared = bool(beside)
 
-    def _submit(self, member: Member, attempt: Attempt | None, call: Callable[..., Any], *more: Any) -> None:
+    def _next(self, attempts: Iterator[Attempt], *, is_alone: bool) -> Attempt | None:
+        """The next task of a worker that has none, or that has one; None where there is no such task."""
+        for place, attempt in enumerate(self._again):
+            if is_alone or not attempt.goes_alone:
+                del self._again[place]
+                return attempt
+        return next(attempts, None)
+
+    def _submit(
+        self, member: Member, attempt: Attempt | None, call: Callable[..., Any], *more: Any
+    ) -> Flight:
         name = f"{self._key}-{next(self._numbers)}"
         needs = {"GPU": 1} if member.resources.get("GPU", 0) >= 1 else None
         future = self._client.submit(
@@ -150,9 +170,10 @@ class Handout:
             resources=needs,
             retries=0,
         )
-        self._flights[name] = Flight(future, member, attempt)
+        flight = self._flights[name] = Flight(future, member, attempt)
         member.flying.add(name)
         future.add_done_callback(lambda _: self._landed.put(name))
+        return flight
 
     def _outcome(self, flight: Flight) -> Outcome:
         """What a future has brought. It is forgotten here and by the scheduler."""
@@ -161,10 +182,10 @@ class Handout:
             if future.status == "finished":
                 return self._fetched(flight)
             if future.status == "error":
-                return failed(future.exception(timeout=RESULT_SECONDS))
-            return Failed(None, DIED)
+                return replace(failed(future.exception(timeout=RESULT_SECONDS)), is_lost=True)
+            return LOST
         except Exception as error:  # between its end and this call the worker was lost
-            return failed(error)
+            return replace(failed(error), is_lost=True)
         finally:
             future.release()
 
@@ -177,7 +198,7 @@ class Handout:
                 return outcome
             except TimeoutError:
                 if flight.member.address not in self._client.nthreads() or monotonic() > end:
-                    return Failed(None, DIED)
+                    return LOST
 
     def _look(self) -> None:
         """Have new workers prepare, and take back the tasks of those that are gone."""
@@ -202,15 +223,21 @@ class Handout:
             self._client.cancel([flight.future], force=True)
             flight.future.release()
             if flight.attempt is not None:
-                self._failed(flight.attempt, member, Failed(None, DIED))
+                self._failed(flight, LOST)
 
-    def _failed(self, attempt: Attempt, member: Member, outcome: Outcome) -> None:
+    def _failed(self, flight: Flight, outcome: Outcome) -> None:
         """Do a task again, or raise the error that ends the run."""
-        members = self._attendance.members
+        members, member, attempt = self._attendance.members, flight.member, flight.attempt
+        assert attempt is not None, "a preparation is no task"
         if isinstance(outcome, Absent) and members.get(member.address) is member:
             self._lose(members.pop(member.address))  # the next look greets who is there now
         if not isinstance(outcome, Failed):
             outcome = Failed(None, "it does not take part in the run any more")
+        if outcome.is_lost and flight.is_shared:
+            attempt.number -= 1
+            attempt.goes_alone = True
+            self._again.append(attempt)
+            return
         if outcome.is_final:
             raise error_of(outcome, member.label)
         if attempt.number >= MOST_ATTEMPTS:

@@ -50,6 +50,8 @@ class Failed:
     number: int | None = None
     """Of an OSError: its errno."""
     file: str | None = None
+    is_lost: bool = False
+    """Whether the worker did not say it: its process ended, maybe because of another task."""
 
     @property
     def is_final(self) -> bool:

@@ -19,7 +19,7 @@ from support.clusters import thread_cluster
 from fstore.errors import MismatchError
 from pipeline.cluster import attendance, existing, worker
 from pipeline.cluster.choice import ClusterChoice
-from pipeline.cluster.handout import Handout
+from pipeline.cluster.handout import Flight, Handout
 from pipeline.cluster.opening import open_pool
 from pipeline.cluster.pool import Pool
 from pipeline.errors import RunError, UsageError
@@ -204,9 +204,10 @@ def flying(cluster: Any, tasks: int, pool: Pool, folder: Path, monkeypatch: pyte
     """Tasks that the scheduler knows of, at each moment at which one is submitted."""
     submit, seen = Handout._submit, []
 
-    def counted(self: Handout, *arguments: Any) -> None:
-        submit(self, *arguments)
+    def counted(self: Handout, *arguments: Any) -> Flight:
+        flight = submit(self, *arguments)
         seen.append(max(self.num_flying(), len(cluster.scheduler.tasks)))
+        return flight
 
     monkeypatch.setattr(Handout, "_submit", counted)
     results = pool.run(stub_stage.begin, (str(folder),), stub_stage.double, iter(range(tasks)))

@@ -7,6 +7,7 @@ import re
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
+from importlib import import_module
 from pathlib import Path
 from xml.etree import ElementTree
 
@@ -16,6 +17,21 @@ import torch
 from support.places import REPOSITORY
 from support.processes import run_python
 from support.viewing import viewed
+
+WITH_CHILDREN = (
+    "export",
+    "extraction",
+    "face_size",
+    "face_training",
+    "labelling",
+    "measure",
+    "mixing",
+    "released_procedure",
+    "report_page",
+    "subspace",
+    "training",
+    "true_size",
+)
 
 
 @pytest.fixture(autouse=True)
@@ -27,10 +43,8 @@ def _importable(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.fixture
 def quick_children(monkeypatch: pytest.MonkeyPatch) -> None:
     """What the programs start as processes of their own begins without the seconds of imports."""
-    from benchmarks import export, extraction, face_size, measure, report_page, true_size
-
-    for module in (export, extraction, face_size, measure, report_page, true_size):
-        monkeypatch.setattr(module, "run_child", run_python)
+    for name in WITH_CHILDREN:
+        monkeypatch.setattr(import_module(f"benchmarks.{name}"), "run_child", run_python)
 
 
 @pytest.mark.parametrize(("kind", "width"), [("face", 5088), ("car", 5056), ("cat", 4992)])
@@ -142,6 +156,7 @@ def test_uncertainty_table_has_every_score(capsys: pytest.CaptureFixture[str]) -
 
 
 @pytest.mark.slow
+@pytest.mark.usefixtures("quick_children")
 def test_labelling_table_has_the_released_way_and_both_precisions(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
@@ -257,6 +272,7 @@ def test_startup_times_the_help(capsys: pytest.CaptureFixture[str]) -> None:
 
 
 @pytest.mark.slow
+@pytest.mark.usefixtures("quick_children")
 def test_training_table_has_the_released_loop_every_way_and_the_command(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
@@ -273,6 +289,7 @@ def test_training_table_has_the_released_loop_every_way_and_the_command(
 
 
 @pytest.mark.slow
+@pytest.mark.usefixtures("quick_children")
 def test_every_subspace_is_trained_in_and_the_energy_is_drawn(
     capsys: pytest.CaptureFixture[str], tmp_path: Path
 ) -> None:
@@ -285,15 +302,18 @@ def test_every_subspace_is_trained_in_and_the_energy_is_drawn(
 
 
 @pytest.mark.slow
-def test_quality_is_told_by_the_bands_that_are_mixed(capsys: pytest.CaptureFixture[str]) -> None:
+@pytest.mark.usefixtures("quick_children")
+@pytest.mark.parametrize("images", [16, 128])
+def test_quality_is_told_by_the_bands_that_are_mixed(capsys: pytest.CaptureFixture[str], images: int) -> None:
     from benchmarks import mixing
 
-    mixing.main(["--quick"])
+    mixing.main(["--quick", "--images", str(images)])
     printed = capsys.readouterr().out
-    assert all(f"│ {bands} " in printed for bands in mixing.BANDS)
+    assert all(f"│ {bands} " in printed for bands in mixing.BANDS[images])
 
 
 @pytest.mark.slow
+@pytest.mark.usefixtures("quick_children")
 def test_training_at_face_size_is_told_with_its_axes(capsys: pytest.CaptureFixture[str]) -> None:
     from benchmarks import face_training
 
@@ -332,6 +352,7 @@ def test_segmenters_are_timed_in_every_way_and_one_is_chosen(capsys: pytest.Capt
 
 
 @pytest.mark.slow
+@pytest.mark.usefixtures("quick_children")
 def test_released_procedure_is_compared_with_the_pipeline(capsys: pytest.CaptureFixture[str]) -> None:
     from benchmarks import released_procedure
 

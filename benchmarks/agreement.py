@@ -66,6 +66,56 @@ def check(folder: Path, num_pixels: int, device: str = "cpu") -> Agreement:
     dense, pyramid = (fstore.open(folder / f"{layout}.zarr") for layout in LAYOUTS)
     assert isinstance(dense, fstore.FeatureStore) and isinstance(pyramid, fstore.FeatureStore)
     random = np.random.default_rng(0)
+    rows, columns = (random.integers(0, size, num_pixels) for size in dense.shape[1:3])
+    image = np.zeros(num_pixels, int)
+    found = dense.pixels(image, rows, columns)  # [n, C]
+    same = np.array_equal(found.view(np.uint16), pyramid.pixels(image, rows, columns).view(np.uint16))
+    grid, pixels = dense.meta.grid, (rows + dense.meta.crop_rows[0], columns)
+    maps, features = [], []
+    native = zip(dense.meta.layers, rendered_again(folder, dense, device), strict=True)
+    for (layer, values), stored in zip(native, pyramid.native_maps(0), strict=True):
+        stored = stored.permute(2, 0, 1)  # [c, h', w']
+        of_layer = found[:, layer.offset : layer.offset + layer.channels]
+        maps.append(map_error(stored, values))
+        features.append(feature_error(of_layer, stored.to(device), grid, pixels))
+    return Agreement(same, max(maps), max(features))
+
+
+def rendered_again(folder: Path, store, device: str) -> list[Tensor]:  # type: ignore[no-untyped-def]
+    """Every layer's map of image 0, [c, h, w] float32 on the device, from the folder's inputs."""
+    from pipeline.checkpoints.read import load_generator
+    from pipeline.machine.device import select_device
+    from pipeline.rendering.renderer import Renderer, RenderSettings
+
+    settings = RenderSettings.from_record(store.meta.generator, store.meta.grid, store.meta.crop_rows)
+    generator = load_generator(folder / CHECKPOINT).generator
+    renderer = Renderer(generator, settings, store.average_latent, select_device(device))
+    return [values[0] for values in renderer.render(np.load(folder / "latents.npy")[:1], "z", [0]).features]
+
+
+def map_error(stored: Tensor, values: Tensor) -> float:
+    """Worst distance of a stored map [c, h', w'] float16 to the network's [c, h, w] float32."""
+    size = (stored.shape[1], stored.shape[2])
+    exact = exactly_resized(values, size).cpu().numpy()
+    slack = float32_slack(values, size)[:, None, None]
+    return float(rounding_errors(stored.cpu().numpy(), exact, slack).max())
+
+
+def feature_error(
+    found: np.ndarray, stored: Tensor, grid: tuple[int, int], pixels: tuple[np.ndarray, np.ndarray]
+) -> float:
+    """Worst distance of one layer's features (n, c) float16 at ``pixels``, rows and columns of the grid, to
+    the stored map [c, h', w'].
+    """
+    rows = weights(stored.shape[1], grid[0], stored.device)[pixels[0]]  # (n, h)
+    columns = weights(stored.shape[2], grid[1], stored.device)[pixels[1]]  # (n, w)
+    parts = [((rows @ part.double()) * columns).sum(2).T for part in stored.split(CHANNELS_AT_ONCE)]
+    exact = torch.cat(parts, 1).cpu().numpy()  # (n, c)
+    return float(rounding_errors(found, exact, float32_slack(stored, grid)).max(initial=0))
+
+
+def exactly_resized(values: Tensor, size: tuple[int, int]) -> Tensor:
+    """[c, h, w] -> [c, *size] float64: brute force, whose own rounding is 2^-29 of float32's."""
     rows = weights(values.shape[1], size[0], values.device)
     columns = weights(values.shape[2], size[1], values.device)
     return rows @ values.double() @ columns.T

@@ -14,7 +14,7 @@ from pipeline.settings.files import demo_text
 
 NOTEBOOK = REPOSITORY / "docs" / "from-checkpoint-to-segmenter.ipynb"
 SMALL = "MEMBERS, STEPS, IMAGES, EPOCHS, TEST_IMAGES = 2, 40, 16, 1, 8"
-MIDDLE = "MEMBERS, STEPS, IMAGES, EPOCHS, TEST_IMAGES = 4, 3000, 400, 6, 50"  # a fifth of the time that it takes as it stands
+MIDDLE = "MEMBERS, STEPS, IMAGES, EPOCHS, TEST_IMAGES = 4, 3000, 400, 6, 50"  # a fifth of its work
 NO_COMPARISON = '[synthesize]\nprecision = "float32"\n'  # of precisions, which renders 16 images twice
 
 

@@ -24,7 +24,15 @@ from statistics import median
 import numpy as np
 
 from benchmarks.generators import KINDS, feature_width, make_checkpoint, make_inputs, official_widths
-from benchmarks.measure import DGAN, add_to_summary, machine, print_table, run_child, working_folder
+from benchmarks.measure import (
+    DGAN,
+    add_to_summary,
+    machine,
+    precisions,
+    print_table,
+    run_child,
+    working_folder,
+)
 
 GRIDS = {"face": (512, None, 34), "car": (512, "64:448", 20), "cat": (256, None, 16)}
 """Resolution of the features, rows kept, classes."""
@@ -107,11 +115,12 @@ def agreement(folder: Path, precision: str, num: int) -> float:
 def measure(kind: str, folder: Path, *, images: int, repeats: int, device: str, quick: bool) -> None:
     """Print the table."""
     prepare(folder, kind, quick)
-    runs: dict[str, list[Outcome]] = {"released (R)": [], "bfloat16": [], "float32": []}
+    tried = precisions(device)
+    runs: dict[str, list[Outcome]] = {name: [] for name in ("released (R)", *tried)}
     num_released = 2 if quick else 1
     for _ in range(repeats):  # taking turns, so that a busy minute does not fall on one of them alone
         runs["released (R)"].append(released(folder, num_released, device))
-        for precision in ("bfloat16", "float32"):
+        for precision in tried:
             runs[precision].append(ours(folder, images, device, precision))
     baseline = median(span for run in runs["released (R)"] for span in run.image_seconds)
     rows = []
@@ -134,9 +143,9 @@ def measure(kind: str, folder: Path, *, images: int, repeats: int, device: str, 
     }
     add_to_summary(
         f"render, label, score and write one {kind} image ({device})",
-        f"{seconds['bfloat16']:.2f} s bfloat16, {seconds['float32']:.2f} s float32",
+        ", ".join(f"{seconds[name]:.2f} s {name}" for name in tried),
         f"{baseline:.1f} s (R)",
-        f"{baseline / seconds['bfloat16']:.1f}x and {baseline / seconds['float32']:.1f}x faster",
+        " and ".join(f"{baseline / seconds[name]:.1f}x" for name in tried) + " faster",
     )
     title = f"Render, label, score and write one {kind} image, 10 members, on {device}"
     print_table(title, columns, rows)

@@ -108,6 +108,18 @@ def children_of(process: int, word: str) -> list[int]:
     return found
 
 
+def precisions(device: str) -> tuple[str, ...]:
+    """Types of products that are worth timing there: bfloat16 without hardware for it takes many times as
+    long, and `dgan` does not choose it.
+    """
+    import torch
+
+    from pipeline.machine.device import resolve_precision
+
+    chosen = resolve_precision("auto", torch.device(device))
+    return ("bfloat16", "float32") if chosen == torch.bfloat16 else ("float32",)
+
+
 def median_seconds(work: Callable[[], object], repeats: int) -> float:
     """The median wall time of ``repeats`` calls."""
     return median(seconds_of(work) for _ in range(repeats))

@@ -28,7 +28,16 @@ from pathlib import Path
 from statistics import median
 
 from benchmarks import face_size
-from benchmarks.measure import DGAN, ChildRun, add_to_summary, machine, print_table, run_child, working_folder
+from benchmarks.measure import (
+    DGAN,
+    ChildRun,
+    add_to_summary,
+    machine,
+    precisions,
+    print_table,
+    run_child,
+    working_folder,
+)
 from benchmarks.released import BATCH_SIZE, PixelDataset, classifier
 from benchmarks.sampler import LAYOUTS, make_stores, open_store
 
@@ -49,6 +58,16 @@ WAYS = {  # name -> layout, precision, batch size, subspace
         for size in (64, 256)
     },
 }
+
+
+def ways(device: str) -> dict[str, tuple[str, str, int, str]]:
+    """``WAYS`` of a device: without hardware for bfloat16 all are in float32."""
+    if "bfloat16" in precisions(device):
+        return WAYS
+    return {
+        name.replace("bfloat16", "float32"): (layout, "float32", size, subspace)
+        for name, (layout, _, size, subspace) in WAYS.items()
+    }
 
 
 def released_rate(folder: Path, device: str, num_pixels: int, steps: int) -> float:
@@ -93,7 +112,7 @@ def dgan_rate(folder: Path, device: str, way: str, draws: int) -> tuple[float, i
     from pipeline.stages.train.prepare import describe, plan_train
     from pipeline.stages.train.sampling import make_sampler, plan_memory
 
-    layout, precision, batch_size, subspace = WAYS[way]
+    layout, precision, batch_size, subspace = ways(device)[way]
     target = torch.device(device)
     store = open_store(folder, layout)
     config = TrainConfig(
@@ -135,7 +154,7 @@ def in_child(folder: Path, options: argparse.Namespace, way: str) -> tuple[float
 
 def measure_steps(folder: Path, options: argparse.Namespace) -> None:
     """The table of rates."""
-    names = ["released", *WAYS]
+    names = ["released", *ways(options.device)]
     runs: dict[str, list[tuple[float, int, int]]] = {name: [] for name in names}
     for turn in range(options.repeats):
         for name in names if turn % 2 == 0 else reversed(names):
@@ -149,10 +168,11 @@ def measure_steps(folder: Path, options: argparse.Namespace) -> None:
         shown = " ".join([f"{axes:,}", *name.split()[1:]]) if axes else name
         rows.append([shown, f"{median(rates):,.0f}", spread, f"{ratio:.1f}", peak])
     typical = {name: median(run[0] for run in runs[name]) for name in names}
-    small, large = typical["dense, bfloat16, batch 64"], typical["dense, bfloat16, batch 256"]
+    precision = precisions(options.device)[0]
+    small, large = (typical[f"dense, {precision}, batch {size}"] for size in (64, 256))
     base = typical["released"]
     add_to_summary(
-        f"train, pixels x members a second, {MEMBERS} members of 5,088 channels ({options.device})",
+        f"train, pixels x members a second, {MEMBERS} x 5,088 channels, {options.device}, {precision}",
         f"{small:,.0f} batch 64, {large:,.0f} batch 256",
         f"{base:,.0f} (R)",
         f"{small / base:.1f}x and {large / base:.1f}x",

@@ -161,10 +161,11 @@ def test_labelling_table_has_the_released_way_and_both_precisions(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
     from benchmarks import labelling
+    from benchmarks.measure import precisions
 
     labelling.main(["--quick"])
     printed = capsys.readouterr().out
-    assert all(f"│ {name} " in printed for name in ("released (R)", "bfloat16", "float32"))
+    assert all(f"│ {name} " in printed for name in ("released (R)", *precisions("cpu")))
 
 
 def test_the_table_of_votes_has_a_ratio(capsys: pytest.CaptureFixture[str]) -> None:
@@ -280,11 +281,10 @@ def test_training_table_has_the_released_loop_every_way_and_the_command(
 
     training.main(["--quick"])
     printed = capsys.readouterr().out
-    plain = [name for name in training.WAYS if " axes, " not in name]
+    ways = training.ways("cpu")
+    plain = [name for name in ways if " axes, " not in name]
     assert all(f"│ {name} " in printed for name in ("released", *plain, "dense", "pyramid"))
-    axes = [
-        name.partition(" ")[2] for name in training.WAYS if name not in plain
-    ]  # their number stands before
+    axes = [name.partition(" ")[2] for name in ways if name not in plain]  # their number stands before
     assert axes and all(printed.count(f" {name} ") == axes.count(name) for name in axes)
 
 

@@ -14,7 +14,6 @@ from pipeline.settings.files import demo_text
 
 NOTEBOOK = REPOSITORY / "docs" / "from-checkpoint-to-segmenter.ipynb"
 SMALL = "MEMBERS, STEPS, IMAGES, EPOCHS, TEST_IMAGES = 2, 40, 16, 1, 8"
-MIDDLE = "MEMBERS, STEPS, IMAGES, EPOCHS, TEST_IMAGES = 4, 3000, 400, 6, 50"  # a fifth of its work
 NO_COMPARISON = '[synthesize]\nprecision = "float32"\n'  # of precisions, which renders 16 images twice
 
 
@@ -73,7 +72,8 @@ def test_the_notebook_runs_and_shows_its_progress_in_lines_that_change(
 
 
 @pytest.mark.slow
-def test_the_notebook_makes_a_good_segmenter(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("OMP_NUM_THREADS", "1")
-    found = reached(executed(tmp_path, MIDDLE, monkeypatch))
-    assert found["ensemble"] > 0.9 and found["U-Net"] > 0.8
+def test_the_notebook_as_it_stands_makes_a_good_segmenter(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    found = reached(executed(tmp_path, "", monkeypatch))
+    assert found["ensemble"] > 0.9 and found["U-Net"] > 0.88

@@ -16,7 +16,7 @@ from pipeline.demo.run_keypoints import run_keypoint_demo
 def test_the_demo_reaches_its_promise_on_fresh_latents(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    agreement = run_demo(tmp_path / "demo", 100, torch.device("cpu"), print)
+    agreement = run_demo(tmp_path / "demo", 200, torch.device("cpu"), print)
     assert agreement.everything >= 0.80
     assert agreement.kept > agreement.dropped
     assert min(agreement.per_class.values()) > 0.5
@@ -29,7 +29,7 @@ def test_the_demo_reaches_its_promise_on_fresh_latents(
 def test_the_keypoint_demo_finds_the_exact_keypoints(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    nearness = run_keypoint_demo(tmp_path / "demo", 100, torch.device("cpu"), print)
+    nearness = run_keypoint_demo(tmp_path / "demo", 200, torch.device("cpu"), print)
     assert nearness.everything[0.05] >= 0.95
     assert min(nearness.per_keypoint.values()) >= 0.9
     assert nearness.median_pixels < 0.5  # between the pixels, not at their centres

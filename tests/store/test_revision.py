@@ -278,15 +278,19 @@ REVISIONS = {
 }
 
 
-EVERY = [("append", False, 1), ("correct", False, 1), ("name-a-class", False, 1), ("all", False, 3)]
-EVERY += [("append", True, 3), ("correct", True, 3)]
+EVERY = "{}-{}-every-change"
+EVERY_REVISION = [*((kind, False) for kind in REVISIONS), ("append", True), ("correct", True)]
 
 
 @pytest.mark.parametrize(
     ("kind", "keypoints", "step"),
     [
         ("all", False, 47),
-        *(pytest.param(*found, marks=pytest.mark.slow) for found in EVERY),
+        pytest.param("correct", True, 13, marks=pytest.mark.slow),
+        *(
+            pytest.param(*found, 1, marks=pytest.mark.slow, id=EVERY.format(*found))
+            for found in EVERY_REVISION
+        ),
     ],
 )
 def test_killed_at_any_change_the_store_is_what_it_was_or_what_it_becomes(

@@ -233,7 +233,7 @@ def test_a_trained_network_s_result_depends_on_no_other_image(
 # --- kills, and what a run goes on with ---
 
 
-@pytest.mark.parametrize("every", [80, pytest.param(3, marks=pytest.mark.slow)])
+@pytest.mark.parametrize("every", [80, pytest.param(1, marks=pytest.mark.slow)])
 def test_after_a_death_the_same_command_ends_in_the_same_bytes(tmp_path: Path, every: int) -> None:
     """Heat maps too, whose files hold four images."""
     source = make_source(tmp_path / "dataset.zarr", NUM, keypoints=True, by="mean")

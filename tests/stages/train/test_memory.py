@@ -97,7 +97,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def test_training_keeps_to_its_memory(folder: Path, layout: str, budget: str | None, most_bytes: int) -> None:
     from benchmarks.measure import DGAN, run_child
 
-    flags = ["--store", f"{layout}.zarr", "--overwrite", "--steps", "150"]
+    flags = ["--store", f"{layout}.zarr", "--overwrite", "--steps", "300"]
     capped = ["--memory-budget", budget] if budget else []
     run = run_child([*DGAN, "train", *flags, *capped], folder)
     assert run.peak_bytes <= most_bytes

@@ -75,5 +75,6 @@ def test_the_notebook_runs_and_shows_its_progress_in_lines_that_change(
 def test_the_notebook_as_it_stands_makes_a_good_segmenter(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setenv("OMP_NUM_THREADS", "1")
     found = reached(executed(tmp_path, "", monkeypatch))
     assert found["ensemble"] > 0.9 and found["U-Net"] > 0.88

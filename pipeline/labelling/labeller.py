@@ -12,6 +12,9 @@ all channels. ``pipeline.labelling.level_plan`` sorts the maps:
   that size resizing the products would move more bytes than multiplying twice as often;
 * those of any other ratio (a grid of 300, say) are resized after their product, the plain way.
 
+Where the first layer reads fewer axes than a resolution has channels, as after training in a subspace, the
+maps are first projected onto these axes (``pipeline.labelling.weight_axes``).
+
 Taking the nearest value is linear too. It needs no nodes: coarse maps of every ratio are resized plainly.
 
 A *tile* of grid rows bounds the memory; a *band* of a tile is what one thread works on, member after member.
@@ -21,6 +24,7 @@ It knows maps, an ensemble and a grid; it knows no generator and no store.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import reduce
 from threading import Lock
 
 import torch
@@ -32,6 +36,7 @@ from pipeline.labelling.level_plan import (
     CPU_BAND_ROWS,
     CPU_TILE_ROWS,
     ROW_STEP,
+    Level,
     halved,
     rows_that_fit,
     tile_bytes,
@@ -139,15 +144,19 @@ class ImageLabeller:
     def _read(self, maps: Sequence[Tensor]) -> Maps:
         ensemble = self.ensemble
 
-        def stored(layer: int) -> Tensor:
+        def stored(layer: int, dtype: torch.dtype) -> Tensor:
             resolution = self.layers[layer].resolution
-            reduced = reduce_to_grid(maps[layer], resolution, ensemble.grid, ensemble.upsample)
-            return reduced.to(ensemble.folded.dtype)
+            return reduce_to_grid(maps[layer], resolution, ensemble.grid, ensemble.upsample).to(dtype)
 
-        return {
-            level.resolution: torch.cat([stored(i) for i in level.layers], dim=2)
-            for level in ensemble.plan.levels
-        }
+        def joined(level: Level) -> Tensor:
+            axes, dtype = ensemble.axes.get(level.resolution), ensemble.folded.dtype
+            if axes is None:
+                return torch.cat([stored(i, dtype) for i in level.layers], dim=2)
+            parts = axes.split([self.layers[i].channels for i in level.layers])
+            pairs = zip(level.layers, parts, strict=True)
+            return reduce(Tensor.add_, (stored(i, torch.float32) @ part for i, part in pairs)).to(dtype)
+
+        return {level.resolution: joined(level) for level in ensemble.plan.levels}
 
     @torch.inference_mode()
     def _label(self, maps: Maps, votes: Tensor | None) -> tuple[Tensor, Tensor]:

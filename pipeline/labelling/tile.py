@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from math import prod
 
 import torch
 import torch.nn.functional as F
@@ -18,10 +19,11 @@ from fstore.interpolate import resize_block, source_range
 from pipeline.labelling.level_plan import BAND_RATIO, Level, LevelPlan, plan_levels
 from pipeline.labelling.node_grid import needed_rows, pad_centres, refine, to_pixels, window
 from pipeline.labelling.votes import AnyTally
+from pipeline.labelling.weight_axes import weight_axes
 from pipeline.models.folded import FoldedEnsemble, Head
 
 Maps = dict[tuple[int, int], Tensor]
-"""By native resolution: all its layers, [h, w, c] in the products' type."""
+"""By native resolution: all its layers, or their coordinates on its axes, [h, w, c] in the products' type."""
 
 
 @dataclass(frozen=True)
@@ -32,8 +34,10 @@ class CutEnsemble:
     grid: tuple[int, int]
     upsample: str
     plan: LevelPlan
+    axes: Mapping[tuple[int, int], Tensor]
+    """By native resolution, where the weights read fewer axes than there are channels: [channels, c]."""
     weights: Mapping[tuple[int, int], Tensor]
-    """By native resolution, of all members: [E * h1, c]."""
+    """By native resolution, but of no fine level: of all members, [E * h1, c]."""
     heads: Sequence[Head]
     """By member: what follows on the sum of the first layer's parts, and the weights of the fine levels."""
 
@@ -44,15 +48,19 @@ class CutEnsemble:
         """``layers`` as stored, none finer than ``grid``."""
         plan = plan_levels([layer.resolution for layer in layers], grid, upsample)
 
-        def channels(levels: Sequence[Level]) -> list[slice]:
-            infos = [layers[i] for level in levels for i in level.layers]
-            return [slice(info.offset, info.offset + info.channels) for info in infos]
-
-        weights = {
-            level.resolution: folded.first_layer(channels([level]))
-            for level in (*plan.nodes.values(), *plan.other)
-        }
-        return cls(folded, grid, upsample, plan, weights, folded.heads(channels(plan.fine)))
+        axes: dict[tuple[int, int], Tensor] = {}
+        weights: dict[tuple[int, int], Tensor] = {}
+        for level in plan.levels:
+            infos, size = [layers[i] for i in level.layers], level.resolution
+            weight = folded.first_layer([slice(info.offset, info.offset + info.channels) for info in infos])
+            found = weight_axes(weight, prod(grid if level in plan.fine else size))
+            if found is not None:
+                axes[size], weight = found, weight @ found
+            weights[size] = weight
+        fine = [weights.pop(level.resolution) for level in plan.fine]
+        heads = folded.heads(torch.cat(fine, dim=1) if fine else None)
+        stored = {size: weight.to(folded.dtype) for size, weight in weights.items()}
+        return cls(folded, grid, upsample, plan, axes, stored, heads)
 
 
 class Tile:

@@ -43,19 +43,20 @@ class FoldedEnsemble:
         self._third = _fold(ensemble, "norm2", ensemble.weight3, ensemble.bias3)
 
     def first_layer(self, parts: Sequence[slice]) -> Tensor:
-        """The first layer's weights for the channels in `parts`, of all members: [E * h1, channels]."""
-        return torch.cat([self.weight1[:, :, part] for part in parts], dim=2).flatten(0, 1).to(self.dtype)
+        """The first layer's weights for the channels in `parts`, all members': [E * h1, channels] float32."""
+        return torch.cat([self.weight1[:, :, part] for part in parts], dim=2).flatten(0, 1)
 
-    def heads(self, fine: Sequence[slice]) -> list[Head]:
-        """Each member's layers that are left once all channels but `fine` have been through its first layer.
+    def heads(self, fine: Tensor | None) -> list[Head]:
+        """Each member's layers that are left once all but the fine features are through its first layer.
 
+        ``fine`` [E * h1, c]: the first layer's weights for the c fine features; None where there are none.
         On a CPU, float32 products go through oneDNN, which on processors not of Intel's make is twice as fast
         as the BLAS that torch takes otherwise; it is as exact.
         """
         is_dense = self.weight1.device.type != "cpu" or self.dtype != torch.float32
         kind = Head if is_dense or not torch.backends.mkldnn.is_available() else OneDnnHead
-        stacked = self.first_layer(fine) if fine else self.weight1.new_empty(self.bias1.numel(), 0)
-        weight1 = stacked.unflatten(0, self.bias1.shape)  # [E, h1, c]
+        stacked = self.weight1.new_empty(self.bias1.numel(), 0) if fine is None else fine
+        weight1 = stacked.to(self.dtype).unflatten(0, self.bias1.shape)  # [E, h1, c]
         return [
             kind(
                 (weight1[i], self.bias1[i].to(self.dtype)),

@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator
 import pytest
 import torch
 import torch.nn.functional as F
-from support.feature_maps import ensemble, layers_of, plain_logits, random_maps
+from support.feature_maps import ensemble, layers_of, of_rank, plain_logits, random_maps
 from support.variants import variants
 
 import pipeline.labelling.labeller as labeller_module
@@ -29,25 +29,35 @@ SIDES = {
 }
 
 
+@pytest.mark.parametrize("rank", [None, 2], ids=["all-axes", "two-axes"])
 @pytest.mark.parametrize("mode", ["bilinear", "nearest"])
 @pytest.mark.parametrize("crop", variants((0, 64), (3, 61), (16, 48), (5, 6), fast=2))
 @pytest.mark.parametrize("sides", SIDES.values(), ids=SIDES)
 def test_the_factored_order_gives_what_the_plain_one_gives(
-    sides: list[tuple[int, int]], crop: tuple[int, int], mode: str, monkeypatch: pytest.MonkeyPatch
+    sides: list[tuple[int, int]],
+    crop: tuple[int, int],
+    mode: str,
+    rank: int | None,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     grid, maps = (64, 64), random_maps(sides)
     layers = layers_of(maps, grid)
     model = ensemble(sum(m.shape[0] for m in maps))
+    if rank is not None:
+        of_rank(model, layers, rank)
     expected = plain_logits(model, maps, grid, crop, mode)
     largest = expected.abs().max()
     recorded: list[torch.Tensor] = []
     add = Tally.add
     monkeypatch.setattr(Tally, "add", lambda self, x: (recorded.append(x.clone()), add(self, x))[1])
 
-    labels, divergence = ImageLabeller(
+    labeller = ImageLabeller(
         FoldedEnsemble(model, torch.float32), layers, grid, crop, tile_rows=24, upsample=mode
-    ).label(maps)
+    )
+    labels, divergence = labeller.label(maps)
 
+    assert bool(labeller.ensemble.axes) == (rank is not None and max(sides) > (1, 1))
+    assert all(axes.shape[1] == rank for axes in labeller.ensemble.axes.values())
     assert labels.shape == divergence.shape == (crop[1] - crop[0], 64)
     assert labels.dtype == torch.uint8
     found = torch.cat([torch.stack(recorded[i : i + 3]) for i in range(0, len(recorded), 3)], dim=1)

@@ -31,6 +31,19 @@ def ensemble(channels: int, num_classes: int = 7, seed: int = 0) -> InterpreterE
     return made
 
 
+def of_rank(model: InterpreterEnsemble, layers: Sequence[LayerInfo], rank: int) -> None:
+    """Make the first layer's weights for the layers of each resolution a matrix of this rank, as after
+    training in a subspace.
+    """
+    generator = torch.Generator().manual_seed(2)
+    with torch.no_grad():
+        for resolution in {layer.resolution for layer in layers}:
+            of_level = [layer for layer in layers if layer.resolution == resolution]
+            channels = torch.cat([torch.arange(x.offset, x.offset + x.channels) for x in of_level])
+            basis = torch.linalg.qr(torch.randn(len(channels), rank, generator=generator)).Q
+            model.weight1[:, :, channels] = model.weight1[:, :, channels] @ basis @ basis.T
+
+
 def random_maps(sides: Sequence[tuple[int, int]], channels: int = 5) -> list[torch.Tensor]:
     generator = torch.Generator().manual_seed(1)
     return [torch.randn(channels + i % 2, *side, generator=generator) for i, side in enumerate(sides)]

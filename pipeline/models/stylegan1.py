@@ -26,12 +26,17 @@ from pipeline.models.tensors import (
     check_tensor,
     image_channels,
     initial_weight,
+    laid_out,
 )
 
 NUM_MAPPING_LAYERS = 8
 MAPPING_LR_MULTIPLIER = 0.01
 RELEASED_W_LAYERS = 18
 """The port broadcasts W to the 18 layers of a 1024 px network, whatever the resolution."""
+EPSILON = 1e-5
+"""Of instance normalisation."""
+SQUARED_ROWS = 32
+"""Rows of a map whose squares are in the cache while they are summed."""
 FUSED_UPSCALE_FROM = 128
 """Output side in pixels from which upscaling and convolution are one transposed convolution."""
 _BLOCK_KEY = re.compile(r"g_synthesis\.blocks\.(\d{1,4})x(\d{1,4})\.")
@@ -73,9 +78,10 @@ class Blur(nn.Module):
         super().__init__()
         self.register_buffer("kernel", binomial_kernel())
 
-    def forward(self, x: Tensor) -> Tensor:
+    def forward(self, x: Tensor, bias: Tensor) -> Tensor:
+        """The filtered map, plus ``bias`` [C]."""
         channels = x.shape[1]
-        return F.conv2d(x, self.kernel.expand(channels, -1, -1, -1), padding=1, groups=channels)
+        return F.conv2d(x, self.kernel.expand(channels, -1, -1, -1), bias, padding=1, groups=channels)
 
 
 class UpscaleConv(nn.Module):
@@ -102,7 +108,7 @@ class UpscaleConv(nn.Module):
         )
         kernel = corners.transpose(0, 1)  # [in, out, 4, 4]
         x = F.conv_transpose2d(x, kernel, stride=2, padding=1)
-        return self.intermediate(x) + self.bias[:, None, None]
+        return self.intermediate(x, self.bias)
 
 
 class Noise(nn.Module):
@@ -132,8 +138,16 @@ class StyleMod(nn.Module):
         self.lin = ScaledLinear(latent_size, 2 * channels, gain=1.0)
 
     def forward(self, x: Tensor, w: Tensor) -> Tensor:
+        """Adaptive instance normalisation of ``x`` [B, C, h, w], which is overwritten."""
         scale, shift = self.lin(w).view(w.shape[0], 2, -1, 1, 1).unbind(1)  # each [B, C, 1, 1]
-        return torch.addcmul(shift, x, scale + 1.0)
+        if x.is_contiguous():
+            return torch.addcmul(shift, F.instance_norm(x, eps=EPSILON), scale + 1.0)
+        # Channels last. There torch's instance normalisation takes a map apart and puts it together again,
+        # and its batch normalisation sums a million values one after the other in float32.
+        x.sub_(x.mean((2, 3), keepdim=True))
+        squares = [rows.square().sum((2, 3), keepdim=True) for rows in x.split(SQUARED_ROWS, dim=2)]
+        variance = torch.stack(squares).sum(0) / x[0, 0].numel()  # [B, C, 1, 1]
+        return torch.addcmul(shift, x, (scale + 1.0) * torch.rsqrt(variance + EPSILON), out=x)
 
 
 class Epilogue(nn.Module):
@@ -146,7 +160,7 @@ class Epilogue(nn.Module):
 
     def forward(self, x: Tensor, w: Tensor, noise: Tensor) -> Tensor:
         x = F.leaky_relu_(self.top_epi.noise(x, noise), 0.2)
-        return self.style_mod(F.instance_norm(x, eps=1e-5), w)
+        return self.style_mod(x, w)
 
 
 class FirstBlock(nn.Module):
@@ -281,6 +295,7 @@ class StyleGAN1(nn.Module):
         x: Tensor | None = None
         for index, block in enumerate(self.g_synthesis.blocks.values()):
             rows = slice(2 * index, 2 * index + 2)
+            x = x if x is None else laid_out(x, 4 * 2**index)
             x, second = block(x, w_plus[:, rows], noise[rows])
             features += [x, second]
         return Rendered(as_rgb(self.g_synthesis.torgb(x)), features)

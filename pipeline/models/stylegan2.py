@@ -26,6 +26,7 @@ from pipeline.models.tensors import (
     check_tensor,
     image_channels,
     initial_weight,
+    laid_out,
 )
 
 ARCHITECTURES = ("skip", "resnet", "orig")
@@ -216,7 +217,8 @@ class SynthesisNetwork(nn.Module):
         features = [x]
         image: Tensor | None = None
         row = 0
-        for block in self.blocks:
+        for index, block in enumerate(self.blocks):
+            x = laid_out(x, 4 * 2**index)
             x, found, rgb = block(x, w_plus[:, row:], noise[row:], self.resample_filter)
             features += found
             row += len(found)

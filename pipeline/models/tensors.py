@@ -12,6 +12,8 @@ from torch import Tensor
 
 MAX_BLOCKS = 11
 """Of a network that doubles the side from 4 px: 4096 px."""
+CHANNELS_LAST_FROM = 128
+"""Side in pixels."""
 
 
 def initial_weight(*shape: int, std: float = 1.0) -> Tensor:
@@ -20,6 +22,16 @@ def initial_weight(*shape: int, std: float = 1.0) -> Tensor:
     """
     is_meta = torch.get_default_device().type == "meta"
     return torch.empty(shape) if is_meta else torch.randn(shape) * std
+
+
+def laid_out(x: Tensor, side: int) -> Tensor:
+    """Maps [B, C, h, w] in the order in memory in which layers of ``side`` pixels are fast; these keep it.
+
+    On a CPU that is channels last: oneDNN's transposed and depthwise convolutions take a half to a third of
+    the time so at 256 pixels and beyond, and nothing gains much below 128.
+    """
+    is_last = x.device.type == "cpu" and side >= CHANNELS_LAST_FROM
+    return x.contiguous(memory_format=torch.channels_last) if is_last else x
 
 
 def check_tensor(state: Mapping[str, Tensor], key: str, shape: tuple[int | None, ...]) -> None:

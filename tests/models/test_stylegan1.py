@@ -11,8 +11,9 @@ from support.places import FIXTURES
 from torch import Tensor
 from torch.nn import functional as F
 
+from pipeline.models import tensors
 from pipeline.models.generator import Rendered, broadcast_w, truncate
-from pipeline.models.stylegan1 import StyleGAN1, UpscaleConv
+from pipeline.models.stylegan1 import StyleGAN1, StyleMod, UpscaleConv
 
 
 def small_network(widths: tuple[int, ...] = (8, 6, 4), latent_size: int = 16) -> StyleGAN1:
@@ -127,13 +128,40 @@ def test_second_convolution_is_taken_before_its_noise() -> None:
     assert not torch.allclose(before[0], after[0])
 
 
+def test_channels_last_gives_the_same_pictures_and_features(monkeypatch: pytest.MonkeyPatch) -> None:
+    network = small_network()
+    noise = [torch.randn(1, 1, *shape) for shape in network.noise_shapes]
+    plain = rendered_with(network, noise)
+    monkeypatch.setattr(tensors, "CHANNELS_LAST_FROM", 8)
+    last = rendered_with(network, noise)
+    assert last.features[-1].is_contiguous(memory_format=torch.channels_last)
+    for found, expected in zip([last.images, *last.features], [plain.images, *plain.features], strict=True):
+        torch.testing.assert_close(found, expected, rtol=1e-4, atol=1e-4 * float(expected.abs().max()))
+
+
+@pytest.mark.parametrize("order", [torch.contiguous_format, torch.channels_last])
+@pytest.mark.parametrize("mean", [0.0, 100.0])
+def test_adaptive_normalisation_is_exact_whatever_the_order_in_memory(
+    order: torch.memory_format, mean: float
+) -> None:
+    torch.manual_seed(3)
+    style = StyleMod(4, 8).requires_grad_(False)
+    w, x = torch.randn(2, 8), torch.randn(2, 4, 300, 200) + mean
+    exact = x.double()
+    variance, average = torch.var_mean(exact, (2, 3), correction=0, keepdim=True)
+    scale, shift = style.lin(w).view(2, 2, 4, 1, 1).unbind(1)
+    expected = (exact - average) / (variance + 1e-5).sqrt() * (scale + 1) + shift
+    found = style(x.contiguous(memory_format=order), w)
+    torch.testing.assert_close(found.double(), expected, rtol=0, atol=1e-5 * (1 + mean))
+
+
 def test_upscaling_below_128_is_nearest_then_convolution_then_blur() -> None:
     torch.manual_seed(2)
     layer = UpscaleConv(3, 5, fused=False)
     x = torch.randn(2, 3, 6, 6)
     upscaled = F.interpolate(x, scale_factor=2, mode="nearest")
     convolved = F.conv2d(upscaled, layer.weight * layer.weight_scale, padding=1)
-    torch.testing.assert_close(layer(x), layer.intermediate(convolved), rtol=1e-5, atol=1e-5)
+    torch.testing.assert_close(layer(x), layer.intermediate(convolved, layer.bias), rtol=1e-5, atol=1e-5)
 
 
 def test_state_dict_keeps_the_checkpoint_names() -> None:

@@ -20,6 +20,7 @@ from torch.nn import functional as F
 from pipeline.checkpoints.loaders.budget import Budget
 from pipeline.checkpoints.loaders.tensor_table import MAX_TENSORS
 from pipeline.checkpoints.read import LoadedGenerator, load_generator
+from pipeline.models import tensors
 from pipeline.models.generator import broadcast_w, truncate
 from pipeline.models.stylegan2 import StyleGAN2, StyleGAN2Plan, default_filter, filtered, upscaled
 
@@ -207,6 +208,17 @@ def small_network() -> StyleGAN2:
 
 def noise_of(network: StyleGAN2, batch: int = 1) -> list[Tensor]:
     return [torch.randn(batch, 1, *shape) for shape in network.noise_shapes]
+
+
+def test_channels_last_gives_the_same_pictures_and_features(monkeypatch: pytest.MonkeyPatch) -> None:
+    network = small_network()
+    w_plus, noise = torch.randn(2, network.num_w_layers, network.latent_size), noise_of(network)
+    plain = network.synthesis(w_plus, noise)
+    monkeypatch.setattr(tensors, "CHANNELS_LAST_FROM", 8)
+    last = network.synthesis(w_plus, noise)
+    assert last.features[-1].is_contiguous(memory_format=torch.channels_last)
+    for found, expected in zip([last.images, *last.features], [plain.images, *plain.features], strict=True):
+        torch.testing.assert_close(found, expected, rtol=1e-4, atol=1e-4 * float(expected.abs().max()))
 
 
 def test_features_have_the_announced_shapes() -> None:

@@ -1,6 +1,6 @@
 # Everything runs in .venv, which the first target that needs it makes. Settings:
 #   PYTHON=python3.12   the interpreter of a new .venv (3.11 or newer); default: the first one found
-#   WORKERS=4           how many processes run the tests; default: one a processor core, at most 8
+#   WORKERS=4           how many processes run the tests; default: one a processor core, for test-all one more; at most 8
 #   TORCH_INDEX=URL     where the CPU-only build of PyTorch is looked for when the configured package index lacks it
 # On Linux the default build of PyTorch brings gigabytes of CUDA libraries, so a machine without an NVIDIA GPU gets the CPU build.
 
@@ -15,7 +15,7 @@ TORCH := torch==$(TORCH_VERSION)
 TORCH_INDEX ?= https://download.pytorch.org/whl/cpu
 PIP := $(BIN)/python -m pip --disable-pip-version-check -qq
 WORKERS ?= logical
-PYTEST := $(BIN)/python -m pytest --numprocesses $(WORKERS) --maxprocesses 8 --dist loadfile --no-loadscope-reorder
+PYTEST = $(BIN)/python -m pytest --numprocesses $(WORKERS) --maxprocesses 8 --dist loadfile --no-loadscope-reorder
 METADATA := setup.cfg pyproject.toml constraints.txt
 
 # Else each process of the tests compiles every module again, for half a minute in all.
@@ -39,6 +39,8 @@ demo: setup
 test: setup
 	$(PYTEST) -m "not slow"
 
+# Slow tests wait for processes that they have started: with one test a core, a quarter of the time was idle.
+test-all: WORKERS := $(if $(filter logical,$(WORKERS)),$$(( $$(getconf _NPROCESSORS_ONLN) + 1 )),$(WORKERS))
 test-all: setup
 	$(PYTEST)
 

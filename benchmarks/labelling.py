@@ -86,6 +86,9 @@ def ours(folder: Path, num: int, device: str, precision: str) -> Outcome:
 
 def child(num: int, device: str, precision: str) -> None:
     """Synthesize ``num`` images in the working folder; prints the seconds that it took."""
+    from pipeline.machine.environment import prepare_environment
+
+    prepare_environment()  # as `dgan` does, before torch is imported
     from pipeline.machine.device import resolve_precision, select_device
     from pipeline.settings.files import Config, with_overrides
     from pipeline.stages.synthesize import stage

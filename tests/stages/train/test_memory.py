@@ -91,7 +91,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     ("budget", "most_bytes"),
     [
         (None, 3 * 2**30),
-        ("1750MB", 1750 * 10**6),  # little more than the least for the pyramid, whose buffer mixes 2,560 draws
+        ("1750MB", 1750 * 10**6),  # little more than the least for the pyramid
     ],
 )
 def test_training_keeps_to_its_memory(folder: Path, layout: str, budget: str | None, most_bytes: int) -> None:

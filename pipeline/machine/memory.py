@@ -10,7 +10,9 @@ import os
 import resource
 import sys
 from collections.abc import Iterator
-from pathlib import Path, PurePosixPath
+from pathlib import Path
+
+from pipeline.machine.control_groups import control_groups
 
 _V2 = ("memory.max", "memory.current", "inactive_file")
 _V1 = ("memory.limit_in_bytes", "memory.usage_in_bytes", "total_inactive_file")
@@ -54,33 +56,16 @@ def _machine_bytes(root: Path) -> int:
 
 
 def _group_bytes(root: Path) -> Iterator[int]:
-    """What each limit leaves, of this process's control group and of all above it; at least one value."""
-    yield sys.maxsize
-    try:
-        lines = (root / "proc/self/cgroup").read_text().splitlines()
-    except OSError:
-        return
-    for line in lines:
-        _, _, rest = line.partition(":")
-        controllers, _, path = rest.partition(":")
-        if controllers == "":
-            yield from _left_bytes(root / "sys/fs/cgroup", path, *_V2)
-        elif "memory" in controllers.split(","):
-            yield from _left_bytes(root / "sys/fs/cgroup/memory", path, *_V1)
+    """What each limit leaves, of this process's control group and of all above it; at least one value.
 
-
-def _left_bytes(mount: Path, path: str, limit: str, usage: str, cache: str) -> Iterator[int]:
-    """From the group ``path`` up to the mount: limit less usage. A group that shows no limit has none.
-
-    Inside a container only the mount itself may be there, and it is then the container's own group. Pages of
-    files that were read once do not count as used, because the kernel takes them back first.
+    Pages of files that were read once do not count as used, because the kernel takes them back first.
     """
-    inner = PurePosixPath(path.lstrip("/"))
-    for group in (inner, *inner.parents):
-        folder = mount / group
+    yield sys.maxsize
+    for group in control_groups("memory", root):
+        limit, usage, cache = _V1 if group.is_version_1 else _V2
         try:
-            left = int((folder / limit).read_text()) - int((folder / usage).read_text())
-            stat = (line.split() for line in (folder / "memory.stat").read_text().splitlines())
+            left = int((group.folder / limit).read_text()) - int((group.folder / usage).read_text())
+            stat = (line.split() for line in (group.folder / "memory.stat").read_text().splitlines())
             yield left + next((int(value) for name, value in stat if name == cache), 0)
         except (OSError, ValueError):  # no such group, or "max": no limit
             continue

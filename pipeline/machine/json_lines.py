@@ -37,9 +37,11 @@ class JsonLines:
             partial.replace(self.path)
 
     def append(self, row: Mapping[str, Any]) -> None:
-        """Write one line, at once."""
+        """Write one line, and force it to the disk: what is forced after it may count it as written."""
         with naming(self.path), self.path.open("a", encoding="utf-8") as file:
             file.write(json.dumps(row, allow_nan=False) + "\n")
+            file.flush()
+            os.fsync(file.fileno())
 
     def rows(self) -> list[dict[str, Any]]:
         """The whole lines, up to the first that is damaged, such as one that was cut by a kill."""

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 from support.fault_cases import drawn, named
-from support.fault_commands import NAMES, TASK_IMAGES, Command, Workshop, content, prepare
+from support.fault_commands import MORE, NAMES, TASK_IMAGES, TRANSLATE_TRAIN, Command, Workshop, content
 from support.fault_table import SURVIVED
 from support.power_loss import Forced, cut_power, drawn_moment, moments, run_until_cut
 
@@ -28,15 +28,15 @@ def recorded(workshop: Workshop, tmp_path_factory: pytest.TempPathFactory) -> Ca
 
     def of(name: str) -> list[str]:
         if name not in found:
-            folder = tmp_path_factory.mktemp(name)
-            prepare(folder)
-            found[name] = moments(workshop.command(name).words, folder, TASK_IMAGES)
+            folder, command = tmp_path_factory.mktemp(name), workshop.command(name)
+            command.prepare(folder)
+            found[name] = moments(command.words, folder, TASK_IMAGES, command.begin)
         return found[name]
 
     return of
 
 
-@pytest.mark.parametrize(("name", "number"), named(NAMES, (), 6))
+@pytest.mark.parametrize(("name", "number"), [*named(NAMES, (), 6), *named((*MORE, TRANSLATE_TRAIN), (), 3)])
 def test_after_a_power_cut_nothing_counts_that_is_not_whole_and_the_command_goes_on(
     workshop: Workshop,
     recorded: Callable[[str], list[str]],
@@ -49,9 +49,10 @@ def test_after_a_power_cut_nothing_counts_that_is_not_whole_and_the_command_goes
     command, events, chance = workshop.command(name), recorded(name), drawn("power", name, number)
     interpreter = load_interpreter(workshop.out("train"))
     monkeypatch.setattr(fmt, "TASK_IMAGES", TASK_IMAGES)
-    prepare(tmp_path)
+    command.prepare(tmp_path)
     for _ in range(chance.randint(1, 2)):
-        run_until_cut(command.words, tmp_path, TASK_IMAGES, drawn_moment(events, chance), chance)
+        moment = drawn_moment(events, chance)
+        run_until_cut(command.words, tmp_path, TASK_IMAGES, moment, chance, begin=command.begin)
         check_what_counts(command, interpreter, tmp_path / "out")
     command.run(tmp_path)
     assert command.is_whole(tmp_path)

@@ -17,6 +17,7 @@ from support.stores import store_bytes, tree_bytes
 from support.tiny import input_flags, write_inputs
 from support.tiny_segmenter import use_tiny_networks
 from support.translating import write_translator
+from support.translators import write_domains
 
 from pipeline.exports.marks import MARK
 
@@ -28,6 +29,8 @@ NAMES = ("extract-dense", "extract-pyramid", "train", "synthesize", "export-png"
 """Of `Workshop.command`."""
 MORE = ("filter", "segment-train", "translate-apply")
 """Of it too, for faults that every writer may meet."""
+TRANSLATE_TRAIN = "translate-train"
+"""Of it too: its log's line comes after all else of an epoch, a segmenter's comes before."""
 QUICK = ("train",)
 
 
@@ -103,7 +106,7 @@ def content(out: Path) -> dict[str, object]:
     if (out / "zarr.json").exists():
         return dict(store_bytes(out))
     files: dict[str, object] = dict(tree_bytes(out))
-    for name in ("interpreter.json", "segmenter.json", MARK):
+    for name in ("interpreter.json", "segmenter.json", "translator.json", MARK):
         if name in files:
             files[name] = {**json.loads((out / name).read_text()), "created": None}
     if "log.jsonl" in files:
@@ -152,6 +155,8 @@ class Workshop:
             return (*SYNTHESIZE, *flags)
         if name in MORE:
             return self._more_words(name)
+        if name == TRANSLATE_TRAIN:
+            return self._translate_words()
         dataset, format = self.out("synthesize"), name.removeprefix("export-")
         return ("export", str(dataset), "out", "--format", format, "--split", "train=0.8,val=0.2")
 
@@ -165,6 +170,14 @@ class Workshop:
         if not translator.exists():
             write_translator(translator, resolution=64)
         return ("translate", "apply", str(translator), "--data", str(dataset), "--store", "out")
+
+    def _translate_words(self) -> tuple[str, ...]:
+        domains = self.folder / "domains"
+        if not domains.exists():
+            write_domains(domains)
+        sides = ("--source", str(domains / "source"), "--target", str(domains / "target"))
+        sizes = ("--epochs", "3", "--batch-size", "2", "--width", "2", "--precision", "float32")
+        return ("translate", "train", *sides, *sizes, "--out", "out")
 
 
 def with_tiny_networks(_: Path) -> None:

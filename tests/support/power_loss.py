@@ -19,7 +19,7 @@ import shutil
 import signal
 import stat
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from threading import RLock
@@ -27,7 +27,7 @@ from threading import RLock
 from support import processes
 
 _EVENTS = ("open", "os.mkdir", "os.rename", "os.remove", "os.rmdir", "os.link", "os.truncate", "os.fsync")
-COMMITMENTS = ("committed/", "zarr.json", "interpreter.json", "training_state", ".dgan-export", "parts/")
+COMMITMENTS = ("committed/", ".json", "training_state", ".dgan-export", "parts/", ".pth")
 
 
 @dataclass
@@ -135,9 +135,14 @@ def _common(one: bytes, other: bytes) -> int:
     return next((place for place, (a, b) in enumerate(pairs) if a != b), min(len(one), len(other)))
 
 
-def moments(words: Sequence[str], folder: Path, task_images: int) -> list[str]:
-    """Run a command to its end; gives its changes and forces, in order: ``rename out/a``, ``fsync out``."""
-    code = processes.end_of(_run, tuple(words), folder, task_images, None)
+def moments(
+    words: Sequence[str], folder: Path, task_images: int, begin: Sequence[Callable[[Path], None]] = ()
+) -> list[str]:
+    """Run a command to its end; gives its changes and forces, in order: ``rename out/a``, ``fsync out``.
+
+    ``begin``: called in its process before it, with the folder.
+    """
+    code = processes.end_of(_run, tuple(words), folder, task_images, None, tuple(begin))
     assert code == 0, (folder / "output.txt").read_text()
     return pickle.loads((folder / "record.bin").read_bytes())[0]
 
@@ -157,11 +162,12 @@ def run_until_cut(
     moment: int,
     chance: random.Random,
     place: str = "out",
+    begin: Sequence[Callable[[Path], None]] = (),
 ) -> None:
     """Run a command in ``folder``, which writes below ``place`` there, until just before a moment (1, 2,
-    ...); then the power fails. It may end before.
+    ...); then the power fails. It may end before. ``begin``: as of ``moments``.
     """
-    code = processes.end_of(_run, tuple(words), folder, task_images, moment)
+    code = processes.end_of(_run, tuple(words), folder, task_images, moment, tuple(begin))
     assert code in (0, -signal.SIGKILL), (folder / "output.txt").read_text()
     _, forced = pickle.loads((folder / "record.bin").read_bytes())
     if (folder / place).exists():
@@ -174,11 +180,20 @@ def run_until_cut(
         cut_power(folder / place, whole, chance)
 
 
-def _run(_: object, words: tuple[str, ...], folder: Path, task_images: int, last: int | None) -> None:
+def _run(
+    _: object,
+    words: tuple[str, ...],
+    folder: Path,
+    task_images: int,
+    last: int | None,
+    begin: tuple[Callable[[Path], None], ...],
+) -> None:
     from fstore import format as fmt
     from pipeline.cli import main
 
     fmt.TASK_IMAGES = task_images
+    for each in begin:
+        each(folder)
     with processes._observed(folder):
         os.chdir(folder)
         recorder = _Recorder(folder, last)

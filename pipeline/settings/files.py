@@ -18,7 +18,7 @@ from pipeline.settings.absolute_paths import paths_of
 from pipeline.settings.classes import class_tables, parse_class
 from pipeline.settings.file_names import check_ordinary
 from pipeline.settings.schema import SECTIONS, ClassConfig, Config, declaration, flags_of
-from pipeline.settings.text_files import refuse_unknown
+from pipeline.settings.text_files import read_text, refuse_unknown
 from pipeline.settings.values import Keep, Split, is_url
 
 DEFAULT_FILE = "dgan.toml"
@@ -41,17 +41,7 @@ def load_config(path: str | os.PathLike[str] | None = None) -> Config:
         return load_demo_config()
     location = Path(DEFAULT_FILE if path is None else path)
     check_ordinary(location)
-    try:
-        text = location.read_text(encoding="utf-8")
-    except UnicodeDecodeError as error:
-        raise UsageError(
-            f"{location}: byte {error.start} is not UTF-8; expected a TOML file, or a JSON experiment"
-        ) from error
-    except (OSError, ValueError) as error:
-        reason = getattr(error, "strerror", None) or "bad path"
-        raise UsageError(
-            f"{location}: cannot be read as a configuration ({reason}); give --config FILE"
-        ) from error
+    text = read_text(location, "a configuration, in TOML or a .json experiment, by --config FILE")
     if location.suffix.lower() == ".json":
         from pipeline.settings.released_experiments import parse_experiment
 
@@ -150,7 +140,7 @@ def _parse_toml(text: str, source: str, folder: Path | None) -> Config:
     import tomllib
 
     try:
-        document = tomllib.loads(text)
+        document = tomllib.loads(text.replace("\r\n", "\n"))
     except (ValueError, RecursionError) as error:
         raise UsageError(f"{source}: not valid TOML: {error}") from error
     refuse_unknown(document, [*SECTIONS, "demo"], f"{source}: unknown table or key:")

@@ -23,8 +23,9 @@ def read_text(path: Path, what: str) -> str:
                 f"{path}: is {path.stat().st_size} bytes; expected {what}, at most {MAX_FILE_BYTES}"
             )
         return path.read_bytes().decode("utf-8-sig")
-    except (OSError, UnicodeDecodeError) as error:
-        reason = getattr(error, "strerror", None) or "it is not UTF-8"
+    except (OSError, ValueError) as error:
+        fault = "it is not UTF-8" if isinstance(error, UnicodeDecodeError) else "bad path"
+        reason = getattr(error, "strerror", None) or fault
         raise UsageError(f"{path}: cannot be read ({reason}); expected {what}") from error
 
 

@@ -397,3 +397,17 @@ def test_auto_survives_a_file_and_a_flag(tmp_path: Path) -> None:
     path.write_text(to_toml(config))
     assert load_config(path).synthesize.keep == AUTO_KEEP
     assert with_overrides(config, "synthesize", keep="auto").synthesize.keep == AUTO_KEEP
+
+
+def test_a_file_as_other_systems_write_it_is_read(tmp_path: Path) -> None:
+    path = tmp_path / "exp.toml"
+    path.write_bytes(b"\xef\xbb\xbf[train]\r\nmembers = 3\r\n")  # a byte order mark, and carriage returns
+    assert load_config(path).train.members == 3
+
+
+@pytest.mark.parametrize("name", ["exp.toml", "exp.json"])
+def test_a_file_that_no_person_wrote_is_refused_before_it_is_read(tmp_path: Path, name: str) -> None:
+    path = tmp_path / name
+    with path.open("wb") as file:
+        file.truncate(2**40)
+    assert message_of(load_config, path).startswith(f"{path}: is {2**40} bytes; expected a configuration")

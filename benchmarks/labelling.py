@@ -1,6 +1,7 @@
 """Render, label, score and write one image: `dgan synthesize` beside the released procedure (R).
 
     python -m benchmarks.labelling                 # --kind car, --kind cat for the other released sizes
+    python -m benchmarks.labelling --subspace off  # an interpreter that reads every channel, as released ones do
     python -m benchmarks.labelling --device cuda
     python -m benchmarks.labelling --votes         # what counting the members' votes adds to labelling, alone
 
@@ -50,8 +51,8 @@ class Outcome:
     peak_bytes: int
 
 
-def prepare(folder: Path, kind: str, quick: bool) -> None:
-    """A checkpoint, and an interpreter of 10 members in ``interpreter/``."""
+def prepare(folder: Path, kind: str, quick: bool, subspace: str) -> None:
+    """A checkpoint, and an interpreter of 10 members in ``interpreter/``, trained in this subspace."""
     widths, latent_size = (QUICK[0], QUICK[1]) if quick else (official_widths(KINDS[kind]), 512)
     side, rows, classes = (QUICK[2], None, QUICK[3]) if quick else GRIDS[kind]
     make_checkpoint(folder / "g.pt", widths, latent_size)
@@ -65,7 +66,8 @@ def prepare(folder: Path, kind: str, quick: bool) -> None:
     inputs = ["--checkpoint", "g.pt", "--latents", "latents.npy", "--annotations", "masks"]
     layout = ["--layout", "pyramid", "--resolution", str(side), "--num-classes", str(classes)]
     run_child([*DGAN, "extract-features", *inputs, *layout, *crop], folder)
-    run_child([*DGAN, "train", "--store", "features.zarr", "--steps", "20" if quick else "150"], folder)
+    steps = ["--steps", "20" if quick else "150", "--subspace", subspace]
+    run_child([*DGAN, "train", "--store", "features.zarr", *steps], folder)
 
 
 def released(folder: Path, num: int, device: str) -> Outcome:
@@ -115,9 +117,11 @@ def agreement(folder: Path, precision: str, num: int) -> float:
     return float((labels == expected).mean())
 
 
-def measure(kind: str, folder: Path, *, images: int, repeats: int, device: str, quick: bool) -> None:
+def measure(
+    kind: str, folder: Path, *, images: int, repeats: int, device: str, quick: bool, subspace: str
+) -> None:
     """Print the table."""
-    prepare(folder, kind, quick)
+    prepare(folder, kind, quick, subspace)
     tried = precisions(device)
     runs: dict[str, list[Outcome]] = {name: [] for name in ("released (R)", *tried)}
     num_released = 2 if quick else 1
@@ -224,6 +228,9 @@ def main(arguments: list[str] | None = None) -> None:
         help="of dgan in a run, 128 or more for a GPU; one of the released way",
     )
     parser.add_argument("--repeats", type=int, default=2)
+    parser.add_argument(
+        "--subspace", default="auto", help="what the interpreter is trained in; off: as released"
+    )
     parser.add_argument("--device", default="cpu")
     parser.add_argument("--folder", type=Path, help="work here, and keep the files")
     parser.add_argument("--quick", action="store_true", help="a toy generator, one run")
@@ -246,6 +253,7 @@ def main(arguments: list[str] | None = None) -> None:
             repeats=repeats,
             device=options.device,
             quick=options.quick,
+            subspace=options.subspace,
         )
 
 

@@ -1,7 +1,7 @@
 """Render, label, score and write one image: `dgan synthesize` beside the released procedure (R).
 
     python -m benchmarks.labelling                 # --kind car, --kind cat for the other released sizes
-    python -m benchmarks.labelling --subspace off  # an interpreter that reads every channel, like a released one
+    python -m benchmarks.labelling --subspace off  # the interpreter reads every channel, like a released one
     python -m benchmarks.labelling --device cuda
     python -m benchmarks.labelling --votes         # what counting the members' votes adds to labelling, alone
 

@@ -26,13 +26,14 @@ SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
 class State:
     """What has happened in this process: whether the handlers stand, a command runs, a signal came; and the
-    line that an interruption of the command prints.
+    line that an interruption of the command prints, begun (``said``) or printed.
     """
 
     handled = False
     running = False
     received: int | None = None
     said = False
+    written = False
     line = LINE
 
 
@@ -50,6 +51,7 @@ def say() -> int:
     if not State.said:
         State.said = True
         _write(State.line)
+        State.written = True
     return 128 + (State.received or signal.SIGINT)
 
 
@@ -73,6 +75,8 @@ def handle(number: int, frame: FrameType | None) -> None:
     """Raise KeyboardInterrupt at the first signal while a command runs, after the batch that is in hand;
     else end the process.
     """
+    if State.said and not State.written:
+        return  # between the two statements of ``say``, which goes on with the line and ends the process
     first = State.received is None
     State.received = number if first else State.received
     if not first or not State.running or _is_importing(frame):

@@ -139,7 +139,8 @@ def signals_handled() -> Iterator[None]:
         for number, handler in before.items():
             signal.signal(number, handler)
         sys.unraisablehook = hook
-        state.handled, state.received, state.said, state.line = False, None, False, interruption.LINE
+        state.handled, state.received, state.line = False, None, interruption.LINE
+        state.said = state.written = False
 
 
 @contextmanager

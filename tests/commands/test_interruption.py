@@ -91,6 +91,23 @@ def test_a_signal_while_the_program_starts_is_one_line(
     assert [entry.name for entry in tmp_path.iterdir()] == ["checkpoint.pt"]
 
 
+def test_a_signal_while_the_line_is_printed_does_not_swallow_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Python runs a handler between any two statements, those of another handler included."""
+    written: list[str] = []
+
+    def write(line: str) -> None:
+        interruption.handle(signal.SIGINT, None)
+        written.append(line)
+
+    for name, value in {"running": False, "received": None, "said": False, "written": False}.items():
+        monkeypatch.setattr(interruption.State, name, value)
+    monkeypatch.setattr(interruption, "_write", write)
+    monkeypatch.setattr(os, "_exit", sys.exit)
+    with pytest.raises(SystemExit) as ended:
+        interruption.handle(signal.SIGTERM, None)
+    assert (ended.value.code, written) == (143, [interruption.State.line])
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("pause", [0.0, 0.01], ids="{}s".format)
 @needs_proc

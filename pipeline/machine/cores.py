@@ -15,7 +15,7 @@ def num_cores(root: Path = Path("/")) -> int:
 
     ``root``: the folder with ``proc`` and ``sys``.
     """
-    return max(1, min(bound_cores(), *_quotas(root)))
+    return min([bound_cores(), *_quotas(root)])
 
 
 def bound_cores() -> int:
@@ -26,8 +26,7 @@ def bound_cores() -> int:
 
 
 def _quotas(root: Path) -> Iterator[int]:
-    """Of this process's control group and of all above it, in cores, rounded up; at least one value."""
-    yield bound_cores()
+    """Of this process's control group and of all above it, in cores, rounded up."""
     for group in control_groups("cpu", root):
         try:
             quota, period = _quota(group)

@@ -4,10 +4,11 @@
 
 (M) is ``benchmarks.memmap_features``. Every way runs as a child, in turns, for one image and for several, so
 that the time of one more image is told from that of starting. Two floors stand beside them: the renderer
-alone, and plain files of the same bytes as the dense store's, forced to the disk. Exit code 1 if a peak
-passes the limit, the layouts disagree in one bit, or a stored value differs from exact resizing by more than
-the roundings that ``benchmarks.agreement`` derives. On a GPU, where (M) is not run, the floors are the
-baselines.
+alone, and plain files of the same bytes as the dense store's, forced to the disk. *Core s* is the time that
+all cores together work for one more image: divided by their number it is the least that an image can take,
+however well rendering and writing overlap. Exit code 1 if a peak passes the limit, the layouts disagree in
+one bit, or a stored value differs from exact resizing by more than the roundings that
+``benchmarks.agreement`` derives. On a GPU, where (M) is not run, the floors are the baselines.
 """
 
 from __future__ import annotations
@@ -16,6 +17,10 @@ import argparse
 import os
 import shutil
 import sys
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from statistics import median
 
@@ -40,14 +45,22 @@ from benchmarks.measure import (
     machine,
     print_table,
     run_child,
-    seconds_of,
     working_folder,
 )
+from pipeline.machine.cores import num_cores
 
 PEAK_LIMIT = {"cpu": 2 * 2**30, "cuda": 3 * 2**30}  # bytes above the imports
 MEMMAP = "(M) memmap"
 FLOORS = ("plain files of dense", "render alone")  # of the layouts, in their order
 Runs = dict[tuple[str, int], list[ChildRun]]  # by way and number of images
+
+
+@dataclass(frozen=True)
+class Floor:
+    """What takes an image without everything around it: seconds, and seconds of all cores together."""
+
+    seconds: list[float]
+    core_seconds: list[float]
 
 
 def run_way(way: str, case: Case, folder: Path, device: str) -> ChildRun:
@@ -74,19 +87,37 @@ def measure_ways(case: Case, folders: dict[int, Path], ways: list[str], repeats:
 
 def image_seconds(runs: Runs, way: str) -> list[float]:
     """Seconds of one more image, of each turn."""
+    return one_more(runs, way, lambda run: run.seconds)
+
+
+def image_core_seconds(runs: Runs, way: str) -> list[float]:
+    """Seconds of all cores together, of one more image, of each turn."""
+    return one_more(runs, way, lambda run: run.core_seconds)
+
+
+def one_more(runs: Runs, way: str, figure: Callable[[ChildRun], float]) -> list[float]:
+    """What a figure grows by for one more image, of each turn."""
     few, many = sorted(num for name, num in runs if name == way)
     pairs = zip(runs[way, few], runs[way, many], strict=True)
-    return [(more.seconds - less.seconds) / (many - few) for less, more in pairs]
+    return [(figure(more) - figure(less)) / (many - few) for less, more in pairs]
 
 
-def plain_files_seconds(store: Path, target: Path) -> float:
-    """Seconds of writing all files of ``store`` again, plainly, each forced to the disk."""
-    total = 0.0
+def write_all_plainly(store: Path, target: Path) -> tuple[float, float]:
+    """Seconds of writing all files of ``store`` again, plainly, each forced to the disk; and of the cores."""
+    total = cores = 0.0
     for number, file in enumerate(sorted(p for p in store.rglob("*") if p.is_file())):
         content = file.read_bytes()
-        total += seconds_of(lambda path=target / str(number), data=content: write_plainly(path, data))  # type: ignore[misc]
+        seconds, of_cores = both_clocks(partial(write_plainly, target / str(number), content))
+        total, cores = total + seconds, cores + of_cores
     shutil.rmtree(target)
-    return total
+    return total, cores
+
+
+def both_clocks(work: Callable[[], object]) -> tuple[float, float]:
+    """The wall time of one call, and the time of all cores in this process meanwhile."""
+    start, cores = time.perf_counter(), time.process_time()
+    work()
+    return time.perf_counter() - start, time.process_time() - cores
 
 
 def write_plainly(path: Path, content: bytes) -> None:
@@ -98,8 +129,8 @@ def write_plainly(path: Path, content: bytes) -> None:
         os.fsync(file.fileno())
 
 
-def render_seconds(folder: Path, device_name: str, num_images: int = 4) -> list[float]:
-    """Seconds of rendering one image and nothing else, warm."""
+def render_alone(folder: Path, device_name: str, num_images: int = 4) -> Floor:
+    """Rendering one image and nothing else, warm, ``num_images`` times."""
     import torch
 
     from pipeline.checkpoints.read import load_generator
@@ -118,7 +149,8 @@ def render_seconds(folder: Path, device_name: str, num_images: int = 4) -> list[
             torch.cuda.synchronize(device)
 
     one()
-    return [seconds_of(one) for _ in range(num_images)]
+    times = [both_clocks(one) for _ in range(num_images)]
+    return Floor([seconds for seconds, _ in times], [cores for _, cores in times])
 
 
 def spread(seconds: list[float]) -> str:
@@ -126,7 +158,7 @@ def spread(seconds: list[float]) -> str:
     return f"{min(seconds):.2f} to {max(seconds):.2f}"
 
 
-def table_rows(runs: Runs, ways: list[str], floors: dict[str, list[float]], folder: Path) -> list[list[str]]:
+def table_rows(runs: Runs, ways: list[str], floors: dict[str, Floor], folder: Path) -> list[list[str]]:
     """Ways and floors, with ratios to the first."""
     most = max(num for _, num in runs)
     imports = imports_peak_bytes()
@@ -141,10 +173,12 @@ def table_rows(runs: Runs, ways: list[str], floors: dict[str, list[float]], fold
         peak = max(run.peak_bytes for run in runs[way, most])
         disk = f"{folder_bytes(folder / f'{way}.zarr') / most / 1e6:,.1f}" if way in LAYOUTS else ""
         several = [f"{median(whole):.2f}", spread(whole), ratios[0]]
-        further = [f"{median(one):.2f}", spread(one), ratios[1]]
+        cores = f"{median(image_core_seconds(runs, way)):.2f}"
+        further = [f"{median(one):.2f}", spread(one), ratios[1], cores]
         rows.append([way, *several, *further, f"{(peak - imports) / 2**30:.2f}", disk])
-    for name, seconds in floors.items():
-        rows.append([name, "", "", "", f"{median(seconds):.2f}", spread(seconds), "", "", ""])
+    for name, floor in floors.items():
+        seconds, cores = floor.seconds, f"{median(floor.core_seconds):.2f}"
+        rows.append([name, "", "", "", f"{median(seconds):.2f}", spread(seconds), "", cores, "", ""])
     return rows
 
 
@@ -164,14 +198,14 @@ def measure(case: Case, folder: Path, options: argparse.Namespace) -> bool:
     ways = [*([] if on_gpu or case.crop_rows else [MEMMAP]), *LAYOUTS]
     runs = measure_ways(case, folders, ways, options.repeats, options.device)
     agreement = check(most, options.pixels, options.device)
-    files = [plain_files_seconds(most / "dense.zarr", most / "plain") for _ in range(options.repeats)]
-    plain = [seconds / options.images for seconds in files]
-    floors = dict(zip(FLOORS, (plain, render_seconds(most, options.device)), strict=True))
+    files = [write_all_plainly(most / "dense.zarr", most / "plain") for _ in range(options.repeats)]
+    plain = Floor(*([each / options.images for each in times] for times in zip(*files, strict=True)))
+    floors = dict(zip(FLOORS, (plain, render_alone(most, options.device)), strict=True))
     width = generators.feature_width(case.widths)
     title = (
         f"extract-features, {case.name}, {case.resolution} x {case.resolution} x {width}, {options.device}"
     )
-    heads = [f"{options.images} images s", "range", "/ (M)", "1 more s", "range", "/ (M)"]
+    heads = [f"{options.images} images s", "range", "/ (M)", "1 more s", "range", "/ (M)", "core s"]
     print_table(
         title,
         ["way", *heads, "GiB above imports", "MB on disk, each"],
@@ -180,8 +214,7 @@ def measure(case: Case, folder: Path, options: argparse.Namespace) -> bool:
     if not on_gpu and not case.crop_rows:
         summarise(runs, options.images)
     for way, floor in zip(LAYOUTS, FLOORS, strict=True):
-        ratio = median(image_seconds(runs, way)) / median(floors[floor])
-        print(f"{way}: one more image takes {ratio:.2f} times as long as {floor}")
+        report_floor(runs, way, floor, floors[floor])
     print(f"dense and pyramid agree bit for bit at {options.pixels} pixels: {agreement.same_bits}")
     unit = f"of the float16 spacing (one rounding is {ONE_ROUNDING})"
     print(f"stored maps, worst distance to the network's, rendered again: {agreement.maps:.4f} {unit}")
@@ -189,6 +222,19 @@ def measure(case: Case, folder: Path, options: argparse.Namespace) -> bool:
     peak, limit = largest_peak(runs), PEAK_LIMIT["cuda" if on_gpu else "cpu"]
     print(f"largest peak above the imports {peak / 2**30:.2f} GiB, limit {limit / 2**30:.0f} GiB")
     return agreement.holds() and peak < limit
+
+
+def report_floor(runs: Runs, way: str, name: str, floor: Floor) -> None:
+    """How far one more image is from its floor, and from what the cores have to do for it."""
+    seconds, alone = median(image_seconds(runs, way)), median(floor.seconds)
+    cores = num_cores()
+    least = median(image_core_seconds(runs, way)) / cores
+    ratio = f"{seconds / alone:.2f}"
+    print(
+        f"{way}: one more image takes {ratio} times as long as {name}; "
+        f"{cores} cores that were never idle would take {least:.2f} s, {least / alone:.2f} times as long"
+    )
+    add_to_summary(f"one more image, {way}", f"{seconds:.2f} s", f"{alone:.2f} s ({name})", f"{ratio}x")
 
 
 def summarise(runs: Runs, num_images: int) -> None:

@@ -31,13 +31,15 @@ PINNED_DGAN = (
 
 @dataclass(frozen=True)
 class ChildRun:
-    """What one child process took: wall time, peak resident set, and what it printed."""
+    """What one child process took: wall time, peak resident set, what it printed, and time of the cores."""
 
     seconds: float
     peak_bytes: int
     output: str
     child_peaks: tuple[int, ...] = ()
     """Of its own child processes that were asked for, in the order in which they were seen."""
+    core_seconds: float = 0.0
+    """Time that all cores together worked for it and for those of its own children that it waited for."""
 
 
 def run_child(command: Sequence[str], folder: Path | None = None, children: str | None = None) -> ChildRun:
@@ -76,7 +78,8 @@ def run_child(command: Sequence[str], folder: Path | None = None, children: str 
     if child.returncode:
         raise RuntimeError(f"{' '.join(command)} ended with {child.returncode}: {text[-2000:]}")
     unit = 1 if sys.platform == "darwin" else 1024
-    return ChildRun(seconds, peak or usage.ru_maxrss * unit, text, tuple(peaks.values()))
+    core_seconds = usage.ru_utime + usage.ru_stime
+    return ChildRun(seconds, peak or usage.ru_maxrss * unit, text, tuple(peaks.values()), core_seconds)
 
 
 def imports_peak_bytes() -> int:

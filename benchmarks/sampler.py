@@ -1,6 +1,7 @@
 """Training batches from a store: what is read, and how fast, beside naive ways to read the same files.
 
     python -m benchmarks.sampler
+    python -m benchmarks.sampler --plain        # the sampler beside plain reading, and no other way
 
 Both layouts of a random-weight generator's features. *Sampler* is one epoch of ``StratifiedChunkSampler``
 for the whole ensemble, as ``dgan train`` uses it; *sequential* reads every pixel once, block after block;
@@ -30,7 +31,14 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from benchmarks import face_size, generators
-from benchmarks.measure import drop_cached, machine, print_table, seconds_of, working_folder
+from benchmarks.measure import (
+    add_to_summary,
+    drop_cached,
+    machine,
+    print_table,
+    seconds_of,
+    working_folder,
+)
 
 if TYPE_CHECKING:
     from fstore.cache import CachedPyramid
@@ -167,12 +175,18 @@ def measure_reading(folder: Path, load: Load) -> None:
         for name, work in runs if turn % 2 == 0 else reversed(runs):
             drop_cached(folder / "dense.zarr")
             ways[name].append(seconds_of(work))
-    rows = []
+    rows, typical = [], {}
     for name, seconds in ways.items():
         shares = [a / b for a, b in zip(ways["plain reading"], seconds, strict=True)]
         rates = sorted(num_bytes / s / 1e6 for s in seconds)
-        spread = f"{rates[0]:,.0f} to {rates[-1]:,.0f}"
-        rows.append([name, f"{median(rates):,.0f}", spread, f"{median(shares):.2f}"])
+        typical[name] = f"{median(rates):,.0f}", f"{median(shares):.2f}"
+        rows.append([name, typical[name][0], f"{rates[0]:,.0f} to {rates[-1]:,.0f}", typical[name][1]])
+    add_to_summary(
+        "the dense sampler, cold, MB a second of the disk's bytes",
+        f"{typical['sampler'][0]}; unpacking alone {typical['read and unpacked'][0]}",
+        f"{typical['plain reading'][0]} (plain reading)",
+        f"{typical['sampler'][1]}x; {typical['read and unpacked'][1]}x",
+    )
     title = f"{len(ranges)} chunks, {num_bytes / 1e6:,.0f} MB on disk, cold, {THREADS['dense']} threads"
     print_table(title, ["way", "MB/s of the disk's bytes", "range", "share of plain"], rows)
 
@@ -286,9 +300,8 @@ def table_row(
     return [name, f"{cost.drawn:,}", f"{cost.bytes_read / 1e6:,.0f}", *ratios, *rates]
 
 
-def measure(case: face_size.Case, folder: Path, num_images: int, load: Load) -> None:
+def measure_ways(folder: Path, load: Load) -> None:
     """Print the table of all ways."""
-    make_stores(case, folder, num_images)
     rows = []
     for layout in LAYOUTS:
         for name, (read, cost_of) in WAYS.items():
@@ -331,7 +344,6 @@ def measure(case: face_size.Case, folder: Path, num_images: int, load: Load) -> 
         "pixels/s warm",
     ]
     print_table(title, columns, rows)
-    measure_reading(folder, load)
 
 
 def main(arguments: list[str] | None = None) -> None:
@@ -346,6 +358,7 @@ def main(arguments: list[str] | None = None) -> None:
     parser.add_argument("--singles", type=int, default=320, help="pixels read one at a time")
     parser.add_argument("--repeats", type=int, default=3)
     parser.add_argument("--folder", type=Path, help="work here, and use the stores that are there")
+    parser.add_argument("--plain", action="store_true", help="the sampler beside plain reading alone")
     parser.add_argument("--quick", action="store_true", help="toy features, one run")
     options = parser.parse_args(arguments)
     load = Load(options.members, options.batch_size, options.draws, options.singles, options.repeats)
@@ -354,7 +367,10 @@ def main(arguments: list[str] | None = None) -> None:
     case = face_size.QUICK if options.quick else face_size.official_case("face")
     print(machine())
     with working_folder(options.folder) as folder:
-        measure(case, folder, options.images, load)
+        make_stores(case, folder, options.images)
+        if not options.plain:
+            measure_ways(folder, load)
+        measure_reading(folder, load)
 
 
 if __name__ == "__main__":

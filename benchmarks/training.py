@@ -177,6 +177,14 @@ def measure_steps(folder: Path, options: argparse.Namespace) -> None:
         f"{base:,.0f} (R)",
         f"{small / base:.1f}x and {large / base:.1f}x",
     )
+    on_axes = [f"more axes, float32, batch {size}" for size in (64, 256)]
+    small, large = (typical[name] for name in on_axes)
+    add_to_summary(
+        f"the same on {runs[on_axes[0]][0][2]:,} principal axes, float32",
+        f"{small:,.0f} batch 64, {large:,.0f} batch 256",
+        f"{base:,.0f} (R)",
+        f"{small / base:.1f}x and {large / base:.1f}x",
+    )
     columns = ["procedure", "pixels x members/s", "range", "ratio to released", "peak MB"]
     shape = " x ".join(map(str, open_store(folder, "dense").shape))
     print_table(f"{shape}, {options.device}; released: batch 64, {options.pixels:,} pixels", columns, rows)

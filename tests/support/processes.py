@@ -40,7 +40,7 @@ PRELOADED = [
     "torch._dynamo",  # which the first step of an optimizer imports
 ]
 CHANGES = ("open", "os.mkdir", "os.rename", "os.remove", "os.rmdir")
-NOTES = ("output.txt", "changes.txt", "peak.txt")
+NOTES = ("output.txt", "changes.txt", "peak.txt", "cores.txt")
 TIMEOUT_SECONDS = 120
 THREADS = ("--threads", "1")
 
@@ -201,8 +201,12 @@ def run_python(command: Sequence[str], folder: Path | None = None) -> SimpleName
         output = Path(made, "output.txt").read_text()
         if code:
             raise RuntimeError(f"{' '.join(command)} ended with {code}: {output[-2000:]}")
-        peak_bytes = int(Path(made, "peak.txt").read_text())
-        return SimpleNamespace(seconds=time.perf_counter() - start, peak_bytes=peak_bytes, output=output)
+        return SimpleNamespace(
+            seconds=time.perf_counter() - start,
+            peak_bytes=int(Path(made, "peak.txt").read_text()),
+            core_seconds=float(Path(made, "cores.txt").read_text()),
+            output=output,
+        )
 
 
 def _exit_code(
@@ -272,7 +276,8 @@ def _python(words: Sequence[str], folder: Path, notes: Path) -> None:
 
 @contextmanager
 def _observed(notes: Path) -> Iterator[None]:
-    """Inside, output goes to ``output.txt`` in a folder; ``peak.txt`` there has the peak memory at last."""
+    """Inside, output goes to ``output.txt`` in a folder; at last ``peak.txt`` there has the peak memory, and
+    ``cores.txt`` the seconds of all cores."""
     output = os.open(notes / "output.txt", os.O_WRONLY | os.O_CREAT | os.O_TRUNC)
     os.dup2(output, 1)
     os.dup2(output, 2)
@@ -280,6 +285,7 @@ def _observed(notes: Path) -> Iterator[None]:
         yield
     finally:
         (notes / "peak.txt").write_text(str(_high_water_bytes()))
+        (notes / "cores.txt").write_text(str(time.process_time()))
 
 
 class _Changes:

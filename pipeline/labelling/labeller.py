@@ -33,10 +33,10 @@ from torch import Tensor
 from fstore.format import LayerInfo
 from fstore.interpolate import BILINEAR, resize_block
 from pipeline.labelling.level_plan import (
-    CPU_BAND_ROWS,
     CPU_TILE_ROWS,
     ROW_STEP,
     Level,
+    cpu_band_rows,
     halved,
     rows_that_fit,
     tile_bytes,
@@ -116,7 +116,10 @@ class ImageLabeller:
     @property
     def band_rows(self) -> int:
         """Rows that one thread works on at a time: few on a CPU, whose caches decide; else the tile."""
-        return min(self.tile_rows, CPU_BAND_ROWS) if self.device.type == "cpu" else self.tile_rows
+        if self.device.type != "cpu":
+            return self.tile_rows
+        rows = min(self.tile_rows, self.crop_rows[1] - self.crop_rows[0])
+        return cpu_band_rows(self.ensemble.grid[1], rows, torch.get_num_threads())
 
     def _default_tile_rows(self) -> int:
         if self.device.type != "cuda":
@@ -168,12 +171,13 @@ class ImageLabeller:
         if votes is not None:
             votes.zero_()
         lock = Lock()
+        band_rows = self.band_rows  # of all threads; inside one of them torch has a single one
 
         def label_tile(first: int, last: int) -> None:
             tile = Tile(self.ensemble, maps, first, last)
 
             def label_band(start: int) -> None:
-                stop = min(start + self.band_rows, last)
+                stop = min(start + band_rows, last)
                 tally = tile.tally(self.tally_type, start, stop)
                 a, b = max(start, top), min(stop, bottom)  # the rows of it that the crop keeps
                 kept = slice((a - start) * width, (b - start) * width)  # of the band's pixels
@@ -186,7 +190,7 @@ class ImageLabeller:
                         votes.add_(of_band)
 
             parallel(tile.build_nodes, range(folded.num_members), self.device)
-            parallel(label_band, range(first, min(last, bottom), self.band_rows), self.device)
+            parallel(label_band, range(first, min(last, bottom), band_rows), self.device)
 
         for first in range(top // ROW_STEP * ROW_STEP, bottom, self.tile_rows):
             label_tile(first, min(first + self.tile_rows, height))

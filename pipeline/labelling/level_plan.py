@@ -17,7 +17,7 @@ from pipeline.labelling.node_grid import is_power_of_two
 FINE_RATIO = 2  # maps up to this ratio are resized before the first layer
 BAND_RATIO = 4  # the ratio whose map joins the nodes in a band; coarser ones do for a whole tile
 ROW_STEP = 8  # tiles and bands are multiples of it, and so of BAND_RATIO: each begins at a node
-CPU_BAND_ROWS = 8  # 4 MB a thread at 512 pixels and 256 channels; 4 and 16 rows take as long
+CPU_BAND_PIXELS = 2048  # in one thread's hands: the operations on fewer take no longer than to begin them
 CPU_TILE_ROWS = 128  # 130 MB for 10 members of 256 at 512 pixels
 
 
@@ -115,6 +115,16 @@ def rows_that_fit(bytes_of_rows: Callable[[int], int], num_rows: int, available:
     while rows > ROW_STEP and bytes_of_rows(rows) > available:
         rows = halved(rows)
     return rows
+
+
+def cpu_band_rows(width: int, tile_rows: int, num_threads: int) -> int:
+    """Rows of a band: ``CPU_BAND_PIXELS``, but a part of the tile for every thread; ``ROW_STEP`` at least.
+
+    At 512 pixels and 256 channels ``ROW_STEP`` rows are 4 MB; 4 and 16 rows take as long. Labels do not
+    depend on it.
+    """
+    rows = min(CPU_BAND_PIXELS // width, -(-tile_rows // num_threads))
+    return max(ROW_STEP, rows // ROW_STEP * ROW_STEP)
 
 
 def halved(rows: int) -> int:

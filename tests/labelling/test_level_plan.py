@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pipeline.labelling.level_plan import halved, plan_levels, rows_that_fit
+from pipeline.labelling.level_plan import cpu_band_rows, halved, plan_levels, rows_that_fit
 
 SIDES = [4, 8, 16, 32, 64, 128, 256, 512]
 FACE = [(side, side) for side in SIDES for _ in range(2)] + [(512, 512)] * 2
@@ -71,3 +71,22 @@ def test_rows_fit_or_are_the_least(num_rows: int, row_bytes: int, available: int
 @given(st.integers(1, 500).map(lambda n: 8 * n))
 def test_halving_ends_at_eight_rows(rows: int) -> None:
     assert halved(rows) % 8 == 0 and 8 <= halved(rows) <= max(8, rows / 2)
+
+
+@pytest.mark.parametrize(
+    ("width", "tile_rows", "num_threads", "rows"),
+    [
+        (64, 64, 2, 32),
+        (64, 64, 1, 32),  # what a cache holds
+        (64, 64, 16, 8),  # a band for as many threads as there can be
+        (128, 128, 2, 16),
+        (512, 128, 2, 8),
+        (4096, 8, 2, 8),
+        (8, 8, 1, 8),
+        (48, 56, 2, 24),  # 28 rows are no multiple of 8
+    ],
+)
+def test_bands_have_enough_pixels_and_every_thread_has_one(
+    width: int, tile_rows: int, num_threads: int, rows: int
+) -> None:
+    assert cpu_band_rows(width, tile_rows, num_threads) == rows

@@ -13,7 +13,7 @@ import torch
 from fstore import format as fmt
 from fstore.display import human_bytes
 from pipeline.errors import UsageError
-from pipeline.labelling.level_plan import CPU_BAND_ROWS, CPU_TILE_ROWS, ROW_STEP, tile_bytes
+from pipeline.labelling.level_plan import CPU_TILE_ROWS, ROW_STEP, cpu_band_rows, tile_bytes
 from pipeline.stages import costs
 from pipeline.stages.synthesize.job import SynthesizeJob
 from pipeline.stages.synthesize.task_arrays import images_of_a_file
@@ -92,9 +92,11 @@ def label_bytes(job: SynthesizeJob, tile_rows: int | None) -> int:
     """
     info = job.interpreter.info
     stacked_width = info.members * info.widths[0]
-    num_bands, band_rows = torch.get_num_threads(), CPU_BAND_ROWS
     if tile_rows is None:
         tile_rows, num_bands, band_rows = info.grid[0], 1, info.grid[0]
+    else:
+        num_bands = torch.get_num_threads()
+        band_rows = cpu_band_rows(info.grid[1], tile_rows, num_bands)
     maps = 4 * sum(prod(layer.resolution) * layer.channels for layer in info.layers)
     weights = 3 * 4 * stacked_width * info.channels
     tile = tile_bytes(

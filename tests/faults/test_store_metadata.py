@@ -6,16 +6,16 @@ from __future__ import annotations
 
 import shutil
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 import numpy as np
 import pytest
-from support.commands import dgan
 from support.confined import confined
 from support.fault_cases import drawn, named
 from support.fault_commands import TASK_IMAGES, Workshop
-from support.fuzzing import check_end, limited
-from support.mutations import mutate
+from support.fuzzing import limited
+from support.mutants import check_mutant
 
 import fstore
 from fstore import format as fmt
@@ -123,21 +123,11 @@ def test_mutated_metadata_is_refused_in_a_line_or_changes_nothing(
     place, is_store = folder / kind, kind in ("features", "dataset")
     whole = read(place) if is_store else {}
     files = sorted(file.relative_to(folder) for file in place.rglob(FILES[kind]) if file.is_file())
+    before = partial(check_readers, folder, kind, whole) if is_store else lambda: None
     for _ in range(MUTANTS):
         file = chance.choice([files[-1] if is_store else files[0], *files])
         words = chance.choice(COMMANDS[kind])
-        mutate(folder / file, chance)
-        mutant = (folder / file).read_bytes()
-        try:
-            if is_store:
-                check_readers(folder, kind, whole)
-            with limited(), confined(folder):
-                result = dgan(*words)
-            assert "out of memory" not in result.output
-            note(check_end(result))
-        except BaseException:
-            print(f"{file} after a change, and then dgan {' '.join(words)}: {mutant[:3000]!r}")
-            raise
+        check_mutant(folder, file, words, chance, note, before)
         for changed in {kind, "made", "made.html"}:
             remove(folder / changed)
         shutil.copytree(project / kind, place)

@@ -9,12 +9,9 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from support.commands import dgan
-from support.confined import confined
 from support.fault_cases import drawn, named
 from support.filters import calibration, random_dataset
-from support.fuzzing import check_end, limited
-from support.mutations import mutate
+from support.mutants import check_mutant
 from support.scored_segmenters import use_color_networks, write_colored, write_segmenter
 from support.translating import make_source, write_translator
 
@@ -67,14 +64,5 @@ def test_a_mutated_file_is_refused_in_a_line_or_does_no_harm(
         shutil.copytree(project, folder)
         monkeypatch.chdir(folder)
         file, words = chance.choice(FILES[kind]), chance.choice(COMMANDS[kind])
-        mutate(folder / file, chance)
-        content = (folder / file).read_bytes()
-        try:
-            with limited(), confined(folder):
-                result = dgan(*words)
-            assert "out of memory" not in result.output
-            note(check_end(result))
-        except BaseException:
-            print(f"{file} after a change, and then dgan {' '.join(words)}: {content[:3000]!r}")
-            raise
+        check_mutant(folder, Path(file), words, chance, note)
         shutil.rmtree(folder)

@@ -6,20 +6,10 @@ import os
 from pathlib import Path
 
 import pytest
+from support.control_groups import system
 
 from pipeline.machine import environment
 from pipeline.machine.cores import num_cores
-
-
-def system(root: Path, groups: str, files: dict[str, str]) -> Path:
-    """A system whose process is in ``groups``, with ``files`` below sys/fs/cgroup."""
-    (root / "proc/self").mkdir(parents=True)
-    (root / "proc/self/cgroup").write_text(groups)
-    for name, text in files.items():
-        path = root / "sys/fs/cgroup" / name
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_text(text)
-    return root
 
 
 @pytest.fixture

@@ -5,23 +5,12 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+from support.control_groups import system
 
 from pipeline.machine.memory import available_host_bytes
 
 MIB = 2**20
 MACHINE = 8000 * MIB
-
-
-def system(root: Path, groups: str, files: dict[str, str]) -> Path:
-    """A system of 8,000 MiB whose process is in ``groups``, with ``files`` below sys/fs/cgroup."""
-    (root / "proc/self").mkdir(parents=True)
-    (root / "proc/meminfo").write_text(f"MemTotal: 9 kB\nMemAvailable:  {MACHINE // 1024} kB\n")
-    (root / "proc/self/cgroup").write_text(groups)
-    for name, text in files.items():
-        path = root / "sys/fs/cgroup" / name
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_text(text)
-    return root
 
 
 def group(folder: str, limit: object, used: int, cache: int = 0) -> dict[str, str]:
@@ -71,7 +60,9 @@ def old_group(folder: str, limit: int, used: int, cache: int = 0) -> dict[str, s
 def test_the_least_of_the_machine_and_its_limits_is_available(
     tmp_path: Path, groups: str, files: dict[str, str], expected: int
 ) -> None:
-    assert available_host_bytes(system(tmp_path, groups, files)) == expected
+    root = system(tmp_path, groups, files)
+    (root / "proc/meminfo").write_text(f"MemTotal: 9 kB\nMemAvailable:  {MACHINE // 1024} kB\n")
+    assert available_host_bytes(root) == expected
 
 
 def test_a_system_that_does_not_say_has_all_its_memory(tmp_path: Path) -> None:

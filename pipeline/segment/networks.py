@@ -17,6 +17,7 @@ from torch import Tensor, nn
 
 from pipeline.errors import UsageError, short
 from pipeline.models.deeplab import BACKBONES, DeepLabV3
+from pipeline.models.tensors import are_finite
 from pipeline.segment.folder import DEEPLAB, SEGMENTER, SegmenterFolder
 from pipeline.segment.matching import Fit, Mismatch, fit, prefixes, put
 from pipeline.segment.other_networks import PREFIX, build_other
@@ -116,7 +117,7 @@ def recognised(folder: SegmenterFolder) -> NetworkKind:
 def _put(path: Path, network: nn.Module, found: Fit) -> None:
     """Give the network what was found. Raises UsageError for values that no trained network has."""
     for name, tensor in found.tensors.items():
-        if not bool(torch.isfinite(tensor).all()):
+        if not are_finite(tensor):
             raise UsageError(f"{path}: {name} has NaN or infinite values; expected a training that converged")
         if name.endswith("running_var") and bool((tensor < 0).any()):
             raise UsageError(f"{path}: {name} has negative values, expected variances; copy the file again")

@@ -74,6 +74,23 @@ def test_any_slice_from_any_part_of_the_map_has_the_bits_of_the_whole(data: st.D
     assert np.array_equal(bits(found), bits(whole[slice(*rows), slice(*columns)]))
 
 
+@given(st.integers(1, 20), st.integers(1, 20), st.integers(0, 2), seeds)
+def test_halves_have_the_bits_of_their_rows_and_of_single_pixels(
+    height: int, width: int, halved: int, seed: int
+) -> None:
+    grid = (height, width)
+    size = (height * (2 if halved != 1 else 1), width * (2 if halved != 0 else 1))
+    source = random_map(seed, *size, 3)
+    rows, columns = torch.arange(height), torch.arange(width)
+    whole = resize_block(source, size, grid, rows, columns)
+    for row in range(height):
+        assert np.array_equal(
+            bits(resize_block(source, size, grid, rows[row:][:1], columns)[0]), bits(whole[row])
+        )
+    y, x = (values.flatten() for values in torch.meshgrid(rows, columns, indexing="ij"))
+    assert np.array_equal(bits(resize_pixels(source, size, grid, y, x)), bits(whole.flatten(0, 1)))
+
+
 @given(st.data())
 def test_pixels_in_any_order_have_the_bits_of_the_block(data: st.DataObject) -> None:
     size, grid = (data.draw(sides), data.draw(sides)), (data.draw(sides), data.draw(sides))

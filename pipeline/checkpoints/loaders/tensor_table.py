@@ -18,7 +18,7 @@ from pipeline.checkpoints.containers.inert_values import StoredTensor
 from pipeline.checkpoints.loaders.budget import Budget
 from pipeline.checkpoints.loaders.records import kind_of, text_of
 from pipeline.errors import short
-from pipeline.models.tensors import UnsupportedNetwork, fits, sides_text
+from pipeline.models.tensors import UnsupportedNetwork, are_finite, fits, sides_text
 
 MAX_ELEMENTS = 2**26
 """Of one tensor: 16 times the largest of a 1024 px generator."""
@@ -71,7 +71,7 @@ class TensorTable:
             )
         self._budget.spend_elements(math.prod(found))
         tensor = float_tensor(self._values[name])
-        if not bool(torch.isfinite(tensor).all()):
+        if not are_finite(tensor):
             raise ValueError(f"key {short(name)} has NaN or infinite values, expected finite ones")
         return tensor
 

@@ -19,7 +19,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
         from benchmarks.labelling import prepare
 
         made = tmp_path_factory.mktemp("face")
-        prepare(made, "face", quick=False)
+        prepare(made, "face", quick=False, subspace="auto")
     return made
 
 

@@ -120,9 +120,12 @@ def _lerp_rows_at(
 def _lerp_axis(values: Tensor, axis: int, size: int, target: int, index: Tensor, origin: int) -> Tensor:
     if size == target:
         return _same_axis(values, axis, index, origin)
-    if size == 2 * target and _is_whole(values, axis, size, index):  # pairs of neighbours, which lie in place
-        lower, upper = values.unflatten(axis, (target, 2)).unbind(axis + 1)
-        return lower.mul(0.5).add_(upper.mul(0.5))
+    if _is_whole(values, axis, size, target, index):
+        if size == 2 * target:
+            return _halved(values, axis)
+        ratio, rest = divmod(target, size)
+        if not rest and ratio & (ratio - 1) == 0:  # 2, 4, 8, ...
+            return _spread(values, axis, ratio)
     lower, upper, weight = axis_taps(size, target, index)
     shape = [1, 1, 1]
     shape[axis] = -1
@@ -139,13 +142,52 @@ def _nearest_axis(values: Tensor, axis: int, size: int, target: int, index: Tens
     return values.index_select(axis, nearest_source(size, target, index) - origin)
 
 
-def _is_whole(values: Tensor, axis: int, size: int, index: Tensor) -> bool:
-    """Whether ``index``, which ascends, asks for an axis of ``size`` resized as a whole. On a GPU, where to
-    look at it would be to wait for the device, it is taken for a part.
+def _is_whole(values: Tensor, axis: int, size: int, target: int, index: Tensor) -> bool:
+    """Whether ``index``, which ascends, asks for the whole axis, and ``values`` have all of it.
+
+    On a GPU, where to look at the index would be to wait for the device, it is taken for a part.
     """
-    if values.device.type != "cpu" or values.shape[axis] != size or 2 * len(index) != size:
+    if values.device.type != "cpu" or values.shape[axis] != size or len(index) != target:
         return False
-    return bool(index[-1] - index[0] == len(index) - 1)
+    return bool(index[-1] - index[0] == target - 1)
+
+
+def _halved(values: Tensor, axis: int) -> Tensor:
+    """An axis of half the length, with the bits of the taps, which are pairs of neighbours."""
+    lower, upper = values.unflatten(axis, (values.shape[axis] // 2, 2)).unbind(axis + 1)
+    return lower.mul(0.5).add_(upper.mul(0.5))
+
+
+def _spread(values: Tensor, axis: int, ratio: int) -> Tensor:
+    """An axis of ``ratio`` times the length, a power of two above 1, with the bits of the taps.
+
+    Between each two neighbours lie ``ratio`` values, of the same weights whichever the two are; so neither is
+    gathered. Half as many lie beyond the outermost at each end.
+    """
+    size, half = values.shape[axis], ratio // 2
+    shape = [*values.shape]
+    shape[axis] = size * ratio
+    result = values.new_empty(shape)
+    weight = ((torch.arange(ratio, dtype=torch.float64) + 0.5) / ratio).to(torch.float32)
+    weight = weight.reshape(-1, *[1] * (values.ndim - 1 - axis))
+    between = result.narrow(axis, half, (size - 1) * ratio).unflatten(axis, (size - 1, ratio))
+    _blend_into(
+        between,
+        values.narrow(axis, 0, size - 1).unsqueeze(axis + 1),
+        values.narrow(axis, 1, size - 1).unsqueeze(axis + 1),
+        weight,
+    )
+    first, last = values.narrow(axis, 0, 1), values.narrow(axis, size - 1, 1)
+    second = values.narrow(axis, min(1, size - 1), 1)
+    _blend_into(result.narrow(axis, 0, half), first, second, torch.zeros_like(weight[:half]))
+    _blend_into(result.narrow(axis, size * ratio - half, half), last, last, weight[:half])
+    return result
+
+
+def _blend_into(out: Tensor, lower: Tensor, upper: Tensor, weight: Tensor) -> None:
+    """What ``_blend`` computes, of operands that stay as they are."""
+    torch.mul(lower, 1 - weight, out=out)
+    out.add_(upper * weight)
 
 
 def _same_axis(values: Tensor, axis: int, index: Tensor, origin: int) -> Tensor:

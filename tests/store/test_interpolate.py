@@ -29,6 +29,7 @@ from fstore.interpolate import (
 sides = st.integers(1, 40)
 modes = st.sampled_from(["bilinear", "nearest"])
 seeds = st.integers(0, 2**31)
+RATIOS = st.sampled_from([0.5, 1.0, 2.0, 4.0, 8.0])  # of the grid's side to the map's
 
 
 @st.composite
@@ -74,13 +75,16 @@ def test_any_slice_from_any_part_of_the_map_has_the_bits_of_the_whole(data: st.D
     assert np.array_equal(bits(found), bits(whole[slice(*rows), slice(*columns)]))
 
 
-@given(st.integers(1, 20), st.integers(1, 20), st.integers(0, 2), seeds)
-def test_halves_have_the_bits_of_their_rows_and_of_single_pixels(
-    height: int, width: int, halved: int, seed: int
+@given(st.tuples(st.integers(1, 12), st.integers(1, 12)), st.tuples(RATIOS, RATIOS), seeds)
+def test_whole_axes_of_a_ratio_of_two_have_the_bits_of_their_rows_and_of_single_pixels(
+    sides: tuple[int, int], ratios: tuple[float, float], seed: int
 ) -> None:
-    grid = (height, width)
-    size = (height * (2 if halved != 1 else 1), width * (2 if halved != 0 else 1))
+    """They are computed without taps."""
+    size = tuple(side * (2 if ratio < 1 else 1) for side, ratio in zip(sides, ratios, strict=True))
+    grid = tuple(int(side * ratio) for side, ratio in zip(size, ratios, strict=True))
     source = random_map(seed, *size, 3)
+    source[torch.rand(source.shape, generator=torch.Generator().manual_seed(seed)) < 0.1] = -0.0
+    height, width = grid
     rows, columns = torch.arange(height), torch.arange(width)
     whole = resize_block(source, size, grid, rows, columns)
     for row in range(height):

@@ -18,15 +18,17 @@ from benchmarks.measure import SUMMARY, machine, print_table
 TABLE = {
     "extraction": ["--repeats", "1", "--images", "4"],
     "sampler": ["--repeats", "1", "--plain"],
-    "training": ["--repeats", "1"],
+    "training": ["--repeats", "1", "--rates"],
     "labelling": ["--repeats", "1"],
-    "released_procedure": ["--seeds", "1"],
+    "released_procedure": ["--seeds", "1", "--num", "100"],
 }
 """Of the README. One run of each, so that all take less than 20 minutes; ratios are of one turn."""
 SAME_STORES = ("sampler", "training")
 """Programs that read the same two stores, which the first of them makes: that takes minutes."""
 OTHERS = {
-    "sampler": ["--repeats", "1"],  # every way, in place of the one above
+    "sampler": ["--repeats", "1"],  # these three with all that they measure, in place of the above
+    "training": ["--repeats", "1"],
+    "released_procedure": ["--seeds", "1"],
     "subspace": ["--seeds", "1", "--ways", "off,0.999"],
     "codecs": ["--repeats", "1"],
     "mixing": ["--seeds", "1"],

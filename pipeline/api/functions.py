@@ -21,7 +21,7 @@ from pipeline.api.explanation import errors_explained
 from pipeline.api.keywords import by_name, checked, command_flags, keywords
 from pipeline.errors import UsageError, short
 from pipeline.machine.environment import prepare_environment
-from pipeline.settings.options import REPORT, VIEW
+from pipeline.settings.options import REPORT, VIEW, begins_anew
 from pipeline.settings.schema import (
     CALIBRATE,
     EVALUATE,
@@ -53,7 +53,7 @@ ENDING = """
 A keyword that is None or left out has the value of the configuration's file, and if it has none there, the
 default. Values are Python's, or the flags' texts, such as "4GB" or "64:448". A store or an interpreter that a
 function returned may stand in place of its path. Messages name a keyword by its flag. After an interruption
-the same call goes on from where it was.
+the same call goes on from where it was, but without ``overwrite``, which begins anew.
 
 Raises:
     UsageError: wrong use or bad input, where the command has exit code 2.
@@ -225,7 +225,8 @@ def _run(
     if say is not None and not callable(say):
         raise UsageError(f"say is {short(say)}; expected a function of one line, or None")
     given = {key: value for key, value in settings.items() if key != "say"}
-    with errors_explained(command_flags(command)), ExitStack() as stack:
+    anew = begins_anew(command, given)
+    with errors_explained(command_flags(command), begins_anew=anew), ExitStack() as stack:
         flags = checked(command, f"pipeline.{name}", given)  # before anything heavy is loaded
 
         from pipeline.machine.device import settings_restored

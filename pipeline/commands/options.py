@@ -69,7 +69,7 @@ def declared(each: Option) -> Any:
     if each.is_argument:
         return argument(each.name, each.rule, each.help)
     if each.rule is BOOLEAN:
-        return switch(each.flag, each.help, group=each.group)
+        return switch(each.flag, each.help, group=each.group, begins_anew=each.begins_anew)
     return click.option(
         each.flag,
         cls=GroupedOption,
@@ -82,9 +82,11 @@ def declared(each: Option) -> Any:
     )
 
 
-def switch(flag: str, help: str, *, group: str = "Run") -> Any:
+def switch(flag: str, help: str, *, group: str = "Run", begins_anew: bool = False) -> Any:
     """An option without a value."""
-    return click.option(flag, cls=GroupedOption, is_flag=True, help=help, group=group)
+    return click.option(
+        flag, cls=GroupedOption, is_flag=True, help=help, group=group, begins_anew=begins_anew
+    )
 
 
 def argument(name: str, rule: Rule, help: str) -> Any:

@@ -14,7 +14,7 @@ from typing import Any
 
 import click
 
-from pipeline.api.explanation import explain
+from pipeline.api.explanation import explain, how_to_go_on
 from pipeline.commands import interruption
 from pipeline.commands.warning_lines import retries_in_one_line, warnings_in_one_line
 from pipeline.errors import line_of
@@ -23,16 +23,18 @@ GROUPS = ("Input", "Generator", "Images", "Features", "Training", "Dataset", "Ex
 """The headings of ``--help``, in their order."""
 DEBUG_KEY = "pipeline.debug"
 FLAGS_KEY = "pipeline.flags"
+ANEW_KEY = "pipeline.begins_anew"
 
 
 class GroupedOption(click.Option):
-    """An option under one of the headings of ``--help``."""
+    """An option under one of the headings of ``--help``. ``begins_anew``: see `settings.options.Option`."""
 
-    def __init__(self, *arguments: Any, group: str = "Run", **more: Any) -> None:
+    def __init__(self, *arguments: Any, group: str = "Run", begins_anew: bool = False, **more: Any) -> None:
         if more.get("required") and more.get("default") is None:
             more.pop("default", None)  # since click 8.3 None is a default, with which nothing is missing
         super().__init__(*arguments, **more)
         self.group = group
+        self.begins_anew = begins_anew
 
 
 class Argument(click.Argument):
@@ -54,8 +56,13 @@ class Command(click.Command):
         self.examples = examples
 
     def invoke(self, ctx: click.Context) -> Any:
-        """Run it. What words its errors learns its flags."""
-        ctx.meta[FLAGS_KEY] = {flag for parameter in self.get_params(ctx) for flag in parameter.opts}
+        """Run it. What words its errors learns its flags, and whether to repeat them would begin anew."""
+        parameters = self.get_params(ctx)
+        ctx.meta[FLAGS_KEY] = {flag for parameter in parameters for flag in parameter.opts}
+        ctx.meta[ANEW_KEY] = anew = any(
+            getattr(each, "begins_anew", False) and ctx.params.get(str(each.name)) for each in parameters
+        )
+        interruption.State.line = how_to_go_on(interruption.LINE, anew)
         return super().invoke(ctx)
 
     def format_options(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
@@ -112,7 +119,9 @@ class Program(click.Group):
         except Exception as error:
             if ctx.meta.get(DEBUG_KEY):
                 raise
-            code, line = explain(error, flags=ctx.meta.get(FLAGS_KEY, ()))
+            code, line = explain(
+                error, flags=ctx.meta.get(FLAGS_KEY, ()), begins_anew=ctx.meta.get(ANEW_KEY, False)
+            )
             click.echo(f"Error: {line}", err=True)
             sys.exit(code)
 

@@ -6,6 +6,7 @@ follow from those of the settings. This module does not know what the options do
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -58,6 +59,7 @@ class Option:
 
     ``unset`` says in the help what None stands for, and ``group`` under which heading of ``--help`` it
     stands. An ``is_argument`` has no flag: it stands by its place. It is required, as what ``is_required``.
+    ``begins_anew``: a run with it does not go on with what an interrupted run has left, but deletes it.
     """
 
     name: str
@@ -68,6 +70,7 @@ class Option:
     group: str = "Run"
     is_argument: bool = False
     is_required: bool = False
+    begins_anew: bool = False
 
     @property
     def flag(self) -> str:
@@ -96,7 +99,11 @@ WORKERS = Option(
 SCHEDULER = Option(
     "scheduler", values.SCHEDULER, "Workers of this dask cluster: an address or a scheduler file."
 )
-OVERWRITE = Option("overwrite", BOOLEAN, "Delete what is there and start anew.", default=False)
+OVERWRITE = Option(
+    "overwrite", BOOLEAN, "Delete what is there and start anew.", default=False, begins_anew=True
+)
+REPLACE = replace(OVERWRITE, begins_anew=False)
+"""Where what is there stays until the new is whole, or an interrupted run is gone on with all the same."""
 BREAK_LOCK = Option(
     "break_lock",
     BOOLEAN,
@@ -217,7 +224,7 @@ AFTER_SETTINGS: dict[str, tuple[Option, ...]] = {
         CONFIG,
         DEVICE,
         THREADS,
-        replace(OVERWRITE, help="Replace the images of --out; annotations are never touched."),
+        replace(REPLACE, help="Replace the images of --out; annotations are never touched."),
         DRY_RUN,
     ),
     EXPORT: (
@@ -240,7 +247,7 @@ AFTER_SETTINGS: dict[str, tuple[Option, ...]] = {
         Option("out", PATH, "The HTML file.", default=Path("report.html")),
         Option("images", integer(1, 2000), "Most images that the page shows.", default=240),
         _ANNOTATED,
-        replace(OVERWRITE, help="Replace a file that is no report."),
+        replace(REPLACE, help="Replace a file that is no report."),
     ),
     FILTER: (
         replace(THREADS, help="How many images are read at once.", unset="one a processor core"),
@@ -259,7 +266,7 @@ AFTER_SETTINGS: dict[str, tuple[Option, ...]] = {
         THREADS,
         replace(OVERWRITE, help="Begin anew, and replace files that are no scores."),
     ),
-    SEGMENT_PREDICT: (DEVICE, THREADS, replace(OVERWRITE, help="Replace predictions that are there.")),
+    SEGMENT_PREDICT: (DEVICE, THREADS, replace(REPLACE, help="Replace predictions that are there.")),
     TRANSLATE_TRAIN: (CONFIG, DEVICE, THREADS, OVERWRITE, DRY_RUN),
     TRANSLATE_APPLY: (DEVICE, THREADS, OVERWRITE, DRY_RUN, BREAK_LOCK),
     VIEW: (
@@ -273,3 +280,8 @@ AFTER_SETTINGS: dict[str, tuple[Option, ...]] = {
 def options_of(command: str) -> tuple[Option, ...]:
     """All options of a command that are no settings."""
     return (*BEFORE_SETTINGS.get(command, ()), *AFTER_SETTINGS.get(command, ()))
+
+
+def begins_anew(command: str, given: Mapping[str, Any]) -> bool:
+    """Whether a run of a command with the options ``given`` would delete what an interrupted run has left."""
+    return any(option.begins_anew and given.get(option.name) for option in options_of(command))

@@ -18,6 +18,7 @@ from pipeline.api.keywords import command_flags
 from pipeline.cli import main
 from pipeline.errors import RunError, UsageError
 from pipeline.interpreter.folder import replace_file
+from pipeline.settings.options import begins_anew
 
 
 def family(kind: type[Exception]) -> Iterator[type[Exception]]:
@@ -71,18 +72,28 @@ def test_a_full_disk_names_the_file_that_was_written(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("command", "ways"),
     [
-        ("extract-features", "a smaller --render-batch, or --device cpu"),
-        ("train", "a smaller --batch-size, or --device cpu"),
-        ("synthesize", "a smaller --render-batch or --tile, or --device cpu"),
-        ("segment train", "a smaller --batch-size, or --device cpu"),
-        ("segment predict", "--device cpu"),
-        ("translate train", "a smaller --batch-size, or --device cpu"),
-        ("translate apply", "--device cpu"),
+        ("extract-features", ("a smaller --render-batch", "--memory-budget")),
+        ("sample", ("a smaller --render-batch", "")),
+        ("train", ("a smaller --batch-size", "--memory-budget")),
+        ("synthesize", ("a smaller --render-batch or --tile", "--memory-budget")),
+        ("calibrate", ("a smaller --batch-size", "--memory-budget")),
+        ("segment train", ("a smaller --batch-size", "")),
+        ("segment predict", ("", "")),
+        ("translate train", ("a smaller --batch-size", "")),
+        ("translate apply", ("", "")),
     ],
 )
-def test_out_of_memory_names_the_settings_that_the_command_has(command: str, ways: str) -> None:
-    _, line = explain(MemoryError(), flags=command_flags(command))
-    assert line == f"out of memory (host); use {ways}"
+def test_out_of_memory_names_the_settings_that_the_command_has(command: str, ways: tuple[str, str]) -> None:
+    smaller, budget = ways
+    flags = command_flags(command)
+    _, line = explain(MemoryError(), flags=flags)
+    on_host = ", or ".join(filter(None, (smaller, budget)))
+    expected = f"use {on_host}" if on_host else "end other programs, or use a machine with more"
+    assert line == f"out of memory (host); {expected}"
+
+    _, line = explain(RuntimeError("CUDA out of memory. Tried to allocate 2 GiB"), flags=flags)
+    on_gpu = ", or ".join(filter(None, (smaller, "--device cpu")))
+    assert line == f"out of memory (CUDA out of memory. Tried to allocate 2 GiB); use {on_gpu}"
 
 
 @pytest.mark.parametrize("command", ["segment train", "translate train", "translate apply", "view"])
@@ -104,14 +115,47 @@ def test_a_command_out_of_memory_names_what_it_has_itself(
     assert (found.exit_code, found.stderr) == (1, f"Error: {explain(MemoryError(), flags=flags)[1]}\n")
 
 
+@pytest.mark.parametrize(
+    ("said", "expected"),
+    [
+        ("the scheduler is lost; run the same command again", "the same command again without --overwrite"),
+        ("make room, then the same command goes on", "then the same command without --overwrite goes on"),
+        ("lower the rate and run with --overwrite", "lower the rate and run with --overwrite"),
+    ],
+)
+def test_of_a_run_that_began_anew_the_line_says_how_to_go_on(said: str, expected: str) -> None:
+    assert explain(RunError(said)) == (1, said)
+    assert explain(RunError(said), begins_anew=True)[1].endswith(expected)
+
+
+def test_a_full_disk_says_how_a_run_that_began_anew_goes_on() -> None:
+    line = explain(OSError(errno.ENOSPC, "No space left", "c/0"), begins_anew=True)[1]
+    assert line.endswith("then the same command without --overwrite goes on from where it was")
+
+
+@pytest.mark.parametrize(
+    ("command", "expected"),
+    [
+        *((each, True) for each in ("extract-features", "train", "synthesize", "export", "calibrate")),
+        *((each, True) for each in ("segment train", "segment test", "translate train", "translate apply")),
+        # What is there stays until the new is whole; predictions of the same run are gone on with.
+        *((each, False) for each in ("sample", "report", "segment predict")),
+    ],
+)
+def test_overwriting_begins_anew_where_what_an_interrupted_run_has_left_is_deleted(
+    command: str, expected: bool
+) -> None:
+    assert "--overwrite" in command_flags(command)
+    assert begins_anew(command, {"overwrite": True}) is expected
+    assert not begins_anew(command, {"overwrite": False, "num": 3}) and not begins_anew(command, {})
+
+
 def test_a_function_out_of_memory_names_what_it_has_itself(monkeypatch: pytest.MonkeyPatch) -> None:
     def failing(*_: Any, **__: Any) -> None:
         raise MemoryError
 
     monkeypatch.setattr(runs, "translate_train", failing)
-    with pytest.raises(
-        RunError, match=r"^out of memory \(host\); use a smaller --batch-size, or --device cpu$"
-    ):
+    with pytest.raises(RunError, match=r"^out of memory \(host\); use a smaller --batch-size$"):
         pipeline.translate_train(target="photos")
 
 

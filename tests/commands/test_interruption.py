@@ -9,15 +9,19 @@ import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
+from click.testing import CliRunner
 from support.tiny import input_flags, write_checkpoint, write_inputs
 
+from pipeline.cli import main
 from pipeline.commands import interruption
 from pipeline.commands.program import signals_handled, signals_raised
 
 CODES = {signal.SIGINT: 130, signal.SIGTERM: 143, signal.SIGHUP: 129}
 LINE = "interrupted; run the same command again to go on"
+ANEW = "interrupted; run the same command again without --overwrite to go on"
 DEADLINE = 120
 
 
@@ -120,6 +124,35 @@ def test_more_signals_end_the_program_at_once(pause: float, tmp_path: Path) -> N
         process.send_signal(signal.SIGINT)
         time.sleep(pause)
     check_end(process, signal.SIGINT)
+
+
+@pytest.mark.parametrize(
+    ("words", "expected"),
+    [
+        (["train"], LINE),
+        (["train", "--overwrite"], ANEW),
+        (["segment", "train", "--overwrite"], ANEW),
+        (["sample", "--overwrite"], LINE),  # which keeps what is there until the new is whole
+    ],
+    ids=" ".join,
+)
+def test_the_line_leaves_out_the_flag_that_would_delete_what_is_made(
+    words: list[str], expected: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    def interrupted(**_: Any) -> None:
+        raise KeyboardInterrupt
+
+    written: list[str] = []
+    names = [word for word in words if not word.startswith("-")]
+    place: Any = main
+    for name in names:
+        place = place.commands[name]
+    monkeypatch.setattr(place, "callback", interrupted)
+    monkeypatch.setattr(interruption, "_write", written.append)
+    monkeypatch.chdir(tmp_path)
+    found = CliRunner().invoke(main, words)
+    assert (found.exit_code, written) == (130, [expected])
+    assert interruption.State.line == LINE  # that of the next command in this process
 
 
 def test_an_ignored_signal_stays_ignored() -> None:

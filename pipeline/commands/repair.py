@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from dataclasses import replace
 from itertools import groupby
 from typing import TYPE_CHECKING
 
@@ -26,11 +27,11 @@ if TYPE_CHECKING:
     examples=("dgan repair dataset.zarr --dry-run", "dgan repair features.zarr"),
 )
 @argument("store", STORE, "A store, as a folder or a URL.")
-@declared(DRY_RUN)
+@declared(replace(DRY_RUN, help="Say which images are damaged, and change nothing."))
 @DEBUG
 def repair(store: str, dry_run: bool) -> None:
-    """Check a store as `dgan verify` does, and take back the commitment of its damaged images: the command
-    that wrote the store, run again, makes just those anew.
+    """Check a store as `dgan verify` does, and mark its damaged images as not written: the command that wrote
+    the store, run again, makes just those anew.
     """
     check_store(store)
     import fstore

@@ -15,7 +15,7 @@ from pipeline.settings.schema import SAMPLE
 @click.command(
     SAMPLE,
     cls=Command,
-    short_help="Begin a project: images to annotate, a dgan.toml.",
+    short_help="Render images to annotate, and begin a project.",
     examples=(
         "dgan sample --checkpoint network.pkl --num 40 --diverse --out annotate",
         "dgan sample --interpreter interpreter --num 16 --add --out .",

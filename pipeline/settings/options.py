@@ -88,13 +88,16 @@ CONFIG = Option(
     "config",
     PATH,
     "TOML file, or a .json experiment of DatasetGAN or EditGAN.",
-    unset="./dgan.toml, else the demo's",
+    unset="./dgan.toml, else the demo's where no input is named",
 )
 DEVICE = Option("device", values.DEVICE, "auto (a GPU if there is one), cpu, cuda or cuda:i.", default="auto")
 THREADS = Option("threads", values.THREADS, "CPU threads of torch.", unset="torch's own")
 MEMORY_BUDGET = Option("memory_budget", BYTES, "Most host memory of the process, such as 8GB.")
 WORKERS = Option(
-    "workers", integer(1, 1024), "Processes of this machine that share the work, a GPU each.", unset="none"
+    "workers",
+    integer(1, 1024),
+    "Processes of this machine that share the work; with GPUs one each.",
+    unset="none",
 )
 SCHEDULER = Option(
     "scheduler", values.SCHEDULER, "Workers of this dask cluster: an address or a scheduler file."
@@ -111,7 +114,7 @@ BREAK_LOCK = Option(
     default=False,
 )
 DRY_RUN = Option("dry_run", BOOLEAN, "Print the plan and what it costs, and do nothing.", default=False)
-TASK = Option("task", choice(*TASKS), "Refuse a store of another task.", group="Input")
+TASK = Option("task", choice(*TASKS), "Stop if the store is of another task.", group="Input")
 STAGE = (CONFIG, DEVICE, THREADS, MEMORY_BUDGET, OVERWRITE, DRY_RUN)
 """What every stage has."""
 SHARED_STAGE = (CONFIG, DEVICE, THREADS, MEMORY_BUDGET, WORKERS, SCHEDULER, OVERWRITE, DRY_RUN)
@@ -127,7 +130,7 @@ _IMAGES = (
         "quarter, or with most of the classes annotated least.",
         unset="random; with --interpreter uncertain-diverse",
     ),
-    Option("interpreter", PATH, "Interpreter that says what the pool's images show."),
+    Option("interpreter", PATH, "Interpreter that labels the pool: which images are uncertain, or rare."),
     Option("diverse", BOOLEAN, "The same as --by diverse.", default=False),
     Option(
         "uncertain",
@@ -210,7 +213,7 @@ AFTER_SETTINGS: dict[str, tuple[Option, ...]] = {
     EXTRACT: (*SHARED_STAGE, BREAK_LOCK),
     TRAIN: (TASK, *SHARED_STAGE),
     SYNTHESIZE: (
-        replace(TASK, help="Refuse an interpreter of another task."),
+        replace(TASK, help="Stop if the interpreter is of another task."),
         Option(
             "force",
             BOOLEAN,

@@ -129,7 +129,7 @@ class GeneratorConfig:
         None,
         integer(0),
         "Class of a conditional generator.",
-        unset="none, of synthesize the interpreter's",
+        unset="none; synthesize: the interpreter's",
         also=(SYNTHESIZE,),
     )
     average_latent: Path | None = setting(
@@ -321,7 +321,7 @@ class TrainConfig:
     subspace: str = setting(
         "auto",
         SUBSPACE,
-        "Learn on the principal axes of the features that hold this part of their energy.",
+        "Learn on the principal axes that hold this part of the features' energy; auto: 0.999 where it can.",
         also=(CALIBRATE,),
     )
     sigma: float | None = setting(
@@ -404,10 +404,13 @@ class SegmentConfig:
     )
     real_annotations: Path | None = setting(None, PATH, "Their annotations, in any format.")
     real_annotation_format: str = setting(
-        "auto", choice(*ANNOTATION_FORMATS), "Their format; auto tells it from the files."
+        "auto", choice(*ANNOTATION_FORMATS), "Format of --real-annotations; auto tells it from the files."
     )
     num_real: int | None = setting(
-        None, POSITIVE, "Learn from the first so many of them.", unset="all but the fifth that is tested on"
+        None,
+        POSITIVE,
+        "Learn from the first so many photographs.",
+        unset="all but the fifth that is tested on",
     )
     only: str | None = setting(
         None, choice(*MIXES), "With --real-images: train one segmenter.", unset="one of each, and a table"
@@ -418,7 +421,10 @@ class SegmentConfig:
     )
     backbone: str = setting("resnet101", NAME, "resnet101, resnet50 or mobilenet_v3; of smp any encoder.")
     output_stride: int | None = setting(
-        None, OUTPUT_STRIDE, "Pixels that a step of the last features stands for.", unset="8; mobilenet_v3 16"
+        None,
+        OUTPUT_STRIDE,
+        "Pixels of the image for each position of the last feature map.",
+        unset="8; mobilenet_v3 16",
     )
     pretrained: Path | None = setting(
         None, PATH, "Weights to begin with: torchvision's, or of a released or own segmenter.", unset="random"
@@ -496,7 +502,9 @@ class TranslateConfig:
     resolution: int | None = setting(
         None, POSITIVE, "Side of the square that is learnt on.", unset="the source's, at most 256"
     )
-    source_crop: float = setting(0.95, SHARE, "Smallest random crop's side, as a part.")
+    source_crop: float = setting(
+        0.95, SHARE, "Side of the smallest random crop, as a part of the shorter side; 1: no crop."
+    )
     target_crop: float = setting(0.55, SHARE, "The same of the target's images.")
     held_out: float = setting(
         0.1,

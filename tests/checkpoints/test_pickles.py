@@ -168,7 +168,7 @@ OPTIMISER = torch.optim.Adam([torch.nn.Parameter(torch.ones(2))])
         (Path("runs/7"), "PosixPath"),
         (torch.device("cuda:0"), "device"),
         (np.random.RandomState(3), "__randomstate_ctor"),
-        (functools.partial(Network, 3), "partial"),
+        (functools.partial(Network, 3), "partial"),  # type: ignore[call-arg]
         (torch.torch_version.TorchVersion("2.5.1"), "TorchVersion"),
         (OPTIMISER, "Adam"),
         (torch.optim.lr_scheduler.StepLR(OPTIMISER, 1), "StepLR"),

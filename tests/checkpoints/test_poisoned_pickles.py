@@ -138,7 +138,7 @@ def test_what_an_instance_of_python_code_reduces_to_is_refused(marker: Path) -> 
 
 
 def test_a_harmless_record_cannot_be_called() -> None:
-    pickled = pickle.dumps(Reduced(functools.partial(Network, 3), (4,)))
+    pickled = pickle.dumps(Reduced(functools.partial(Network, 3), (4,)))  # type: ignore[call-arg]
     with pytest.raises(UnsafePickle) as caught:
         read_pickle(pickled)
     assert caught.value.name == "functools.partial"

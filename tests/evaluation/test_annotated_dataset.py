@@ -72,7 +72,8 @@ def test_masks_are_compared_with_the_labels_of_the_image_of_their_number(
 def test_kept_and_dropped_images_are_measured_apart(folder: Path, tmp_path: Path) -> None:
     def miou(images: list[int]) -> float:
         sides = np.stack([truth(i) for i in images]), labels()[images]
-        return mean_iou(confusion(*(torch.from_numpy(side).flatten() for side in sides), 3))
+        true, found = (torch.from_numpy(side).flatten() for side in sides)
+        return mean_iou(confusion(true, found, 3))
 
     figures = evaluated(folder, tmp_path)
     assert figures["miou"] == pytest.approx(miou([0, 1, 3, 4]))

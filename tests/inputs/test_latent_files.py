@@ -125,7 +125,7 @@ def test_plain_tensors_of_either_container_are_read(tmp_path, content, space, ex
         ([torch.zeros(8), torch.zeros(7)], "different shapes"),
         (torch.zeros(3, 8, dtype=torch.int64), "int64"),
         (torch.zeros(1).expand(2**40, 8), "(1099511627776, 8)"),  # few values that declare terabytes
-        (torch.sparse_coo_tensor(size=(3, 8), check_invariants=True), "sparse"),
+        (torch.zeros(3, 8).to_sparse_coo(), "sparse"),
         (torch.full((3, 8), torch.nan), "row 0 holds nan"),
         (torch.zeros(3, 7), "latent size is 8"),
     ],

@@ -61,7 +61,9 @@ def test_boundary_iou_is_that_of_sets_of_pixels(
     truth: object, predicted: object, known: object, distance: int
 ) -> None:
     sides = [(each, brute_boundary(each, known, distance)) for each in (truth, predicted)]
-    found = boundary_iou(*map(torch.from_numpy, (truth, predicted)), distance, torch.from_numpy(known))
+    found = boundary_iou(
+        torch.from_numpy(truth), torch.from_numpy(predicted), distance, torch.from_numpy(known)
+    )
     for k in range(3):
         true_set, set_found = (set(map(tuple, np.argwhere(rim & (each == k)))) for each, rim in sides)
         union = true_set | set_found

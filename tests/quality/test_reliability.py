@@ -60,7 +60,8 @@ def test_the_error_is_that_of_its_definition(pixels: list[tuple[float, bool]], n
     for held in bins.values():
         accuracy = sum(right for _, right in held) / len(held)
         error += len(held) / len(pixels) * abs(accuracy - sum(c for c, _ in held) / len(held))
-    assert measured(*zip(*pixels, strict=True), num_bins).expected_error() == pytest.approx(error, abs=1e-12)
+    confidences, right = zip(*pixels, strict=True)
+    assert measured(confidences, right, num_bins).expected_error() == pytest.approx(error, abs=1e-12)
 
 
 @given(PIXELS, st.integers(0, 60))

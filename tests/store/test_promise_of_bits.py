@@ -151,11 +151,11 @@ def test_the_promise_holds_of_stores_on_the_disk(tmp_path: Path) -> None:
         meta = fmt.FeatureMeta(layout, grid, rows, layers, classes, None)
         writer = fstore.create(tmp_path / layout, meta, num_images=1, latent_shape=(2,))
         writer.write_image(0, maps_near_ties(), picture, mask, np.zeros(2, np.float32))
-    found = zarr.open_array(tmp_path / "dense" / "features", mode="r")[0].transpose(2, 0, 1)  # (C, H, W)
+    dense = np.asarray(zarr.open_array(tmp_path / "dense" / "features", mode="r")[0])
+    found = dense.transpose(2, 0, 1)  # (C, H, W)
     for i, (layer, values) in enumerate(zip(layers, maps_near_ties(), strict=True)):
-        stored = zarr.open_array(tmp_path / "pyramid" / "layers" / f"{i}_l{i}", mode="r")[0].transpose(
-            2, 0, 1
-        )
+        native = np.asarray(zarr.open_array(tmp_path / "pyramid" / "layers" / f"{i}_l{i}", mode="r")[0])
+        stored = native.transpose(2, 0, 1)
         features = found[layer.offset : layer.offset + 3]
         for result, source, size, kept in (
             (stored, values, layer.resolution, slice(None)),

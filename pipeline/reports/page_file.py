@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import os
-from contextlib import suppress
 from pathlib import Path
 
-from fstore.durable import force_to_disk
 from fstore.urls import is_url
 from pipeline.errors import UsageError
+from pipeline.interpreter.folder import replace_file
 from pipeline.reports.page import MARK
 
 STORE_FILE = "zarr.json"  # is in every group of Zarr v3
@@ -56,16 +55,8 @@ def write_page(out: Path, text: str) -> int:
     Raises OSError, which names ``out``.
     """
     content = text.encode()
-    partial = out.with_name(f".dgan-report.{os.getpid()}.partial")
     try:
-        partial.write_bytes(content)
-        force_to_disk(partial)
-        os.replace(partial, out)
-    except BaseException as error:
-        with suppress(OSError):
-            partial.unlink()
-        if isinstance(error, OSError):
-            raise OSError(error.errno, error.strerror, str(out)) from error
-        raise
-    force_to_disk(out.parent)
+        replace_file(out, lambda path: path.write_bytes(content))
+    except OSError as error:
+        raise OSError(error.errno, error.strerror, str(out)) from error
     return len(content)

@@ -8,11 +8,13 @@ import json
 import os
 import re
 from html.parser import HTMLParser
+from itertools import count
 from pathlib import Path
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from support.deaths import dying, survived
 
 from pipeline.errors import UsageError
 from pipeline.reports.page import GALLERY_SCRIPTS, MARK, Page, json_for_html, render
@@ -141,6 +143,20 @@ def test_a_page_is_written_whole_or_not_at_all(tmp_path: Path, monkeypatch: pyte
         write_page(out, render(Page("dataset", "second")))
     assert [path.name for path in tmp_path.iterdir()] == ["report.html"]
     assert out.read_bytes() == before
+
+
+def test_what_a_kill_has_left_of_a_page_goes_when_it_is_written_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(os, "getpid", count(1).__next__)  # another process each time
+    out, last = tmp_path / "report.html", 0
+    while not last or not survived():
+        last += 1
+        with dying(tmp_path, last):
+            write_page(out, "text")
+        write_page(out, "text")
+        assert [path.name for path in tmp_path.iterdir()] == ["report.html"]
+    assert last > 2
 
 
 def test_a_page_replaces_a_page_and_nothing_else(tmp_path: Path) -> None:

@@ -18,11 +18,13 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from safetensors.numpy import load_file, save_file
+import torch
+from safetensors.numpy import load_file
 
 from pipeline.calibration.predictions import Prediction
 from pipeline.errors import UsageError
-from pipeline.interpreter.folder import PARTIAL, remove_interpreter, replace_file
+from pipeline.interpreter.folder import PARTIAL, foreign_names, is_left, remove_interpreter, replace_file
+from pipeline.interpreter.tensor_file import write_tensors
 from pipeline.settings.json_values import parse_object
 
 SETTINGS = "settings.json"
@@ -63,7 +65,11 @@ class Begun:
             raise self._damaged(path, error) from None
 
     def begin(self, settings: Mapping[str, Any], *, anew: bool) -> None:
-        """Give the folder, which exists, these settings; ``anew``: empty it first. Raises UsageError."""
+        """Give the folder, which exists, these settings; ``anew``: empty it first.
+
+        Raises UsageError where it holds something else: ``remove`` would refuse it too, at the very end.
+        """
+        self._check_ours()
         if anew:
             self._clear()
         text = json.dumps(dict(settings), indent=1, allow_nan=False) + "\n"
@@ -80,7 +86,8 @@ class Begun:
         for name in ("labels", "keypoints"):
             if getattr(prediction, name) is not None:
                 arrays[name] = np.ascontiguousarray(getattr(prediction, name))
-        replace_file(self._image_file(image), lambda path: save_file(arrays, path))
+        tensors = {name: torch.from_numpy(array) for name, array in arrays.items()}
+        replace_file(self._image_file(image), lambda path: write_tensors(path, tensors))
 
     def load(self, image: int) -> Prediction:
         """What ``save`` has saved. Raises UsageError for a damaged file."""
@@ -95,11 +102,10 @@ class Begun:
             raise self._damaged(path, error) from None
 
     def remove_fold(self, fold: int) -> None:
-        """Delete the interpreter of a fold."""
+        """Delete the interpreter of a fold. Raises UsageError where its folder holds something else."""
         place = self.fold_folder(fold)
         if place.is_dir():
-            remove_interpreter(place)
-            place.rmdir()
+            _remove_fold(place)
 
     def remove(self) -> None:
         """Delete the folder. Raises UsageError where it holds something else."""
@@ -112,8 +118,7 @@ class Begun:
         # The settings last: what a kill leaves is still known as a calibration's.
         for entry in sorted(self.folder.iterdir(), key=lambda entry: entry.name == SETTINGS):
             if entry.is_dir():
-                remove_interpreter(entry)
-                entry.rmdir()
+                _remove_fold(entry)
             else:
                 entry.unlink()
 
@@ -122,12 +127,11 @@ class Begun:
         if not self.folder.is_dir():
             raise UsageError(f"{self.folder}: is a file, expected a folder; move it away")
         for entry in self.folder.iterdir():
-            pattern = _FOLDS if entry.is_dir() and not entry.is_symlink() else _FILES
-            if not pattern.fullmatch(entry.name):
-                raise UsageError(
-                    f"{self.folder}: holds {entry.name!r}, which is not of a calibration; move it away, or "
-                    "choose another --out"
-                )
+            is_fold = entry.is_dir() and not entry.is_symlink()
+            if not (_FOLDS if is_fold else _FILES).fullmatch(entry.name) and not is_left(entry):
+                raise _foreign(self.folder, entry.name)
+            if is_fold:
+                _check_fold(entry)
 
     def _image_file(self, image: int) -> Path:
         return self.folder / f"image-{image}.safetensors"
@@ -135,3 +139,22 @@ class Begun:
     def _damaged(self, path: Path, reason: object) -> UsageError:
         words = " ".join(str(reason).split())[:120]
         return UsageError(f"{path}: is damaged ({words}); delete the folder {self.folder}, and run again")
+
+
+def _check_fold(place: Path) -> None:
+    """Raise UsageError where the folder of a fold holds something else than an interpreter."""
+    for name in foreign_names(place):
+        raise _foreign(place, name)
+
+
+def _remove_fold(place: Path) -> None:
+    """Delete the folder of a fold. Raises UsageError where it holds something else."""
+    _check_fold(place)
+    remove_interpreter(place)
+    place.rmdir()
+
+
+def _foreign(folder: Path, name: str) -> UsageError:
+    return UsageError(
+        f"{folder}: holds {name!r}, which is not of a calibration; move it away, or choose another --out"
+    )

@@ -14,7 +14,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from safetensors.torch import load, save_file
+from safetensors.torch import load
 from torch import Tensor
 
 from fstore.durable import force_to_disk
@@ -32,6 +32,7 @@ from pipeline.interpreter.folder import (
     replace_file,
     unreadable,
 )
+from pipeline.interpreter.tensor_file import write_tensors
 from pipeline.interpreter.training_state import load_state_info
 from pipeline.models.interpreter import InterpreterEnsemble
 
@@ -68,7 +69,7 @@ def save_interpreter(
     if average_latent is not None:
         tensors[AVERAGE_LATENT] = torch.from_numpy(np.array(average_latent, dtype=np.float32))
     folder.mkdir(parents=True, exist_ok=True)
-    replace_file(folder / NEXT_WEIGHTS, lambda path: save_file(tensors, path))
+    replace_file(folder / NEXT_WEIGHTS, lambda path: write_tensors(path, tensors))
     sha256 = hashlib.sha256((folder / NEXT_WEIGHTS).read_bytes()).hexdigest()
     save_description(folder, info, sha256)
     finish_saving(folder)

@@ -39,7 +39,7 @@ _OURS = {
     for suffix in ("", PARTIAL)
 }
 _SHARE = re.compile(r"training_share_[0-9]+-[0-9]+\.safetensors")
-_OS_ERROR = re.compile(r"\(os error (\d+)\)")  # how safetensors tells what the system refused
+_LEFT = re.compile(r"\.tmp[0-9A-Za-z]{6}")  # what older versions left where they were killed in a write
 _URL = re.compile(r"([A-Za-z][A-Za-z0-9+.-]+):/")  # a path keeps one of a URL's two slashes
 
 
@@ -86,6 +86,11 @@ def folder_state(folder: Path) -> str:
     return "foreign" if strangers else "absent"
 
 
+def foreign_names(folder: Path) -> list[str]:
+    """Names of what is in the folder, and is not of an interpreter."""
+    return sorted(entry.name for entry in folder.iterdir() if not _is_of_interpreter(entry))
+
+
 def used_bytes(folder: Path) -> int:
     """Bytes of the files that ``remove_interpreter`` would delete."""
     return sum((folder / name).stat().st_size for name in _own_names(folder) if (folder / name).is_file())
@@ -123,9 +128,22 @@ def _is_ours(name: str) -> bool:
     return name in _OURS or _SHARE.fullmatch(name.removesuffix(PARTIAL)) is not None
 
 
+def is_left(entry: Path) -> bool:
+    """Whether an entry of a folder is part of a file of tensors, which an older version left there. Its
+    library wrote each under a name that it drew at random, and renamed it.
+    """
+    return _LEFT.fullmatch(entry.name) is not None and entry.is_file() and not entry.is_symlink()
+
+
 def _own_names(folder: Path) -> list[str]:
-    """Names of the interpreter's files that are there."""
-    return sorted(entry.name for entry in folder.iterdir() if _is_ours(entry.name)) if folder.is_dir() else []
+    """Names of the interpreter's files that are there, those that a kill has left too."""
+    if not folder.is_dir():
+        return []
+    return sorted(entry.name for entry in folder.iterdir() if _is_of_interpreter(entry))
+
+
+def _is_of_interpreter(entry: Path) -> bool:
+    return _is_ours(entry.name) or is_left(entry)
 
 
 def partial_path(path: Path) -> Path:
@@ -141,8 +159,9 @@ def partial_path(path: Path) -> Path:
 def replace_file(path: Path, write: Callable[[Path], Any]) -> None:
     """Write under a temporary name, force to disk, rename: there is never half a file under ``path``.
 
-    Whatever ``write`` gives it, the file gets the mode that the umask gives to a new one: a library may make
-    it readable for its owner alone, and then no other user of a shared disk could use it.
+    ``write`` writes into the file that it is given, and into no other: who clears up after a kill knows
+    these two names. Whatever mode it gives to it, the file gets the one that the umask gives to a new one: a
+    library may make it readable for its owner alone, and then no other user of a shared disk could use it.
 
     Raises OSError that names a file where the system could not write, as on a full disk.
     """
@@ -155,12 +174,9 @@ def replace_file(path: Path, write: Callable[[Path], Any]) -> None:
             partial.chmod(stat.S_IMODE(mode))
             force_to_disk(partial)
             os.replace(partial, path)
-    except Exception as error:
+    except Exception:
         partial.unlink(missing_ok=True)  # of a full disk, above all
-        number = _OS_ERROR.search(str(error))
-        if number is None or isinstance(error, OSError):
-            raise
-        raise OSError(int(number[1]), os.strerror(int(number[1])), os.fspath(path)) from error
+        raise
     force_to_disk(path.parent)
 
 

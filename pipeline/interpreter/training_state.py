@@ -15,12 +15,12 @@ from typing import Any
 
 import torch
 from safetensors import safe_open
-from safetensors.torch import save_file
 from torch import Tensor
 
 from pipeline.interpreter.description import InterpreterInfo
 from pipeline.interpreter.description_file import read_info
 from pipeline.interpreter.folder import STATE, damaged, replace_file, unreadable
+from pipeline.interpreter.tensor_file import write_tensors
 from pipeline.settings.json_values import parse_object
 
 
@@ -41,7 +41,7 @@ def save_state(folder: Path, state: TrainingState, name: str = STATE) -> None:
     info = state.info.to_json()
     text = json.dumps({"info": info, "sha256": _digest(info, tensors)}, allow_nan=False)
     metadata = {"training": text}  # one key: several have no fixed order
-    replace_file(folder / name, lambda path: save_file(tensors, path, metadata))
+    replace_file(folder / name, lambda path: write_tensors(path, tensors, metadata))
 
 
 def load_state(folder: Path, name: str = STATE) -> TrainingState:

@@ -116,6 +116,21 @@ def test_a_training_state_round_trips(tmp_path: Path) -> None:
     assert all(torch.equal(state.tensors[name], tensor) for name, tensor in tensors.items())
 
 
+def test_parts_of_files_that_an_older_version_left_are_deleted(tmp_path: Path) -> None:
+    def leave() -> None:
+        for name in (".tmpPrHxXy", ".tmpletters", ".hidden"):
+            (tmp_path / name).write_bytes(b"a part")
+
+    leave()
+    assert folder_state(tmp_path) == "absent"
+    saved(tmp_path)
+    kept = [".hidden", ".tmpletters"]
+    assert sorted(path.name for path in tmp_path.glob(".*")) == kept
+    leave()
+    remove_interpreter(tmp_path)
+    assert sorted(path.name for path in tmp_path.iterdir()) == kept
+
+
 def test_folder_states(tmp_path: Path) -> None:
     assert folder_state(tmp_path / "none") == "absent"
     assert folder_state(tmp_path) == "absent"

@@ -18,13 +18,16 @@ from zarr.core.buffer import default_buffer_prototype
 from zarr.core.sync import sync
 
 from fstore import format as fmt
+from fstore.chunks import CheckedArray
 from fstore.compare import OF_ANNOTATIONS
 from fstore.creation import create_array, set_length
 from fstore.durable import force_to_disk, sync_all
+from fstore.errors import CorruptionError
 from fstore.inventory import chunk_key, find_array, require_array
 from fstore.location import Location, get_attribute, set_attribute
 from fstore.revision import Annotated, Revision
 from fstore.shards import ShardWriter
+from fstore.stored_files import WAY_OUT
 
 
 def finish_correction(location: Location, group: zarr.Group) -> None:
@@ -90,7 +93,11 @@ def _write_beside(
     annotated: Annotated,
     num_classes: int,
 ) -> None:
-    """Write the annotations of all committed images into ``corrected/``; those that stay are copied."""
+    """Write the annotations of all committed images into ``corrected/``.
+
+    Those that stay are copied. The run has the same, so that a file which is missing or damaged, as of the
+    index, which no comparison reads, is made again.
+    """
     beside = [replace(spec, name=f"{fmt.CORRECTED}/{spec.name}") for spec in specs]
     for spec in beside:
         create_array(group, spec)
@@ -99,7 +106,7 @@ def _write_beside(
         alike = _is_alike(group, spec, location)
         keys.append(f"{target.name}/zarr.json")
         for image in revision.committed:
-            if alike and image not in revision.corrected:
+            if alike and image not in revision.corrected and _is_whole(location, group, spec.name, image):
                 keys.append(_copied(location, group, spec.name, target.name, image))
                 continue
             values = _annotation(spec.name, image, annotated, num_classes).astype(spec.dtype)
@@ -116,12 +123,22 @@ def _annotation(name: str, image: int, annotated: Annotated, num_classes: int) -
     return values[image]
 
 
+def _is_whole(location: Location, group: zarr.Group, name: str, image: int) -> bool:
+    """Whether the file of an image in the array ``name`` can be read whole. Raises UnreadableError."""
+    array = require_array(group, name, location)
+    try:
+        CheckedArray(array, location).read(((image, image + 1), *((0, size) for size in array.shape[1:])))
+    except CorruptionError:
+        return False
+    return True
+
+
 def _copied(location: Location, group: zarr.Group, source: str, target: str, image: int) -> str:
     """Copy an image's file of one array to the other. Returns the new file's key."""
     array = require_array(group, source, location)
     key = chunk_key(array, [image, *[0] * (array.ndim - 1)])
     copy = f"{target}/{key.removeprefix(source + '/')}"
-    _put(group, copy, _bytes(group, key))
+    _put(group, copy, _required(location, group, key))
     return copy
 
 
@@ -135,7 +152,7 @@ def _move(location: Location, group: zarr.Group, name: str) -> None:
         sync(group.store.delete_dir(name))
     keys = []
     for key in sorted(sync(_listed(group, source.path))):
-        content, place = _bytes(group, key), key.removeprefix(f"{fmt.CORRECTED}/")
+        content, place = _required(location, group, key), key.removeprefix(f"{fmt.CORRECTED}/")
         if content != _bytes(group, place):
             _put(group, place, content)
             keys.append(place)
@@ -151,6 +168,12 @@ def _bytes(group: zarr.Group, key: str) -> bytes | None:
     return None if buffer is None else buffer.to_bytes()
 
 
-def _put(group: zarr.Group, key: str, content: bytes | None) -> None:
-    assert content is not None, f"{key}: has no source"
+def _required(location: Location, group: zarr.Group, key: str) -> bytes:
+    content = _bytes(group, key)
+    if content is None:
+        raise CorruptionError(f"{location}: {key} has gone while it was copied; {WAY_OUT}")
+    return content
+
+
+def _put(group: zarr.Group, key: str, content: bytes) -> None:
     sync(group.store.set(key, default_buffer_prototype().buffer.from_bytes(content)))

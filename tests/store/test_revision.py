@@ -7,6 +7,7 @@ from __future__ import annotations
 import json
 import os
 import shutil
+from collections.abc import Callable
 from contextlib import closing
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -19,9 +20,9 @@ from support.stores import copy_written, make_image, make_maps, make_meta, store
 from support.variants import variants
 
 import fstore
-from fstore import durable
+from fstore import correction, durable
 from fstore import format as fmt
-from fstore.errors import MismatchError, StoreError
+from fstore.errors import CorruptionError, MismatchError, StoreError
 
 NATIVE = (("b4_out", (4, 4), 3), ("b8_out", (8, 8), 2))
 POINTS = fmt.KeypointInfo(("a", "b", "c"), 1.5)
@@ -103,6 +104,12 @@ def stamps(path: Path) -> dict[str, tuple[int, int]]:
     return {str(file.relative_to(path)): (file.stat().st_ino, file.stat().st_mtime_ns) for file in files}
 
 
+def flip_a_bit(file: Path) -> None:
+    content = bytearray(file.read_bytes())
+    content[len(content) // 2] ^= 1
+    file.write_bytes(content)
+
+
 KINDS = pytest.mark.parametrize(
     ("layout", "keypoints"),
     [("dense", False), ("pyramid", True), pytest.param("pyramid", False, marks=pytest.mark.slow)],
@@ -140,6 +147,32 @@ def test_a_corrected_mask_is_written_alone_with_its_index(
     points = {"keypoints/c/1/0/0"} if keypoints else set()
     assert changed == {"zarr.json", "masks/c/1/0/0", "class_counts/c/1/0/0/0", *points}
     assert fstore.open(tmp_path / "s.zarr").revision == 1
+
+
+@pytest.mark.parametrize("keypoints", variants(False, True, fast=1))
+@pytest.mark.parametrize("damage", [Path.unlink, lambda file: file.write_bytes(b""), flip_a_bit])
+def test_a_correction_makes_a_damaged_index_again(
+    tmp_path: Path, damage: Callable[[Path], object], keypoints: bool
+) -> None:
+    path, first = tmp_path / "s.zarr", make_inputs(3, keypoints=keypoints)
+    first.written(path)
+    for image in (0, 1):
+        damage(path / f"class_counts/c/{image}/0/0/0")
+    second = first.corrected(1)
+    assert second.write(path) == []
+    second.written(tmp_path / "whole.zarr")
+    assert store_bytes(path) == store_bytes(tmp_path / "whole.zarr")
+
+
+def test_a_file_that_goes_while_it_is_copied_is_named(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / "s.zarr"
+    make_inputs(3).written(path)
+    (path / "class_counts/c/0/0/0/0").unlink()
+    monkeypatch.setattr(correction, "_is_whole", lambda *_: True)
+    with pytest.raises(CorruptionError, match=r"class_counts/c/0/0/0/0 has gone.*dgan repair"):
+        make_inputs(3).corrected(1).write(path)
 
 
 @pytest.mark.parametrize("num_classes", variants(300, 3, 6, fast=2))
@@ -328,7 +361,6 @@ def test_a_correction_that_counts_is_ended_by_a_run_with_other_masks(
 ) -> None:
     first = make_inputs(3)
     first.written(tmp_path / "s.zarr")
-    from fstore import correction
 
     def die(*arguments: object) -> None:
         raise KeyboardInterrupt

@@ -16,7 +16,13 @@ from pipeline.calibration.job import CalibrationJob
 from pipeline.calibration.predictions import Prediction
 from pipeline.labelling.scores import keep_mask
 from pipeline.machine.provenance import created_record
-from pipeline.quality.calibration_record import Calibration, ClassLoss, ImageFigures, ScoreFigures
+from pipeline.quality.calibration_record import (
+    Calibration,
+    ClassLoss,
+    ImageFigures,
+    ScoreFigures,
+    curve_shares,
+)
 from pipeline.quality.uncertainty_candidates import (
     LabelledImage,
     class_divergences,
@@ -28,7 +34,6 @@ from pipeline.quality.uncertainty_candidates import (
 from pipeline.quality.uncertainty_errors import ImageError, keypoint_error, label_error
 from pipeline.quality.uncertainty_figures import (
     Counts,
-    curve_shares,
     error_bins,
     kept_curve,
     mean_gain,

@@ -25,6 +25,7 @@ from pipeline.quality.calibration_record import (
     ImageFigures,
     Recommendation,
     ScoreFigures,
+    curve_shares,
 )
 from pipeline.settings.json_values import (
     Check,
@@ -153,14 +154,40 @@ def _check_consistent(found: Calibration) -> None:
     for key in ("location", "id", "num_images", "class_counts_sha256"):
         if key not in found.store:
             raise ValueError(f"store.{key} is missing")
+    num_images, stored = len(found.images), found.store["num_images"]
+    if not 2 <= num_images <= stored:
+        raise ValueError(f"images has {num_images}: expected 2 or more, of the store's {stored}")
+    if len({image.index for image in found.images}) != num_images:
+        raise ValueError("images has an index twice")
     for name, figures in found.scores.items():
         if figures.usable and name not in SCORES:
             raise ValueError(f"scores.{short(name)} is usable, and no score of a dataset")
+        _check_figures(f"scores.{cut(name)}", figures, found)
     chosen = found.scores.get(found.recommended.score)
-    if chosen is None or chosen.recommended_keep != found.recommended.keep:
+    if chosen is None or not chosen.usable or chosen.recommended_keep != found.recommended.keep:
         raise ValueError("recommended does not fit scores")
     if any(image.fold >= found.folds for image in found.images):
         raise ValueError("an image's fold does not fit folds")
+    if any(image.uncertainty.keys() != found.scores.keys() for image in found.images):
+        raise ValueError("an image's uncertainty does not fit scores")
+
+
+def _check_figures(key: str, figures: ScoreFigures, found: Calibration) -> None:
+    """Raise ValueError where the figures of a score, under ``key``, do not fit the images and the classes."""
+    num_images = len(found.images)
+    if tuple(point.keep for point in figures.curve) != curve_shares(num_images):
+        raise ValueError(f"{key}.curve has other shares than one of {num_images} images")
+    if tuple(loss.name for loss in figures.lost) != found.classes:
+        raise ValueError(f"{key}.lost does not fit classes")
+    if any(loss.dropped > loss.images for loss in figures.lost):
+        raise ValueError(f"{key}.lost drops more images than there are")
+    counts = [
+        *(point.images for point in figures.curve),
+        sum(entry.images for entry in figures.bins),
+        *(loss.images for loss in figures.lost),
+    ]
+    if max(counts) > num_images:
+        raise ValueError(f"{key} has {max(counts)} images, and images has {num_images}")
 
 
 def _keep(value: Any, key: str) -> Keep:

@@ -18,6 +18,15 @@ from pipeline.settings.values import Keep
 VERSION, KIND = 1, "calibration"
 MEASURES = {SEGMENTATION: "miou", KEYPOINTS: "pck10"}
 """By the task: the key under which the quality of images stands, from 0 to 1."""
+MANY_IMAGES = 100  # from here on the curve has a point for every hundredth
+
+
+def curve_shares(num_images: int) -> tuple[str, ...]:
+    """The shares of every score's curve, as decimal text, from 0.5 to 1: each twentieth, of 100 images and
+    more each hundredth.
+    """
+    step = 1 if num_images >= MANY_IMAGES else 5
+    return (*(f"{percent / 100:g}" for percent in range(50, 100, step)), "1")
 
 
 @dataclass(frozen=True)

@@ -20,7 +20,6 @@ from pipeline.quality.calibration_record import Bin, CurvePoint
 
 Floats = NDArray[np.float64]
 Counts = NDArray[np.int64]
-MANY_IMAGES = 100  # from here on the curve has a point for every hundredth
 MOST_BINS, IMAGES_A_BIN = 10, 3  # at most so many bins, and at least so many images in each
 
 
@@ -64,14 +63,6 @@ def pooled_gain(kept: Counts, everything: Counts) -> Floats:
     only image of a hard class.
     """
     return _mean_known(class_shares(kept) - class_shares(everything))
-
-
-def curve_shares(num_images: int) -> tuple[str, ...]:
-    """The shares kept, as decimal text, from 0.5 to 1: each twentieth, of 100 images and more each
-    hundredth.
-    """
-    step = 1 if num_images >= MANY_IMAGES else 5
-    return (*(f"{percent / 100:g}" for percent in range(50, 100, step)), "1")
 
 
 def num_kept(uncertainty: NDArray[np.floating], shares: Sequence[str]) -> tuple[int, ...]:

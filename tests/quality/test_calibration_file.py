@@ -18,6 +18,7 @@ from pipeline.quality.calibration_record import (
     ImageFigures,
     Recommendation,
     ScoreFigures,
+    curve_shares,
 )
 from pipeline.settings.values import Keep
 
@@ -30,9 +31,9 @@ def figures(keep: str, *, usable: bool = True) -> ScoreFigures:
         mean_gain=0.75,
         recommended_keep=Keep.parse(keep),
         reason="a reason",
-        curve=(CurvePoint("0.5", 2, 0.875, 0.125), CurvePoint("1", 4, 0.75, 0.0)),
-        bins=(Bin(4, 0.25, 0.125),),
-        lost=(ClassLoss("nose", 3, 1),),
+        curve=tuple(CurvePoint(share, 2, 0.875, 0.125) for share in curve_shares(2)),
+        bins=(Bin(2, 0.25, 0.125),),
+        lost=(ClassLoss("face", 2, 0), ClassLoss("nose", 2, 1)),
     )
 
 
@@ -47,7 +48,10 @@ def example(task: str = "segmentation") -> Calibration:
         folds=2,
         rule="the rule",
         scores={"top10": figures("0.85"), "mean": figures("1"), "tried": figures("0.5", usable=False)},
-        images=(ImageFigures(0, 1, 0.25, 0.5, {"top10": 0.125, "mean": None}),),
+        images=tuple(
+            ImageFigures(2 * fold, fold, 0.25, 0.5, {"top10": 0.125, "mean": None, "tried": 0.5})
+            for fold in range(2)
+        ),
         recommended=Recommendation("top10", Keep.parse("0.85"), "a reason"),
     )
 
@@ -94,6 +98,20 @@ DELETED = object()
         (("images", 0, "uncertainty"), {"\ud800": 1}, "uncertainty"),
         (("store", "id"), DELETED, "store.id"),
         (("folds",), 10**400, "folds"),
+        (("scores", "top10", "curve", 8), DELETED, r"scores\.top10\.curve has other shares"),
+        (("scores", "tried", "curve"), [], r"scores\.tried\.curve has other shares"),
+        (("scores", "mean", "lost", 1), {"class": "nose", "images": 0, "dropped": 1}, "drops more"),
+        (("scores", "mean", "lost", 1), DELETED, "does not fit classes"),
+        (("scores", "mean", "lost", 1, "class"), "mouth", "does not fit classes"),
+        (("scores", "mean", "lost", 1, "images"), 3, "has 3 images, and images has 2"),
+        (("scores", "mean", "curve", 0, "images"), 3, "has 3 images, and images has 2"),
+        (("scores", "mean", "bins", 0, "images"), 3, "has 3 images, and images has 2"),
+        (("images",), [], "images has 0: expected 2 or more"),
+        (("images", 0), DELETED, "images has 1: expected 2 or more"),
+        (("images", 0, "index"), 2, "images has an index twice"),
+        (("store", "num_images"), 1, "images has 2: expected 2 or more, of the store's 1"),
+        (("images", 1, "uncertainty", "tried"), DELETED, "uncertainty does not fit scores"),
+        (("scores", "top10", "usable"), False, "recommended does not fit"),
     ],
 )
 def test_a_damaged_or_hostile_document_is_refused_in_one_line(

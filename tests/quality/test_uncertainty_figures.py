@@ -10,9 +10,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from pipeline.quality.calibration_record import curve_shares
 from pipeline.quality.uncertainty_figures import (
     average_ranks,
-    curve_shares,
     error_bins,
     kept_curve,
     mean_gain,

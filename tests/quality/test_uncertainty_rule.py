@@ -7,9 +7,8 @@ from fractions import Fraction
 import numpy as np
 import pytest
 
-from pipeline.quality.calibration_record import ScoreFigures
+from pipeline.quality.calibration_record import ScoreFigures, curve_shares
 from pipeline.quality.uncertainty_figures import (
-    curve_shares,
     keeping_order,
     kept_curve,
     kept_parts,

@@ -10,7 +10,16 @@ from support.small_datasets import make_classes
 
 import fstore
 from fstore import format as fmt
-from pipeline.quality.calibration_file import Calibration, CurvePoint, Recommendation, ScoreFigures
+from pipeline.quality.calibration_record import (
+    Bin,
+    Calibration,
+    ClassLoss,
+    CurvePoint,
+    ImageFigures,
+    Recommendation,
+    ScoreFigures,
+    curve_shares,
+)
 from pipeline.settings.values import Keep
 
 NAMES = ("sky", "road", "bird")
@@ -81,9 +90,9 @@ def calibration(
             mean_gain=0.125,
             recommended_keep=Keep.parse(keep),
             reason="a reason",
-            curve=(CurvePoint("1", 4, 0.75, 0.0),),
-            bins=(),
-            lost=(),
+            curve=tuple(CurvePoint(share, 3, 0.75, 0.0) for share in curve_shares(4)),
+            bins=(Bin(4, 0.5, 0.25),),
+            lost=tuple(ClassLoss(name, 4, 1) for name in names),
         )
         for score, keep in keeps.items()
     }
@@ -98,6 +107,6 @@ def calibration(
         folds=2,
         rule="the rule",
         scores=figures,
-        images=(),
+        images=tuple(ImageFigures(i, i % 2, 0.25, 0.75, dict.fromkeys(keeps, i / 4)) for i in range(4)),
         recommended=Recommendation(score, Keep.parse(keeps[score]), "a reason"),
     )

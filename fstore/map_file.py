@@ -6,12 +6,13 @@ in them.
 
 from __future__ import annotations
 
+import errno
 import os
 import tempfile
 from collections.abc import Callable, Sequence
 from math import prod
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import IO, TYPE_CHECKING
 from weakref import finalize
 
 import numpy as np
@@ -22,6 +23,7 @@ from torch import Tensor
 from fstore import format as fmt
 from fstore.cache import LikeStore
 from fstore.interpolate import concatenate_pixels, source_range
+from fstore.local_files import errors_named
 
 if TYPE_CHECKING:
     from fstore.feature_store import FeatureStore
@@ -31,7 +33,8 @@ class MapFile(LikeStore):
     """Maps of ``layers`` of some images of a store, in a temporary file in ``folder``.
 
     The sampler uses it in place of the store (``SampledStore``). ``read`` gives the maps of an image,
-    [h, w, c] float16 each.
+    [h, w, c] float16 each. Raises OSError, which names the folder, where they cannot all be written, as on a
+    full disk.
     """
 
     def __init__(
@@ -45,13 +48,16 @@ class MapFile(LikeStore):
     ) -> None:
         super().__init__(store, sum(layer.channels for layer in layers))
         self._layers = layers
-        self._file = tempfile.TemporaryFile(dir=folder, buffering=0)  # noqa: SIM115
+        with errors_named(folder):
+            self._file = tempfile.TemporaryFile(dir=folder, buffering=0)  # noqa: SIM115
         finalize(self, self._file.close)
         self._start: dict[int, int] = {}
         for image in map(int, images):
             self._start[image] = self._file.tell()
             for part in read(image):
-                self._file.write(part.contiguous().numpy().data)
+                content = part.contiguous().reshape(-1).view(torch.uint8).numpy().data
+                with errors_named(folder):
+                    _write_all(self._file, content)
 
     def pixels(
         self, images: NDArray[np.integer], rows: NDArray[np.integer], columns: NDArray[np.integer]
@@ -81,9 +87,26 @@ class MapFile(LikeStore):
         for layer in self._layers:
             (h, w), row = layer.resolution, layer.resolution[1] * layer.channels * 2
             first, last = source_range(h, self.meta.grid[0], *rows, self.meta.upsample)
-            content = bytearray(os.pread(self._file.fileno(), (last - first) * row, place + first * row))
+            content = _read_all(self._file.fileno(), (last - first) * row, place + first * row)
             part = np.frombuffer(content, np.float16).reshape(last - first, w, layer.channels)
             parts.append(torch.from_numpy(part))
             origins.append((first, 0))
             place += prod(layer.resolution) * layer.channels * 2
         return parts, origins
+
+
+def _write_all(file: IO[bytes], content: memoryview) -> None:
+    """Write all bytes: the system may take a part of them alone, on a disk that gets full, or of 2 GiB."""
+    while content:
+        content = content[file.write(content) :]
+
+
+def _read_all(descriptor: int, num_bytes: int, place: int) -> bytearray:
+    """All bytes at a place, of which the system may give a part alone, as of 2 GiB."""
+    content = bytearray()
+    while len(content) < num_bytes:
+        part = os.pread(descriptor, num_bytes - len(content), place + len(content))
+        if not part:
+            raise OSError(errno.EIO, "the temporary file of maps ends too early")
+        content += part
+    return content

@@ -6,8 +6,10 @@
         parts/0000012.json     a part that is written: its files with hashes, and the records of its images
         tree/                  the files, as they will lie in OUT
         temporary/             files that workers have not written to their end
-        ready.json             all files are there: the names in tree/, which move to OUT
+        .dgan-export.files     all files are there: their names, which move to OUT with them
+        ready.json             the names in tree/, which move to OUT
         discard.json           with --overwrite: the names in OUT that are being deleted
+      .dgan-export.files       the names of all files of the export, at any depth; nothing else is deleted
       .dgan-export.json        the mark of a finished export: its settings, and which names in OUT are its
 
 Files move to OUT when all are written and forced to disk, and the mark comes last. So what lies in OUT
@@ -21,13 +23,24 @@ from __future__ import annotations
 import hashlib
 import os
 import shutil
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
 from fstore.durable import force_to_disk
 from pipeline.errors import RunError, UsageError
-from pipeline.exports.marks import MARK, PARTIAL, PartRecords, entries_of, read_mark, write_mark
+from pipeline.exports.marks import (
+    FILES,
+    MARK,
+    NAMES,
+    PARTIAL,
+    PartRecords,
+    entries_of,
+    read_mark,
+    write_mark,
+)
+from pipeline.exports.own_files import OwnFiles, delete, strangers, write_list
 
 SYSTEM_NAMES = frozenset({"lost+found", ".DS_Store"})  # which appear in a folder by themselves
 
@@ -60,7 +73,24 @@ class ExportFolder:
     def others(self) -> list[str]:
         """The names in OUT that are no export's, or of an export whose marks are damaged; ascending."""
         names = {entry.name for entry in self.out.iterdir()} if self.out.is_dir() else set()
-        return sorted(names - {PARTIAL, MARK} - SYSTEM_NAMES - set(self._all_entries()))
+        return sorted(names - NAMES - SYSTEM_NAMES - set(self._all_entries()))
+
+    def others_below(self) -> list[str]:
+        """The files in the export's own folders that it has not written, relative to OUT; ascending.
+
+        Raises UsageError where it has folders and no list says what it has written in them.
+        """
+        folders = [name for name in self._all_entries() if _is_folder(self.out / name)]
+        if not folders:
+            return []
+        lists = self._lists()
+        if not any(path.exists() for path in lists):
+            raise UsageError(
+                f"{self.out}: {FILES}, which lists the export's files, is not there (older versions wrote "
+                "none), so files of yours among them cannot be told; delete the folder, or name another OUT"
+            )
+        own = OwnFiles(lists)
+        return [name for folder in folders for name in strangers(self.out, folder, own)]
 
     def missing(self) -> list[str]:
         """The names of a finished export that are not in OUT any more."""
@@ -76,6 +106,7 @@ class ExportFolder:
         """Make what an export needs in the folder."""
         (self.partial / "parts").mkdir(parents=True, exist_ok=True)
         self.tree.mkdir(exist_ok=True)
+        (self.out / FILES).unlink(missing_ok=True)  # of an export that was deleted before the power was lost
         write_mark(self.partial / "job.json", {"settings": settings})
         force_to_disk(self.out)
 
@@ -83,9 +114,10 @@ class ExportFolder:
         """Delete an export, finished or not, and of OUT only what is the export's. It may be cut off at any
         moment, and called again.
 
-        What says that files are whole goes first, and ``discard.json`` last.
+        What says that files are whole goes first, then the files, then the list of them, and ``discard.json``
+        last. Raises UsageError where a folder of the export has other files, which stay.
         """
-        entries = self._all_entries()
+        entries, own = self._all_entries(), OwnFiles(self._lists())
         self.partial.mkdir(exist_ok=True)
         last = self.partial / "discard.json"
         write_mark(last, {"entries": entries})
@@ -94,7 +126,11 @@ class ExportFolder:
             path.unlink(missing_ok=True)
         force_to_disk(self.partial)
         force_to_disk(self.out)
-        for path in [*(self.out / name for name in entries), *self.partial.iterdir()]:
+        for name in entries:
+            delete(self.out, name, own)
+        force_to_disk(self.out)  # a file that is back after a loss of power must be in a list
+        (self.out / FILES).unlink(missing_ok=True)
+        for path in self.partial.iterdir():
             if path != last:
                 _remove(path)
         force_to_disk(self.out)  # a file that is back after a loss of power must have a mark that names it
@@ -138,20 +174,25 @@ class ExportFolder:
         """
         return PartRecords([self._part(part) for part in parts])
 
-    def finish(self, settings: Mapping[str, Any], more: Mapping[str, Any]) -> None:
+    def finish(
+        self, settings: Mapping[str, Any], more: Mapping[str, Any], whole_files: Iterable[str] = ()
+    ) -> None:
         """Move all files to OUT and mark the export as whole, with ``more`` in the mark.
 
-        After a kill at any moment the same call goes on. Raises UsageError where something with the name of
-        such a file was put into OUT meanwhile, RunError where one was taken away.
+        ``whole_files``: the files that are of no part, by their names in ``tree``. After a kill at any moment
+        the same call goes on. Raises UsageError where something with the name of such a file was put into OUT
+        meanwhile, RunError where one was taken away.
         """
         if not self.is_ready():
-            self._make_ready()
+            self._make_ready(whole_files)
         entries = self._entries("ready.json")
         for name in entries:
             if os.path.lexists(self.tree / name):
                 os.rename(self.tree / name, self.out / name)
             elif not os.path.lexists(self.out / name):
                 raise RunError(f"{self.out / name}: was taken away; pass --overwrite to export anew")
+        if (self.partial / FILES).exists():
+            os.replace(self.partial / FILES, self.out / FILES)
         force_to_disk(self.out)
         # Not under a temporary name in OUT: a kill would leave it there.
         write_mark(self.partial / "mark.json", {"settings": settings, "entries": entries, **more})
@@ -159,7 +200,7 @@ class ExportFolder:
         force_to_disk(self.out)
         self.sweep()
 
-    def _make_ready(self) -> None:
+    def _make_ready(self, whole_files: Iterable[str]) -> None:
         names = sorted(os.listdir(self.tree))
         taken = [name for name in names if os.path.lexists(self.out / name)]
         if taken:
@@ -168,6 +209,7 @@ class ExportFolder:
                 "that name; move it away, then the same command goes on"
             )
         os.sync()  # thousands of files at once take less time than one by one
+        write_list(self.partial / FILES, chain(self._part_files(), whole_files))
         write_mark(self.partial / "ready.json", {"entries": names})
 
     def sweep(self) -> None:
@@ -177,6 +219,15 @@ class ExportFolder:
     def is_ready(self) -> bool:
         """Whether all files are written, so that only ``finish`` is left."""
         return bool(self._entries("ready.json"))
+
+    def _part_files(self) -> Iterator[str]:
+        """The names of the files of all parts; only one part's are in memory."""
+        for path in sorted((self.partial / "parts").glob("*.json")):
+            yield from read_mark(path)["files"]
+
+    def _lists(self) -> list[Path]:
+        """The lists of the export's files: where they lie while it is not finished, and afterwards."""
+        return [self.partial / FILES, self.out / FILES]
 
     def _part(self, part: int) -> Path:
         return self.partial / "parts" / f"{part:07d}.json"
@@ -201,8 +252,13 @@ def fingerprint(path: Path) -> str:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
+def _is_folder(path: Path) -> bool:
+    """Whether a folder lies there, and no link to one: of a link the link alone is deleted."""
+    return path.is_dir() and not path.is_symlink()
+
+
 def _remove(path: Path) -> None:
-    if path.is_dir() and not path.is_symlink():
+    if _is_folder(path):
         shutil.rmtree(path)
     else:
         path.unlink(missing_ok=True)

@@ -15,7 +15,9 @@ from fstore.durable import force_to_disk
 from pipeline.settings.json_values import json_text
 
 MARK = ".dgan-export.json"
+FILES = ".dgan-export.files"
 PARTIAL = ".dgan-export.partial"
+NAMES = frozenset({MARK, FILES, PARTIAL})  # which no file of an export has
 
 
 class PartRecords:
@@ -58,6 +60,6 @@ def write_mark(path: Path, document: Mapping[str, Any], *, durable: bool = True)
 
 
 def _is_name(name: object) -> bool:
-    if not isinstance(name, str) or name in ("", ".", "..", MARK, PARTIAL):
+    if not isinstance(name, str) or name in ("", ".", "..") or name in NAMES:
         return False
     return os.path.basename(name) == name and "\0" not in name

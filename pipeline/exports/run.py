@@ -76,13 +76,15 @@ def export(
             return _nothing_to_do(job)
         if state == "discarding":
             job.folder.discard()
+        whole: list[str] = []
         if not job.folder.is_ready():
             _check_disk(job, _estimate(job)[0])
             job.folder.begin(job.settings)
             _write_parts(job, threads or num_cores(), cluster, say)
-            _write_whole(job)
+            whole = _write_whole(job)
             job.content.store.check_unchanged()
-        job.folder.finish(job.settings, {"source": job.info.source, "created": created_record()})
+        more = {"source": job.info.source, "created": created_record()}
+        job.folder.finish(job.settings, more, whole)
     return _summary(job)
 
 
@@ -141,13 +143,15 @@ def _write_part(job: ExportJob, part: Part, bar: Bar, stop: Event) -> None:
     job.folder.mark_part(part.index, sink.files, records)
 
 
-def _write_whole(job: ExportJob) -> None:
+def _write_whole(job: ExportJob) -> list[str]:
+    """Write the files that are of no part. Returns their names."""
     sink = Sink(job.folder.tree)
     for split in job.splits:
         indices = [part.index for part in job.parts if part.split == split.name]
         records = job.folder.records(range(indices[0], indices[-1] + 1))
         job.exporter.write_whole(split.name, records, sink)
     job.exporter.write_last(sink)
+    return list(sink.files)
 
 
 def _check_place(job: ExportJob, overwrite: bool) -> str:
@@ -168,13 +172,16 @@ def _check_place(job: ExportJob, overwrite: bool) -> str:
                 "--overwrite to export anew"
             )
         return state
-    if folder.others():
-        raise UsageError(
-            f"{folder.out}: holds files that are not the export's ({few(folder.others())}); move them away, "
-            "or name another OUT"
-        )
     if overwrite and state != "absent":
-        return "discarding"
+        state = "discarding"
+    others = folder.others()
+    if state == "discarding":
+        others += folder.others_below()
+    if others:
+        raise UsageError(
+            f"{folder.out}: holds files that are not the export's ({few(others)}); move them away, or name "
+            "another OUT"
+        )
     if state == "unfinished":
         _check_begun(job, "the export that was begun there")
     return state

@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import errno
+import json
 import os
 import shutil
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 from support.commands import dgan, done
 from support.exports import (
     export_refusal,
@@ -21,8 +25,10 @@ from support.stores import tree_bytes
 from pipeline.exports import folder as export_folder
 from pipeline.exports.folder import ExportFolder
 from pipeline.exports.formats import png
-from pipeline.exports.marks import MARK, PARTIAL
+from pipeline.exports.marks import FILES, MARK, PARTIAL
+from pipeline.exports.own_files import OwnFiles, write_list
 from pipeline.exports.sink import Sink
+from pipeline.settings.schema import EXPORT_FORMATS
 
 PNG = ("--format", "png")
 
@@ -82,6 +88,95 @@ def test_overwrite_replaces_an_export_and_nothing_else(dataset: Path, features: 
     done("export", features, out, "--format", "webdataset", "--overwrite")
     done("export", features, tmp_path / "other", "--format", "webdataset")
     assert without_mark(out) == without_mark(tmp_path / "other")
+
+
+@pytest.mark.parametrize("format", EXPORT_FORMATS)
+def test_an_overwrite_deletes_all_files_of_the_export(dataset: Path, tmp_path: Path, format: str) -> None:
+    for words in (("--limit", 3, "--split", "a=0.4,b=0.6"), ("--limit", 2)):
+        done("export", dataset, tmp_path / "out", "--format", format, *words, "--overwrite")
+    again = tree_bytes(tmp_path / "out")
+    shutil.rmtree(tmp_path / "out")
+    done("export", dataset, tmp_path / "out", "--format", format, "--limit", 2)
+    assert again.keys() == tree_bytes(tmp_path / "out").keys()
+    listed = (tmp_path / "out" / FILES).read_text().splitlines()
+    assert {json.loads(line) for line in listed} == again.keys() - {MARK, FILES}
+
+
+@pytest.mark.parametrize(
+    "name", ["labels/mine/notes.txt", "labels/000009.txt", "images/000070.png", "images/a"]
+)
+def test_an_overwrite_that_finds_files_of_others_at_any_depth_deletes_nothing(
+    dataset: Path, tmp_path: Path, name: str
+) -> None:
+    out = tmp_path / "out"
+    done("export", dataset, out, *PNG, "--limit", 2)
+    (out / name).parent.mkdir(exist_ok=True)
+    (out / name).symlink_to(tmp_path) if name == "images/a" else (out / name).write_text("precious")
+    before = tree_bytes(out)
+    for more in ((), ("--dry-run",)):
+        line = export_refusal(dataset, out, *PNG, "--limit", 3, "--overwrite", *more)
+        assert f"{out}: holds files that are not the export's ({name}); move them away, or name" in line
+    assert tree_bytes(out) == before
+    assert "nothing to do" in done("export", dataset, out, *PNG, "--limit", 2).stdout
+    (out / name).unlink()
+    (out / "images/.DS_Store").touch()  # it appears by itself
+    done("export", dataset, out, *PNG, "--limit", 3, "--overwrite")
+    assert len(exported_numbers(out)) == 3 and not (out / "labels/mine").exists()
+
+
+def test_a_file_that_comes_while_an_export_is_deleted_stays(
+    dataset: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    out = tmp_path / "out"
+    done("export", dataset, out, *PNG, "--limit", 2)
+
+    def put(self: ExportFolder) -> None:
+        (out / "labels/notes.txt").write_text("precious")
+        discard(self)
+
+    discard = ExportFolder.discard
+    with monkeypatch.context() as patch:
+        patch.setattr(ExportFolder, "discard", put)
+        line = export_refusal(dataset, out, *PNG, "--limit", 3, "--overwrite")
+    assert f"{out / 'labels'}: something was put there while the export was deleted; move it away" in line
+    assert names(out / "labels") == {"notes.txt"}
+    words = (dataset, out, *PNG, "--limit", 3)
+    assert "not the export's (labels/notes.txt)" in export_refusal(*words)  # the deletion would go on
+    (out / "labels/notes.txt").unlink()
+    done("export", *words)
+    assert len(exported_numbers(out)) == 3
+
+
+@pytest.mark.parametrize("content", [None, "", "\0\0\n[]\n{\n", '"\\ud800"\n"images/000003.png"\n'])
+def test_a_list_of_files_that_is_absent_or_damaged_deletes_nothing(
+    features: Path, tmp_path: Path, content: str | None
+) -> None:
+    out = tmp_path / "out"
+    done("export", features, out, *PNG)
+    (out / FILES).unlink() if content is None else (out / FILES).write_text(content)
+    before = tree_bytes(out)
+    line = export_refusal(features, out, *PNG, "--overwrite")
+    said = "delete the folder, or name another OUT" if content is None else "not the export's (images/00000"
+    assert said in line
+    assert "nothing to do" in done("export", features, out, *PNG).stdout
+    assert tree_bytes(out) == before
+
+
+def test_an_export_of_files_alone_needs_no_list_to_be_overwritten(features: Path, tmp_path: Path) -> None:
+    """As older versions have made it."""
+    done("export", features, tmp_path / "out", "--format", "webdataset")
+    (tmp_path / "out" / FILES).unlink()
+    done("export", features, tmp_path / "out", *PNG, "--overwrite")
+    assert exported_numbers(tmp_path / "out") == [3, 7, 8, 20]
+
+
+@given(st.sets(st.text(st.characters(exclude_characters="\0/"), min_size=1), max_size=20))
+def test_a_list_holds_the_names_that_were_written_and_no_others(own: set[str]) -> None:
+    with TemporaryDirectory() as folder:
+        half, path = len(own) // 2, Path(folder, FILES)
+        write_list(path, sorted(own)[:half])
+        found = OwnFiles([path, path.with_name("absent")])
+    assert {name for name in own if name in found} == set(sorted(own)[:half])
 
 
 @pytest.mark.parametrize("more", [(), ("--overwrite",), ("--dry-run",)])
@@ -209,7 +304,8 @@ def test_what_an_overwrite_deletes_is_gone_for_good_before_the_mark_that_names_i
     folder = ExportFolder(tmp_path)
     folder.begin({})
     (folder.tree / "images").mkdir()
-    folder.finish({}, {})
+    (folder.tree / "images/1.png").touch()
+    folder.finish({}, {}, ["images/1.png"])
     forced: list[set[str]] = []
     force = export_folder.force_to_disk
     monkeypatch.setattr(
@@ -219,7 +315,9 @@ def test_what_an_overwrite_deletes_is_gone_for_good_before_the_mark_that_names_i
     )
     folder.discard()
     begun = {PARTIAL, f"{PARTIAL}/discard.json"}
-    assert forced[0] == {MARK, "images", *begun}  # the name of the new mark, before the old one goes
+    images = {"images", "images/1.png"}
+    assert forced[0] == {MARK, FILES, *images, *begun}  # the name of the new mark, before the old one goes
+    assert forced[-2] == {FILES, *begun}  # nor does the list go before the files in it
     assert forced[-1] == begun and not names(tmp_path)
 
 

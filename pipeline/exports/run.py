@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
-from contextlib import contextmanager, suppress
+from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
 from pathlib import Path
 from threading import Event
 from time import monotonic
@@ -19,6 +19,7 @@ from fstore.location import Location
 from fstore.lock import FolderLock
 from pipeline.cluster.choice import ClusterChoice
 from pipeline.cluster.opening import open_pool
+from pipeline.cluster.pool import Pool
 from pipeline.errors import RunError, UsageError, count, few
 from pipeline.exports.content import Item
 from pipeline.exports.identity import difference
@@ -39,7 +40,7 @@ def dry_run(job: ExportJob, *, overwrite: bool = False) -> list[str]:
     if state == "finished":
         return [_nothing_to_do(job)]
     needed, seconds = _estimate(job)
-    _check_disk(job, needed, freed=_used_bytes(job.folder.out) if state == "discarding" else 0)
+    _check_disk(job, needed, freed=_freed_bytes(job, state))
     free = Location.parse(job.folder.out).free_bytes()
     shares = [f"{name or 'all'} {size:,}" for name, size in job.info.splits.items()]
     return [
@@ -74,33 +75,51 @@ def export(
         if state == "finished":
             job.folder.sweep()  # left where a run was killed at the very end
             return _nothing_to_do(job)
-        if state == "discarding":
-            job.folder.discard()
         whole: list[str] = []
-        if not job.folder.is_ready():
-            _check_disk(job, _estimate(job)[0])
-            job.folder.begin(job.settings)
-            _write_parts(job, threads or num_cores(), cluster, say)
-            whole = _write_whole(job)
-            job.content.store.check_unchanged()
+        if state == "discarding" or not job.folder.is_ready():
+            whole = _write(job, state, threads or num_cores(), cluster, say)
         more = {"source": job.info.source, "created": created_record()}
         job.folder.finish(job.settings, more, whole)
     return _summary(job)
 
 
+def _write(
+    job: ExportJob, state: str, threads: int, cluster: ClusterChoice | None, say: Callable[[str], None]
+) -> list[str]:
+    """Write all files to where they wait until all are there. Returns the names of those that are of no part.
+
+    Of what comes before the first file, the deletion of an export that is overwritten comes last: all else
+    may fail.
+    """
+    _check_disk(job, _estimate(job)[0], freed=_freed_bytes(job, state))
+    pending = [part for part in job.parts if state == "discarding" or not job.folder.written(part.index)]
+    with _opened_pool(cluster if pending else None, say) as pool:
+        if state == "discarding":
+            job.folder.discard()
+        job.folder.begin(job.settings)
+        _write_parts(job, pending, threads, pool, say)
+    whole = _write_whole(job)
+    job.content.store.check_unchanged()
+    return whole
+
+
+def _opened_pool(
+    cluster: ClusterChoice | None, say: Callable[[str], None]
+) -> AbstractContextManager[Pool | None]:
+    return nullcontext() if cluster is None else open_pool(cluster, say)
+
+
 def _write_parts(
-    job: ExportJob, threads: int, cluster: ClusterChoice | None, say: Callable[[str], None]
+    job: ExportJob, pending: list[Part], threads: int, pool: Pool | None, say: Callable[[str], None]
 ) -> None:
-    pending = [part for part in job.parts if not job.folder.written(part.index)]
     images = sum(len(part.places) for part in pending)
     if len(pending) < len(job.parts):
         say(f"{job.folder.out}: going on after {count(len(job.content) - images, 'image')}")
     done = len(job.content) - images
     with progress(f"exporting {job.format}", len(job.content), "images", done) as bar:
-        if cluster is None or not pending:
+        if pool is None:
             _write_in_threads(job, threads, pending, bar)
-            return
-        with open_pool(cluster, say) as pool:
+        else:
             write_on_workers(job, pool, pending, bar)
 
 
@@ -215,6 +234,11 @@ def _estimate(job: ExportJob) -> tuple[int, float]:
 
 def _used_bytes(folder: Path) -> int:
     return (Location.parse(folder).used_bytes() or 0) if folder.is_dir() else 0
+
+
+def _freed_bytes(job: ExportJob, state: str) -> int:
+    """Bytes of the export that is to be overwritten; 0 where none is."""
+    return _used_bytes(job.folder.out) if state == "discarding" else 0
 
 
 def _check_disk(job: ExportJob, needed: int, freed: int = 0) -> None:

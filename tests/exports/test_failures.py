@@ -21,8 +21,10 @@ from support.exports import (
     uncertainty,
     without_mark,
 )
+from support.stores import tree_bytes
 
 import fstore
+from pipeline.errors import RunError
 from pipeline.exports.formats import png
 from pipeline.exports.marks import MARK, PARTIAL
 from pipeline.exports.run import export
@@ -125,12 +127,54 @@ def test_an_error_of_one_thread_ends_the_others_early(dataset: Path, tmp_path: P
     assert not (tmp_path / "out" / MARK).exists()
 
 
-def test_a_damaged_chunk_is_named(tmp_path: Path) -> None:
-    store = make_dataset(tmp_path / "d.zarr", num_images=20, keep="1")
+def test_an_overwrite_that_cannot_be_done_leaves_the_old_export(
+    dataset: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What can be known before is known before: the first images, the disk, and whether workers come."""
+    out, store = tmp_path / "out", make_dataset(tmp_path / "d.zarr", num_images=20, keep="1")
+    done("export", dataset, out, *PNG, "--limit", 2)
+    before = tree_bytes(out)
+    with monkeypatch.context() as patch:
+        patch.setattr("pipeline.exports.run.open_pool", no_worker)
+        result = dgan("export", dataset, out, *PNG, "--overwrite", "--workers", 1)
+        assert (result.exit_code, result.stderr) == (1, "Error: no worker came\n")
+    with monkeypatch.context() as patch:
+        usage = shutil.disk_usage(tmp_path)
+        patch.setattr(shutil, "disk_usage", lambda _: usage._replace(free=10_000))
+        result = dgan("export", dataset, out, *PNG, "--overwrite")
+        assert result.exit_code == 1 and "the disk has 10 kB free" in result.stderr
+    damage(store, 100)
+    result = dgan("export", store, out, *PNG, "--overwrite")
+    assert result.exit_code == 1 and "is damaged" in result.stderr
+    assert tree_bytes(out) == before
+    assert "nothing to do" in done("export", dataset, out, *PNG, "--limit", 2).stdout
+
+
+def test_what_an_overwrite_frees_counts_as_free(
+    dataset: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    done("export", dataset, tmp_path / "out", *PNG)
+    usage = shutil.disk_usage(tmp_path)
+    monkeypatch.setattr(shutil, "disk_usage", lambda _: usage._replace(free=10_000))
+    for more in (("--dry-run",), ()):
+        done("export", dataset, tmp_path / "out", *PNG, "--limit", 60, "--overwrite", *more)
+
+
+def no_worker(*_: object) -> None:
+    raise RunError("no worker came")
+
+
+def damage(store: Path, place: int) -> None:
+    """Change a byte of an image: that at a place of the first file, whose first image comes first."""
     file = next(path for path in (store / "images" / "c").rglob("*") if path.is_file())
     content = bytearray(file.read_bytes())
-    content[len(content) // 2] ^= 255
+    content[place % len(content)] ^= 255
     file.write_bytes(content)
+
+
+def test_a_damaged_chunk_is_named(tmp_path: Path) -> None:
+    store = make_dataset(tmp_path / "d.zarr", num_images=20, keep="1")
+    damage(store, 10_000)
     result = dgan("export", store, tmp_path / "out", *PNG)
     assert result.exit_code == 1
     assert f"{store}: array 'images', image " in result.stderr.splitlines()[-1]

@@ -98,7 +98,8 @@ class Content:
 def open_content(store_path: str, config: ExportConfig) -> Content:
     """Open a store to export from it.
 
-    Raises UsageError where it is not complete or nothing is to be exported, StoreError where it is no store.
+    Raises UsageError where it is not complete or nothing is to be exported, StoreError where it is no store,
+    CorruptionError or UnreadableError where what is read of all images is damaged or cannot be read.
     """
     store = fstore.open(store_path)
     if len(store) < store.num_images:
@@ -138,12 +139,17 @@ def _chosen(store: Store, config: ExportConfig) -> tuple[np.ndarray, np.ndarray 
 
 
 def _kept(store: fstore.Dataset, config: ExportConfig) -> np.ndarray | None:
+    """(n,) bool; None where no filter is set and none is asked for.
+
+    Raises CorruptionError where it is damaged, with --all too: files say of each image whether it is kept.
+    """
     if store.meta.keep is None and config.all:
         return None
     try:
-        return store.kept
+        store.require_filter()
     except StoreError as error:
         raise UsageError(f"{error}; or pass --all") from None
+    return store.kept
 
 
 def _numbers(store: Store, positions: Sequence[int] | np.ndarray) -> np.ndarray:

@@ -24,6 +24,7 @@ from support.exports import (
 from support.stores import tree_bytes
 
 import fstore
+from fstore.errors import UnreadableError
 from pipeline.errors import RunError
 from pipeline.exports.formats import png
 from pipeline.exports.marks import MARK, PARTIAL
@@ -180,6 +181,27 @@ def test_a_damaged_chunk_is_named(tmp_path: Path) -> None:
     assert f"{store}: array 'images', image " in result.stderr.splitlines()[-1]
     assert "is damaged" in result.stderr.splitlines()[-1]
     assert not (tmp_path / "out" / MARK).exists()
+
+
+@pytest.mark.parametrize("more", [(), ("--all",)])
+def test_a_filter_that_is_damaged_or_cannot_be_read_is_named_and_all_is_no_way_out(
+    tmp_path: Path, more: tuple[str, ...], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """All images have whether they are kept in their files, whichever are exported."""
+    store = make_dataset(tmp_path / "d.zarr", num_images=3, keep="1")
+    with monkeypatch.context() as patch:
+        patch.setattr(fstore.Dataset, "_vector", forbidden)
+        result = dgan("export", store, tmp_path / "out", *PNG, *more)
+        assert (result.exit_code, result.stderr) == (1, "Error: kept: Permission denied\n")
+    (store / "kept/c/0").write_bytes(b"\0" * 30)
+    result = dgan("export", store, tmp_path / "out", *PNG, *more)
+    assert result.exit_code == 1
+    assert f"{store}: array 'kept', images 0 to 2, chunk [0] is damaged" in result.stderr
+    assert "run `dgan repair`" in result.stderr and "--all" not in result.stderr
+
+
+def forbidden(_: fstore.Dataset, name: str) -> np.ndarray:
+    raise UnreadableError(f"{name}: Permission denied")
 
 
 def anew(store: Path) -> None:

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 import fstore
-from fstore.errors import StoreError
+from fstore.errors import CorruptionError, StoreError, UnreadableError
 from fstore.feature_store import FeatureStore
 from pipeline.errors import UsageError
 from pipeline.interpreter.description import InterpreterInfo
@@ -23,11 +23,14 @@ def annotated_pixels(store_path: str, info: InterpreterInfo) -> NDArray[np.int64
 
     Classes are matched by their names; the ignore label counts 0. A class that the store alone has is left
     out, since the interpreter cannot say which images show it. Raises UsageError, one line, where there is no
-    such feature store, or it lacks a class of the interpreter.
+    such feature store, or it lacks a class of the interpreter; CorruptionError or UnreadableError where the
+    store is damaged or cannot be read.
     """
     way_out = f"name the store with --store, or choose --by {UNCERTAIN}"
     try:
         store = fstore.open(store_path)
+    except (CorruptionError, UnreadableError):  # it is that store, and another one is no way out
+        raise
     except StoreError as error:
         raise UsageError(
             f"{error}; --by {RARE} counts the annotated pixels of the feature store: {way_out}"

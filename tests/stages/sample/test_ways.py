@@ -15,6 +15,7 @@ from support.commands import dgan, done
 from support.tiny import LATENT_SIZE, write_checkpoint, write_inputs
 
 import fstore
+from fstore.errors import UnreadableError
 from fstore.meta import ClassInfo
 from pipeline.errors import UsageError
 from pipeline.labelling import labelled_images
@@ -213,6 +214,19 @@ def test_counts_that_cannot_be_had_are_refused_in_a_line(folder: Path, store: st
     (line,) = [line for line in result.stderr.splitlines() if not line.startswith("using ")]
     assert says in line and "choose --by uncertain" in line
     assert not (folder / "a").exists()
+
+
+def test_a_store_of_counts_that_cannot_be_read_is_a_failed_run(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def forbidden(place: str) -> None:
+        raise UnreadableError(f"{place}: zarr.json cannot be read (Permission denied)")
+
+    words = ["sample", "--interpreter", "interpreter", "--by", "rare", "--store", "features.zarr"]
+    monkeypatch.setattr(fstore, "open", forbidden)
+    result = dgan(*words, "--out", folder / "a")
+    assert result.exit_code == 1 and not (folder / "a").exists()
+    assert result.stderr.endswith("Error: features.zarr: zarr.json cannot be read (Permission denied)\n")
 
 
 @pytest.mark.usefixtures("folder")

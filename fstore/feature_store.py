@@ -16,7 +16,9 @@ from fstore import format as fmt
 from fstore.chunks import CheckedArray, read_together
 from fstore.errors import StoreError
 from fstore.inventory import Inventory
+from fstore.location import RESTORE
 from fstore.store import Store
+from fstore.values import image_numbers
 from fstore.views import View
 
 if TYPE_CHECKING:
@@ -41,6 +43,25 @@ class FeatureStore(Store):
         from fstore.pyramid import Pyramid
 
         return Pyramid(self.meta, self.array)
+
+    @cached_property
+    def image_numbers(self) -> tuple[int, ...]:
+        """The number of each image at its index, committed or not: that of its annotation's file. It is the
+        index itself where ``meta.inputs`` records none.
+
+        Raises StoreError where what is recorded is no list of different numbers, or lacks that of a committed
+        image. It may be of more or fewer images than the store, where a change of its length was cut off.
+        """
+        found = self.meta.inputs.get("image_numbers")
+        if found is None:
+            return tuple(range(self.num_images))
+        num_named = int(self.image_ids[-1]) + 1 if len(self.image_ids) else 0
+        try:
+            return image_numbers("inputs.image_numbers", found, num_named)
+        except StoreError as error:
+            raise StoreError(
+                f"{self.location}: attribute 'fstore' is malformed ({error}); {RESTORE}"
+            ) from None
 
     @property
     def layout(self) -> str:

@@ -15,6 +15,7 @@ from typing import Any
 from fstore.errors import StoreError
 
 _COLOR = re.compile(r"#[0-9a-fA-F]{6}")
+LARGEST_NUMBER = 2**63 - 1  # of an image: what int64 holds
 _DEPTH = 32  # of objects and lists in one another; Python's recursion ends at about 1000
 
 
@@ -77,6 +78,22 @@ def items(name: str, value: Any, count: int | None = None) -> Sequence[Any]:
     return value
 
 
+def image_numbers(name: str, value: Any, num_images: int) -> tuple[int, ...]:
+    """The numbers of images, at their places: no two are equal. There may be more than ``num_images``."""
+    found = items(name, value)
+    places: dict[int, int] = {}
+    for place, each in enumerate(found):
+        checked = integer(f"{name}[{place}]", each, 0, LARGEST_NUMBER)
+        if places.setdefault(checked, place) != place:
+            raise StoreError(
+                f"{name} is {short(value)}: {checked} stands at {places[checked]} and {place}, expected "
+                "another number for each image"
+            )
+    if len(found) < num_images:
+        raise StoreError(f"{name} is {short(value)}: expected a number for each of {num_images} images")
+    return tuple(found)
+
+
 def record(name: str, value: Any) -> Mapping[str, Any]:
     """A JSON object, not nested without end."""
     if not isinstance(value, Mapping):
@@ -86,6 +103,19 @@ def record(name: str, value: Any) -> Mapping[str, Any]:
         level = [child for node in level for child in _children(node)]
     if level:
         raise StoreError(f"{name} is nested deeper than {_DEPTH} levels")
+    return value
+
+
+def finite(name: str, value: Any) -> Any:
+    """Values without NaN and infinities, which Python reads and writes in JSON, and other programs do not."""
+    if isinstance(value, float) and not isfinite(value):
+        raise StoreError(f"{name} is {short(value)}: expected a finite number")
+    if isinstance(value, Mapping):
+        for key, child in value.items():
+            finite(f"{name}.{key}", child)
+    elif isinstance(value, list | tuple):
+        for place, child in enumerate(value):
+            finite(f"{name}[{place}]", child)
     return value
 
 

@@ -155,6 +155,4 @@ def _kept(store: fstore.Dataset, config: ExportConfig) -> np.ndarray | None:
 def _numbers(store: Store, positions: Sequence[int] | np.ndarray) -> np.ndarray:
     """The number of each exported image: what pairs it with its latent when it comes back as annotation."""
     ids = np.asarray(store.image_ids)[positions]
-    meta = store.meta
-    numbers = meta.inputs.get("image_numbers") if isinstance(meta, fmt.FeatureMeta) else None
-    return ids if numbers is None else np.asarray(numbers)[ids]
+    return np.asarray(store.image_numbers, np.int64)[ids] if isinstance(store, fstore.FeatureStore) else ids

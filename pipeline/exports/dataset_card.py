@@ -14,6 +14,7 @@ from typing import Any
 from pipeline.errors import count
 from pipeline.exports.formats.protocol import ExportInfo
 from pipeline.machine.provenance import translator_words
+from pipeline.settings.json_values import json_text
 
 _INDENT = "  "
 
@@ -98,7 +99,7 @@ def _text(info: ExportInfo, splits: Sequence[SplitSize]) -> Iterator[str]:
         yield f"`keypoints` has x, y and confidence of {points}: {names}. They are in pixels, and the centre "
         yield "of the first pixel is (0.5, 0.5)."
     yield from ("", "## Origin", "", "```json")
-    yield json.dumps(info.source, indent=2, ensure_ascii=False)
+    yield json_text(info.source, 2).removesuffix("\n")
     yield "```"
 
 

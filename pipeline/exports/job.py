@@ -7,6 +7,8 @@ from pathlib import Path
 from typing import Any
 
 from fstore import format as fmt
+from fstore.errors import StoreError
+from fstore.values import finite
 from pipeline.errors import UsageError, count
 from pipeline.exports.content import Content, open_content
 from pipeline.exports.folder import ExportFolder
@@ -95,7 +97,10 @@ def _info(content: Content, config: ExportConfig, splits: tuple[SplitPlan, ...],
 
 
 def _source(content: Content) -> dict[str, Any]:
-    """What the store is: its name without folders, so that nothing of the machine is told."""
+    """What the store is: its name without folders, so that nothing of the machine is told.
+
+    Raises StoreError where it holds a number that JSON cannot hold.
+    """
     meta = content.store.meta
     source: dict[str, Any] = {
         "store": str(content.store.location).rstrip("/").rpartition("/")[2],
@@ -110,4 +115,12 @@ def _source(content: Content) -> dict[str, Any]:
             source["filter"] = meta.filter.to_json()
         if meta.translator is not None:
             source["translator"] = dict(meta.translator)
+    for name, value in source.items():
+        try:
+            finite(name, value)
+        except StoreError as error:
+            raise StoreError(
+                f"{content.store.location}: attribute 'fstore': {error}, since JSON has no other; mend it in "
+                "zarr.json"
+            ) from None
     return source

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterable, Mapping
 from typing import Any, BinaryIO
+
+from pipeline.settings.json_values import json_text
 
 
 def write_tables(
@@ -27,4 +28,4 @@ def write_tables(
 
 
 def _text(value: Any) -> str:
-    return json.dumps(value, ensure_ascii=False, allow_nan=False)
+    return json_text(value).removesuffix("\n")

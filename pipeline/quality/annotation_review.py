@@ -81,9 +81,8 @@ def _fits(store: FeatureStore, other: int) -> str:
 
 
 def image_numbers(store: FeatureStore) -> list[int]:
-    """The number of each committed image: that of its annotation's file."""
-    recorded = store.meta.inputs.get("image_numbers")
-    ids: list[int] = store.image_ids.tolist()
-    if isinstance(recorded, list) and len(recorded) >= store.num_images:
-        return [int(recorded[place]) for place in ids]
-    return ids
+    """The number of each committed image: that of its annotation's file.
+
+    Raises StoreError where the store does not record them as numbers.
+    """
+    return [store.image_numbers[image] for image in store.image_ids.tolist()]

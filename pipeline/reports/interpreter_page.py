@@ -10,6 +10,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from fstore.errors import StoreError
+from fstore.values import image_numbers
 from pipeline.errors import UsageError, count
 from pipeline.interpreter.description import InterpreterInfo
 from pipeline.interpreter.description_file import load_description
@@ -44,7 +46,7 @@ def interpreter_page(folder: Path) -> Built:
         notes=notes,
         sections=[
             training_section(info),
-            Section("trained-on", "Trained on", "trained_on.html.j2", _trained_on(info)),
+            Section("trained-on", "Trained on", "trained_on.html.j2", _trained_on(folder, info)),
             Section("settings", "Settings", "settings.html.j2", {"rows": _settings(info)}),
             provenance_section(
                 {**info.to_json(), **({} if sha256 is None else {"sha256": sha256})},
@@ -77,7 +79,7 @@ def _facts(info: InterpreterInfo) -> list[tuple[str, str]]:
     return facts
 
 
-def _trained_on(info: InterpreterInfo) -> Mapping[str, Any]:
+def _trained_on(folder: Path, info: InterpreterInfo) -> Mapping[str, Any]:
     """Images, held-out ones, and what was learnt."""
     points = info.keypoints
     colors = [entry.color for entry in info.classes]
@@ -87,21 +89,30 @@ def _trained_on(info: InterpreterInfo) -> Mapping[str, Any]:
     return {
         "num_images": info.store.get("num_images"),
         "layout": info.store.get("layout"),
-        "held_out": _held_out(info),
+        "held_out": _held_out(folder, info),
         "noun": "Classes" if points is None else "Keypoints",
         "classes": [{"name": name, "color": color} for name, color in zip(names, colors, strict=True)],
         "ignore": info.ignore,
     }
 
 
-def _held_out(info: InterpreterInfo) -> list[Any]:
-    """Numbers of the held-out images, as a feature store's page gives them."""
+def _held_out(folder: Path, info: InterpreterInfo) -> list[Any]:
+    """Numbers of the held-out images, as a feature store's page gives them.
+
+    Raises UsageError where the description has no numbers in their place.
+    """
     places, inputs = info.training.get("held_out_images"), info.store.get("inputs")
-    numbers = inputs.get("image_numbers") if isinstance(inputs, Mapping) else None
+    recorded = inputs.get("image_numbers") if isinstance(inputs, Mapping) else None
     found = list(places) if isinstance(places, list | tuple) else []
-    if isinstance(numbers, list) and all(isinstance(p, int) and 0 <= p < len(numbers) for p in found):
-        return [numbers[place] for place in found]
-    return found
+    if recorded is None or not all(isinstance(place, int) and place >= 0 for place in found):
+        return found
+    try:
+        numbers = image_numbers("store.inputs.image_numbers", recorded, max(found, default=-1) + 1)
+    except StoreError as error:
+        raise UsageError(
+            f"{folder}: its description is malformed ({error}); restore it from a copy"
+        ) from None
+    return [numbers[place] for place in found]
 
 
 def _settings(info: InterpreterInfo) -> list[tuple[str, Any]]:

@@ -15,6 +15,7 @@ import numpy as np
 import pytest
 from support.commands import dgan, done
 from support.exports import (
+    NUMBERS,
     export_refusal,
     make_dataset,
     make_features,
@@ -204,6 +205,49 @@ def forbidden(_: fstore.Dataset, name: str) -> np.ndarray:
     raise UnreadableError(f"{name}: Permission denied")
 
 
+@pytest.mark.parametrize(
+    ("numbers", "says"),
+    [
+        ([3], " is [3]: expected a number for each of 4 images"),
+        (["a", 1, 2, 3], "[0] is 'a': expected an integer from 0"),
+        ("xyz", " is 'xyz': expected a list"),
+        ({}, " is {}: expected a list"),
+        ([None, 1, 2, 3], "[0] is None: expected an integer"),
+        ([True, 2, 3, 4], "[0] is True: expected an integer"),
+        ([0, -1, 2, 3], "[1] is -1: expected an integer from 0"),
+        ([0, 1, 2, 2**63], "[3] is 9223372036854775808: expected an integer"),
+        ([5, 7, 6, 5], " is [5, 7, 6, 5]: 5 stands at 0 and 3, expected another number for each image"),
+    ],
+)
+def test_numbers_of_images_that_are_none_are_named(tmp_path: Path, numbers: Any, says: str) -> None:
+    store = make_features(tmp_path / "f.zarr")
+    change_attribute(store, "inputs", {"image_numbers": numbers})
+    line = export_refusal(store, tmp_path / "out", *PNG)
+    assert f"{store}: attribute 'fstore' is malformed (inputs.image_numbers{says}" in line
+    assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize("format", EXPORT_FORMATS)
+def test_what_json_cannot_hold_is_named_and_the_rest_is_carried(tmp_path: Path, format: str) -> None:
+    """A name that is not UTF-8, as files on Linux may have, is no reason to refuse an export."""
+    store = make_dataset(tmp_path / "d.zarr", num_images=2, keep="1")
+    words = ("export", store, tmp_path / "out", "--format", format)
+    for value, found in {float("nan"): "nan", float("-inf"): "-inf"}.items():
+        change_attribute(store, "interpreter", {"a": [0, {"b": value}]})
+        line = export_refusal(*words[1:])
+        assert f"{store}: attribute 'fstore': interpreter.a[1].b is {found}: expected a finite number" in line
+    change_attribute(store, "interpreter", {"folder": "caf\udce9", "é": 1e-9})
+    done(*words)
+    mark = json.loads((tmp_path / "out" / MARK).read_text())
+    assert mark["source"]["interpreter"] == {"folder": "caf\udce9", "é": 1e-9}
+
+
+def change_attribute(store: Path, name: str, value: Any) -> None:
+    root = json.loads((store / "zarr.json").read_text())
+    root["attributes"]["fstore"][name] = value
+    (store / "zarr.json").write_text(json.dumps(root))
+
+
 def anew(store: Path) -> None:
     shutil.rmtree(store)
     make_dataset(store, num_images=20, keep="1")
@@ -238,9 +282,7 @@ def test_a_store_that_is_replaced_meanwhile_is_never_half_exported(
 def test_an_export_is_not_gone_on_with_after_annotations_were_corrected(tmp_path: Path) -> None:
     store = make_features(tmp_path / "f.zarr")
     done("export", store, tmp_path / "out", *PNG)
-    root = json.loads((store / "zarr.json").read_text())
-    root["attributes"]["fstore"]["inputs"]["annotations"] = "another hash"
-    (store / "zarr.json").write_text(json.dumps(root))
+    change_attribute(store, "inputs", {"image_numbers": list(NUMBERS), "annotations": "another hash"})
     assert "is of the store before its annotations were changed" in export_refusal(
         store, tmp_path / "out", *PNG
     )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -22,9 +23,11 @@ from support.annotated_stores import (
 from support.commands import dgan, done
 
 import fstore
+from fstore.errors import StoreError
 from pipeline.quality.annotation_checks import Finding
 from pipeline.quality.annotation_review import AnnotationReview, review_annotations
 from pipeline.reports.features_page import most_found
+from pipeline.stages.extract.begun import begun_images
 
 
 @pytest.fixture(scope="module")
@@ -89,6 +92,20 @@ def test_texts_of_the_store_are_escaped(page: Path) -> None:
     text = page.read_text()
     assert "<b>hostile" not in text and text.count("</script>") == 2
     assert "&lt;b&gt;hostile" in text and "Classes in no image: never drawn." in text
+
+
+@pytest.mark.parametrize("numbers", [[5], ["a", 1, 2, 3], [5, 5, 6, 7]])
+def test_numbers_of_images_that_are_none_are_named(store: Path, tmp_path: Path, numbers: list[Any]) -> None:
+    shutil.copytree(store, tmp_path / "s.zarr")
+    root = json.loads((tmp_path / "s.zarr/zarr.json").read_text())
+    root["attributes"]["fstore"]["inputs"]["image_numbers"] = numbers
+    (tmp_path / "s.zarr/zarr.json").write_text(json.dumps(root))
+    result = dgan("report", tmp_path / "s.zarr", "--out", tmp_path / "page.html")
+    assert result.exit_code == 2
+    assert "s.zarr: attribute 'fstore' is malformed (inputs.image_numbers" in result.stderr
+    with pytest.raises(StoreError, match=r"malformed \(inputs\.image_numbers"):
+        begun_images(str(tmp_path / "s.zarr"), overwrite=False)
+    assert not begun_images(str(tmp_path / "s.zarr"), overwrite=True).numbers
 
 
 def test_of_more_images_than_asked_for_those_with_findings_are_shown(store: Path, tmp_path: Path) -> None:

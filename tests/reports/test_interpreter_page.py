@@ -43,6 +43,15 @@ def test_the_page_says_what_was_trained_on_what(tmp_path: Path) -> None:
     assert out.read_text().count('<svg class="curves"') == 3
 
 
+@pytest.mark.parametrize("numbers", [[4, 5, 8], "4589", [4, 5, 8, "<b>"], [4, 5, 8, 8]])
+def test_numbers_of_images_that_are_none_are_named(tmp_path: Path, numbers: object) -> None:
+    training = {**INFO.training, "held_out_images": [1, 3]}
+    info = replace(TRAINED, training=training, store={**INFO.store, "inputs": {"image_numbers": numbers}})
+    save_interpreter(tmp_path / "interpreter", ensemble(), info, None)
+    with pytest.raises(UsageError, match=r"interpreter: its .* malformed \(store.inputs.image_numbers"):
+        interpreter_page(tmp_path / "interpreter")
+
+
 def test_an_unfinished_training_has_a_page(tmp_path: Path) -> None:
     save_state(tmp_path / "interpreter", TrainingState(TRAINED, {}))
     done("report", tmp_path / "interpreter", "--out", tmp_path / "page.html")

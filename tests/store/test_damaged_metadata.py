@@ -13,11 +13,14 @@ from typing import Any
 import numpy as np
 import pytest
 import zarr
+from hypothesis import given
+from hypothesis import strategies as st
 from support.fault_cases import examples
 from support.stores import fill, make_meta
 
 import fstore
 from fstore import format as fmt
+from fstore import values
 from fstore.errors import StoreError
 
 META = make_meta("pyramid", grid=(16, 16), native=(("b4", (4, 4), 2), ("b16", (16, 16), 3)))
@@ -288,6 +291,62 @@ def test_the_average_latent_is_read_once(tmp_path: Path, stores: dict[str, Path]
     shutil.rmtree(path / "average_latent")
     assert np.array_equal(store.average_latent, AVERAGE)
     assert fstore.open(path).average_latent is None
+
+
+JSON = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=5),
+    lambda inner: st.lists(inner, max_size=4) | st.dictionaries(st.text(max_size=5), inner, max_size=3),
+    max_leaves=6,
+)
+
+
+@given(JSON | st.lists(st.integers(-1, 5), max_size=5), st.integers(0, 4))
+def test_numbers_of_images_are_different_and_one_an_image_or_refused(value: Any, num_images: int) -> None:
+    try:
+        found = values.image_numbers("inputs.image_numbers", value, num_images)
+    except StoreError as error:
+        assert str(error).startswith("inputs.image_numbers")
+        return
+    assert list(found) == list(value) and len(set(found)) == len(found) >= num_images
+    assert all(type(number) is int and 0 <= number < 2**63 for number in found)
+
+
+@pytest.mark.parametrize("numbers", [[8], "78", {}, [8, 8], [8, None], [-1, 8]])
+def test_numbers_of_images_that_are_none_are_named_where_they_are_asked_for(
+    tmp_path: Path, stores: dict[str, Path], numbers: Any
+) -> None:
+    path = tmp_path / "s.zarr"
+    shutil.copytree(stores["features"], path)
+    assert features_at(path).image_numbers == (0, 1)
+    for recorded, found in {(8, 7): (8, 7), (8, 7, 9): (8, 7, 9)}.items():  # 9: its image was taken away
+        set_numbers(path, list(recorded))
+        assert features_at(path).image_numbers == found
+    set_numbers(path, numbers)
+    with pytest.raises(StoreError, match=r"s\.zarr: attribute 'fstore' is malformed .inputs\.image_numbers"):
+        _ = features_at(path).image_numbers
+
+
+def features_at(path: Path) -> fstore.FeatureStore:
+    store = fstore.open(path)
+    assert isinstance(store, fstore.FeatureStore)
+    return store
+
+
+def set_numbers(path: Path, numbers: Any) -> None:
+    root = json.loads((path / "zarr.json").read_text())
+    root["attributes"]["fstore"]["inputs"] = {"image_numbers": numbers}
+    (path / "zarr.json").write_text(json.dumps(root))
+
+
+@given(JSON)
+def test_finite_values_are_those_that_json_can_hold(value: Any) -> None:
+    try:
+        json.dumps(value, allow_nan=False)
+    except ValueError:
+        with pytest.raises(StoreError, match=r"^generator.* is (nan|inf|-inf): expected a finite number"):
+            values.finite("generator", value)
+    else:
+        assert values.finite("generator", value) is value
 
 
 def test_stale_copies_of_metadata_are_not_read(tmp_path: Path) -> None:

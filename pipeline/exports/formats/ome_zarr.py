@@ -17,7 +17,6 @@ same for all images, and to create every array through ``zarr`` takes many times
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterable, Iterator
 from functools import cache
 from typing import Any
@@ -35,6 +34,7 @@ from pipeline.exports.ome_metadata import LABEL_NAME, image_metadata, label_imag
 from pipeline.exports.plan import Part
 from pipeline.exports.records import base_record
 from pipeline.exports.sink import Sink
+from pipeline.settings.json_values import json_text
 
 PART_IMAGES = 16
 LARGE = 512  # the width or height from which an image has smaller levels
@@ -142,4 +142,4 @@ def _array_metadata(shape: tuple[int, ...], dtype: str, axes: tuple[str, ...]) -
 def _group(attributes: dict[str, Any]) -> bytes:
     """``zarr.json`` of a group."""
     group = {"zarr_format": 3, "node_type": "group", "attributes": attributes}
-    return json.dumps(group, ensure_ascii=False, indent=2).encode()
+    return json_text(group, 2).removesuffix("\n").encode()

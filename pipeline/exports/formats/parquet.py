@@ -20,7 +20,6 @@ the README.
 
 from __future__ import annotations
 
-import json
 import re
 from collections.abc import Iterable, Iterator
 from itertools import islice
@@ -35,6 +34,7 @@ from pipeline.exports.encoding import SUFFIXES, encode_image, encode_labels, lab
 from pipeline.exports.formats.protocol import ExportInfo, Record
 from pipeline.exports.plan import Part
 from pipeline.exports.sink import Sink
+from pipeline.settings.json_values import json_text
 
 PART_BYTES = 128 << 20  # of a file: raw bytes of its images
 MOST_IMAGES, FEWEST_IMAGES = 256, 16  # of a file
@@ -174,5 +174,5 @@ def _schema(info: ExportInfo) -> Any:
         "source": info.source,
     }
     metadata = {"huggingface": {"info": {"features": columns}}, "dgan": origin}
-    texts = {key: json.dumps(value, ensure_ascii=False) for key, value in metadata.items()}
+    texts = {key: json_text(value).removesuffix("\n") for key, value in metadata.items()}
     return pyarrow.schema([(name, types[name]) for name in columns], texts)

@@ -11,7 +11,6 @@ Face's ``datasets``, which reads both columns of names as images. Of keypoints t
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterable, Iterator
 
 from pipeline.exports.class_lists import classes_toml
@@ -21,6 +20,7 @@ from pipeline.exports.formats.protocol import ExportInfo, Record
 from pipeline.exports.plan import Part
 from pipeline.exports.records import base_record
 from pipeline.exports.sink import Sink
+from pipeline.settings.json_values import json_text
 
 PART_IMAGES = 16
 
@@ -51,7 +51,7 @@ class PngExporter:
         """``metadata.jsonl``, a line at a time."""
         with sink.open(_under(split, "metadata.jsonl")) as file:
             for record in records:
-                file.write(json.dumps(record, ensure_ascii=False).encode() + b"\n")
+                file.write(json_text(record).encode())
 
     def write_last(self, sink: Sink) -> None:
         """``classes.toml``."""

@@ -17,7 +17,6 @@ images go into it one by one, and nothing in it tells when or by whom it was wri
 from __future__ import annotations
 
 import io
-import json
 import tarfile
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
@@ -30,6 +29,7 @@ from pipeline.exports.formats.protocol import ExportInfo, Record
 from pipeline.exports.plan import Part
 from pipeline.exports.records import base_record
 from pipeline.exports.sink import Sink
+from pipeline.settings.json_values import json_text
 
 SHARD_BYTES = 256 * 10**6  # of the images uncompressed: a shard is smaller
 MOST_IMAGES, FEWEST_IMAGES = 1000, 16
@@ -100,4 +100,4 @@ def _add(tar: tarfile.TarFile, name: str, content: bytes) -> None:
 
 
 def _json(value: Mapping[str, Any]) -> bytes:
-    return json.dumps(value, ensure_ascii=False).encode() + b"\n"
+    return json_text(value).encode()

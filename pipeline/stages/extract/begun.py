@@ -38,12 +38,8 @@ def begun_images(store: str, *, overwrite: bool) -> Begun:
     found = fstore.open(location.target)
     if not isinstance(found, fstore.FeatureStore):
         return Begun()
-    numbers = list(range(found.num_images))
-    recorded = found.meta.inputs.get("image_numbers")
-    if isinstance(recorded, list) and all(isinstance(number, int) for number in recorded):
-        numbers = recorded
     end = int(found.image_ids[-1]) + 1 if len(found) else 0
-    return Begun(tuple(numbers[:end]), frozenset(numbers))
+    return Begun(found.image_numbers[:end], frozenset(found.image_numbers))
 
 
 def change_line(

@@ -22,6 +22,7 @@ from pipeline.settings.values import Split
 _SENTENCES = {
     "store": "is of another store",
     "inputs": "is of the store before its annotations were changed",
+    "revision": "is of the store before images were added or annotations corrected",
     "label map": "is with another label map",
     "folder": "was made in another folder, whose path its files hold",
 }
@@ -35,6 +36,8 @@ def settings_of(content: Content, config: ExportConfig, info: ExportInfo) -> dic
     return {
         "store": content.store.id,
         "inputs": _digest(getattr(meta, "inputs", {})),
+        # None where the store was never changed, as in the marks of older versions, which do not have it
+        "revision": content.store.revision or None,
         "format": config.format,
         "folder": str(info.out) if config.format in _HOLD_PATHS else None,
         "split": None if config.split is None else _canonical(config.split),

@@ -13,6 +13,7 @@ from typing import Any, BinaryIO
 
 import numpy as np
 import pytest
+from PIL import Image
 from support.commands import dgan, done
 from support.exports import (
     NUMBERS,
@@ -286,6 +287,36 @@ def test_an_export_is_not_gone_on_with_after_annotations_were_corrected(tmp_path
     assert "is of the store before its annotations were changed" in export_refusal(
         store, tmp_path / "out", *PNG
     )
+
+
+def test_an_export_of_a_store_whose_masks_were_corrected_is_not_called_done(tmp_path: Path) -> None:
+    """Another program than dgan may leave ``inputs`` as they were."""
+    store, out = make_features(tmp_path / "f.zarr"), tmp_path / "out"
+    done("export", store, out, *PNG)
+    mark = json.loads((out / MARK).read_text())
+    assert mark["settings"].pop("revision") is None
+    (out / MARK).write_text(json.dumps(mark))  # as an older version has written it
+    assert "nothing to do" in done("export", store, out, *PNG).stdout
+    correct(store)
+    for more in ((), ("--dry-run",)):
+        line = export_refusal(store, out, *PNG, *more)
+        assert "the export there is of the store before images were added or annotations corrected" in line
+    done("export", store, out, *PNG, "--overwrite")
+    with Image.open(out / f"labels/{NUMBERS[0]:06d}.png") as picture:
+        assert not np.any(picture)
+    assert "nothing to do" in done("export", store, out, *PNG).stdout
+
+
+def correct(store: Path) -> None:
+    """Give the first image of a feature store another mask, all background."""
+    found = fstore.open(store)
+    assert isinstance(found, fstore.FeatureStore)
+    masks = found.masks.compute()
+    masks[0] = 0
+    annotated = fstore.Annotated(found.latents.compute(), masks)
+    shape = annotated.latents.shape
+    fstore.create(store, found.meta, num_images=shape[0], latent_shape=shape[1:], annotated=annotated).close()
+    assert fstore.open(store).revision == 1 and fstore.open(store).meta.inputs == found.meta.inputs
 
 
 def test_bytes_that_are_written_count_as_files(tmp_path: Path) -> None:

@@ -75,8 +75,8 @@ def predict(job: PredictionJob, device: torch.device, *, say: Callable[[str], No
     for note in job.segmenter.notes:
         say(note)
     classes = job.segmenter.classes if job.segmenter.keypoints is None else ()
+    network = job.segmenter.network(job.epoch, device)  # before what is overwritten is deleted: it may fail
     job.folder.begin(classes, overwrite=job.overwrite)
-    network = job.segmenter.network(job.epoch, device)
     return (_predict_labels if job.segmenter.keypoints is None else _predict_points)(job, network, device)
 
 

@@ -26,7 +26,7 @@ from support.scored_segmenters import (
 
 from fstore.meta import ClassInfo, KeypointInfo
 from pipeline.cli import main
-from pipeline.segment.folder import SEGMENTER
+from pipeline.segment.folder import SEGMENTER, open_segmenter
 from pipeline.segment.predictions import PredictionFolder
 
 NAMES = tuple(f"photo {letter}.png" for letter in "abcdef")
@@ -194,6 +194,15 @@ def test_predictions_of_another_epoch_are_replaced_only_where_that_is_said(place
     run(*PREDICT, "--epoch", "0", "--overwrite")
     assert all(contents()[name] != before[name] for name in NAMES)
     assert Path("labels/notes.txt").read_text() == "mine"
+
+
+def test_an_overwrite_by_weights_that_are_damaged_leaves_what_is_there(place: Path) -> None:
+    run(*PREDICT)
+    before = contents()
+    weights = open_segmenter(Path("segmenter")).epochs[0]
+    weights.write_bytes(weights.read_bytes()[:-40])
+    assert f"{weights}: " in run(*PREDICT, "--epoch", "0", "--overwrite", exit_code=2)
+    assert contents() == before
 
 
 def test_files_of_others_are_not_replaced(place: Path) -> None:

@@ -85,6 +85,7 @@ def check_place(
     _refuse_foreign(location)
     check_unlocked(location)
     if overwrite or location.state() != "store":
+        location.check_parts(fmt.TOP_LEVEL)  # what is there would be deleted
         return None
     group = location.open_group()
     _check_settings(location, group, json.loads(json.dumps(attribute, allow_nan=False)), ignored)

@@ -29,6 +29,8 @@ ATTRIBUTE = "fstore"
 LOCK = ".writer-lock"  # an object beside zarr.json, while somebody writes to object storage
 RESTORE = "restore it from a copy, or delete the store and write it again"
 _PARTIAL = re.compile(r"\.[0-9a-f]{32}\.partial$")  # temporary names of zarr's local store
+# Metadata, a chunk's last coordinate, and names with a dot in front, which systems and programs give.
+_OWN_FILE = re.compile(r"^(zarr\.json|[0-9]+|\..*)$|" + _PARTIAL.pattern)
 # What parsing of damaged metadata ends in. RecursionError: JSON that is nested too deeply.
 _DAMAGE = (ValueError, TypeError, LookupError, AttributeError, ArithmeticError, RecursionError)
 _WAYS_OUT = {
@@ -215,10 +217,19 @@ class Location:
         (self.folder / "zarr.json").unlink(missing_ok=True)
 
     def check_parts(self, names: Iterable[str]) -> None:
-        """Refuse a folder in which one of the store's ``names`` is a plain file. Raises StoreError."""
+        """Refuse a folder in which one of the store's ``names`` is a plain file, or has a file in it that no
+        store has: ``empty`` would delete it. Raises StoreError.
+        """
         for part in self._parts(names):
-            if not part.is_symlink() and not part.is_dir():
+            if part.is_symlink():
+                continue
+            if not part.is_dir():
                 raise StoreError(f"{self}: {part.name} is a plain file, which no store has; move it away")
+            for folder, _, files in os.walk(part):
+                for name in files:
+                    if not _OWN_FILE.search(name):
+                        where = Path(folder, name).relative_to(self.folder or part)
+                        raise StoreError(f"{self}: {where} is a file that no store has; move it away")
 
     def _parts(self, names: Iterable[str]) -> list[Path]:
         if self.folder is None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import os
+import re
 from pathlib import Path
 
 import numpy as np
@@ -227,6 +228,26 @@ def test_an_overwrite_refuses_a_plain_file_of_a_parts_name_before_it_deletes(tmp
         create(path, "dense", overwrite=True)
     assert tree_bytes(path) == before
     assert len(fstore.open(path)) == 2
+
+
+@pytest.mark.parametrize("name", ["notes.txt", "c/0/mine/a.png", "c/0 (copy)"])
+def test_an_overwrite_refuses_files_of_others_in_the_parts_of_a_store(tmp_path: Path, name: str) -> None:
+    path = tmp_path / "s.zarr"
+    filled(path, make_meta("dense", **META), num_images=2)
+    mine = path / "masks" / name
+    mine.parent.mkdir(exist_ok=True)
+    mine.write_text("mine")
+    before = tree_bytes(path)
+    with pytest.raises(
+        StoreError, match=re.escape(f"s.zarr: masks/{name} is a file that no store has; move")
+    ):
+        create(path, "dense", overwrite=True)
+    with pytest.raises(StoreError, match="is a file that no store has"):
+        fstore.check_create(path, make_meta("dense", **META), num_images=2, latent_shape=(8,), overwrite=True)
+    assert tree_bytes(path) == before
+    mine.unlink()
+    (path / "masks/.DS_Store").touch()  # it appears by itself
+    create(path, "dense", overwrite=True).close()
 
 
 @pytest.mark.parametrize("number", variants(errno.ENOLCK, errno.EBADF, errno.ENOTSUP, errno.ENOSYS))

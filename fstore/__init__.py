@@ -96,7 +96,7 @@ def create(
         num_images: N, the images that the store is made for.
         latent_shape: (D,) or (L, D), the shape of one image's latent.
         average_latent: (D,) or (L, D) float32 to keep beside the latents, or None.
-        overwrite: delete a store found there first.
+        overwrite: delete a store of the same kind found there first.
         band_buffers: how many bands of dense features, of 32 rows each, are in memory at once. It does not
             change the bytes that are written.
         annotated: latents and annotations of the N images. ``classes``, ``ignore`` and ``inputs`` of ``meta``
@@ -105,7 +105,8 @@ def create(
 
     Raises:
         MismatchError: the store there was begun with other settings, an image has another latent there, or
-        is not among the run's. StoreError: something else lies there, or a mask has a label that is no class.
+        is not among the run's. StoreError: something else lies there, also a dataset, or a mask has a label
+        that is no class.
     """
     from fstore.writer import open_features
 
@@ -127,12 +128,12 @@ def create_dataset(
             a store found there. One that was begun without ``member_votes`` is gone on with without them:
             see ``meta`` of the writer.
         num_images: N.
-        overwrite: delete a store found there first.
+        overwrite: delete a store of the same kind found there first.
         break_lock: first do what ``fstore.break_lock`` does.
 
     Raises:
         MismatchError: the store there was begun with other settings. StoreError: something else lies there,
-        or it is longer.
+        also a feature store, or it is longer.
     """
     from fstore.dataset_writer import open_dataset
 

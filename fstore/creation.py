@@ -26,6 +26,7 @@ from fstore.markers import read_markers, read_markers_beyond
 from fstore.writer_lock import WriterLock, check_unlocked, lock_place
 
 ZSTD_LEVEL = 1  # measured: docs/performance.md
+_KINDS = (fmt.FeatureMeta.kind, fmt.DatasetMeta.kind)
 
 
 @dataclass(frozen=True)
@@ -54,16 +55,16 @@ def create_group(
     ``small`` arrays are written whole at creation. A new store gets an id of its own. Keys of the attribute
     that are ``ignored`` may differ from those of a store that is there. The attribute is written last, so
     that a creation that was cut off is begun again, and so is a deletion by ``overwrite``. Raises StoreError
-    where something else lies at the place or another process writes there, MismatchError where a store was
-    begun with other settings.
+    where something else lies at the place, also a store of the other kind, or another process writes there;
+    MismatchError where a store was begun with other settings.
     """
     attribute = json.loads(json.dumps(attribute, allow_nan=False))  # as it reads back from disk
     attribute["created"]["id"] = uuid4().hex
-    _refuse_foreign(location)
+    _usable_state(location, attribute["kind"], overwrite)
     lock = _lock(location)
     try:
-        _refuse_foreign(location)  # again: it may have changed before the lock was held
-        state = location.state()
+        # again: it may have changed before the lock was held
+        state = _usable_state(location, attribute["kind"], overwrite)
         if state == "store" and not overwrite:
             return OpenGroup(_resume(location, attribute, ignored), lock)
         if state != "absent":
@@ -82,9 +83,9 @@ def check_place(
 
     Returns the store that would be gone on with, or None where one would be created.
     """
-    _refuse_foreign(location)
+    state = _usable_state(location, attribute["kind"], overwrite)
     check_unlocked(location)
-    if overwrite or location.state() != "store":
+    if overwrite or state != "store":
         location.check_parts(fmt.TOP_LEVEL)  # what is there would be deleted
         return None
     group = location.open_group()
@@ -92,9 +93,25 @@ def check_place(
     return group
 
 
-def _refuse_foreign(location: Location) -> None:
-    if location.state() == "foreign":
+def _usable_state(location: Location, kind: str, overwrite: bool) -> str:
+    """The state of a place where a store of that kind may be written.
+
+    Raises StoreError where something else lies there. ``overwrite`` deletes no store of the other kind: who
+    names one has most likely taken one store for another, and it may have taken days to make. A kind that
+    damage has made unreadable is no reason to refuse: such a store is to be written anew.
+    """
+    state = location.state()
+    if state == "foreign":
         raise StoreError(f"{location}: exists and is not a store of this program; choose another --store")
+    if state == "store" and overwrite:
+        found = (get_attribute(location.open_group()) or {}).get("kind")
+        if found in _KINDS and found != kind:
+            raise StoreError(
+                f"{location}: is a store of kind {found!r}, and the new one is of kind {kind!r}: --overwrite "
+                "replaces only a store of its own kind; choose another --store, or delete this one yourself "
+                "if it is not wanted"
+            )
+    return state
 
 
 def _resume(location: Location, attribute: dict[str, Any], ignored: Sequence[str]) -> zarr.Group:

@@ -84,6 +84,14 @@ CASES = [
         "extract-features", lambda _: copied("synthesize"), [], 2, "dataset", id="a-dataset-is-there"
     ),
     pytest.param(
+        "extract-features", lambda _: copied("synthesize"), ["--overwrite"], 2,
+        "there: is a store of kind 'dataset', and the new one is of kind 'features'", id="over-a-dataset",
+    ),
+    pytest.param(
+        "synthesize", lambda _: copied("extract-features"), ["--overwrite"], 2,
+        "there: is a store of kind 'features', and the new one is of kind 'dataset'", id="over-features",
+    ),
+    pytest.param(
         "synthesize", lambda _: copied("synthesize"), ["--seed", "3"], 2, "seed", id="other-seed"
     ),
     pytest.param(

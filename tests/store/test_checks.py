@@ -7,7 +7,8 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from support.stores import filled, make_meta, tree_bytes
+import zarr
+from support.stores import fill, filled, make_meta, tree_bytes
 
 import fstore
 from fstore import format as fmt
@@ -60,6 +61,36 @@ def test_a_dataset_is_not_shortened_nor_taken_for_features(tmp_path: Path) -> No
     for num in (5, 9):
         fstore.check_create_dataset(store, DATASET, num_images=num)
     assert tree_bytes(store) == before
+
+
+@pytest.mark.parametrize("place", ["folder", "memory"])
+def test_no_store_of_the_other_kind_is_overwritten(tmp_path: Path, place: str) -> None:
+    parent = tmp_path if place == "folder" else f"memory://{tmp_path.name}"
+    store, other = f"{parent}/d.zarr", f"{parent}/f.zarr"
+    fstore.create_dataset(store, DATASET, num_images=5).close()
+    fill(other, META)
+    of_features = features(store, overwrite=True)
+    of_dataset = {"path": other, "meta": DATASET, "num_images": 5, "overwrite": True}
+    found = error_of(fstore.create, of_features)
+    assert error_of(fstore.check_create, of_features) == found
+    expected = f"{store}: is a store of kind 'dataset', and the new one is of kind 'features': "
+    assert found[1].startswith(expected) and "choose another --store, or delete this one" in found[1]
+    found = error_of(fstore.create_dataset, of_dataset)
+    assert error_of(fstore.check_create_dataset, of_dataset) == found
+    assert found[1].startswith(
+        f"{other}: is a store of kind 'features', and the new one is of kind 'dataset'"
+    )
+    assert fstore.open(store).num_images == 5 and len(fstore.open(other)) == 3
+
+
+@pytest.mark.parametrize("kind", [None, "fea", 7, ["dataset"]])
+def test_a_store_whose_kind_is_damaged_may_be_written_anew(tmp_path: Path, kind: object) -> None:
+    store = tmp_path / "d.zarr"
+    fstore.create_dataset(store, DATASET, num_images=5).close()
+    group = zarr.open_group(store)
+    group.attrs.put({"fstore": {**group.attrs["fstore"], "kind": kind}})
+    fstore.create(**features(store, overwrite=True)).close()
+    assert fstore.open(store).num_images == 3
 
 
 def test_another_folder_and_an_open_writer_are_refused(tmp_path: Path) -> None:

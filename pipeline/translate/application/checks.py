@@ -73,6 +73,8 @@ def _check_begun(job: ApplicationJob, location: Location, attribute: dict[str, A
     """Refuse a store that this translator has not made of this dataset. Raises UsageError."""
     found = attribute.get("translator")
     way_out = "choose another --store, or pass --overwrite to replace it"
+    if attribute.get("kind") == "features":  # which --overwrite does not replace
+        raise UsageError(f"{location}: is a store of features, no dataset; choose another --store")
     if attribute.get("kind") != "dataset" or not isinstance(found, dict):
         what = "a dataset" if attribute.get("kind") == "dataset" else "a store"
         raise UsageError(f"{location}: is {what} that `dgan translate apply` has not made; {way_out}")

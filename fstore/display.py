@@ -217,7 +217,7 @@ def _kept_images(store: Any) -> np.ndarray | None:
     if not isinstance(store.meta, fmt.DatasetMeta) or store.meta.keep is None:
         return None
     try:
-        return np.asarray(store.kept)[store.image_ids]
+        return np.asarray(store.kept)  # of the committed images already
     except StoreError:
         return None
 

@@ -76,14 +76,17 @@ def dataset(path: Path, labels: np.ndarray) -> fstore.Dataset:
     classes = tuple(fmt.ClassInfo(i, name, f"#{i:06x}") for i, name in enumerate(NAMES))
     n, *shape = labels.shape
     writer = fstore.create_dataset(path, fmt.DatasetMeta((shape[0], shape[1]), classes, 8), num_images=n)
-    parts = {
-        "images": np.zeros((n, *shape, 3), np.uint8),
-        "labels": labels,
-        "divergence": np.zeros(labels.shape, np.float16),
-        "uncertainty": np.zeros(n, np.float32),
-        "latents": np.zeros((n, 8), np.float32),
-    }
-    writer.write_task(0, parts)
+    for task in writer.pending_tasks():
+        part = labels[list(writer.task_images(task))]
+        parts = {
+            "images": np.zeros((*part.shape, 3), np.uint8),
+            "labels": part,
+            "divergence": np.zeros(part.shape, np.float16),
+            "uncertainty": np.zeros(len(part), np.float32),
+            "latents": np.zeros((len(part), 8), np.float32),
+        }
+        writer.write_task(task, parts)
+    writer.close()
     store = fstore.open(path)
     assert isinstance(store, fstore.Dataset)
     return store
@@ -99,6 +102,21 @@ def test_a_small_datasets_labels_are_counted_and_a_large_ones_are_not(
     assert "20 pixels in 2 images" in repr(store) and "warning" not in repr(store)
     monkeypatch.setattr(display, "COUNTED_BYTES", labels.size - 1)
     assert "pixels in" not in repr(store)
+
+
+@pytest.mark.usefixtures("tasks_of_16")
+def test_a_filtered_dataset_that_lost_a_marker_shows_what_is_committed(tmp_path: Path) -> None:
+    labels = np.stack([mask_of(1 + i % 4) for i in range(20)])
+    path = tmp_path / "d.zarr"
+    dataset(path, labels)
+    kept = np.arange(20) < 18
+    fstore.set_kept(path, kept, "0.9", 0.0)
+    (path / "committed" / "c" / "0").unlink()
+    text = repr(fstore.open(path))
+    assert "4 of 20 committed" in text and "2 of 4 (keep 0.9" in text
+    words = {line.split()[2]: line.split()[3:] for line in text.splitlines() if " #0" in line}
+    assert words["hair"] == ["10", "1", "10", "1"] and words["ring"] == ["10", "1", "0", "0"]
+    assert CliRunner().invoke(main, ["info", str(path)]).exit_code == 0
 
 
 def test_damaged_labels_leave_the_rest_of_a_dataset_to_be_shown(tmp_path: Path) -> None:

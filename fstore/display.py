@@ -12,7 +12,7 @@ import numpy as np
 
 from fstore import format as fmt
 from fstore.errors import StoreError
-from fstore.values import printable
+from fstore.values import escaped, printable
 
 RARE_IMAGES = 3  # a class in fewer has none to spare for validation, and is learnt from one or two
 COUNTED_BYTES = 2**24  # of labels: a dataset has no index of classes, and is counted up to this size
@@ -262,8 +262,11 @@ def _codec_names(codecs: Any) -> str:
 
 
 def pairs_text(values: Mapping[str, Any]) -> str:
-    """The names and values of a record on one line: ``noise const, sha256 5d0f8a2b11ce...``."""
-    return ", ".join(f"{name} {_value_text(value)}" for name, value in values.items())
+    """The names and values of a record on one line: ``noise const, sha256 5d0f8a2b11ce...``.
+
+    What a terminal cannot show, as half of a surrogate pair, is escaped.
+    """
+    return escaped(", ".join(f"{name} {_value_text(value)}" for name, value in values.items()))
 
 
 def _value_text(value: Any) -> str:

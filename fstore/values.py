@@ -152,6 +152,13 @@ def printable(words: str) -> str:
     )
 
 
+def escaped(words: str) -> str:
+    """Words for a terminal, each character that it cannot show as Python writes it: ``\\ud800``, ``\\n``."""
+    if words.isprintable():
+        return words
+    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in words)
+
+
 def _children(node: Any) -> Sequence[Any]:
     if isinstance(node, Mapping):
         return list(node.values())

@@ -11,6 +11,8 @@ from contextlib import contextmanager
 from pathlib import Path, PurePath
 from typing import Any
 
+from fstore.values import escaped
+
 MAX_SHOWN = 60
 MAX_LINE = 4000
 _CREDENTIALS = re.compile(r"://[^/@\s]*@")
@@ -53,9 +55,7 @@ def line_of(text: str) -> str:
     line = " ".join(text.split())
     if len(line) > MAX_LINE:
         line = f"{line[: MAX_LINE * 3 // 4]} ... {line[-MAX_LINE // 5 :]}"
-    if line.isprintable():
-        return line
-    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in line)
+    return escaped(line)
 
 
 def few(names: Sequence[object], num: int = 4) -> str:

@@ -126,6 +126,17 @@ def test_damaged_labels_leave_the_rest_of_a_dataset_to_be_shown(tmp_path: Path) 
     assert "hair" in repr(store) and "pixels in" not in repr(store)
 
 
+def test_an_attribute_of_another_program_is_shown_escaped(tmp_path: Path) -> None:
+    record = {"s": "\ud800", "a\nb": {"key": "x\x1b[31m"}, "plain": "é"}
+    meta = replace(make_meta(), generator=record)
+    fstore.create(tmp_path / "s.zarr", meta, num_images=1, latent_shape=(8,)).close()
+    result = CliRunner().invoke(main, ["info", str(tmp_path / "s.zarr")])
+    assert result.exit_code == 0
+    shown = r"generator  s \ud800, a\nb (key x\x1b[31m), plain é"
+    assert f"  {shown}\n" in result.stdout
+    assert r"<td>s \ud800, a\nb" in fstore.open(tmp_path / "s.zarr")._repr_html_()
+
+
 def test_a_name_of_another_program_moves_no_cursor_and_breaks_no_line(tmp_path: Path) -> None:
     meta = replace(make_meta(), classes=(fmt.ClassInfo(0, HOSTILE, "#000000"),))
     store = fstore.create(tmp_path / "s.zarr", meta, num_images=1, latent_shape=(8,))

@@ -75,10 +75,11 @@ class Page:
 def render(page: Page) -> str:
     """The page as HTML. All texts are escaped; the browser runs no script but the page's own.
 
+    UTF-8 can hold it: half of a surrogate pair, which a store's texts may have, is shown as Python writes it.
     Raises ValueError where ``data`` holds a number that is not finite.
     """
     style, script = _style_and_script(page)
-    return _environment().get_template("base.html.j2").render(
+    text = _environment().get_template("base.html.j2").render(
         page=page,
         mark=Markup(MARK),
         policy=policy_of(page),
@@ -86,6 +87,7 @@ def render(page: Page) -> str:
         script=Markup(script),
         data=None if page.data is None else Markup(json_for_html(page.data)),
     )  # fmt: skip
+    return text.encode("utf-8", "backslashreplace").decode()  # as JSON writes it too
 
 
 def policy_of(page: Page) -> str:

@@ -7,6 +7,7 @@ import hashlib
 import json
 import os
 import re
+from dataclasses import replace
 from html.parser import HTMLParser
 from itertools import count
 from pathlib import Path
@@ -80,6 +81,15 @@ def test_texts_of_a_store_are_shown_and_never_markup() -> None:
     assert title.strip() == HOSTILE
     data = json.loads(elements.of("script")[0][1])
     assert data["classes"][0]["name"] == HOSTILE
+
+
+def test_half_of_a_surrogate_pair_is_shown_escaped_and_its_data_come_back() -> None:
+    page = hostile_page()
+    page = replace(page, title="\ud800", data={**page.data, "name": "\udfff"})
+    elements = Elements(render(page).encode().decode())
+    ((_, title),) = elements.of("h1")
+    assert title.strip() == r"\ud800"
+    assert json.loads(elements.of("script")[0][1])["name"] == "\udfff"
 
 
 @given(value=st.dictionaries(st.text(), JSON_VALUES, max_size=3))

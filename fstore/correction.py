@@ -18,6 +18,7 @@ from zarr.core.buffer import default_buffer_prototype
 from zarr.core.sync import sync
 
 from fstore import format as fmt
+from fstore.allowed_values import check_mask, check_values
 from fstore.chunks import CheckedArray
 from fstore.compare import OF_ANNOTATIONS
 from fstore.creation import create_array, set_length
@@ -56,15 +57,18 @@ def revise(
 
     ``specs`` are those of every array. The store is lengthened first; then one write of the attribute says
     what it holds from now on. Its revision is raised, so that whoever reads the store can notice.
-    Raises StoreError for a corrected mask with a label that is no class.
+    Raises StoreError for a corrected mask with a label that is no class, and for keypoints that the format
+    excludes.
     """
+    by_name = {spec.name: spec for spec in specs if spec.name in fmt.ANNOTATIONS}
     for image in revision.corrected:
-        fmt.check_mask(meta, annotated.masks[image], image)
+        check_mask(meta, annotated.masks[image], image)
+        if annotated.keypoints is not None:
+            check_values(meta, by_name["keypoints"], annotated.keypoints[image], image)
     found, attribute = get_attribute(group) or {}, json.loads(json.dumps(meta.to_attribute()))
     lengthened = revision.num_images != revision.num_stored
     set_length(group, location, [spec.name for spec in specs], revision.num_images)
     changed = {key: attribute[key] for key in OF_ANNOTATIONS if found.get(key) != attribute[key]}
-    by_name = {spec.name: spec for spec in specs if spec.name in fmt.ANNOTATIONS}
     other_arrays = any(not _is_alike(group, spec, location) for spec in by_name.values())
     if not (changed or lengthened or revision.corrected):
         return

@@ -14,6 +14,7 @@ import numpy as np
 import zarr
 
 from fstore import format as fmt
+from fstore.allowed_values import as_stored, check_values, wrong_type
 from fstore.creation import OpenGroup, check_place, create_group, delete_array, set_length
 from fstore.durable import sync_all
 from fstore.errors import StoreError
@@ -101,8 +102,8 @@ class DatasetWriter:
             values: as for ``write_task``. They fill whole files; only the dataset's last file may be short.
 
         Raises:
-            StoreError: the shape does not fit, the images are not the task's, they cut a file, or values are
-            not finite where the format wants them to be.
+            StoreError: the shape does not fit, the images are not the task's, they cut a file, or the format
+            excludes a value, as a label that is no class, a picture of floats, a latent that is not finite.
         """
         spec, images = self._shards.specs[name], self.task_images(task)
         if values.shape[1:] != spec.shape[1:]:
@@ -115,7 +116,8 @@ class DatasetWriter:
                 f"{images.start} to {images.stop - 1}"
             )
         fmt.check_aligned(spec, ((first, stop), *((0, size) for size in spec.shape[1:])))
-        values = as_stored(name, values, first)
+        for place in range(len(values)):  # before a file is touched
+            check_values(self.meta, spec, values[place : place + 1], first + place)
         written = self._written.setdefault(task, {}).setdefault(name, {})
         side = (spec.shards or spec.chunks)[0]  # images of a file: those of a task, or fewer
         for start in range(first, stop, side):
@@ -123,7 +125,7 @@ class DatasetWriter:
             for image in images_of_file:
                 written.pop(image, None)  # of an attempt before this one
             self._clear_unfinished(name, start, min(start + side, images.stop))
-            part = values[start - first : start - first + side].astype(spec.dtype, copy=False)
+            part = _with_nan(spec, values[start - first : start - first + side])
             (key,) = self._shards.write(name, part, (start, *[0] * (part.ndim - 1)))
             written.update(dict.fromkeys(images_of_file, key))
 
@@ -150,13 +152,30 @@ class DatasetWriter:
             if found != expected:
                 raise StoreError(f"task {task}: array {name!r} has shape {found}, expected {expected}")
         if "uncertainty" in parts:
-            _check_uncertainty(parts, images.start)
+            self._check_uncertainty(parts, images.start)
         for name in self._shards.specs:
             if name in parts:
                 self.write_part(task, name, images.start, parts[name])
         files = {key for written in self._written[task].values() for key in written.values()}
         self._shards.commit(images.start, len(images), files)
         del self._written[task]
+
+    def _check_uncertainty(self, parts: Mapping[str, np.ndarray], first: int) -> None:
+        """Refuse an image whose score is finite and whose other values are not: the filter would keep it."""
+        finite = {}  # by array, [n]
+        for name in (name for name in fmt.MAY_BE_NAN if name in parts):
+            spec = self._shards.specs[name]
+            words = wrong_type(spec, parts[name])
+            if words is not None:
+                raise StoreError(f"array {name!r}, image {first}: {words}")
+            finite[name] = np.array([np.isfinite(as_stored(spec, image)).all() for image in parts[name]])
+        for name, is_finite in finite.items():
+            wrong = np.flatnonzero(~is_finite & finite["uncertainty"])
+            if len(wrong):
+                image = first + int(wrong[0])
+                raise StoreError(
+                    f"array 'uncertainty', image {image}: is finite, and its {name} not; expected NaN"
+                )
 
 
 def open_dataset(
@@ -238,37 +257,9 @@ def set_filter(
     sync_all(location, ["zarr.json"])
 
 
-def as_stored(name: str, values: np.ndarray, first: int) -> np.ndarray:
-    """A dataset's values, of images from ``first`` on, as the format wants them.
-
-    Those that are not finite become NaN in the arrays that may hold it, and are refused in every other.
-    Raises StoreError naming array and image.
-    """
-    finite = _is_finite(name, values)
-    if finite.all():
-        return values
-    if name not in fmt.MAY_BE_NAN:
-        image = first + int(np.argwhere(~finite)[0][0])
-        raise StoreError(f"array {name!r}, image {image}: has a value that is not finite")
-    return np.where(finite, values, np.nan).astype(values.dtype)
-
-
-def _is_finite(name: str, values: np.ndarray) -> np.ndarray:
-    """Where values are finite once they are stored: float16 holds up to 65504."""
-    if values.dtype.kind != "f":
-        return np.ones(values.shape, bool)
-    with np.errstate(over="ignore"):
-        return np.isfinite(values.astype(np.float16) if name in ("divergence", "heatmaps") else values)
-
-
-def _check_uncertainty(parts: Mapping[str, np.ndarray], first: int) -> None:
-    """Refuse an image whose score is finite and whose other values are not: the filter would keep it."""
-    uncertainty = parts["uncertainty"]  # [n]
-    for name in (name for name in fmt.MAY_BE_NAN if name in parts):
-        finite = _is_finite(name, parts[name]).reshape(len(parts[name]), -1).all(axis=1)  # [n]
-        wrong = np.flatnonzero(~finite & np.isfinite(uncertainty))
-        if len(wrong):
-            image = first + int(wrong[0])
-            raise StoreError(
-                f"array 'uncertainty', image {image}: is finite, and its {name} not; expected NaN"
-            )
+def _with_nan(spec: fmt.ArraySpec, values: np.ndarray) -> np.ndarray:
+    """A dataset's values as they are stored: NaN in place of infinite ones in the arrays that may hold it."""
+    stored = as_stored(spec, values)
+    if spec.name not in fmt.MAY_BE_NAN or not np.isinf(stored).any():
+        return stored
+    return np.where(np.isinf(stored), np.array(np.nan, stored.dtype), stored)

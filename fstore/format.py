@@ -255,23 +255,6 @@ def class_counts(mask: np.ndarray, num_classes: int) -> np.ndarray:
     return counts.reshape(rows, columns, num_classes).astype(np.uint16)
 
 
-def check_mask(meta: FeatureMeta, mask: np.ndarray, image: int) -> None:
-    """Refuse a mask that is not (H, W) integers, or has a label that is no class. Raises StoreError."""
-    if mask.shape != (meta.height, meta.width):
-        expected = (meta.height, meta.width)
-        raise StoreError(f"image {image}: mask has shape {tuple(mask.shape)}, expected {expected}")
-    if mask.dtype.kind not in "bui":
-        raise StoreError(f"image {image}: mask has dtype {mask.dtype}, expected integers")
-    strange = (mask < 0) | (mask >= len(meta.classes))
-    if meta.ignore is not None:
-        strange &= mask != meta.ignore
-    if strange.any():
-        raise StoreError(
-            f"image {image}: mask has label {mask[strange][0]}, expected 0 to {len(meta.classes) - 1}"
-            + ("" if meta.ignore is None else f" or {meta.ignore} (ignored)")
-        )
-
-
 def bands(height: int) -> list[tuple[int, int]]:
     """Row ranges [a, b) of the dense shards of one image, top to bottom; together they hold each row once."""
     return [(first, min(first + BAND, height)) for first in range(0, height, BAND)]

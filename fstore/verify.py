@@ -13,6 +13,7 @@ import numpy as np
 import zarr
 
 from fstore import format as fmt
+from fstore.allowed_values import not_finite, wrong_keypoint, wrong_label
 from fstore.chunks import CheckedArray, read_marker_file, read_markers
 from fstore.errors import StoreError
 from fstore.inventory import Inventory, array_problems, find_array, is_lengthened, read_inventory
@@ -196,24 +197,26 @@ class _Check:
                     yield str(error)
                     break
                 self.bytes_read += values.nbytes
-                may_be_nan = meta.kind == "dataset" and name in fmt.MAY_BE_NAN
-                wrong = np.isinf(values) if may_be_nan else ~np.isfinite(values)
-                if wrong.any():
-                    kind = "infinite" if may_be_nan else "not finite"
-                    yield f"{self._where}: array {name!r}, image {image}: has a value that is {kind}"
-                    break
-                nan[name] = nan.get(name, False) or bool(np.isnan(values).any())
+                if values.dtype.kind == "f":
+                    may_be_nan = meta.kind == "dataset" and name in fmt.MAY_BE_NAN
+                    words = not_finite(values, may_be_nan=may_be_nan)
+                    if words is not None:
+                        yield f"{self._where}: array {name!r}, image {image}: {words}"
+                        break
+                    nan[name] = nan.get(name, False) or bool(np.isnan(values).any())
                 needed = ("masks", "labels", "class_counts", "member_votes")
                 if name in needed or (name == "divergence" and self.filter):
                     small[name] = values[0]
-                if name == "keypoints":
-                    yield from _keypoint_problems(meta, values[0], image, self._where)
+                words = wrong_keypoint(meta, values) if name == "keypoints" else None
+                if words is not None:
+                    yield f"{self._where}: array {name!r}, image {image}: {words}"
         for name in (name for name in nan if nan[name] and not nan.get("uncertainty", True)):
             line = f"array 'uncertainty', image {image}: is finite, and its {name} not; expected NaN"
             yield f"{self._where}: {line}"
         for name in ("masks", "labels"):
-            if name in small:
-                yield from _label_problems(meta, small[name], name, image, self._where)
+            words = wrong_label(meta, small[name]) if name in small else None
+            if words is not None:
+                yield f"{self._where}: array {name!r}, image {image}: {words}"
         if self.filter is not None and "divergence" in small:
             self.filter.add(image, small["divergence"], small.get("labels"))
         if "masks" in small and "class_counts" in small:
@@ -240,21 +243,6 @@ def _vote_problems(
         yield f"{where}: array 'member_votes', image {image}: {line}"
 
 
-def _label_problems(meta: fmt.Meta, labels: np.ndarray, name: str, image: int, where: str) -> Iterator[str]:
-    bad = labels >= len(meta.classes)
-    if meta.ignore is not None:
-        bad &= labels != meta.ignore
-    if bad.any():
-        largest = len(meta.classes) - 1
-        yield f"{where}: array {name!r}, image {image}: has label {labels[bad][0]}, expected 0 to {largest}"
-
-
-def _keypoint_problems(meta: fmt.Meta, points: np.ndarray, image: int, where: str) -> Iterator[str]:
-    third = points[:, 2]  # [K]
-    if isinstance(meta, fmt.FeatureMeta) and not np.isin(third, (0, 1)).all():
-        yield f"{where}: array 'keypoints', image {image}: has {third.max()} as third value, expected 0 or 1"
-
-
 def _pieces(array: zarr.Array, image: int) -> Iterator[fmt.Region]:
     """One image of an array in pieces of one shard, so that memory stays at one shard."""
     if array.ndim < 2:
@@ -271,8 +259,9 @@ def _average_problems(inventory: Inventory) -> Iterator[str]:
     if array is None:
         return
     try:
-        if not np.isfinite(_whole(array, inventory.location)).all():
-            yield f"{inventory.location}: array 'average_latent': has a value that is not finite"
+        words = not_finite(_whole(array, inventory.location))
+        if words is not None:
+            yield f"{inventory.location}: array 'average_latent': {words}"
     except StoreError as error:
         yield str(error)
 

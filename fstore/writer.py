@@ -19,6 +19,7 @@ import torch
 from torch import Tensor
 
 from fstore import format as fmt
+from fstore.allowed_values import as_stored, check_mask, check_values, not_finite, wrong_type
 from fstore.bands import Band, BandMaker
 from fstore.chunks import CheckedArray
 from fstore.compare import OF_ANNOTATIONS
@@ -127,7 +128,8 @@ class FeatureWriter:
             keypoints: (K, 3) float32 x, y and whether it is labelled, where the store holds keypoints.
 
         Raises:
-            StoreError: a shape or a label does not fit the store, or the image is committed already.
+            StoreError: a shape or a value does not fit the store, such as a label that is no class, a picture
+                of floats or a latent that is not finite; or the image is committed already.
             OverflowError16: a feature does not fit float16.
         """
         annotations = self._checked_annotations(image, mask, latent, keypoints)
@@ -137,6 +139,7 @@ class FeatureWriter:
     def prepare_rendered(self, image: int, maps: list[Tensor], picture: np.ndarray) -> PreparedImage:
         """The same for what is rendered alone: ``begin_image`` has written the rest. See ``fstore.join``."""
         self._check_rendered(image, maps, picture)
+        picture = self._checked(image, "images", picture)
         stored = [
             to_stored(maps.pop(0), layer, self.meta.grid, self.meta.upsample) for layer in self.meta.layers
         ]
@@ -222,7 +225,13 @@ class FeatureWriter:
         found = None if keypoints is None else tuple(keypoints.shape)
         if found != expected:
             raise StoreError(f"image {image}: keypoints have shape {found}, expected {expected}")
-        return {} if keypoints is None else {"keypoints": keypoints.astype(np.float32)}
+        return {} if keypoints is None else {"keypoints": self._checked(image, "keypoints", keypoints)}
+
+    def _checked(self, image: int, name: str, values: np.ndarray) -> np.ndarray:
+        """An array's values of an image, in its dtype. Raises StoreError for what the format excludes."""
+        spec = self._shards.specs[name]
+        check_values(self.meta, spec, values, image)
+        return as_stored(spec, values)
 
     def _check_pending(self, image: int) -> None:
         if not 0 <= image < self.num_images:
@@ -238,7 +247,8 @@ class FeatureWriter:
         """The arrays of an image that are not rendered, by their names, as they are stored."""
         self._check_pending(image)
         self._check_shape(image, "latent", latent, self._shards.specs["latents"].shape[1:])
-        fmt.check_mask(self.meta, mask, image)
+        latent = self._checked(image, "latents", latent)
+        check_mask(self.meta, mask, image)
         counts = fmt.class_counts(mask, len(self.meta.classes))
         mask = mask.astype(fmt.mask_dtype(self.meta))
         points = self._checked_keypoints(image, keypoints)
@@ -283,7 +293,11 @@ def open_features(
     specs = [*fmt.feature_arrays(meta, num_images, latent_shape), fmt.committed_array("features", num_images)]
     small = []
     if average_latent is not None:
-        small = [(fmt.average_latent_array(average_latent.shape), average_latent.astype(np.float32))]
+        spec = fmt.average_latent_array(average_latent.shape)
+        words = wrong_type(spec, average_latent) or not_finite(as_stored(spec, average_latent))
+        if words is not None:
+            raise StoreError(f"array 'average_latent': {words}")
+        small = [(spec, as_stored(spec, average_latent))]
     opened = create_group(location, meta.to_attribute(), specs, overwrite, small, _may_differ(annotated))
     try:
         finish_correction(location, opened.group)

@@ -13,8 +13,9 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from fstore.allowed_values import wrong_label
 from fstore.dataset import Dataset
-from fstore.errors import StoreError
+from fstore.errors import CorruptionError
 from fstore.feature_store import FeatureStore
 from pipeline.evaluation.job import EvaluationJob
 from pipeline.evaluation.predictions import Predictions
@@ -97,8 +98,10 @@ def measure_labels(job: EvaluationJob, device: torch.device) -> LabelSums:
 def _of_features(job: EvaluationJob, store: FeatureStore, device: torch.device) -> Iterator[Compared]:
     predictions = Predictions(store, job.judged.ensemble, device)
     for place in range(len(store)):
-        truth = torch.from_numpy(store.read_masks([place])[0].astype(np.int64))
-        known = _known(store, truth, place)
+        mask = store.read_masks([place])[0]
+        _check_labels(store, "masks", mask, place)
+        truth = torch.from_numpy(mask.astype(np.int64))
+        known = _known(store, truth)
         predicted, winner, confidence = predictions.labels(place)
         yield Compared(truth, predicted, known, winner, confidence)
 
@@ -109,21 +112,28 @@ def _of_dataset(job: EvaluationJob, dataset: Dataset) -> Iterator[Compared]:
     for place, mask in zip(job.truth.places.tolist(), job.truth.masks, strict=True):
         truth = torch.from_numpy(mask.astype(np.int64))
         labels = dataset.labels[place].compute(scheduler="sync")
+        _check_labels(dataset, "labels", labels, place)
         predicted = torch.from_numpy(labels.astype(np.int64))
-        known = _known(dataset, truth, place) & (truth >= 0)
+        known = _known(dataset, truth) & _known(dataset, predicted) & (truth >= 0)
         yield Compared(truth, predicted, known, kept=None if kept is None else bool(kept[place]))
 
 
-def _known(store: FeatureStore | Dataset, truth: Tensor, place: int) -> Tensor:
-    """The pixels that have a true label: [H, W] bool. Raises StoreError for a label that is no class."""
-    known = truth != store.meta.ignore if store.meta.ignore is not None else torch.ones_like(truth).bool()
-    largest, num_classes = int(truth[known].max()) if known.any() else 0, len(store.meta.classes)
-    if largest >= num_classes:
-        raise StoreError(
-            f"{store.location}: image {int(store.image_ids[place])} holds label {largest}, expected below "
-            f"{num_classes}; `dgan verify` says what else is damaged"
+def _check_labels(store: FeatureStore | Dataset, name: str, labels: NDArray[np.integer], place: int) -> None:
+    """Refuse stored labels of an image that are no classes: they would be counted as other pairs.
+
+    Raises CorruptionError.
+    """
+    words = wrong_label(store.meta, labels)
+    if words is not None:
+        raise CorruptionError(
+            f"{store.location}: array {name!r}, image {int(store.image_ids[place])}: {words}; `dgan verify` "
+            "says what else is damaged"
         )
-    return known
+
+
+def _known(store: FeatureStore | Dataset, labels: Tensor) -> Tensor:
+    """The pixels whose label is not the one that is counted nowhere: [H, W] bool."""
+    return labels != store.meta.ignore if store.meta.ignore is not None else torch.ones_like(labels).bool()
 
 
 @dataclass(frozen=True)

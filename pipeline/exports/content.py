@@ -13,7 +13,8 @@ import numpy as np
 
 import fstore
 from fstore import format as fmt
-from fstore.errors import StoreError
+from fstore.allowed_values import wrong_label
+from fstore.errors import CorruptionError, StoreError
 from fstore.store import Store
 from pipeline.errors import UsageError, count
 from pipeline.exports.classes import ClassMapping, identity, read_mapping
@@ -76,7 +77,12 @@ class Content:
         index = int(self.store.image_ids[position])
         labels = keypoints = None
         if self.keypoint_names is None:
-            labels = self._mapping.apply(self._part("labels" if self.is_dataset else "masks", index))
+            name = "labels" if self.is_dataset else "masks"
+            labels = self._part(name, index)
+            words = wrong_label(self.store.meta, labels)  # which the mapping has no place for
+            if words is not None:
+                raise CorruptionError(f"{self.store.location}: array {name!r}, image {index}: {words}")
+            labels = self._mapping.apply(labels)
         else:
             keypoints = self._part("keypoints", index)
         return Item(

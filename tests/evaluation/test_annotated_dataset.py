@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import json
+import shutil
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 import torch
+import zarr
 from PIL import Image
 from support.commands import dgan, done
 from support.interpreters import INFO, saved
@@ -173,6 +175,21 @@ def test_a_label_map_to_other_classes_is_refused(folder: Path, tmp_path: Path) -
     words = ["--annotations", folder / "truth", "--label-map", tmp_path / "map.toml"]
     line = refusal(folder, tmp_path, "--store", folder / "dataset.zarr", *words)
     assert "map.toml: makes classes that" in line and "(door)" in line
+
+
+@pytest.mark.parametrize("label", [3, 200])
+def test_a_stored_label_that_is_no_class_is_damage(folder: Path, tmp_path: Path, label: int) -> None:
+    store = tmp_path / "d.zarr"
+    shutil.copytree(folder / "dataset.zarr", store)
+    zarr.open_group(store)["labels"][3, 2, 1] = label
+    words = ("evaluate", folder / "interpreter", "--store", store, "--annotations", folder / "truth")
+    result = dgan(*words, "--out", tmp_path / "e.json")
+    assert result.exit_code == 1
+    says = (
+        f"{store}: array 'labels', image 3: has label {label}, expected 0 to 2; `dgan verify` says what else"
+    )
+    assert says in result.stderr.splitlines()[-1]
+    assert not (tmp_path / "e.json").exists()
 
 
 def test_a_dataset_without_annotations_is_refused(folder: Path, tmp_path: Path) -> None:

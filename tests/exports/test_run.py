@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import json
+import shutil
 import subprocess
 import sys
 from pathlib import Path
 
 import numpy as np
 import pytest
+import zarr
 from PIL import Image
-from support.commands import done
+from support.commands import dgan, done
 from support.exports import (
     IGNORE,
     NUM_IMAGES,
@@ -26,6 +28,11 @@ from support.stores import tree_bytes
 from support.variants import variants
 
 PNG = ("--format", "png")
+MERGING = (
+    'drop = ["part 4"]\ndrop_to = "ignore"\n[[classes]]\nname = "background"\n'
+    '[[classes]]\nname = "body"\ncolor = "#102030"\nfrom = ["part 1", "part 3"]\n'
+    '[[classes]]\nname = "head"\nfrom = [2]\n'
+)
 
 
 def test_kept_images_alone_are_exported_unless_all_are_asked_for(dataset: Path, tmp_path: Path) -> None:
@@ -61,11 +68,7 @@ def test_a_split_shares_the_kept_images_out(dataset: Path, tmp_path: Path) -> No
 
 
 def test_a_label_map_merges_drops_and_renames(dataset: Path, tmp_path: Path) -> None:
-    (tmp_path / "map.toml").write_text(
-        'drop = ["part 4"]\ndrop_to = "ignore"\n[[classes]]\nname = "background"\n'
-        '[[classes]]\nname = "body"\ncolor = "#102030"\nfrom = ["part 1", "part 3"]\n'
-        '[[classes]]\nname = "head"\nfrom = [2]\n'
-    )
+    (tmp_path / "map.toml").write_text(MERGING)
     done("export", dataset, tmp_path / "out", *PNG, "--limit", 3, "--label-map", tmp_path / "map.toml")
     table = np.array([0, 1, 2, 1, IGNORE])
     for number in exported_numbers(tmp_path / "out"):
@@ -77,6 +80,19 @@ def test_a_label_map_merges_drops_and_renames(dataset: Path, tmp_path: Path) -> 
         f'name = "{name}"' for name in ("background", "body", "head")
     ]
     assert '"#102030"' in listed
+
+
+@pytest.mark.parametrize("label", [6, 200])
+def test_a_stored_label_that_is_no_class_is_damage(dataset: Path, tmp_path: Path, label: int) -> None:
+    store = shutil.copytree(dataset, tmp_path / "d.zarr")
+    image = int(np.flatnonzero(kept())[0])
+    zarr.open_group(store)["labels"][image, 2, 1] = label
+    (tmp_path / "map.toml").write_text(MERGING)
+    for out, more in (("as it is", ()), ("mapped", ("--label-map", tmp_path / "map.toml"))):
+        result = dgan("export", store, tmp_path / out, *PNG, "--limit", 3, *more)
+        assert result.exit_code == 1
+        says = f"{store}: array 'labels', image {image}: has label {label}, expected 0 to 4"
+        assert says in result.stderr.splitlines()[-1]
 
 
 def test_a_label_map_that_lacks_a_class_is_refused_and_so_is_one_of_keypoints(

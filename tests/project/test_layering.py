@@ -54,7 +54,7 @@ FLOORS = (
     ("compare", "filter_rule", "location", "meta"),
     ("durable", "format", "object_lock"),
     ("writer_lock",),
-    ("display", "interpolate", "inventory", "local_shards", "plan", "views"),
+    ("allowed_values", "display", "interpolate", "inventory", "local_shards", "plan", "views"),
     ("stored_files",),
     ("markers",),
     ("bands", "cache", "chunks", "creation", "recover", "stream_plan"),

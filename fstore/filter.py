@@ -5,6 +5,7 @@ It knows scores and how many images are to be kept. It does not know how a score
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -12,13 +13,14 @@ import numpy as np
 import zarr
 
 from fstore import format as fmt
+from fstore.allowed_values import as_stored, wrong_type
 from fstore.chunks import CheckedArray, read_markers
 from fstore.creation import create_array, delete_array, open_for_writing
 from fstore.dataset import Dataset
 from fstore.dataset_writer import set_filter
 from fstore.durable import sync_all
 from fstore.errors import StoreError
-from fstore.filter_rule import num_kept
+from fstore.filter_rule import kept_per_class, num_kept, order_problems, threshold_problems
 from fstore.inventory import Inventory, chunk_key, read_inventory
 from fstore.location import Location
 from fstore.writer_lock import lock_place
@@ -49,6 +51,8 @@ def filter_of(dataset: Dataset) -> Filter:
 
 def write_filter(location: Location, wanted: Filter) -> None:
     """Does what ``fstore.set_kept`` says."""
+    scores = None if wanted.scores is None else np.asarray(wanted.scores)
+    wanted = replace(wanted, kept=np.asarray(wanted.kept), scores=scores)
     read_inventory(location)  # before its folder is locked: there may be none
     lock = lock_place(location)
     try:
@@ -62,20 +66,30 @@ def write_filter(location: Location, wanted: Filter) -> None:
 
 
 def _check(inventory: Inventory, wanted: Filter) -> None:
-    """Refuse a filter that ``verify`` would report as wrong."""
+    """Refuse a filter that ``verify`` would report as wrong.
+
+    Of one that is per class, the share of all images is checked alone: which classes an image shows would
+    take a look at all labels.
+    """
     where, num = inventory.location, inventory.num_images
     meta, kept = inventory.meta, wanted.kept
     if not isinstance(meta, fmt.DatasetMeta):
         raise StoreError(f"{where}: is a feature store, which has no filter; pass a dataset")
-    if inventory.array("kept").shape[0] > num or kept.shape != (num,):
+    if inventory.array("kept").shape[0] > num:
         raise StoreError(
-            f"{where}: kept has {inventory.array('kept').shape[0]} places, the dataset {num} images and the "
-            f"filter {len(kept)}; a run with a larger --num was cut off, run it again"
+            f"{where}: kept has {inventory.array('kept').shape[0]} places and the dataset {num} images; a "
+            "run with a larger --num was cut off, run it again"
         )
     markers = read_markers(inventory.array("committed"), where)
     if not markers.all():
         raise StoreError(
             f"{where}: {markers.sum()} of {num} images are committed; run the same `{meta.maker}` to its end"
+        )
+    if kept.shape != (num,) or kept.dtype != bool:
+        # Of integers, 0 and 1 would be taken for the indices of two images.
+        raise StoreError(
+            f"{where}: the filter's mask is {kept.dtype} of shape {kept.shape}, expected bool of ({num},): "
+            "true for each image to keep"
         )
     replace(meta, keep=wanted.keep, threshold=wanted.threshold, filter=wanted.rule)  # it refuses bad values
     scores = _scores(inventory, meta, wanted)
@@ -88,6 +102,18 @@ def _check(inventory: Inventory, wanted: Filter) -> None:
         raise StoreError(
             f"{where}: the filter keeps {found} images, expected {expected}{more} (keep {wanted.keep})"
         )
+    name = "uncertainty" if wanted.scores is None else fmt.FILTER_SCORE
+    problems = [*threshold_problems(wanted.threshold, kept, scores, name)]
+    problems += _missing(wanted.keep, kept, scores) if per_class else order_problems(kept, scores)
+    for line in problems:
+        raise StoreError(f"{where}: {line}")
+
+
+def _missing(keep: str, kept: np.ndarray, scores: np.ndarray) -> Iterator[str]:
+    """A line where a filter per class drops an image of the share of all images."""
+    of_all = kept_per_class(keep, scores, np.zeros((len(scores), 0), bool))
+    for image in np.flatnonzero(of_all & ~kept)[:1]:
+        yield f"array 'kept', image {image}: is dropped, and the rule per class keeps it (keep {keep})"
 
 
 def _scores(inventory: Inventory, meta: fmt.DatasetMeta, wanted: Filter) -> np.ndarray:
@@ -103,9 +129,14 @@ def _scores(inventory: Inventory, meta: fmt.DatasetMeta, wanted: Filter) -> np.n
     if wanted.scores is None or wanted.scores.shape != (num,):
         found = "none" if wanted.scores is None else f"of shape {wanted.scores.shape}"
         raise StoreError(f"{where}: the filter goes by {by}; expected scores ({num},), found {found}")
-    if np.isinf(wanted.scores).any():
+    spec = fmt.filter_score_array(num)
+    words = wrong_type(spec, wanted.scores)
+    if words is not None:
+        raise StoreError(f"{where}: array {spec.name!r} {words}")
+    scores = as_stored(spec, wanted.scores)
+    if np.isinf(scores).any():
         raise StoreError(f"{where}: the filter's scores have an infinite value; expected finite ones, or NaN")
-    return wanted.scores
+    return scores
 
 
 def _write(inventory: Inventory, wanted: Filter) -> None:
@@ -117,7 +148,7 @@ def _write(inventory: Inventory, wanted: Filter) -> None:
     if wanted.scores is not None:
         spec = fmt.filter_score_array(inventory.num_images)
         create_array(group, spec)
-        _fill(location, open_for_writing(group, spec, location), wanted.scores.astype(spec.dtype))
+        _fill(location, open_for_writing(group, spec, location), as_stored(spec, wanted.scores))
         sync_all(location, [f"{spec.name}/zarr.json"])
     _fill(location, kept, wanted.kept)
     set_filter(group, location, wanted.keep, wanted.threshold, wanted.rule)

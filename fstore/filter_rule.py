@@ -5,6 +5,7 @@ What writes a filter decides for itself; this is what a filter is compared with.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from math import ceil
 
 import numpy as np
@@ -36,3 +37,27 @@ def kept_per_class(keep: str, scores: np.ndarray, shown: np.ndarray) -> np.ndarr
         of_class = order[images[order]]
         kept[of_class[: ceil(keep_fraction(keep) * len(of_class))]] = True
     return kept
+
+
+def threshold_problems(
+    threshold: float | None, kept: np.ndarray, scores: np.ndarray, name: str
+) -> Iterator[str]:
+    """A line where ``threshold`` is not the largest score of a kept image. ``name``: of the scores."""
+    found = scores[kept & np.isfinite(scores)]
+    largest = float(found.max()) if len(found) else None
+    if largest is None or threshold is None:
+        same = largest is threshold
+    else:
+        same = bool(np.isclose(largest, threshold))
+    if not same:
+        yield f"attribute 'threshold' is {threshold}, expected {largest}, the largest kept {name}"
+
+
+def order_problems(kept: np.ndarray, scores: np.ndarray) -> Iterator[str]:
+    """A line where an ordinary filter keeps other images than those of the least score. Which of equal ones
+    is left open: an older program may have chosen others.
+    """
+    finite = np.isfinite(scores)
+    largest, dropped = scores[kept & finite], scores[~kept & finite]
+    if len(largest) and len(dropped) and dropped.min() < largest.max():
+        yield "array 'kept' drops an image that is less uncertain than one it keeps"

@@ -1,7 +1,7 @@
 """Checks the filter of a dataset against its specification: what it went by, and which images it keeps.
 
-It is given every image once, divergence and labels, and computes scores and classes anew. It shares no code
-with what sets a filter.
+It is given every image once, divergence and labels, and computes scores and classes anew. What sets a filter
+shares with it the rule alone, and none of the code that scores images or chooses among them.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ import numpy as np
 from fstore import format as fmt
 from fstore.chunks import CheckedArray
 from fstore.errors import StoreError
-from fstore.filter_rule import kept_per_class, num_kept
+from fstore.filter_rule import kept_per_class, num_kept, order_problems, threshold_problems
 from fstore.image_scores import image_score
 from fstore.inventory import Inventory
 
@@ -65,32 +65,18 @@ class FilterCheck:
         finite = np.isfinite(scores)
         for image in np.flatnonzero(kept & ~finite)[:1]:
             yield f"array 'kept', image {image}: is kept, and its {name} is not finite"
-        largest = float(scores[kept & finite].max()) if (kept & finite).any() else None
-        yield from self._threshold_problems(largest)
+        yield from threshold_problems(self._meta.threshold, kept, scores, name)
         if self._shown is not None:
             wrong = np.flatnonzero(kept != kept_per_class(keep, scores, self._shown))
             for image in wrong[:1]:
                 is_, rule = ("kept", "drops") if kept[image] else ("dropped", "keeps")
                 yield f"array 'kept', image {image}: is {is_}, and the rule per class {rule} it (keep {keep})"
             return
-        wanted, dropped = num_kept(keep, scores), scores[~kept & finite]
+        wanted = num_kept(keep, scores)
         if int(kept.sum()) != wanted:
             count = f"{int(kept.sum())} of {len(kept)} images"
             yield f"array 'kept' keeps {count}, expected {wanted} (keep {keep})"
-        if largest is not None and len(dropped) and float(dropped.min()) < largest:
-            yield "array 'kept' drops an image that is less uncertain than one it keeps"
-
-    def _threshold_problems(self, largest: float | None) -> Iterator[str]:
-        threshold = self._meta.threshold
-        if largest is None or threshold is None:
-            same = largest is threshold
-        else:
-            same = bool(np.isclose(largest, threshold))
-        if not same:
-            yield (
-                f"attribute 'threshold' is {threshold}, expected {largest}, the largest kept "
-                f"{self._scores_array}"
-            )
+        yield from order_problems(kept, scores)
 
     def _whole(self, name: str) -> np.ndarray:
         array = self._inventory.array(name)

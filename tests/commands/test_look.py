@@ -193,7 +193,7 @@ def dataset(path: Path, labels: np.ndarray, kept: np.ndarray | None) -> None:
     )
     writer.close()
     if kept is not None:
-        fstore.set_kept(path, kept, "0.5", 0.25)
+        fstore.set_kept(path, kept, "0.5", 0.0)
 
 
 def test_class_counts_of_a_dataset_are_of_all_and_of_the_kept_images(tmp_path: Path) -> None:

@@ -235,6 +235,50 @@ def test_a_filter_per_class_keeps_at_least_what_an_ordinary_one_does(path: Path)
         fstore.set_kept(path, np.arange(NUM) < 5, "0.5", 0.5, rule=PER_CLASS)
 
 
+@pytest.mark.parametrize(
+    ("kept", "threshold", "rule", "says"),
+    [
+        (
+            np.arange(NUM) >= 6,
+            1.0,
+            None,
+            "array 'kept' drops an image that is less uncertain than one it keeps",
+        ),
+        (np.arange(NUM) >= 6, None, None, r"attribute 'threshold' is None, expected 1.0, the largest kept"),
+        (
+            np.arange(NUM) < 6,
+            1.0,
+            None,
+            r"attribute 'threshold' is 1.0, expected 0.50\d*, the largest kept unc",
+        ),
+        (np.arange(NUM) >= 6, 1.0, PER_CLASS, "image 0: is dropped, and the rule per class keeps it"),
+        (
+            (np.arange(NUM) < 6).astype(int),
+            None,
+            None,
+            r"mask is int64 of shape \(12,\), expected bool of \(12,\)",
+        ),
+        (np.arange(6), None, None, r"mask is int64 of shape \(6,\), expected bool of \(12,\)"),
+        (np.ones(NUM + 1, bool), None, None, r"mask is bool of shape \(13,\), expected bool of \(12,\)"),
+        (True, None, None, r"mask is bool of shape \(\), expected bool of \(12,\)"),
+    ],
+)
+def test_a_filter_that_verify_would_find_wrong_is_refused(
+    path: Path, kept: Any, threshold: float | None, rule: fmt.FilterRule | None, says: str
+) -> None:
+    before = files(path)
+    with pytest.raises(StoreError, match=says) as refused:
+        fstore.set_kept(path, kept, "0.5", threshold, rule=rule)
+    assert "\n" not in str(refused.value)
+    assert files(path) == before
+
+
+def test_a_filter_whose_dataset_lost_a_marker_is_refused_for_that(path: Path) -> None:
+    (path / "committed" / "c" / "0").unlink()
+    with pytest.raises(StoreError, match="0 of 12 images are committed"):
+        fstore.set_kept(path, np.arange(NUM) < 6, "0.5", 0.5)
+
+
 @pytest.mark.parametrize("rule", [PER_CLASS, BY_CLASSES, fmt.FilterRule("interior")])
 def test_a_dataset_without_labels_has_no_such_filter(rule: fmt.FilterRule) -> None:
     with pytest.raises(StoreError, match="expected one without labels"):

@@ -66,7 +66,8 @@ def write_dataset(
     writer.write_task(0, parts)
     writer.close()
     keep = f"{(kept.sum() - 0.5) / num:.6f}" if kept.any() else "0.000001"  # whose share is rounded up
-    fstore.set_kept(path, kept, keep, 1.0)
+    threshold = float(parts["uncertainty"][kept].max()) if kept.any() else None
+    fstore.set_kept(path, kept, keep, threshold)
     found = fstore.open(path)
     assert isinstance(found, fstore.Dataset)
     return found

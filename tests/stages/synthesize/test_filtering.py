@@ -90,10 +90,11 @@ def test_facts_of_many_tasks_and_threads_are_those_of_the_images(
 
 
 def test_labels_of_two_bytes_and_those_that_are_no_class(tmp_path: Path) -> None:
-    labels = np.array([0, 299, 300, 5]).repeat(16).reshape(4, 4, 4).astype(np.uint16)
+    labels = np.array([0, 299, 4, 5]).repeat(16).reshape(4, 4, 4).astype(np.uint16)
     names = [f"class {i}" for i in range(300)]
     divergence = np.full(labels.shape, 0.5, np.float16)
     dataset = dataset_to_filter(tmp_path / "d.zarr", labels, divergence, np.arange(4.0), names=names)
+    zarr.open_group(tmp_path / "d.zarr")["labels"][2] = np.full((4, 4), 300, np.uint16)  # no class
     facts = read_facts(dataset, "interior", with_classes=True)
     assert [np.flatnonzero(row).tolist() for row in facts.shown] == [[0], [299], [], [5]]
     assert facts.scores.tolist() == [0.5] * 4

@@ -6,6 +6,7 @@ out no task.
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from itertools import count
@@ -17,6 +18,7 @@ from pipeline.cluster.worker import join_run
 from pipeline.errors import RunError
 
 Say = Callable[[str], None]
+MOST_DEATHS = 3  # of one worker, in turn, while it gets ready
 
 
 @dataclass
@@ -27,6 +29,8 @@ class Member:
     process: int
     host: str
     resources: dict[str, float]
+    seat: str = ""
+    """What stays when its process is started anew: its nanny's address, or its name, or its machine."""
     is_ready: bool = False
     flying: set[str] = field(default_factory=set)
 
@@ -66,6 +70,7 @@ class Attendance:
         self._crew, self._run, self._ledger, self._say = crew, run, ledger, say
         self._joined = ledger.joined.setdefault(run.key, set())
         self._reason = ""
+        self._deaths: Counter[str] = Counter()  # by seat
         self._seen = monotonic()
 
     def look(self) -> tuple[list[Member], list[Member]]:
@@ -86,6 +91,27 @@ class Attendance:
         self._crew.tend({member.process for member in self.members.values()})
         self._check_somebody(present)
         return gone, [member for member in new if member is not None]
+
+    def ready(self, member: Member) -> None:
+        """Let a worker that has got ready have tasks."""
+        member.is_ready = True
+        del self._deaths[member.seat]
+
+    def died(self, member: Member) -> None:
+        """Count and say the end of a process that was getting ready: who restarts it may do so for ever.
+
+        Raises RunError at the third in turn.
+        """
+        self._deaths[member.seat] += 1
+        deaths = self._deaths[member.seat]
+        if deaths >= MOST_DEATHS:
+            raise RunError(
+                f"worker {member.label} died {MOST_DEATHS} times while it was getting ready; it may have had "
+                "too little memory: start fewer workers, or take a machine with more memory"
+            )
+        self._say(
+            f"worker {member.label} died while it was getting ready ({deaths} of at most {MOST_DEATHS} times)"
+        )
 
     def leave_out(self, member: Member, reason: str) -> None:
         """Give no more tasks to a worker, and say why."""
@@ -121,7 +147,9 @@ class Attendance:
             line = " ".join(str(facts).split())
             self.leave_out(Member(address, 0, "", {}), f"it cannot load this program ({line})")
             return None
-        member = Member(address, facts["process"], facts["host"], facts["resources"])
+        host = facts["host"]
+        seat = facts.get("seat") or host  # another version of the program says none
+        member = Member(address, facts["process"], host, facts["resources"], seat)
         differs = difference(facts["program"], program())
         if differs is not None:
             self.leave_out(member, differs)

@@ -209,12 +209,14 @@ class Handout:
             self._submit(member, None, prepare)
 
     def _begun(self, member: Member, outcome: Outcome) -> None:
+        """Let a worker have tasks that has prepared; leave it out where it lacks something."""
         if isinstance(outcome, Done):
-            member.is_ready = True
-        elif isinstance(outcome, Failed):
+            self._attendance.ready(member)
+        elif isinstance(outcome, Failed) and outcome is not LOST:
             self._attendance.leave_out(member, outcome.line)
         else:
             self._attendance.members.pop(member.address, None)  # the next look greets who is there now
+            self._attendance.died(member)
 
     def _lose(self, member: Member) -> None:
         """A worker is gone: its tasks are to be done again."""
@@ -224,6 +226,8 @@ class Handout:
             flight.future.release()
             if flight.attempt is not None:
                 self._failed(flight, LOST)
+            else:
+                self._attendance.died(member)
 
     def _failed(self, flight: Flight, outcome: Outcome) -> None:
         """Do a task again, or raise the error that ends the run."""

@@ -66,7 +66,18 @@ def join_run(key: str, content: bytes, threads: int | None, dask_worker: Any = N
         "host": socket.gethostname(),
         "process": os.getpid(),
         "resources": resources,
+        "seat": _seat(dask_worker),
     }
+
+
+def _seat(dask_worker: Any) -> str | None:
+    """What is the same of the process that is started where this one ends; None where nothing is."""
+    if dask_worker is None:
+        return None
+    if dask_worker.nanny is not None:
+        return str(dask_worker.nanny)
+    # One without a name goes by its address, which changes.
+    return None if dask_worker.name == dask_worker.address else str(dask_worker.name)
 
 
 def look_for_gpu() -> bool:

@@ -92,6 +92,16 @@ def test_a_process_that_cannot_start_ends_the_run_with_its_last_line(
             list(opened.run(stub_stage.begin, (str(tmp_path),), stub_stage.double, range(3)))
 
 
+@pytest.mark.slow
+def test_a_process_that_dies_while_it_prepares_ends_the_run(capsys: pytest.CaptureFixture[str]) -> None:
+    with (
+        open_pool(ClusterChoice(1, uses_torch=False), print) as pool,
+        pytest.raises(RunError, match=r"^worker tls:.* died 3 times while it was getting ready; .*memory"),
+    ):
+        list(pool.run(os._exit, (1,), stub_stage.state_alone, [0, 1]))
+    assert capsys.readouterr().out.count("died while it was getting ready") == 2
+
+
 PROGRAM = """
 import sys
 sys.path[:0] = ["{tests}", "{repository}"]

@@ -34,7 +34,7 @@ from pipeline.models.interpreter import InterpreterEnsemble
 from pipeline.models.tensors import are_finite
 from pipeline.rendering.latents import array_sha256
 from pipeline.rendering.layer_selection import with_layers
-from pipeline.settings.classes import IGNORE_NAME, configured_classes, default_names, default_palette
+from pipeline.settings.classes import IGNORE_NAME, configured_classes, default_palette, padded_names
 from pipeline.settings.schema import Config
 
 MAX_MEMBERS = 1000
@@ -139,8 +139,7 @@ def _classes(members: ReleasedMembers, config: Config) -> tuple[tuple[ClassInfo,
     num_outputs = members.ensemble.num_classes
     listed, where = configured_classes(config.annotations)
     named = [entry for entry in listed if entry.name.casefold() != IGNORE_NAME]
-    names = [entry.name for entry in named]
-    names += default_names(num_outputs)[len(names) :]
+    names = padded_names([entry.name for entry in named], num_outputs)
     colors = [entry.color for entry in named] + [None] * num_outputs
     palette = default_palette(num_outputs)
     classes = tuple(ClassInfo(i, names[i], colors[i] or palette[i]) for i in range(num_outputs))

@@ -26,7 +26,8 @@ annotations. It imports nothing heavy, because ``--help`` loads it.
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
+from collections import Counter
+from collections.abc import Container, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -123,7 +124,45 @@ def parse_class(table: Mapping[str, Any], where: str, more: Sequence[str] = ()) 
 
 def default_names(num_classes: int) -> list[str]:
     """Names of classes that nobody has named: ``background``, ``class_1``, ``class_2`` and so on."""
-    return ["background", *(f"class_{i}" for i in range(1, num_classes))][:num_classes]
+    return padded_names((), num_classes)
+
+
+def unnamed_class(place: int, taken: Container[str]) -> str:
+    """``class_3`` for the class at place 3 that nobody has named; ``class_3_2`` and so on where that is
+    ``taken``, a set of names in lower case.
+    """
+    name, number = f"class_{place}", 1
+    while name in taken:
+        number += 1
+        name = f"class_{place}_{number}"
+    return name
+
+
+def padded_names(names: Sequence[str], num_classes: int) -> list[str]:
+    """The names, and behind them as many of unnamed classes as make them ``num_classes``; no two are one."""
+    padded, taken = list(names), {name.casefold() for name in names}
+    for place in range(len(names), num_classes):
+        padded.append(unnamed_class(place, taken) if place else "background")
+        taken.add(padded[-1])
+    return padded
+
+
+def places_of_names(names: Sequence[str], among: Sequence[str]) -> list[int | None]:
+    """The place of each name among others; None for one that is not there, or not as often as in ``names``.
+
+    Where it stands several times, as in a store that an older version has made, the first is the first, the
+    second the second.
+    """
+    places: dict[str, list[int]] = {}
+    for place, name in enumerate(among):
+        places.setdefault(name, []).append(place)
+    often, seen = Counter(names), Counter[str]()
+    found: list[int | None] = []
+    for name in names:
+        there = places.get(name, [])
+        found.append(there[seen[name]] if len(there) == often[name] else None)
+        seen[name] += 1
+    return found
 
 
 def default_palette(num_classes: int) -> list[str]:

@@ -76,6 +76,22 @@ def test_numbers_and_configured_names_of_mask_values_are_mapped(tmp_path: Path) 
     assert loaded.palette is not None and loaded.palette[:2] == ("#000000", "#c0c0c0")
 
 
+def test_labels_of_one_name_are_kept_as_one_class() -> None:
+    """As they are without a map."""
+    label_map = LabelMap(Path("map.toml"), (ClassConfig("background"),), ((),), rest="keep")
+    labels = [SourceLabel(value, (name,)) for value, name in enumerate(("wheel", "door", "Wheel"), 1)]
+    targets, classes = map_labels(label_map, labels)
+    assert targets == [1, 2, 1] and [entry.name for entry in classes] == ["background", "wheel", "door"]
+
+
+def test_a_value_without_a_name_is_not_the_class_that_has_its_name(tmp_path: Path) -> None:
+    folder = masks(tmp_path, [0, 0, 1, 1, 3, 3, 3, 3])
+    table = write(tmp_path, 'rest = "keep"\n[[classes]]\nname = "background"\n')
+    loaded = load(folder, label_map=table, classes=(ClassConfig("background"), ClassConfig("class_3")))
+    assert loaded.names == ("background", "class_3", "class_3_2")
+    assert loaded.masks[0, 0].tolist() == [0, 0, 1, 1, 2, 2, 2, 2]
+
+
 def test_values_without_names_go_by_their_number(tmp_path: Path) -> None:
     text = '[[classes]]\nname = "rest"\nfrom = [0, 2]\n[[classes]]\nname = "part"\nfrom = [1]\n'
     loaded = load(masks(tmp_path, [0, 1, 2, 2, 1, 1, 0, 0]), label_map=write(tmp_path, text))

@@ -208,6 +208,13 @@ def test_classes_may_be_fewer_than_asked_for_but_not_more(tmp_path: Path) -> Non
     assert "has 3 classes, background, a, b, but num_classes is 2" in message_of(tmp_path, num_classes=2)
 
 
+def test_a_class_that_nobody_has_named_takes_no_name_that_is_taken(tmp_path: Path) -> None:
+    save(tmp_path, 0, box("class_1", 0, 0, 6, 8), box("class_3", 6, 0, 12, 8))
+    loaded = load(tmp_path, num_classes=5)
+    assert loaded.names == ("background", "class_1", "class_3", "class_3_2", "class_4")
+    assert set(np.unique(loaded.masks)) == {1, 2}
+
+
 POLYGON = [[0, 0], [5, 0], [5, 5]]
 
 

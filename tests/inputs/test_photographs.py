@@ -26,6 +26,7 @@ from support.photographs import (
     write_pictures,
 )
 
+from fstore.meta import ClassInfo
 from pipeline.errors import RunError, UsageError
 from pipeline.inputs.annotations.raster.fitting import stretch_nearest
 from pipeline.inputs.numbers import names_say
@@ -179,6 +180,30 @@ def test_a_label_map_renames_merges_and_ignores(tmp_path: Path, folder: Path) ->
         '[[classes]]\nname = "glass"\nfrom = [5, 6]\n'
     )
     assert np.unique(opened(images, folder, table).read_labels(0, SIZE)).tolist() == [IGNORED, 0, 2]
+
+
+TWICE = tuple(ClassInfo(i, name, "#000000") for i, name in enumerate(("background", "a", "b", "b")))
+
+
+def test_masks_of_two_classes_of_one_name_go_by_their_places(tmp_path: Path, folder: Path) -> None:
+    """A store that an older version has made may hold such classes."""
+    save_grey(folder, {"a.jpg": np.tile(np.arange(4, dtype=np.uint8), (SIZE[0], SIZE[1] // 4))})
+    images = write_pictures(tmp_path / "photos", ("a.jpg",))
+    found = open_photographs(images, folder, classes=TWICE, ignore=None, label_map=None)
+    assert found.read_labels(0, SIZE)[0, :4].tolist() == [0, 1, 2, 3]
+
+
+def test_a_name_of_two_classes_is_refused(tmp_path: Path, folder: Path) -> None:
+    images = write_pictures(tmp_path / "photos", ("a.jpg",))
+    shape = {"label": "b", "points": [[0, 0], [32, 0], [32, 24], [0, 24]]}
+    document = {"shapes": [shape], "imageHeight": SIZE[0], "imageWidth": SIZE[1]}
+    (folder / "a.json").write_text(json.dumps(document))
+    with pytest.raises(UsageError, match=r"'b' is the name of 2 classes .* which is meant is not clear"):
+        open_photographs(images, folder, classes=TWICE, ignore=None, label_map=None)
+    table = tmp_path / "map.toml"
+    table.write_text('[[classes]]\nname = "background"\n[[classes]]\nname = "b"\n')
+    with pytest.raises(UsageError, match=r"map.toml: makes class 'b', and .* has 2 classes of that name"):
+        open_photographs(images, folder, classes=TWICE, ignore=None, label_map=table)
 
 
 def test_labels_of_one_picture_alone_mean_what_they_mean_among_all(tmp_path: Path, folder: Path) -> None:

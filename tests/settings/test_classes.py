@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from pipeline.errors import UsageError
-from pipeline.settings.classes import configured_classes, read_classes_file
+from pipeline.settings.classes import configured_classes, padded_names, places_of_names, read_classes_file
 from pipeline.settings.schema import AnnotationsConfig, ClassConfig
 
 HAIR = (ClassConfig("background", "#000000"), ClassConfig("hair", "#80ff00"))
@@ -82,3 +82,20 @@ def test_any_content_is_a_list_or_refused(
         assert all(entry.name.strip() for entry in read_classes_file(path))
     except UsageError as error:
         assert "\n" not in str(error)
+
+
+@given(st.lists(st.sampled_from(["background", "class_1", "Class_3", "class_3_2", "door"]), unique=True))
+def test_padded_names_differ_and_begin_with_those_given(names: list[str]) -> None:
+    padded = padded_names(names, 6)
+    assert padded[: len(names)] == names and len(padded) == 6
+    assert len({name.casefold() for name in padded}) == 6
+
+
+@given(st.lists(st.sampled_from("abc"), max_size=6))
+def test_equal_lists_of_names_agree_place_by_place(names: list[str]) -> None:
+    assert places_of_names(names, names) == list(range(len(names)))
+    assert places_of_names(names, [*names, "d"]) == list(range(len(names)))
+
+
+def test_a_name_that_is_several_classes_has_no_place() -> None:
+    assert places_of_names(["b", "a", "x"], ["a", "b", "b"]) == [None, 0, None]

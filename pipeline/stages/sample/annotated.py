@@ -11,8 +11,9 @@ from numpy.typing import NDArray
 import fstore
 from fstore.errors import CorruptionError, StoreError, UnreadableError
 from fstore.feature_store import FeatureStore
-from pipeline.errors import UsageError
+from pipeline.errors import UsageError, count
 from pipeline.interpreter.description import InterpreterInfo
+from pipeline.settings.classes import places_of_names
 from pipeline.settings.options import RARE, UNCERTAIN
 
 NAMED = 3  # classes that a line names
@@ -38,15 +39,18 @@ def annotated_pixels(store_path: str, info: InterpreterInfo) -> NDArray[np.int64
     if not isinstance(store, FeatureStore):
         raise UsageError(f"{store.location}: is a dataset; --by {RARE} needs the feature store: {way_out}")
     counts = store.class_counts.sum(axis=(0, 1, 2), dtype=np.int64)  # [K of the store]
-    found = {entry.name: int(counts[entry.id]) for entry in store.meta.classes}
-    for entry in info.classes:
-        if entry.name not in found:
+    known = [entry.name for entry in store.meta.classes]
+    places = places_of_names([entry.name for entry in info.classes], known)
+    annotated = []
+    for entry, place in zip(info.classes, places, strict=True):
+        if place is None:
+            often = known.count(entry.name)
+            has = f"has {count(often, 'class') if often else 'no class'} {entry.name!r}"
             raise UsageError(
-                f"{store.location}: has no class {entry.name!r}, which the interpreter has learnt; run "
-                f"`dgan train`, or {way_out}"
+                f"{store.location}: {has}, which the interpreter has learnt; run `dgan train`, or {way_out}"
             )
-    learnt = (0 if entry.id == info.ignore else found[entry.name] for entry in info.classes)
-    return np.fromiter(learnt, np.int64, len(info.classes))
+        annotated.append(0 if entry.id == info.ignore else counts[place])
+    return np.array(annotated, np.int64)
 
 
 def rarest_in_words(info: InterpreterInfo, annotated: NDArray[np.int64]) -> str:

@@ -242,6 +242,9 @@ def test_a_class_that_the_store_lacks_is_named() -> None:
     permuted = replace(info, classes=info.classes[::-1])  # classes are matched by their names
     expected = annotated_pixels("features.zarr", info)[::-1]
     assert annotated_pixels("features.zarr", permuted).tolist() == expected.tolist()
+    twice = replace(info, classes=(*info.classes[:3], info.classes[2]))
+    with pytest.raises(UsageError, match=f"has 1 class '{info.classes[2].name}', which the interpreter"):
+        annotated_pixels("features.zarr", twice)
     ignoring = annotated_pixels("features.zarr", replace(info, ignore=1))
     assert expected[2] > 0 and ignoring.tolist() == [0 if k == 1 else expected[3 - k] for k in range(4)]
 

@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 from fstore.meta import ClassInfo
 from pipeline.errors import UsageError, few
 from pipeline.inputs.annotations.classes.label_map import IGNORED
+from pipeline.settings.classes import places_of_names
 from pipeline.settings.schema import AnnotationsConfig, ClassConfig
 
 _ORIGIN = "[[annotations.classes]]"  # where messages believe that classes stand
@@ -108,18 +109,26 @@ def places_of(
     """Label of annotations that were read -> place of its class in ``classes``, by the name, as a label map
     may have another order; IGNORED for the label ``ignore``.
 
-    Raises UsageError for names that are none of the classes'.
+    Raises UsageError for names that are none of the classes', or several of them.
     """
-    index = {each.name: place for place, each in enumerate(classes)}
-    names = names or tuple(index)
-    unknown = [name for name in names if name not in index]
+    known = [each.name for each in classes]
+    names = names or known
+    places = places_of_names(names, known)
+    unknown = [name for name in names if name not in known]
     if unknown:
         raise UsageError(
             f"{label_map}: makes classes that {owner} does not have ({few(unknown)}); expected names among "
-            f"{few(tuple(index), 8)}"
+            f"{few(known, 8)}"
+        )
+    unclear = next((name for name, place in zip(names, places, strict=True) if place is None), None)
+    if unclear is not None:
+        raise UsageError(
+            f"{label_map}: makes class {unclear!r}, and {owner} has {known.count(unclear)} classes of that "
+            "name; which is meant is not clear: give masks whose values are the classes' numbers, without a "
+            "label map"
         )
     table = np.full(max(len(names), (ignore or 0) + 1), IGNORED, np.int32)
-    table[: len(names)] = [index[name] for name in names]
+    table[: len(names)] = np.array(places, np.int32)
     if ignore is not None:
         table[ignore] = IGNORED
     return table

@@ -17,8 +17,8 @@ configured class of a mask's value), in whatever case; an integer is a mask's va
 label of a class's own name (or, in colour masks, of its colour) need not stand in ``from``; nor need the
 label that means background, which is class 0, nor ``__ignore__``, whose pixels count nowhere; a class of that
 name takes the labels that are to be ignored. ``rest = "keep"`` appends the labels not mentioned as classes of
-their own. The map acts on pixels after overlapping shapes have been settled: a dropped shape hides what
-lies beneath it.
+their own, those of one name as one. The map acts on pixels after overlapping shapes have been settled: a
+dropped shape hides what lies beneath it.
 
 This module knows labels. It knows no files of annotations, and no pixels.
 """
@@ -83,12 +83,14 @@ def map_labels(
     Raises UsageError where two classes claim one label.
     """
     classes = list(label_map.classes)
+    kept: dict[str, int] = {}
     targets: list[int | None] = []
     for label in labels:
         target = _target(label_map, label)
         if target is None and label_map.rest == "keep":
-            target = len(classes)
-            classes.append(ClassConfig(label.names[0], None))
+            target = kept.setdefault(label.names[0].casefold(), len(classes))
+            if target == len(classes):
+                classes.append(ClassConfig(label.names[0], None))
         elif target is None and label_map.rest is not None:
             target = IGNORED if label_map.rest == "ignore" else 0
         targets.append(target)

@@ -6,6 +6,7 @@ is no class. Pure: it knows labels and how many pixels each has. It knows no fil
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -18,7 +19,7 @@ from pipeline.inputs.annotations.classes.label_map import (
     without_ignored,
 )
 from pipeline.inputs.annotations.source import SourceLabel
-from pipeline.settings.classes import default_names
+from pipeline.settings.classes import padded_names
 from pipeline.settings.schema import ClassConfig
 
 MAX_LISTED = 6
@@ -65,10 +66,18 @@ def by_name(
     """Classes by name without case, else by colour. A label that means background, and is no class, is class
     0.
 
-    Raises UsageError listing the labels that are no class; ``origin`` says where the classes stand.
+    Raises UsageError listing the labels that are no class, and for one that is two; ``origin`` says where the
+    classes stand.
     """
     index = {entry.color: place for place, entry in enumerate(classes) if entry.color}
     index |= {entry.name.casefold(): place for place, entry in enumerate(classes)}
+    twice = Counter(entry.name.casefold() for entry in classes)
+    for key in (_key_of(entry.label, index) for entry in used):
+        if key is not None and twice[key] > 1:  # in a store that an older version has made
+            raise UsageError(
+                f"{location}: {key!r} is the name of {twice[key]} classes ({origin}); which is meant is not "
+                "clear: give masks whose values are the classes' numbers"
+            )
     found = [_class_of(entry.label, index) for entry in used]
     unknown = [entry for entry, target in zip(used, found, strict=True) if target is None]
     if unknown:
@@ -144,14 +153,20 @@ def padded(classes: Sequence[ClassConfig], num_classes: int | None, location: st
             "but "
             f"num_classes is {num_classes}; leave it out, or merge classes with --label-map"
         )
-    more = default_names(num_classes or 0)[len(classes) :]
-    return (*classes, *(ClassConfig(name, None) for name in more))
+    names = padded_names([entry.name for entry in classes], num_classes or 0)
+    return (*classes, *(ClassConfig(name, None) for name in names[len(classes) :]))
+
+
+def _key_of(label: SourceLabel, index: dict[str, int]) -> str | None:
+    """The label's name, or colour, that is a class's."""
+    names = () if label.outside else label.names
+    return next((name.casefold() for name in names if name.casefold() in index), None)
 
 
 def _class_of(label: SourceLabel, index: dict[str, int]) -> int | None:
-    for name in () if label.outside else label.names:
-        if name.casefold() in index:
-            return index[name.casefold()]
+    key = _key_of(label, index)
+    if key is not None:
+        return index[key]
     if label.is_ignored:
         return IGNORED
     return 0 if label.is_background else None

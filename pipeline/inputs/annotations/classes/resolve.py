@@ -23,7 +23,13 @@ from pipeline.inputs.annotations.classes.matching import (
 )
 from pipeline.inputs.annotations.classes.tally import LabelTally, common_palette
 from pipeline.inputs.annotations.source import OUTSIDE, TRANSPARENT, AnnotationSource, SourceLabel
-from pipeline.settings.classes import BACKGROUND_NAMES, IGNORE_NAME, configured_classes, default_palette
+from pipeline.settings.classes import (
+    BACKGROUND_NAMES,
+    IGNORE_NAME,
+    configured_classes,
+    default_palette,
+    unnamed_class,
+)
 from pipeline.settings.schema import AnnotationsConfig, ClassConfig
 
 BACKGROUND = 0
@@ -219,7 +225,10 @@ def _label(source: AnnotationSource, value: int, classes: Sequence[ClassConfig])
         names = [entry.name for entry in listed if entry.color == color]
         is_black = value == 0 and not any(entry.color for entry in listed)  # unless a map says else
         return SourceLabel(None, (*names, color) if source.classes else (color, *names), outside=is_black)
-    name = listed[value].name if 0 <= value < len(listed) else f"class_{value}"
+    if 0 <= value < len(listed):
+        name = listed[value].name
+    else:
+        name = unnamed_class(value, {entry.name.casefold() for entry in listed})
     return SourceLabel(value, (name,), outside=value == BACKGROUND and not source.classes)
 
 

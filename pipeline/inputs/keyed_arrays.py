@@ -208,8 +208,18 @@ def _are_equal(arrays: Mapping[str, Leaf]) -> bool:
 
 
 def _numbers_of(key: str, value: Any, count: int) -> tuple[int, ...] | None:
-    """The images' numbers that `count` names, or integers under a name of `NUMBER_NAMES`, say; else None."""
+    """The images' numbers that `count` names, or integers under a name of `NUMBER_NAMES`, say; else None.
+
+    Raises ValueError where Python objects stand in their place, as in a column of pandas.
+    """
     if isinstance(value, Leaf):
+        are_names, are_numbers = _NAMES.search(key) is not None, key.lower() in NUMBER_NAMES
+        if value.kind == "O" and value.shape == (count,) and (are_names or are_numbers):
+            way_out = "text, names.astype(str)" if are_names else "whole numbers, numbers.astype(int)"
+            raise ValueError(
+                f"what is under {short(key)} are Python objects, which are not read, so it is not clear "
+                f"which image each is of; save it as {way_out}"
+            )
         wanted = value.kind in "US" or (value.kind in "iu" and key.lower() in NUMBER_NAMES)
         value = value.array().tolist() if wanted and value.shape == (count,) else None
     if not isinstance(value, (list, tuple)) or len(value) != count:

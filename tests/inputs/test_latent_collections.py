@@ -158,6 +158,25 @@ def test_names_of_classes_are_no_names_of_images(tmp_path: Path) -> None:
     assert load(tmp_path / "p.npz").numbers == (0, 1, 2)
 
 
+@pytest.mark.parametrize(
+    ("key", "values", "way_out"),
+    [
+        ("names", ["image_3.png", "image_1.png", "image_2.png"], "as text, names.astype(str)"),
+        ("index", [3, 1, 2], "as whole numbers, numbers.astype(int)"),
+    ],
+)
+def test_names_beside_that_are_python_objects_are_refused(
+    tmp_path: Path, key: str, values: list[Any], way_out: str
+) -> None:
+    """As pandas gives them: without the names the latents would be of the images 0, 1 and 2."""
+    np.savez(tmp_path / "p.npz", allow_pickle=True, latents=W[:3], **{key: np.array(values, object)})
+    message = message_of(tmp_path / "p.npz")
+    assert f"what is under '{key}' are Python objects" in message and way_out in message
+    beside = {"class_names": np.array(["a", None, "c"], object), key: np.array(values)}
+    np.savez(tmp_path / "q.npz", allow_pickle=True, latents=W[:3], **beside)
+    assert load(tmp_path / "q.npz").numbers == (3, 1, 2)
+
+
 def test_a_list_without_names_keeps_its_order(tmp_path: Path) -> None:
     torch.save([row(W, i) for i in range(12)], tmp_path / "p.pt")
     latents = load(tmp_path / "p.pt")

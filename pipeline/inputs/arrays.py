@@ -1,6 +1,7 @@
 """Reads one array out of a ``.npy``, ``.npz`` or PyTorch file that another program wrote.
 
-Nothing that a file carries is executed, no file allocates more than it holds, and every fault is one line.
+Nothing that a file carries is executed, and every fault is one line. No file allocates more than it holds; a
+compressed ``.npz``, which holds less than it unfolds to, at most ``MAX_ARRAY_BYTES`` an array.
 `pipeline.inputs.keyed_arrays` decides which of several arrays is meant, and which image each entry of a
 collection is of. This module does not know what an array means.
 """
@@ -9,7 +10,6 @@ from __future__ import annotations
 
 import math
 import pickle
-import warnings
 import zipfile
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -21,6 +21,7 @@ from numpy.typing import NDArray
 
 from pipeline.errors import UsageError
 from pipeline.inputs.keyed_arrays import MAX_ARRAY_BYTES, Choose, FoundArray, Leaf, find_array, the_only_one
+from pipeline.machine.torch_files import PackedError, load_plain
 
 TORCH_SUFFIXES = (".pt", ".pth")
 SUFFIXES = (".npy", ".npz", *TORCH_SUFFIXES)
@@ -155,12 +156,10 @@ def _read_torch(path: Path, what: str, choose: Choose, numbered: bool) -> FoundA
 
 def _load_torch(path: Path, what: str) -> Any:
     """Plain tensors and containers only (``weights_only=True``)."""
-    import torch
-
     try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # of old containers; torch's own, and nothing the user could do
-            return torch.load(path, map_location="cpu", weights_only=True)
+        return load_plain(path)
+    except PackedError as error:
+        raise UsageError(f"{path}: {error}; expected {what} as saved by torch.save(tensor)") from error
     except pickle.UnpicklingError as error:
         raise UsageError(
             f"{path}: holds something other than plain tensors, or is damaged; expected {what} as saved by "

@@ -12,7 +12,6 @@ from __future__ import annotations
 import hashlib
 import pickle
 import re
-import warnings
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -30,6 +29,7 @@ from pipeline.interpreter.description import InterpreterInfo
 from pipeline.interpreter.files import Interpreter
 from pipeline.interpreter.folder import DESCRIPTION, unreadable
 from pipeline.machine.provenance import created_record
+from pipeline.machine.torch_files import PackedError, load_plain
 from pipeline.models.interpreter import InterpreterEnsemble
 from pipeline.models.tensors import are_finite
 from pipeline.rendering.latents import array_sha256
@@ -273,11 +273,11 @@ def _checked(path: Path, name: str, state: Mapping[str, Tensor], shape: tuple[in
 
 def _load(path: Path) -> Any:
     try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # torch's, of old containers
-            return torch.load(path, map_location="cpu", weights_only=True)
+        return load_plain(path)
     except PermissionError as error:
         raise unreadable(path, error) from None
+    except PackedError as error:
+        raise UsageError(f"{path}: {error}; {_EXPECTED}") from error
     except pickle.UnpicklingError as error:
         raise UsageError(f"{path}: holds something other than plain tensors; {_EXPECTED}") from error
     except Exception as error:  # damaged bytes fail in torch in many ways, all meaning the same to the user

@@ -11,11 +11,11 @@ from collections.abc import Mapping
 from functools import partial
 from pathlib import Path
 from typing import Any, BinaryIO
-from zipfile import ZipFile
 
 import torch
 
 from pipeline.interpreter.folder import replace_file
+from pipeline.machine.torch_files import wrong_checksum
 
 
 def save_whole(path: Path, document: Mapping[str, Any]) -> None:
@@ -46,7 +46,7 @@ def load_hashed(path: Path, most_bytes: int) -> tuple[Any, str]:
         if num_bytes > most_bytes:
             raise ValueError(f"it has {num_bytes:,} bytes, expected {most_bytes:,} at most")
         try:
-            _check_whole(file, num_bytes)
+            _check_whole(file)
             file.seek(0)
             content = torch.load(file, map_location="cpu", weights_only=True)
             file.seek(0)
@@ -57,12 +57,9 @@ def load_hashed(path: Path, most_bytes: int) -> tuple[Any, str]:
             raise ValueError(str(error)) from None
 
 
-def _check_whole(file: BinaryIO, num_bytes: int) -> None:
+def _check_whole(file: BinaryIO) -> None:
     """ValueError for a zip that unfolds to more than its file, or whose checksums are wrong."""
-    with ZipFile(file) as archive:
-        if sum(entry.file_size for entry in archive.infolist()) > num_bytes:  # torch never compresses
-            raise ValueError("the entries of the zip are larger than the file")
-        wrong = archive.testzip()  # torch writes the checksums of what it saves, and does not read them
+    wrong = wrong_checksum(file)
     if wrong is not None:
         raise ValueError(f"the checksum of {wrong} is wrong")
 

@@ -7,8 +7,6 @@ file carries is executed (``weights_only=True``).
 from __future__ import annotations
 
 import pickle
-import warnings
-import zipfile
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -18,6 +16,7 @@ from torch import Tensor
 
 from pipeline.checkpoints.containers.safetensors_files import is_safetensors
 from pipeline.errors import UsageError, short
+from pipeline.machine.torch_files import load_plain, wrong_checksum
 
 EXPECTED = "expected weights of a network, as torchvision or `dgan segment train` saves them"
 _AGAIN = "download or copy it again"
@@ -76,9 +75,7 @@ def _torch_file(path: Path, head: bytes) -> Any:
     try:
         if head.startswith(b"PK"):
             _check_zip(path)
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # torch's, of old containers
-            return torch.load(path, map_location="cpu", weights_only=True)
+        return load_plain(path)
     except UsageError:
         raise
     except pickle.UnpicklingError as error:
@@ -88,13 +85,9 @@ def _torch_file(path: Path, head: bytes) -> Any:
 
 
 def _check_zip(path: Path) -> None:
-    """ValueError for a zip that unfolds to more than it is: ``torch.save`` never compresses. UsageError for
-    wrong checksums, which ``torch.load`` does not read.
-    """
-    with zipfile.ZipFile(path) as archive:
-        if sum(entry.file_size for entry in archive.infolist()) > path.stat().st_size:
-            raise ValueError("the entries of the zip are larger than the file")
-        wrong = archive.testzip()
+    """UsageError for wrong checksums, which ``torch.load`` does not read; PackedError as `load_plain`."""
+    with path.open("rb") as file:
+        wrong = wrong_checksum(file)
     if wrong is not None:
         raise UsageError(
             f"{path}: the checksum of {short(wrong)} is wrong: the file is damaged, or was saved without "

@@ -86,6 +86,14 @@ def test_an_archive_that_declares_terabytes_is_refused_without_allocating(tmp_pa
 # --- PyTorch files ---
 
 
+def test_a_compressed_file_that_unfolds_to_more_than_it_is_is_refused(tmp_path: Path) -> None:
+    torch.save(torch.zeros(10_000, 8), tmp_path / "plain")
+    with zipfile.ZipFile(tmp_path / "plain") as plain, zipfile.ZipFile(tmp_path / "l.pt", "w") as packed:
+        for entry in plain.infolist():
+            packed.writestr(entry.filename, plain.read(entry), zipfile.ZIP_DEFLATED)
+    assert "the entries of the zip are larger than the file" in message_of(tmp_path / "l.pt")
+
+
 @pytest.mark.parametrize("zipped", [True, False])
 @pytest.mark.parametrize(
     ("content", "space", "expected"),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import pickle
+import zipfile
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -342,6 +343,17 @@ class Executed:
         return (Path("executed").write_text, ("x",))
 
 
+def pack(path: Path) -> None:
+    """Compress a member of nothing but zeros, as torch never does."""
+    state = {name: torch.zeros_like(value) for name, value in classifier().state_dict().items()}
+    torch.save({"model_state_dict": state, "more": torch.zeros(100_000)}, path)
+    with zipfile.ZipFile(path) as plain:
+        contents = {entry.filename: plain.read(entry) for entry in plain.infolist()}
+    with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as packed:
+        for name, content in contents.items():
+            packed.writestr(name, content)
+
+
 def poison(folder: Path) -> None:
     with (folder / "model_1.pth").open("wb") as file:
         pickle.dump({"model_state_dict": Executed()}, file)
@@ -355,6 +367,7 @@ def poison(folder: Path) -> None:
         (lambda f: (f / "model_99999.pth").touch(), ["model_99999.pth but no model_3.pth"]),
         (lambda f: (f / "car_model_1.pth").touch(), ["car_model_1.pth and model_1.pth are both member 1"]),
         (lambda f: (f / "model_1.pth").write_bytes(b""), ["model_1.pth", "truncated, damaged"]),
+        (lambda f: pack(f / "model_1.pth"), ["model_1.pth: the entries of the zip are larger than the file"]),
         (lambda f: (f / "model_1.pth").write_bytes((f / "model_1.pth").read_bytes()[:900]), ["model_1.pth"]),
         (
             lambda f: ((f / "model_1.pth").unlink(), (f / "model_1.pth").mkdir()),

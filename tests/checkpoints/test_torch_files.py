@@ -391,3 +391,24 @@ def test_a_forged_size_of_a_zips_directory_costs_nothing(tmp_path: Path) -> None
         assert tracemalloc.get_traced_memory()[1] < 4_000_000
     finally:
         tracemalloc.stop()
+
+
+@pytest.mark.parametrize(
+    "head",
+    [
+        struct.pack("<Q", 140) + bytes(100),  # of TensorFlow's records
+        b"\x8e" + struct.pack("<Q", 1 << 27) + bytes(100),  # a pickle's bytes, more than there are
+        b"B" + struct.pack("<I", 1 << 27) + bytes(100),
+        b"\x80\x04" + bytes(100),
+    ],
+)
+def test_a_large_file_that_is_no_checkpoint_is_not_read_whole(tmp_path: Path, head: bytes) -> None:
+    path = written(tmp_path, head)
+    os.truncate(path, 1 << 26)
+    tracemalloc.start()
+    try:
+        line = refusal(path)
+        assert "no PyTorch file, pickle or safetensors file" in line or "pickle is truncated" in line
+        assert tracemalloc.get_traced_memory()[1] < 4_000_000
+    finally:
+        tracemalloc.stop()

@@ -26,6 +26,7 @@ from pipeline.errors import UsageError, short
 Kind = Literal["torch-zip", "torch-legacy", "pickle", "safetensors"]
 
 _SOURCE = "download or copy it again"
+_MAX_LINE = 1 << 28  # bytes: in the oldest protocol an array is one line
 _MAX_REASON = 300  # characters: a shape in a damaged file may have many digits
 _WEB_PAGE = (
     "a web page",
@@ -99,10 +100,11 @@ def _read_container(path: Path, head: bytes) -> CheckpointContent:
         return CheckpointContent("torch-zip", found)
     if is_safetensors(head):
         return CheckpointContent("safetensors", read_safetensors(path, head))
-    content, allowance = path.read_bytes(), Allowance.of(num_bytes)
-    first = read_first_pickle(io.BytesIO(content), load=load_from_bytes, allowance=allowance)
+    allowance = Allowance.of(num_bytes)
+    with _Stream(_Bounded(path)) as stream:  # not read whole before it is known to be a pickle
+        first = read_first_pickle(stream, load=load_from_bytes, allowance=allowance)
     if is_legacy_magic(first):
-        return CheckpointContent("torch-legacy", read_torch_legacy(content, allowance))
+        return CheckpointContent("torch-legacy", read_torch_legacy(path.read_bytes(), allowance))
     return CheckpointContent("pickle", first)
 
 
@@ -116,6 +118,27 @@ class _Bounded(io.FileIO):
     def read(self, size: int | None = -1, /) -> bytes:
         left = max(self.num_bytes - self.tell(), 0)
         return super().read(left if size is None or size < 0 else min(size, left)) or b""
+
+
+class _Stream(io.BufferedReader):
+    """A file that is read a piece at a time, as a pickle's operations name them.
+
+    What is no pickle may name any size: a piece that is larger than what is left is not read at all, and a
+    line that has no end not whole. The reader takes either for damage.
+    """
+
+    def __init__(self, file: _Bounded) -> None:
+        super().__init__(file)
+        self.num_bytes = file.num_bytes
+
+    def read(self, size: int | None = -1, /) -> bytes:
+        left = max(self.num_bytes - self.tell(), 0)
+        if size is None or size < 0:
+            return super().read(left)
+        return super().read(size) if size <= left else b""
+
+    def readline(self, size: int | None = -1, /) -> bytes:
+        return super().readline(_MAX_LINE if size is None or size < 0 else size)
 
 
 def _damaged(path: Path, what: str) -> UsageError:

@@ -11,7 +11,7 @@ from __future__ import annotations
 import io
 import pickletools
 from collections.abc import Callable
-from typing import Any
+from typing import Any, BinaryIO
 
 import numpy as np
 
@@ -37,7 +37,7 @@ _EXTENSIONS = frozenset({"EXT1", "EXT2", "EXT4"})
 
 
 def read_first_pickle(
-    stream: io.BytesIO,
+    stream: BinaryIO,
     *,
     persistent_load: Callable[[Any], Any] | None = None,
     load: Load | None = None,

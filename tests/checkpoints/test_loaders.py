@@ -94,6 +94,12 @@ def test_tensorflow_and_ada_files_of_the_same_weights_agree(tmp_path: Path, size
     assert_same(first, second, 1e-4)
 
 
+@pytest.mark.parametrize("flat", [False, True])
+def test_a_tensorflow_generator_goes_by_the_name_of_its_network(tmp_path: Path, flat: bool) -> None:
+    write_tensorflow(tmp_path / "t.pkl", random_tensors(SIZES), SIZES, flat=flat)
+    assert load_generator(tmp_path / "t.pkl").format == "StyleGAN2 TensorFlow pickle (Gs)"
+
+
 def test_a_tensorflow_file_with_all_variables_in_one_network_is_the_same(tmp_path: Path) -> None:
     tensors = random_tensors(SIZES)
     nested = load_generator(write_tensorflow(tmp_path / "n.pkl", tensors, SIZES))

@@ -111,9 +111,9 @@ def generator_of(record: Record, name: str) -> TFGenerator:
     budget = Budget(entries=MAX_TENSORS)
     _collect(record, "", variables, arguments, budget)
     components = fields(fields(record.state).get("components"))
-    for name in _COMPONENTS:
-        if is_network(components.get(name)):
-            _collect(components[name], f"{name}/", variables, arguments, budget)
+    for part in _COMPONENTS:
+        if is_network(components.get(part)):
+            _collect(components[part], f"{part}/", variables, arguments, budget)
     return TFGenerator(TensorTable(variables), arguments, name)
 
 

@@ -47,10 +47,10 @@ def pair(
     ``image_zero``: "latent", image i is the latent numbered i; "mean", image 0 is the average latent and
     image i the latent numbered i - 1; "skip", the same with image 0 left out; "auto", whichever of them gives
     every latent one annotation. With ``annotated_only`` latents without an annotation are left out, and
-    ``max_images`` leaves out images from that number on. Raises UsageError, one line beginning with
-    ``location``, where annotations are missing, surplus or numbered otherwise; ``names`` are the annotations'
-    names in it, by number, and ``hint`` goes with what is missing; ``unread`` are numbers of annotations that
-    are there and were not read, so that leaving them out is not the way.
+    ``max_images`` leaves out images from that number on, with their latents. Raises UsageError, one line
+    beginning with ``location``, where annotations are missing, surplus or numbered otherwise; ``names`` are
+    the annotations' names in it, by number, and ``hint`` goes with what is missing; ``unread`` are numbers of
+    annotations that are there and were not read, so that leaving them out is not the way.
     """
     below = max_images if max_images is not None else max([*annotations, *latents], default=0) + 2
     found = sorted(number for number in set(annotations) if number < below)
@@ -61,7 +61,7 @@ def pair(
     readings = {name: _images(name, rows, below) for name in ("latent", "mean", "skip")}
     reading, note = image_zero, None
     if image_zero == "auto":
-        by_position = _by_position(found, latents)
+        by_position = _by_position(sorted(set(annotations)), found, latents, below)
         if by_position is not None:
             return by_position
         reading, note = _guess(found, readings, annotated_only, len(latents))
@@ -101,28 +101,27 @@ def _images(reading: str, rows: dict[int, int], below: int) -> dict[int, int | N
     return {number: row for number, row in sorted(images.items()) if number < below}
 
 
-def _by_position(found: list[int], latents: Sequence[int]) -> Pairing | None:
+def _by_position(
+    annotated: list[int], found: list[int], latents: Sequence[int], below: int
+) -> Pairing | None:
     """Annotations 0 to N - 1 with N latents of other numbers, as EditGAN's embeddings, which lack one number,
-    or seeds.
+    or seeds: those ``found`` below the limit with as many latents, the first.
+
+    Where all that are ``annotated`` agree with all latents, the limit changes no pair. Where they do not,
+    only latents whose numbers are none of the images' are taken for the first so many.
     """
-    num_latents = len(latents)
-    shifted = [number - 1 for number in found]
-    if found != list(range(num_latents)) or set(latents) in (set(found), set(shifted)):
+    rows = list(range(len(latents)))
+    is_first = len(found) == below < len(rows) and min(latents) >= below
+    if (annotated != rows and found != rows and not is_first) or set(latents) == set(rows):
         return None
-    rows = range(num_latents)
-    order = sorted(rows, key=lambda row: latents[row]) if _ascending(latents) else list(rows)
+    last = len(found) - 1
     return Pairing(
         tuple(found),
-        tuple(order),
+        tuple(rows[: len(found)]),
         "latent",
-        f"annotations are numbered 0 to {num_latents - 1}, the {count(num_latents, 'latent')} "
-        f"{few(latents, MAX_LISTED)}: paired in order, "
-        f"annotation {num_latents - 1} with latent {latents[order[-1]]}",
+        f"annotations are numbered 0 to {last}, the {count(len(rows), 'latent')} "
+        f"{few(latents, MAX_LISTED)}: paired in order, annotation {last} with latent {latents[last]}",
     )
-
-
-def _ascending(numbers: Sequence[int]) -> bool:
-    return list(numbers) == sorted(numbers)
 
 
 def _guess(

@@ -44,6 +44,10 @@ def pairs(pairing: Pairing) -> list[tuple[int, int | None]]:
         (range(2), range(9), {"max_images": 2}, "latent", [(0, 0), (1, 1)]),
         (range(9), range(8), {"max_images": 2, "image_zero": "mean"}, "mean", [(0, None), (1, 0)]),
         (range(9), range(2), {"max_images": 2}, "latent", [(0, 0), (1, 1)]),
+        (range(16), range(100, 116), {"max_images": 3}, "latent", [(0, 0), (1, 1), (2, 2)]),
+        (range(3), range(100, 116), {"max_images": 3}, "latent", [(0, 0), (1, 1), (2, 2)]),
+        (range(5), [9, 4, 2, 0, 1], {"max_images": 2}, "latent", [(0, 0), (1, 1)]),  # as without the limit
+        (range(3), [2, 0, 1], {"max_images": 2}, "latent", [(0, 1), (1, 2)]),  # by number, as without it
         (range(3), [0, 1, 9], {}, "latent", [(0, 0), (1, 1), (2, 2)]),  # EditGAN: one embedding left out
         (range(3), [9, 4, 2], {}, "latent", [(0, 0), (1, 1), (2, 2)]),  # seeds as written, images in order
     ],
@@ -149,6 +153,22 @@ def test_any_numbers_give_a_pairing_or_one_line(
     assert max_images is None or all(number < max_images for number in pairing.annotations)
     if not annotated_only and max_images is None:
         assert sorted(used) == list(range(len(latents)))
+
+
+@given(
+    latents=st.lists(st.integers(0, 12), min_size=1, unique=True),
+    max_images=st.integers(1, 12),
+)
+def test_a_limit_leaves_out_images_and_changes_no_pair(latents: list[int], max_images: int) -> None:
+    annotations = range(len(latents))
+    whole = pair(annotations, latents)
+    assert pairs(pair(annotations, latents, max_images=max_images)) == pairs(whole)[:max_images]
+
+
+def test_latents_of_the_images_numbers_are_not_taken_in_order() -> None:
+    """The first eight could be those of images 1 to 8: image 0 is what lacks its latent."""
+    message = message_of(range(8), range(1, 16), max_images=8)
+    assert "surplus" in message
 
 
 def test_many_numbers_are_compared_in_one_pass() -> None:

@@ -12,7 +12,7 @@ from pathlib import Path
 from pipeline.errors import UsageError
 from pipeline.inputs.arrays import SUFFIXES
 from pipeline.inputs.numbers import image_number
-from pipeline.settings.file_names import check_entries
+from pipeline.settings.file_names import check_entries, is_hidden
 
 EXPECTED = "files latents_image_{i}.npy (or .npz, .pt), or folders {i}/projected_w.npz"
 _LATENT = re.compile(
@@ -31,7 +31,7 @@ def numbered_files(folder: Path) -> dict[int, Path]:
     number, as ``00003/projected_w.npz``. Raises UsageError where there is none, or two have one number.
     """
     check_entries(folder)
-    inside = sorted(folder.iterdir())
+    inside = sorted(path for path in folder.iterdir() if not is_hidden(path.name))
     arrays = [path for path in inside if _is_array(path)]
     numbered = [path for path in arrays if image_number(path.name) is not None]
     files = _chosen(numbered)
@@ -55,7 +55,7 @@ def numbered_files(folder: Path) -> dict[int, Path]:
 
 
 def _is_array(path: Path) -> bool:
-    return path.suffix.lower() in SUFFIXES and path.is_file()
+    return path.suffix.lower() in SUFFIXES and path.is_file() and not is_hidden(path.name)
 
 
 def _chosen(paths: list[Path]) -> list[Path]:

@@ -13,6 +13,7 @@ from pipeline.errors import UsageError, count, few, printable
 from pipeline.inputs.annotations.formats.mask_files import PICTURES_OR_MASKS, unread_hint
 from pipeline.inputs.numbers import natural_order, plain_stem
 from pipeline.inputs.picture_names import PictureNames
+from pipeline.settings.file_names import is_hidden
 
 WHOLE_MASKS = (".npy", ".png")
 """Files of which each is a whole annotation, so that their order may pair them."""
@@ -87,7 +88,7 @@ def names_in(folder: Path) -> list[str]:
     """The files of a folder, sorted; none where it is no folder."""
     if not folder.is_dir():
         return []
-    return sorted(path.name for path in folder.iterdir() if not path.name.startswith(".") and path.is_file())
+    return sorted(path.name for path in folder.iterdir() if not is_hidden(path.name) and path.is_file())
 
 
 def is_same(folder: Path, other: Path) -> bool:

@@ -25,7 +25,7 @@ from typing import Any
 
 from fstore.durable import force_to_disk
 from pipeline.errors import UsageError, naming, short
-from pipeline.settings.file_names import MAX_NAME_BYTES
+from pipeline.settings.file_names import MAX_NAME_BYTES, is_hidden
 
 WEIGHTS = "interpreter.safetensors"
 NEXT_WEIGHTS = "interpreter.next.safetensors"
@@ -82,7 +82,7 @@ def folder_state(folder: Path) -> str:
         return "finished"
     if (folder / STATE).exists():
         return "unfinished"
-    strangers = [e for e in folder.iterdir() if not _is_ours(e.name) and not e.name.startswith(".")]
+    strangers = [e for e in folder.iterdir() if not _is_ours(e.name) and not is_hidden(e.name)]
     return "foreign" if strangers else "absent"
 
 

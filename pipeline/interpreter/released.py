@@ -35,6 +35,7 @@ from pipeline.models.tensors import are_finite
 from pipeline.rendering.latents import array_sha256
 from pipeline.rendering.layer_selection import with_layers
 from pipeline.settings.classes import IGNORE_NAME, configured_classes, default_palette, padded_names
+from pipeline.settings.file_names import is_hidden
 from pipeline.settings.schema import Config
 
 MAX_MEMBERS = 1000
@@ -62,7 +63,7 @@ def is_released(folder: Path) -> bool:
     """Whether ``folder`` holds members as the releases save them, and no interpreter of this program."""
     if not folder.is_dir() or (folder / DESCRIPTION).exists():
         return False
-    return any(_FILE.fullmatch(entry.name) for entry in folder.iterdir())
+    return any(_number_of(entry) is not None for entry in folder.iterdir())
 
 
 def load_released(
@@ -181,14 +182,19 @@ def read_members(folder: Path) -> ReleasedMembers:
     return ReleasedMembers(folder, InterpreterEnsemble.from_members(tensors).eval(), digest.hexdigest())
 
 
+def _number_of(path: Path) -> int | None:
+    """The member that a file of this name holds, or None."""
+    match = None if is_hidden(path.name) else _FILE.fullmatch(path.name)
+    return None if match is None else int(match[2])
+
+
 def _member_files(folder: Path) -> list[Path]:
     """The folder's files of members, 0 to the last, none missing and none twice."""
     found: dict[int, Path] = {}
     for path in sorted(folder.iterdir()):
-        match = _FILE.fullmatch(path.name)
-        if match is None:
+        number = _number_of(path)
+        if number is None:
             continue
-        number = int(match[2])
         if number in found:
             raise UsageError(
                 f"{folder}: {found[number].name} and {path.name} are both member {number}; expected one "

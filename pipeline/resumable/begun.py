@@ -15,6 +15,7 @@ from fstore.lock import FolderLock
 from pipeline.errors import UsageError, few, short
 from pipeline.interpreter.folder import PARTIAL, check_place
 from pipeline.resumable.kind import Description, Info, Kind
+from pipeline.settings.file_names import is_hidden
 
 ABSENT, UNFINISHED, FINISHED = "absent", "unfinished", "finished"
 
@@ -42,7 +43,7 @@ def find_begun(folder: Path, kind: Kind[Info], *, overwrite: bool) -> Info | Non
         found = None if overwrite else kind.read_description(folder)
         return found if any(_is_learnt(file, kind) for file in kind.own_files(folder)) else None
     strangers = sorted(
-        entry.name for entry in folder.iterdir() if not kind.is_own(entry) and not entry.name.startswith(".")
+        entry.name for entry in folder.iterdir() if not kind.is_own(entry) and not is_hidden(entry.name)
     )
     if strangers:
         raise UsageError(

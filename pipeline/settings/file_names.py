@@ -12,6 +12,13 @@ MAX_NAME_BYTES = 255
 """Of one name in a path: what all common file systems take."""
 
 
+def is_hidden(name: str) -> bool:
+    """Whether a name begins with a dot, as ``._image_3.png``, which macOS leaves in archives beside
+    ``image_3.png``: what is in it is no picture, array or annotation.
+    """
+    return name.startswith(".")
+
+
 def check_names(path: Path | str) -> None:
     """Refuse a path with a name that no file can have. Raises UsageError."""
     for name in Path(path).parts:

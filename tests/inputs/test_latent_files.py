@@ -205,6 +205,17 @@ def test_a_folder_may_hold_other_formats_and_be_in_w(tmp_path: Path) -> None:
     np.testing.assert_array_equal(latents.values, Z[:2])
 
 
+def test_files_that_macos_leaves_beside_latents_are_none(tmp_path: Path) -> None:
+    for number in range(2):
+        folder = tmp_path / "inner" / f"{number:05}"
+        folder.mkdir(parents=True)
+        for path in (tmp_path / f"latents_image_{number}.npy", folder / "projected_w.npy"):
+            np.save(path, Z[number])
+            (path.parent / f"._{path.name}").write_bytes(b"\0\5\x16\7")
+    for place in (tmp_path, tmp_path / "inner"):
+        np.testing.assert_array_equal(load_latents(place, "w", **SIZES).values, Z[:2])
+
+
 def test_what_is_wrong_in_a_folder_names_the_file(tmp_path: Path) -> None:
     assert "latents_image_{i}.npy" in message_of(tmp_path)
     np.save(tmp_path / "latents_image_0.npy", Z[0])

@@ -353,6 +353,14 @@ def test_pictures_are_found_beside_the_annotations(tmp_path: Path, names, found)
     assert [path.resolve() for path in paths.values()] == wanted
 
 
+def test_files_that_macos_leaves_beside_pictures_are_none(tmp_path: Path) -> None:
+    write_picture(tmp_path / "image_0.png")
+    (tmp_path / "._image_0.png").write_bytes(b"\0\5\x16\7")
+    (tmp_path / "._image_1.png").write_bytes(b"\0\5\x16\7")
+    paths = find_pictures(None, tmp_path, range(3)).paths
+    assert paths == {0: tmp_path / "image_0.png"}
+
+
 def test_masks_are_not_taken_for_pictures(tmp_path: Path) -> None:
     write_picture(tmp_path / "0.png", "L")
     write_picture(tmp_path / "1.png", "P")

@@ -182,6 +182,13 @@ def test_editgans_names_and_other_files_in_the_folder(tmp_path: Path) -> None:
         assert torch.equal(ensemble.weight1[i], classifier(i)[0].weight)
 
 
+def test_files_that_macos_leaves_beside_members_are_none(tmp_path: Path) -> None:
+    (tmp_path / "._model_0.pth").write_bytes(b"\0\5\x16\7")
+    assert not is_released(tmp_path)
+    write_members(tmp_path, [classifier(0), classifier(1)], "model_{}.pth")
+    assert is_released(tmp_path) and read_members(tmp_path).ensemble.num_members == 2
+
+
 def test_a_folder_of_this_program_is_not_a_releases(tmp_path: Path) -> None:
     assert not is_released(tmp_path) and not is_released(tmp_path / "none")
     write_members(tmp_path, [classifier()])

@@ -19,7 +19,7 @@ from pipeline.errors import UsageError, few
 from pipeline.inputs.annotations.source import MAX_PIXELS, TOO_LARGE, not_readable
 from pipeline.inputs.numbers import OTHER_WORDS, PICTURE_WORDS, image_number, split_name, stem_of
 from pipeline.inputs.orientation import upright, upright_size
-from pipeline.settings.file_names import check_entries
+from pipeline.settings.file_names import check_entries, is_hidden
 
 NAMES = "image_{i}.png, image{i}.jpg or {i}.jpg"
 MAX_LOOKED_INTO = 256  # files of other names, for a note
@@ -90,7 +90,11 @@ def _picture_files(folder: Path, taken: Collection[str]) -> list[Path]:
         files = sorted(folder.iterdir()) if folder.is_dir() else []
     except OSError:
         return []
-    return [path for path in files if path.suffix.lower() in _SUFFIXES and path.name not in taken]
+    return [
+        path
+        for path in files
+        if path.suffix.lower() in _SUFFIXES and path.name not in taken and not is_hidden(path.name)
+    ]
 
 
 def _of_numbers(files: Sequence[Path], numbers: Sequence[int], latents: Mapping[int, int]) -> dict[int, Path]:

@@ -14,7 +14,7 @@ from PIL import Image
 from pipeline.errors import UsageError, few
 from pipeline.inputs.annotations.source import MAX_PIXELS, TOO_LARGE, not_readable
 from pipeline.inputs.orientation import upright, upright_size
-from pipeline.settings.file_names import check_entries
+from pipeline.settings.file_names import check_entries, is_hidden
 
 SUFFIXES = (".png", ".jpg", ".jpeg", ".webp", ".bmp", ".tif", ".tiff")
 _FORMATS = ("PNG", "JPEG", "WEBP", "BMP", "TIFF")
@@ -49,7 +49,7 @@ def _is_picture(path: Path) -> bool:
 
 
 def _has_name(path: Path) -> bool:
-    return path.suffix.lower() in SUFFIXES and not path.name.startswith(".")
+    return path.suffix.lower() in SUFFIXES and not is_hidden(path.name)
 
 
 def _refuse_broken_links(paths: Sequence[Path]) -> None:

@@ -29,6 +29,7 @@ from pipeline.inputs.annotations.source import (
     label_text,
 )
 from pipeline.inputs.numbers import PICTURE_WORDS, image_number, split_name, stem_of
+from pipeline.settings.file_names import is_hidden
 
 NAMES = "{i}_{class}.png, {i}/{class}.png or {class}/{i}.png"
 # Words in the names of folders that hold whole images or whole masks, as data sets have them.
@@ -59,7 +60,7 @@ def find_binary(folder: Path) -> Found:
     for path in sorted(folder.iterdir()):
         number = _folder_number(path) if path.is_dir() else None
         for file in _pngs(path) if number is not None else [path]:
-            if file.suffix.lower() != ".png" or file.name.startswith("."):
+            if file.suffix.lower() != ".png" or is_hidden(file.name):
                 continue
             if is_label_studio(file.name):
                 raise UsageError(
@@ -168,7 +169,7 @@ def _folder_number(folder: Path) -> int | None:
 def is_class(name: str) -> bool:
     """Whether a folder's name may be a class: no word in it says that it holds whole images or masks."""
     words = {word.casefold() for word in _WORD.findall(name)}
-    return not (name.startswith(".") or is_of_layout(name) or words & _NO_CLASSES)
+    return not (is_hidden(name) or is_of_layout(name) or words & _NO_CLASSES)
 
 
 def _is_left_aside(folder: Path) -> bool:

@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from pipeline.inputs.numbers import LABEL_STUDIO, PICTURE_WORDS, split_name, stem_of
+from pipeline.settings.file_names import is_hidden
 
 MASK_WORDS = frozenset(
     {
@@ -50,7 +51,7 @@ class MaskName:
 def parse_name(path: Path) -> MaskName | None:
     """What the name of a file says; None where it has no number, or says that the file holds latents."""
     parts = split_name(path.name)
-    if parts is None or path.name.startswith("."):
+    if parts is None or is_hidden(path.name):
         return None
     before = [word.casefold() for word in _WORDS.findall(parts.before)]
     words = {*before, *_WORDS.findall(parts.after.casefold())}

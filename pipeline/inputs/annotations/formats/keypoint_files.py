@@ -27,6 +27,7 @@ from pipeline.inputs.annotations.formats.coco_keypoints import (
     unique_names,
 )
 from pipeline.inputs.arrays import read_array
+from pipeline.settings.file_names import is_hidden
 
 FORMATS = "a .npy or .npz array (N, K, 2 or 3) or a COCO .json"
 SUFFIXES = (".npy", ".npz", ".json")
@@ -97,7 +98,7 @@ def keypoint_file(path: Path) -> Path:
 def _files_in(folder: Path) -> list[Path]:
     """The files of a format of ours, without hidden ones; none where there is no such folder."""
     inner = sorted(folder.iterdir()) if folder.is_dir() else []
-    return [path for path in inner if path.suffix.lower() in SUFFIXES and not path.name.startswith(".")]
+    return [path for path in inner if path.suffix.lower() in SUFFIXES and not is_hidden(path.name)]
 
 
 def _checked(path: Path, array: NDArray[Any]) -> NDArray[np.float64]:

@@ -34,6 +34,7 @@ from pipeline.inputs.annotations.source import (
     label_text,
 )
 from pipeline.inputs.numbers import image_number, listed_number, stem_of
+from pipeline.settings.file_names import is_hidden
 
 WHAT = "a LabelMe file"
 _POLYGONS = ("polygon", "oriented_rectangle", "rotation", "rotated_rectangle", "quadrilateral", "quad")
@@ -69,7 +70,7 @@ def open_labelme(folder: Path, overlap: str) -> AnnotationSource:
     files: dict[int, _File] = {}
     others = []
     for path in sorted(folder.iterdir()):
-        if path.suffix.lower() != ".json" or path.name.startswith("."):
+        if path.suffix.lower() != ".json" or is_hidden(path.name):
             continue
         document = read_json(path, WHAT)
         if not is_labelme(document):

@@ -25,6 +25,7 @@ from pipeline.inputs.annotations.raster.png import (
 from pipeline.inputs.annotations.source import TRANSPARENT, AnnotationSource, MaskFile
 from pipeline.inputs.arrays import read_array
 from pipeline.inputs.numbers import image_number, names_have_numbers
+from pipeline.settings.file_names import is_hidden
 
 NAMES = "{i}.png, {i}.npy, image_mask{i}.npy or {i}_mask.png"
 _READ = (".png", ".npy")
@@ -180,7 +181,7 @@ def _source(
 
 
 def _is_grey(path: Path) -> bool:
-    return not path.name.startswith(".") and depth_and_type(path)[0] > 0 and not is_rgb(path)
+    return not is_hidden(path.name) and depth_and_type(path)[0] > 0 and not is_rgb(path)
 
 
 def unread_masks(names: Iterable[str], found: Collection[int]) -> dict[int, str]:

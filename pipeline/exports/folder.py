@@ -41,8 +41,7 @@ from pipeline.exports.marks import (
     write_mark,
 )
 from pipeline.exports.own_files import OwnFiles, delete, strangers, write_list
-
-SYSTEM_NAMES = frozenset({"lost+found", ".DS_Store"})  # which appear in a folder by themselves
+from pipeline.settings.file_names import SYSTEM_NAMES
 
 
 class ExportFolder:

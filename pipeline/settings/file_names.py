@@ -10,6 +10,7 @@ from pipeline.errors import UsageError
 
 MAX_NAME_BYTES = 255
 """Of one name in a path: what all common file systems take."""
+SYSTEM_NAMES = frozenset({"lost+found", ".DS_Store"})  # which appear in a folder by themselves
 
 
 def is_hidden(name: str) -> bool:

@@ -66,6 +66,8 @@ class Forced:
             self.names.get(_parent(old), {}).pop(os.path.basename(old), None)
             if _parent(new) in self.names and _parent(new) != key:
                 top = place if key == "." else Path(str(place).removesuffix(f"/{key}"))
+                if not os.path.lexists(top / new):
+                    continue  # it was removed since
                 found = os.lstat(top / new)
                 number = None if stat.S_ISDIR(found.st_mode) else found.st_ino
                 self.names[_parent(new)][os.path.basename(new)] = number

@@ -14,6 +14,7 @@ from pipeline.settings.options import DIVERSE, RANDOM
 from pipeline.stages import costs
 from pipeline.stages.sample import project
 from pipeline.stages.sample.job import SampleJob, SampleOptions
+from pipeline.stages.sample.placing import check_out
 
 
 def present_latents(options: SampleOptions, rendering: dict[str, Any]) -> tuple[tuple[int, int], ...]:
@@ -22,6 +23,7 @@ def present_latents(options: SampleOptions, rendering: dict[str, Any]) -> tuple[
     Raises UsageError where the run may not write there.
     """
     found, out = project.read_project(options.out), project.shown(options.out)
+    check_out(options.out)
     if options.add:
         if found is None:
             raise UsageError(f"{out}: holds no images to --add to; leave --add out, or name another --out")

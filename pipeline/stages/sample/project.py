@@ -1,4 +1,4 @@
-"""The folder that ``dgan sample`` writes and an annotator works in: its files, and how they get there whole.
+"""The folder that ``dgan sample`` writes and an annotator works in: its files, and what they say.
 
     annotate/
         images/image_{i}.png    to annotate
@@ -9,8 +9,10 @@
         average_latent.npy      (D,) or (L, D) float32 of W
         sample.json             how the images were chosen and rendered
         dgan.toml               written last: makes ``dgan extract-features`` find all of it
+        .dgan-sample.partial/   only while a run works in a folder that is there, or after one was killed
 
-It knows these files and what a new run may do to those that are there; it renders and chooses nothing.
+It knows these files and what a new run may do to those that are there; it renders and chooses nothing, and
+`pipeline.stages.sample.placing` moves the files into their places.
 """
 
 from __future__ import annotations
@@ -18,24 +20,23 @@ from __future__ import annotations
 import json
 import os
 import re
-import shutil
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from fstore.compare import differences
-from fstore.durable import force_to_disk
-from fstore.lock import FolderLock
 from pipeline.errors import UsageError
 from pipeline.rendering.renderer import RenderSettings
+from pipeline.settings.file_names import SYSTEM_NAMES
 from pipeline.settings.files import to_toml
 from pipeline.settings.schema import ClassConfig, Config, LatentsConfig
 
 IMAGES, MASKS, CLASSES, SHEET = "images", "masks", "classes.toml", "contact_sheet.png"
 LATENTS, AVERAGE_LATENT, RECORD, CONFIG = "latents.npy", "average_latent.npy", "sample.json", "dgan.toml"
-_PICTURE = re.compile(r"image_[0-9]+\.png")
+PARTIAL = ".dgan-sample.partial"
+FIRST = "first"  # in the partial folder, with the bytes of classes.toml: there was no project before
+PICTURE = re.compile(r"image_[0-9]+\.png")
 MAX_RECORD_BYTES = 2**26
 RECORD_VERSION = 2
 
@@ -123,7 +124,7 @@ def classes_text(classes: Sequence[ClassConfig]) -> str:
 
 
 def read_project(out: Path) -> Project | None:
-    """The project in ``out``, None where there is no folder or an empty one.
+    """The project in ``out``, None where there is no folder or one with nothing in it that counts.
 
     Raises UsageError for anything else, and for a record that is damaged.
     """
@@ -133,7 +134,7 @@ def read_project(out: Path) -> Project | None:
         raise UsageError(
             f"{shown(out)}: is a file; expected a folder for the images to annotate, choose another --out"
         )
-    if not any(out.iterdir()):
+    if _is_vacant(out):
         return None
     path = out / RECORD
     if not path.is_file():
@@ -160,6 +161,23 @@ def read_project(out: Path) -> Project | None:
     return Project(tuple(pairs), rendering, num)
 
 
+def _is_vacant(out: Path) -> bool:
+    """Whether a folder holds no file that counts: none at all, or those of a first run that was killed while
+    it moved them there.
+    """
+    found = {name: set[str]() for name in (IMAGES, MASKS)}
+    files = {entry.name for entry in out.iterdir()} - SYSTEM_NAMES - {PARTIAL}
+    for name in files & set(found):
+        if not (out / name).is_dir():
+            return False
+        found[name] = {entry.name for entry in (out / name).iterdir()} - SYSTEM_NAMES
+    files -= set(found)
+    if not (out / PARTIAL / FIRST).exists():
+        return not files and not any(found.values())
+    moved = {LATENTS, AVERAGE_LATENT, SHEET, RECORD, CLASSES}
+    return files <= moved and all(map(PICTURE.fullmatch, found[IMAGES])) and not found[MASKS]
+
+
 def check_replaceable(
     out: Path, project: Project, latents: Sequence[tuple[int, int]], rendering: Mapping[str, Any]
 ) -> None:
@@ -176,61 +194,6 @@ def check_replaceable(
             f"{out / MASKS}: holds {project.num_annotations} files that belong to the present images, and "
             f"this run would change {changed[0]}; choose another --out, --add images, or move them away"
         )
-
-
-@contextmanager
-def new_project(out: Path, *, keep_config: bool = False) -> Iterator[Path]:
-    """A folder to fill. At the end of the block it becomes ``out``, or its files replace those of ``out``.
-
-    After an error nothing of it remains. Annotations, an existing ``classes.toml`` and files that ``dgan
-    sample`` does not write stay as they are. With ``keep_config`` the ``dgan.toml`` stays too, because it may
-    have been edited. Raises StoreError where another process works on the same folder.
-    """
-    out = Path(os.path.realpath(out))
-    out.parent.mkdir(parents=True, exist_ok=True)
-    partial = out.parent / f".{out.name}.partial"
-    partial.mkdir(exist_ok=True)
-    lock = FolderLock(partial)
-    try:
-        for name in (IMAGES, MASKS):
-            shutil.rmtree(partial / name, ignore_errors=True)  # of a run that was killed
-            (partial / name).mkdir()
-        yield partial
-        for place in [*partial.rglob("*"), partial]:
-            force_to_disk(place)  # else a loss of power may leave empty files under the names
-        if os.path.lexists(out):
-            _move_into(partial, out, keep_config)
-        else:
-            partial.rename(out)
-        force_to_disk(out.parent)
-    finally:
-        lock.release()
-        shutil.rmtree(partial, ignore_errors=True)
-
-
-def _move_into(partial: Path, out: Path, keep_config: bool) -> None:
-    """Move the new files in place of the old. While they are mixed, there is no ``dgan.toml``."""
-    config, aside = out / CONFIG, out / f"{CONFIG}.partial"
-    if config.exists():
-        os.replace(config, aside)
-        force_to_disk(out)
-    for name in (IMAGES, MASKS):
-        (out / name).mkdir(exist_ok=True)
-    for old in (out / IMAGES).iterdir():
-        if _PICTURE.fullmatch(old.name) and not (partial / IMAGES / old.name).exists():
-            old.unlink()
-    names = [f"{IMAGES}/{picture.name}" for picture in (partial / IMAGES).iterdir()]
-    names += [LATENTS, AVERAGE_LATENT, SHEET, RECORD]
-    if not (out / CLASSES).exists():
-        names.append(CLASSES)
-    for name in names:
-        os.replace(partial / name, out / name)
-    for folder in (out / IMAGES, out):
-        force_to_disk(folder)
-    keeps = keep_config and aside.exists()  # set aside now, or by a run that was killed
-    os.replace(aside if keeps else partial / CONFIG, config)
-    aside.unlink(missing_ok=True)
-    force_to_disk(out)
 
 
 def _checkpoint_from(out: Path, checkpoint: Path | None) -> Path | None:

@@ -1,7 +1,7 @@
 """``dgan sample``: images to annotate, with everything that makes ``dgan extract-features`` the next command.
 
 It reads what there is, renders what ``pipeline.stages.sample.choice`` chooses, and has
-``pipeline.stages.sample.project`` put it in place. It knows neither feature stores nor annotations.
+``pipeline.stages.sample.placing`` put it in place. It knows neither feature stores nor annotations.
 """
 
 from __future__ import annotations
@@ -39,6 +39,7 @@ from pipeline.stages.sample.checks import check_disk, check_pool, check_replacea
 from pipeline.stages.sample.choice import chosen_latents, latent_values
 from pipeline.stages.sample.contact_sheet import contact_sheet, thumbnail
 from pipeline.stages.sample.job import SampleJob, SampleOptions
+from pipeline.stages.sample.placing import new_project
 from pipeline.stages.sample.plan import choice_in_words, plan_lines
 from pipeline.stages.sample.ways import ASKING, RECORDED
 
@@ -176,7 +177,7 @@ def sample(job: SampleJob, device: torch.device) -> str:
     check_replaceable(job, latents)
     if job.trained is not None:
         check_unchanged(job.config.synthesize.interpreter, job.trained.interpreter.sha256)
-    with project.new_project(out, keep_config=options.add) as folder:
+    with new_project(out, keep_config=options.add) as folder:
         values = latent_values(latents, job.loaded.generator.z_size)
         _write_pictures(job, renderer, values, folder)
         np.save(folder / project.LATENTS, values)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import fields, replace
 from pathlib import Path
 from typing import Any
@@ -13,11 +13,16 @@ from pipeline.settings.schema import SECTIONS, Config, declaration
 
 def with_absolute_paths(config: Config) -> Config:
     """``config`` with every path that is relative to the current folder made absolute. URLs stay."""
+    return with_paths(config, absolute)
+
+
+def with_paths(config: Config, change: Callable[[Any], Any]) -> Config:
+    """``config`` with ``change(place)`` in place of every path and every place of a store, also a URL."""
     sections: dict[str, Any] = {}
     for name in SECTIONS:
         section = getattr(config, name)
         paths = {item.name: getattr(section, item.name) for item in fields(section) if _is_path(item)}
-        found = {key: absolute(value) for key, value in paths.items() if value is not None}
+        found = {key: change(value) for key, value in paths.items() if value is not None}
         sections[name] = replace(section, **found)
     return replace(config, **sections)
 
@@ -31,10 +36,16 @@ def paths_of(config: Config) -> Iterator[Path | str]:
 
 
 def absolute(place: Any) -> Any:
-    """A path, or the place of a store, of the type that it had."""
+    """A path, or the place of a store, of the type that it had.
+
+    A ``..`` behind a link to a folder stays, because it is not the folder that the link lies in.
+    """
     if isinstance(place, str) and "://" in place:
         return place
-    return Path(os.path.abspath(place)) if isinstance(place, Path) else os.path.abspath(place)
+    short = os.path.abspath(place)
+    return type(place)(
+        short if os.path.realpath(short) == os.path.realpath(place) else Path(place).absolute()
+    )
 
 
 def _is_path(item: Any) -> bool:

@@ -28,9 +28,11 @@ from typing import Any
 from fstore.compare import differences
 from pipeline.errors import UsageError
 from pipeline.rendering.renderer import RenderSettings
+from pipeline.settings.absolute_paths import absolute, paths_of, with_paths
 from pipeline.settings.file_names import SYSTEM_NAMES
 from pipeline.settings.files import to_toml
 from pipeline.settings.schema import ClassConfig, Config, LatentsConfig
+from pipeline.settings.values import is_url
 
 IMAGES, MASKS, CLASSES, SHEET = "images", "masks", "classes.toml", "contact_sheet.png"
 LATENTS, AVERAGE_LATENT, RECORD, CONFIG = "latents.npy", "average_latent.npy", "sample.json", "dgan.toml"
@@ -66,7 +68,7 @@ _EXAMPLE = """
 
 def shown(out: Path) -> str:
     """The project's folder for a message: ``.`` and ``..`` are shown as the names of these folders."""
-    return str(out) if out.name not in ("", "..") else Path(os.path.abspath(out)).name or str(out)
+    return str(out) if out.name not in ("", "..") else Path(os.path.realpath(out)).name or str(out)
 
 
 @dataclass(frozen=True)
@@ -84,20 +86,28 @@ class Project:
 def project_config(config: Config, settings: RenderSettings, out: Path) -> Config:
     """The configuration of a new project in ``out``.
 
-    Paths are relative to the project. All settings that a picture depends on are written out.
+    What the commands will write lies in the project, whatever ``config`` says. Other paths are relative to
+    it where they lie beside or below it, so that they can move together; else they are absolute. All settings
+    that a picture depends on are written out.
     """
+    project, dataset = Config(), config.synthesize.store
+    own = set(paths_of(project))
+
+    def seen_from_there(place: Any) -> Any:
+        return place if place in own or is_url(str(place)) else type(place)(_path_from(out, Path(place)))
+
     rows = None if settings.crop_rows == (0, settings.grid[0]) else settings.crop_rows
+    moved = with_paths(config, seen_from_there)
     return replace(
-        config,
+        moved,
         generator=replace(
-            config.generator,
-            checkpoint=_checkpoint_from(out, config.generator.checkpoint),
+            moved.generator,
             average_latent=Path(AVERAGE_LATENT),
             truncation_layers=settings.truncation_layers,
         ),
         latents=LatentsConfig(file=Path(LATENTS), space="z", image_zero="latent", annotated_only=True),
         annotations=replace(
-            config.annotations,
+            moved.annotations,
             folder=Path(MASKS),
             images=Path(IMAGES),
             classes_file=Path(CLASSES),
@@ -105,9 +115,28 @@ def project_config(config: Config, settings: RenderSettings, out: Path) -> Confi
             num_classes=None,
             label_map=None,
         ),
-        features=replace(config.features, resolution=settings.grid[0], crop_rows=rows, store="features.zarr"),
-        train=replace(config.train, out=Path("interpreter")),
-        synthesize=replace(config.synthesize, store="dataset.zarr", interpreter=Path("interpreter")),
+        features=replace(
+            moved.features, resolution=settings.grid[0], crop_rows=rows, store=project.features.store
+        ),
+        train=replace(moved.train, out=project.train.out),
+        calibrate=replace(moved.calibrate, out=project.calibrate.out),
+        synthesize=replace(
+            moved.synthesize,
+            store=project.synthesize.store,
+            interpreter=project.synthesize.interpreter,
+            calibration=project.synthesize.calibration,
+        ),
+        segment=replace(
+            moved.segment,
+            data=project.segment.data if config.segment.data == dataset else moved.segment.data,
+            out=project.segment.out,
+        ),
+        segment_test=replace(moved.segment_test, out=project.segment_test.out),
+        translate=replace(
+            moved.translate,
+            source=project.translate.source if config.translate.source == dataset else moved.translate.source,
+            out=project.translate.out,
+        ),
     )
 
 
@@ -196,12 +225,15 @@ def check_replaceable(
         )
 
 
-def _checkpoint_from(out: Path, checkpoint: Path | None) -> Path | None:
-    """A checkpoint beside or below the project is named relative to it, so that they can move together."""
-    if checkpoint is None:
-        return None
-    folder, path = Path(os.path.abspath(out)), Path(os.path.abspath(checkpoint))
-    return Path(os.path.relpath(path, folder)) if path.is_relative_to(folder.parent) else path
+def _path_from(out: Path, path: Path) -> Path:
+    """``path`` as ``dgan.toml`` names it: a relative one counts from the folder, not from a link to it."""
+    folder = Path(os.path.realpath(out))
+    place = Path(os.path.realpath(path.parent), path.name)  # a link to the file itself stays
+    if path.name in ("", ".."):
+        place = Path(os.path.realpath(path))
+    if place.is_relative_to(folder.parent):
+        return Path(os.path.relpath(place, folder))
+    return Path(absolute(path))
 
 
 def _class_table(name: str, color: str | None) -> str:

@@ -17,8 +17,8 @@ from pipeline.stages.sample.job import SampleJob, SampleOptions
 from pipeline.stages.sample.placing import check_out
 
 
-def present_latents(options: SampleOptions, rendering: dict[str, Any]) -> tuple[tuple[int, int], ...]:
-    """(seed, number) of the images that the folder has and keeps.
+def present_project(options: SampleOptions, rendering: dict[str, Any]) -> project.Project | None:
+    """The project that is in the folder.
 
     Raises UsageError where the run may not write there.
     """
@@ -32,8 +32,7 @@ def present_latents(options: SampleOptions, rendering: dict[str, Any]) -> tuple[
                 f"{out}: its images were made with {key} = {was!r}, this run has {now!r}; --add "
                 "takes the same settings: leave the flag out"
             )
-        return found.latents
-    if found is not None and options.overwrite:
+    elif found is not None and options.overwrite:
         project.check_replaceable(
             options.out, found, found.latents, rendering
         )  # the latents are not known yet
@@ -42,7 +41,7 @@ def present_latents(options: SampleOptions, rendering: dict[str, Any]) -> tuple[
             f"{out}: holds {count(len(found.latents), 'image')} already; --add more to them, --overwrite "
             "them, or choose another --out"
         )
-    return ()
+    return found
 
 
 def check_pool(options: SampleOptions, pool_size: int) -> None:

@@ -15,6 +15,7 @@ from pipeline.interpreter.pairing import PairedInterpreter
 from pipeline.rendering.renderer import Renderer, RenderSettings
 from pipeline.settings.options import RANDOM
 from pipeline.settings.schema import Config
+from pipeline.stages.sample.project import Project
 
 POOL_FACTOR = 20  # latents to choose from, for each that is chosen
 
@@ -49,10 +50,15 @@ class SampleJob:
     """What the pictures follow from, beside their latents."""
     trained: PairedInterpreter | None
     """The interpreter that is asked."""
-    present: tuple[tuple[int, int], ...]
-    """(seed, number) of the images that the project has and keeps."""
+    found: Project | None
+    """The project that is in the folder."""
     annotated: NDArray[np.int64] | None = None
     """(K,) pixels of each class that are annotated; None where the choice does not look at them."""
+
+    @property
+    def present(self) -> tuple[tuple[int, int], ...]:
+        """(seed, number) of the images that the project has and keeps."""
+        return self.found.latents if self.found is not None and self.options.add else ()
 
     @property
     def pool_size(self) -> int:

@@ -32,6 +32,7 @@ from pipeline.stages.sample.project import (
     PICTURE,
     RECORD,
     SHEET,
+    Project,
     read_project,
 )
 
@@ -59,18 +60,19 @@ def check_out(out: Path) -> None:
 
 
 @contextmanager
-def new_project(out: Path, *, keep_config: bool = False) -> Iterator[Path]:
+def new_project(out: Path, before: Project | None, *, keep_config: bool = False) -> Iterator[Path]:
     """A folder to fill. At the end of the block it becomes ``out``, or its files replace those of ``out``.
 
     After an error, also one of the moves, nothing of it remains, and ``out`` holds what it held before.
     Annotations, an existing ``classes.toml`` and files that ``dgan sample`` does not write stay as they are.
     With ``keep_config`` the ``dgan.toml`` stays too, because it may have been edited. Raises StoreError where
-    another process works on the same folder, UsageError where files cannot be moved there.
+    another process works on the same folder, UsageError where files cannot be moved there, or the project is
+    not the one that was read ``before``.
     """
     out = Path(os.path.realpath(out))
     with ExitStack() as stack:
         is_there = out.is_dir()
-        partial = _partial_inside(out, stack) if is_there else _partial_beside(out, stack)
+        partial = (_partial_inside if is_there else _partial_beside)(out, before, stack)
         for name in (IMAGES, MASKS):
             (partial / name).mkdir()
         yield partial
@@ -84,24 +86,24 @@ def new_project(out: Path, *, keep_config: bool = False) -> Iterator[Path]:
             _become(partial, out)
 
 
-def _partial_inside(out: Path, stack: ExitStack) -> Path:
+def _partial_inside(out: Path, before: Project | None, stack: ExitStack) -> Path:
     """An empty partial folder in ``out``, which is locked until the stack ends."""
     _remove_beside(out)
     stack.callback(FolderLock(out).release)
-    is_first = read_project(out) is None
-    if is_first:
+    _check_same(out, before)
+    if before is None:
         _remove_first_files(out)
     partial = out / PARTIAL
     stack.callback(shutil.rmtree, partial, ignore_errors=True)
     shutil.rmtree(partial, ignore_errors=True)  # of a run that was killed
     partial.mkdir()
-    if is_first:
+    if before is None:
         (partial / FIRST).touch()
     _check_moves(partial, out)
     return partial
 
 
-def _partial_beside(out: Path, stack: ExitStack) -> Path:
+def _partial_beside(out: Path, before: Project | None, stack: ExitStack) -> Path:
     """An empty partial folder beside ``out``, which is locked until the stack ends."""
     out.parent.mkdir(parents=True, exist_ok=True)
     partial = _beside(out)
@@ -114,9 +116,23 @@ def _partial_beside(out: Path, stack: ExitStack) -> Path:
         lock.release()  # of a folder that the run which had it has removed, or renamed
     stack.callback(lock.release)
     stack.callback(shutil.rmtree, partial, ignore_errors=True)
+    _check_same(out, before)
     for name in (IMAGES, MASKS):
         shutil.rmtree(partial / name, ignore_errors=True)  # of a run that was killed
     return partial
+
+
+def _check_same(out: Path, before: Project | None) -> None:
+    """Refuse to write what follows from a project that was read before the lock was taken, and is another one
+    now. Its annotations may have become more.
+    """
+    now = read_project(out)
+    if now is None and before is None:
+        return
+    if now is None or before is None or (now.latents, now.rendering) != (before.latents, before.rendering):
+        raise UsageError(
+            f"{out}: another `dgan sample` has changed it since this one began; run the same command again"
+        )
 
 
 def _beside(out: Path) -> Path:

@@ -35,7 +35,7 @@ from pipeline.settings.options import RARE, UNCERTAIN
 from pipeline.settings.schema import KEYPOINTS, AnnotationsConfig, ClassConfig, Config
 from pipeline.stages.sample import project
 from pipeline.stages.sample.annotated import annotated_pixels
-from pipeline.stages.sample.checks import check_disk, check_pool, check_replaceable, present_latents
+from pipeline.stages.sample.checks import check_disk, check_pool, check_replaceable, present_project
 from pipeline.stages.sample.choice import chosen_latents, latent_values
 from pipeline.stages.sample.contact_sheet import contact_sheet, thumbnail
 from pipeline.stages.sample.job import SampleJob, SampleOptions
@@ -112,7 +112,7 @@ def prepare(config: Config, options: SampleOptions) -> SampleJob:
         "grid": list(settings.grid),
         "crop_rows": list(settings.crop_rows),
     }
-    present = present_latents(options, rendering)
+    found = present_project(options, rendering)
     annotated = None
     if trained is not None and options.by == RARE:
         if trained.interpreter.info.keypoints is not None:
@@ -121,7 +121,7 @@ def prepare(config: Config, options: SampleOptions) -> SampleJob:
                 f"--by {UNCERTAIN}"
             )
         annotated = annotated_pixels(config.features.store, trained.interpreter.info)
-    job = SampleJob(loaded, config, options, settings, average, rendering, trained, present, annotated)
+    job = SampleJob(loaded, config, options, settings, average, rendering, trained, found, annotated)
     check_pool(options, job.pool_size)
     return job
 
@@ -167,17 +167,18 @@ def sample(job: SampleJob, device: torch.device) -> str:
         One line on what is there.
 
     Raises:
-        UsageError: annotated images would change. RunError: the disk cannot hold the pictures, or another
+        UsageError: annotated images would change, or another run has changed the project since ``prepare``
+        read it. StoreError: another run works on it. RunError: the disk cannot hold the pictures, or another
         interpreter has taken the place of the one that was asked.
     """
     out, options = job.options.out, job.options
     check_disk(job)
-    renderer = job.renderer(device)
-    latents, scores = chosen_latents(job, renderer)
-    check_replaceable(job, latents)
-    if job.trained is not None:
-        check_unchanged(job.config.synthesize.interpreter, job.trained.interpreter.sha256)
-    with new_project(out, keep_config=options.add) as folder:
+    with new_project(out, job.found, keep_config=options.add) as folder:  # from here on this run alone
+        renderer = job.renderer(device)
+        latents, scores = chosen_latents(job, renderer)
+        check_replaceable(job, latents)
+        if job.trained is not None:
+            check_unchanged(job.config.synthesize.interpreter, job.trained.interpreter.sha256)
         values = latent_values(latents, job.loaded.generator.z_size)
         _write_pictures(job, renderer, values, folder)
         np.save(folder / project.LATENTS, values)
@@ -187,6 +188,7 @@ def sample(job: SampleJob, device: torch.device) -> str:
         _write_text(folder / project.RECORD, _record(job, latents, scores))
         config = project.project_config(job.config, job.settings, out)
         _write_text(folder / project.CONFIG, project.config_text(config))
+        check_replaceable(job, latents)  # annotations may have come meanwhile
     return _summary(job, len(latents))
 
 

@@ -9,12 +9,15 @@ from collections.abc import Callable, Iterator
 from itertools import count
 from pathlib import Path
 
+import numpy as np
 import pytest
 from support.commands import dgan, done
 from support.stores import tree_bytes
 from support.tiny import write_checkpoint
 
-from pipeline.stages.sample import placing
+from pipeline.errors import UsageError
+from pipeline.stages.sample import placing, stage
+from pipeline.stages.sample.project import read_project
 
 WORDS = ("sample", "--checkpoint", "checkpoint.pt", "--num", 3)
 Move = Callable[..., None]
@@ -137,7 +140,7 @@ def test_a_move_that_fails_leaves_what_was_there(
             move(source, target)
 
         try:
-            with placing.new_project(project, keep_config=keep_config) as folder:
+            with placing.new_project(project, read_project(project), keep_config=keep_config) as folder:
                 fill(folder, images)
                 monkeypatch.setattr(os, "replace", failing)
         except type(error):
@@ -237,3 +240,70 @@ def test_images_that_cannot_take_their_places_in_one_step_are_refused(
     assert "annotate/images: is no folder; move it away" in refused(
         "sample", "--add", "--num", 1, "--dry-run"
     )
+
+
+@pytest.mark.parametrize("words", [("--add",), ("--overwrite", "--seed", 2)])
+def test_two_runs_at_once_are_refused_and_drop_nothing(
+    project: Path, monkeypatch: pytest.MonkeyPatch, words: tuple[str | int, ...]
+) -> None:
+    """The other one works when this one begins to write, or has ended between its reading and its lock."""
+    run, render = stage.sample, stage._write_pictures
+    lines = []
+
+    def while_the_other_works(*arguments: object) -> None:
+        monkeypatch.setattr(stage, "_write_pictures", render)
+        lines.append(refused(*WORDS, *words))
+        render(*arguments)  # type: ignore[arg-type]
+
+    def after_the_other(*arguments: object) -> str:
+        monkeypatch.setattr(stage, "sample", run)
+        monkeypatch.setattr(stage, "_write_pictures", while_the_other_works)
+        done("sample", "--add", "--num", 2)
+        return run(*arguments)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(stage, "sample", after_the_other)
+    line = refused(*WORDS, *words)
+    assert "annotate: another `dgan sample` has changed it since this one began; run the same command" in line
+    assert "another writer has it open, in this process" in lines[0]
+    assert len(pictures(project)) == 5 and len(np.load(project / "latents.npy")) == 5
+    done(*WORDS, *words)  # the same command again
+    assert len(pictures(project)) == (8 if "--add" in words else 3)
+
+
+def test_a_project_that_another_run_began_meanwhile_is_not_replaced(
+    empty: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    empty.rmdir()
+    run = stage.sample
+
+    def after_the_other(*arguments: object) -> str:
+        monkeypatch.setattr(stage, "sample", run)
+        done(*WORDS, "--seed", 3)
+        return run(*arguments)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(stage, "sample", after_the_other)
+    assert "another `dgan sample` has changed it" in refused(*WORDS)
+    later = empty.with_name("later")
+
+    def made_meanwhile() -> None:
+        with placing.new_project(later, None) as folder:
+            fill(folder, 1)
+            (later / "mine").mkdir(parents=True)
+
+    with pytest.raises(UsageError, match="was made by another program meanwhile"):
+        made_meanwhile()
+    assert os.listdir(later) == ["mine"]
+
+
+def test_an_annotation_that_comes_while_others_are_rendered_keeps_its_image(
+    project: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    before, render = pictures(project), stage._write_pictures
+
+    def annotated_meanwhile(*arguments: object) -> None:
+        render(*arguments)  # type: ignore[arg-type]
+        (project / "masks/image_mask0.npy").touch()
+
+    monkeypatch.setattr(stage, "_write_pictures", annotated_meanwhile)
+    assert "holds 1 files that belong to the present images" in refused(*WORDS, "--overwrite", "--seed", 9)
+    assert pictures(project) == before

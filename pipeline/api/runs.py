@@ -109,7 +109,7 @@ def train(
         "task": task,
     }
     if dry_run:
-        return Outcome([*stage.dry_run(store, options, **asked), *_workers_line(cluster)])
+        return Outcome([*stage.dry_run(store, options, **asked, cluster=cluster), *_workers_line(cluster)])
     interpreter = stage.train(store, options, **asked, report=report, cluster=cluster)
     return Outcome([], partial(TrainedInterpreter, options.out, interpreter))
 

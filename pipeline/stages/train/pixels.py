@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from math import prod
 from pathlib import Path
 
 import torch
@@ -15,15 +16,18 @@ from torch import Tensor
 
 from fstore.cache import CachedPyramid, pyramid_bytes
 from fstore.feature_store import FeatureStore
+from fstore.location import Location
 from fstore.map_file import MapFile
 from fstore.meta import FeatureMeta
+from fstore.recover import resolution_runs
 from fstore.sampler import SampledStore
 from pipeline.interpreter.description import InterpreterInfo, settings_differences
 from pipeline.interpreter.folder import SUBSPACE, damaged
 from pipeline.interpreter.training_state import TrainingState, load_state, save_state
+from pipeline.stages.costs import check_disk
 from pipeline.stages.train.memory import MemoryPlan
-from pipeline.stages.train.plan import AUTO, OFF, TrainPlan
-from pipeline.stages.train.sampling import fits_device
+from pipeline.stages.train.plan import AUTO, FEATURE_BYTES, OFF, TrainPlan
+from pipeline.stages.train.sampling import fits_device, plan_memory
 from pipeline.stages.train.subspace import Subspace, find_subspace
 
 ENERGY = "0.999"
@@ -51,6 +55,43 @@ def settle_subspace(subspace: str, meta: FeatureMeta, is_whole_epoch: bool) -> s
     return ENERGY if is_whole_epoch and has_maps else OFF
 
 
+def map_file_bytes(store: FeatureStore, plan: TrainPlan, subspace: Subspace | None = None) -> int:
+    """Bytes of the temporary file of one process; at most, while the ``subspace`` is not known.
+
+    A run of layers has no more axes than channels, nor than all images have positions.
+    """
+    images = len(plan.split.training) + len(plan.split.held_out)
+    if subspace is not None:
+        values = [prod(layer.resolution) * layer.channels for layer in subspace.layers]
+        return images * FEATURE_BYTES * sum(values)
+    values = []
+    for run in resolution_runs(store.meta.layers):
+        positions, channels = prod(run[0].resolution), sum(layer.channels for layer in run)
+        values.append(positions * min(channels, images * positions))
+    return images * FEATURE_BYTES * sum(values)
+
+
+def all_map_bytes(
+    store: FeatureStore,
+    plan: TrainPlan,
+    memory: MemoryPlan,
+    device: torch.device,
+    budget: int | None,
+    workers: int,
+    known: Subspace | None,
+) -> int:
+    """Bytes at most of the temporary files of a run: of this process, and of each of its ``workers`` here.
+
+    A worker has half of its share of the free memory for sure: others may have taken some when it begins.
+    """
+    if plan.config.subspace == OFF:
+        return 0
+    files = 0 if memory.cached else 1
+    if workers and not plan_memory(plan, device, budget, 2 * workers).cached:
+        files += workers
+    return files * map_file_bytes(store, plan, known)
+
+
 def open_pixels(
     store: FeatureStore,
     plan: TrainPlan,
@@ -63,7 +104,7 @@ def open_pixels(
     """The pixels of a run. A subspace is ``known``, or found in one pass over the images.
 
     Maps that do not fit memory lie in a temporary file in ``folder``. ``advance(n)`` is called after every n
-    images of a pass, of which there are up to two.
+    images of a pass, of which there are up to two. Raises RunError where the disk is too small for the file.
     """
     images = plan.split.training + plan.split.held_out
     if plan.config.subspace == OFF:
@@ -87,6 +128,8 @@ def open_pixels(
 
     layers = subspace.layers
     if not memory.cached:
+        needed = map_file_bytes(store, plan, subspace)
+        check_disk(Location.parse(folder), needed, "a file of maps", "free some, or hold them with --cache")
         return Pixels(MapFile(store, images, folder, layers=layers, read=coordinates), subspace)
     bytes_there = plan.pyramid_bytes * subspace.channels // store.meta.channels
     where = device if fits_device(plan, device, bytes_there) else torch.device("cpu")

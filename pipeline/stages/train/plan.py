@@ -55,6 +55,8 @@ class TrainPlan:
     missing_classes: tuple[str, ...]
     keypoints: KeypointInfo | None = None
     excluded: tuple[int, ...] = ()
+    map_bytes: int = 0
+    """Bytes on disk at most of the maps' coordinates: the temporary files of this process and its workers."""
 
     @property
     def final_epochs(self) -> int:
@@ -78,9 +80,14 @@ class TrainPlan:
         return self.config.members * member * FLOAT_BYTES
 
     @property
-    def disk_bytes(self) -> int:
-        """Bytes on disk at most: a training state, and its successor until that is whole."""
+    def state_bytes(self) -> int:
+        """Bytes on disk at most of a training state, and its successor until that is whole."""
         return 2 * 4 * self.weight_bytes  # a state: weights, two moments of each, the best epoch's weights
+
+    @property
+    def disk_bytes(self) -> int:
+        """Bytes on disk at most."""
+        return self.state_bytes + self.map_bytes
 
     @property
     def network_memory_bytes(self) -> int:
@@ -143,6 +150,7 @@ class TrainPlan:
         total = seconds * self.max_steps / self.steps_per_epoch
         each, most = (human_duration(max(value, 1)) for value in (seconds, total))
         cached = f", {human_bytes(self.pyramid_bytes)} the whole pyramid" if memory.cached else ""
+        files = f", {human_bytes(self.map_bytes)} of it temporary files of maps" if self.map_bytes else ""
         free = "" if free_bytes is None else f", {human_bytes(free_bytes)} free"
         reads, axes = f", reads {human_bytes(self.epoch_bytes)}", "learns on all channels"
         if c.subspace != OFF:
@@ -159,6 +167,6 @@ class TrainPlan:
             f"memory       at most {human_bytes(memory.host_bytes)} of the host's, "
             f"{memory.buffer_mb} MiB of it the shuffle buffer{cached}",
             f"precision    {c.precision} in the first layer's products",
-            f"disk         at most {human_bytes(self.disk_bytes)}{free}",
+            f"disk         at most {human_bytes(self.disk_bytes)}{files}{free}",
             f"time         roughly {each} an epoch, {most} at most",
         ]

@@ -34,7 +34,7 @@ from pipeline.settings.schema import TrainConfig
 from pipeline.stages.costs import check_disk
 from pipeline.stages.train.inputs import check_task, drawable, features_sha256, open_features, reading
 from pipeline.stages.train.job import TrainJob
-from pipeline.stages.train.pixels import settle_subspace
+from pipeline.stages.train.pixels import all_map_bytes, load_subspace, settle_subspace
 from pipeline.stages.train.plan import AUTO, OFF, TrainPlan
 from pipeline.stages.train.sampling import heat_grid, make_sampler, plan_memory
 from pipeline.stages.train.split import split_images, validation_images
@@ -51,10 +51,12 @@ def prepare(
     memory_budget: int | None = None,
     task: str | None = None,
     excluded: Collection[int] = (),
+    workers: int = 0,
 ) -> TrainJob:
     """Read the store's index, plan the run, and check it against its folder.
 
-    ``excluded``: positions of images that take no part. Raises UsageError for a store, task, folder or budget
+    ``excluded``: positions of images that take no part. ``workers``: processes that will do the steps on this
+    machine, beside this one. Raises UsageError for a store, task, folder or budget
     that cannot be used, RunError where the disk is too small, StoreError for a damaged store.
     """
     folder = Path(config.out)
@@ -79,13 +81,16 @@ def prepare(
             memory = plan_memory(plan, device, memory_budget)
             plan = replace(plan, config=replace(plan.config, buffer_mb=memory.buffer_mb))
             info = replace(info, training={**info.training, "buffer_mb": memory.buffer_mb})
+            known = None if overwrite else load_subspace(folder, info)
+            map_bytes = all_map_bytes(store, plan, memory, device, memory_budget, workers, known)
+            plan = replace(plan, map_bytes=map_bytes)
         average = store.average_latent  # needed at the very end: damage to it is better found now
     if interpreter is None:
         check_writable(folder)
         if replaces is not None and found == "finished":
             check_writable(keeping_folder(folder))  # at the very end it would be too late
         kept = used_bytes(folder) if replaces is not None and found == "finished" else -used_bytes(folder)
-        needed = max(0, plan.disk_bytes + kept)
+        needed = max(0, plan.state_bytes + kept) + plan.map_bytes
         check_disk(Location.parse(folder), needed, "training", "free some, or choose another --out")
     return TrainJob(store, plan, info, memory, interpreter, state, average, replaces)
 

@@ -83,6 +83,7 @@ def train(
             memory_budget=memory_budget,
             task=task,
             excluded=excluded,
+            workers=_workers_here(cluster),
         )
         if job.interpreter is not None:
             finish_saving(folder)  # where a run was killed at the very end
@@ -108,20 +109,36 @@ def dry_run(
     overwrite: bool = False,
     memory_budget: int | None = None,
     task: str | None = None,
+    cluster: ClusterChoice | None = None,
 ) -> list[str]:
     """The lines of ``--dry-run``: what ``train`` would do with these settings, and what it would cost.
+
+    Memory and time are of one process, the disk of all on this machine.
 
     Raises what ``train`` would raise before it begins, with the same words.
     """
     device, config = torch.device(device), _with_named_folder(config)
     folder = config.out
     with _locked(folder):
-        job = prepare(store_path, config, device, overwrite=overwrite, memory_budget=memory_budget, task=task)
+        job = prepare(
+            store_path,
+            config,
+            device,
+            overwrite=overwrite,
+            memory_budget=memory_budget,
+            task=task,
+            workers=_workers_here(cluster),
+        )
     if job.memory is None:
         return [_nothing_to_do(folder)]
     flops = GPU_FLOPS if device.type == "cuda" else CPU_FLOPS * torch.get_num_threads()
     free_bytes = Location.parse(folder).free_bytes()
     return [*notes(job), *job.plan.lines(job.memory, free_bytes=free_bytes, flops_per_second=flops)]
+
+
+def _workers_here(cluster: ClusterChoice | None) -> int:
+    """How many processes of this machine are asked for. Those of a cluster are not known before they come."""
+    return cluster.workers or 0 if cluster is not None else 0
 
 
 def summary(info: InterpreterInfo) -> str:

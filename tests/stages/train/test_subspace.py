@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import os
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -17,15 +19,22 @@ from torch import Tensor
 import fstore
 from fstore import format as fmt
 from fstore.cache import CachedPyramid
+from fstore.display import human_bytes
 from fstore.feature_store import FeatureStore
+from fstore.location import Location
 from fstore.map_file import MapFile
+from pipeline.cluster.choice import ClusterChoice
+from pipeline.errors import RunError
 from pipeline.interpreter.files import load_interpreter
 from pipeline.models.interpreter import InterpreterEnsemble
 from pipeline.settings.schema import TrainConfig
+from pipeline.stages.train import pixels
 from pipeline.stages.train.making import on_all_channels
 from pipeline.stages.train.pixels import settle_subspace
 from pipeline.stages.train.plan import OFF
-from pipeline.stages.train.stage import train
+from pipeline.stages.train.prepare import prepare
+from pipeline.stages.train.sampling import plan_memory
+from pipeline.stages.train.stage import dry_run, train
 from pipeline.stages.train.subspace import LARGEST, Subspace, find_subspace
 
 META = make_meta("pyramid", grid=(64, 64))
@@ -159,6 +168,78 @@ def test_the_interpreter_is_one_on_all_channels(annotated: Path, tmp_path: Path,
         "interpreter.safetensors",
     }
     assert load_interpreter(tmp_path / "i").sha256 == found.sha256
+
+
+SHORT = TrainConfig(members=2, batch_size=16, epoch_pixels=320, max_epochs=1, hidden=(8, 6), cache="none")
+
+
+def disk_line(store: Path, config: TrainConfig, workers: int | None) -> str:
+    cluster = None if workers is None else ClusterChoice(workers)
+    return next(line for line in dry_run(store, config, cluster=cluster) if line.startswith("disk"))
+
+
+@pytest.mark.parametrize("cache", ["none", "1GB"])
+def test_the_disk_has_the_files_of_maps_of_all_processes(
+    annotated: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, cache: str
+) -> None:
+    config = replace(SHORT, out=tmp_path / "i", cache=cache)
+    jobs = {workers: prepare(annotated, config, torch.device("cpu"), workers=workers) for workers in (0, 3)}
+    files, plan = [], jobs[0].plan
+
+    class Measured(MapFile):
+        def __init__(self, *arguments: Any, **named: Any) -> None:
+            super().__init__(*arguments, **named)
+            files.append(os.fstat(self._file.fileno()).st_size)
+
+    monkeypatch.setattr(pixels, "MapFile", Measured)
+    train(annotated, config)
+    exact = [*files, 0][0]
+    assert len(files) == (cache == "none")
+    assert exact <= plan.map_bytes <= (cache == "none") * plan.pyramid_bytes
+    assert jobs[3].plan.map_bytes == 4 * plan.map_bytes
+    for workers in (0, 3):
+        of_all = jobs[workers].plan.disk_bytes
+        assert of_all == plan.state_bytes + (1 + workers) * plan.map_bytes
+        line = disk_line(annotated, replace(config, out=tmp_path / "new"), workers or None)
+        assert f"at most {human_bytes(of_all)}" in line and ("files of maps" in line) == (cache == "none")
+    assert "files of maps" not in disk_line(annotated, replace(config, out=tmp_path / "n", subspace=OFF), 3)
+
+
+def test_a_known_subspace_says_the_size_of_its_file(store: FeatureStore, tmp_path: Path) -> None:
+    subspace = find_subspace(store.meta, [store.native_maps(image) for image in range(3)], 0.9)
+    plan = prepare(tmp_path / "p.zarr", replace(SHORT, out=tmp_path / "i"), torch.device("cpu")).plan
+    images = plan.split.training + plan.split.held_out
+
+    def read(image: int) -> list[Tensor]:
+        return subspace.project(store.native_maps(image))
+
+    filed = MapFile(store, images, tmp_path, layers=subspace.layers, read=read)
+    assert pixels.map_file_bytes(store, plan, subspace) == os.fstat(filed._file.fileno()).st_size
+    assert pixels.map_file_bytes(store, plan, subspace) < pixels.map_file_bytes(store, plan)
+
+
+def test_a_disk_without_room_for_a_file_of_maps_is_refused(
+    annotated: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    config = replace(SHORT, out=tmp_path / "i")
+    plan = prepare(annotated, config, torch.device("cpu")).plan
+    monkeypatch.setattr(Location, "free_bytes", lambda self: plan.disk_bytes)
+    dry_run(annotated, config)
+    with pytest.raises(RunError, match="training needs about"):
+        dry_run(annotated, config, cluster=ClusterChoice(1))
+    monkeypatch.setattr(Location, "free_bytes", lambda self: plan.state_bytes)
+    for run in (dry_run, train):
+        with pytest.raises(RunError, match="training needs about"):
+            run(annotated, config)
+    dry_run(annotated, replace(config, cache="1GB"))
+    found = fstore.open(annotated)
+    assert isinstance(found, FeatureStore)
+    memory = plan_memory(plan, torch.device("cpu"), None)
+    monkeypatch.setattr(Location, "free_bytes", lambda self: 10)
+    with pytest.raises(
+        RunError, match=r"a file of maps needs about .*; free some, or hold them with --cache"
+    ):
+        pixels.open_pixels(found, plan, memory, torch.device("cpu"), tmp_path)  # as a worker does
 
 
 @pytest.mark.slow

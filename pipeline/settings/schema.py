@@ -404,7 +404,9 @@ class SegmentConfig:
     )
     real_annotations: Path | None = setting(None, PATH, "Their annotations, in any format.")
     real_annotation_format: str = setting(
-        "auto", choice(*ANNOTATION_FORMATS), "Format of --real-annotations; auto tells it from the files."
+        "auto",
+        choice(*ANNOTATION_FORMATS),
+        "Format of the photographs' annotations; auto tells it from the files.",
     )
     num_real: int | None = setting(
         None,

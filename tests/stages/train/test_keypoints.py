@@ -10,6 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+import zarr
 from hypothesis import given
 from hypothesis import strategies as st
 from support.commands import dgan, done
@@ -320,8 +321,13 @@ def test_the_writer_asks_for_the_keypoints_that_the_store_holds(tmp_path: Path) 
     for wrong in (None, given[:2]):
         with pytest.raises(StoreError, match=r"keypoints have shape .*expected \(3, 3\)"):
             writer.write_image(0, make_maps(0, NATIVE), picture, mask, latent, wrong)
-    writer.write_image(0, make_maps(0, NATIVE), picture, mask, latent, 2 * given)
+    with pytest.raises(
+        StoreError, match=r"array 'keypoints', image 0: has 2.0 as third value, expected 0 or 1"
+    ):
+        writer.write_image(0, make_maps(0, NATIVE), picture, mask, latent, 2 * given)
+    writer.write_image(0, make_maps(0, NATIVE), picture, mask, latent, given)
     writer.close()
+    zarr.open_array(tmp_path / "s.zarr" / "keypoints", mode="r+")[0] = 2 * given
     assert any("expected 0 or 1" in line for line in fstore.verify_store(tmp_path / "s.zarr").problems)
     with pytest.raises(MismatchError, match="keypoints"):
         fstore.create(tmp_path / "s.zarr", make_meta(), num_images=1, latent_shape=(8,))

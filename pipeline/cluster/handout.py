@@ -10,8 +10,10 @@ from __future__ import annotations
 
 import itertools
 import pickle
+from asyncio import run_coroutine_threadsafe
 from collections import deque
 from collections.abc import Callable, Iterator
+from concurrent.futures import wait
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from queue import Empty, SimpleQueue
@@ -190,15 +192,19 @@ class Handout:
             future.release()
 
     def _fetched(self, flight: Flight) -> Outcome:
-        """The outcome, which lies at the worker; one that has died since then will never send it."""
+        """The outcome, which lies at the worker; one that has died since then will never send it.
+
+        The request is left to itself then, and never cancelled, as the time limit of ``Future.result`` does:
+        dask joins later requests to it, so that each of them would be cancelled too.
+        """
+        loop = self._client.loop.asyncio_loop
+        request = run_coroutine_threadsafe(self._client.gather(flight.future, asynchronous=True), loop)
         end = monotonic() + RESULT_SECONDS
-        while True:
-            try:
-                outcome: Outcome = flight.future.result(timeout=LOOK_SECONDS)
-                return outcome
-            except TimeoutError:
-                if flight.member.address not in self._client.nthreads() or monotonic() > end:
-                    return LOST
+        while not wait([request], LOOK_SECONDS).done:
+            if flight.member.address not in self._client.nthreads() or monotonic() > end:
+                return LOST
+        outcome: Outcome = request.result()
+        return outcome
 
     def _look(self) -> None:
         """Have new workers prepare, and take back the tasks of those that are gone."""

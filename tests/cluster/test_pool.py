@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import gc
 import os
 import threading
@@ -17,7 +18,7 @@ from support import stub_stage
 from support.clusters import thread_cluster
 
 from fstore.errors import MismatchError
-from pipeline.cluster import attendance, existing, worker
+from pipeline.cluster import attendance, existing, handout, worker
 from pipeline.cluster.choice import ClusterChoice
 from pipeline.cluster.handout import Flight, Handout
 from pipeline.cluster.opening import open_pool
@@ -46,6 +47,22 @@ def test_every_task_is_done_once_and_comes_back_with_its_figures(pool: Pool, tmp
     got = list(pool.run(stub_stage.begin, (str(tmp_path),), stub_stage.double, iter(range(40))))
     assert sorted(got) == [(task, 2 * task) for task in range(40)]
     assert len(list(tmp_path.glob("begun-*"))) == 1  # both workers are threads of one process
+
+
+def test_results_that_come_later_than_they_are_waited_for_come_all_the_same(
+    pool: Pool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    client = pool._crew.client
+    gather = client._gather_remote
+
+    async def late(*arguments: Any) -> Any:  # as where the machine is too busy to go on with it
+        await asyncio.sleep(0.05)
+        return await gather(*arguments)
+
+    monkeypatch.setattr(client, "_gather_remote", late)
+    monkeypatch.setattr(handout, "LOOK_SECONDS", 0.01)
+    got = list(pool.run(stub_stage.begin, (str(tmp_path),), stub_stage.double, range(20)))
+    assert sorted(got) == [(task, 2 * task) for task in range(20)]
 
 
 def test_no_tasks_are_done_without_waiting_for_a_worker(pool: Pool, tmp_path: Path) -> None:

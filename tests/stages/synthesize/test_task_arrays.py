@@ -65,7 +65,7 @@ OBJECTS = 2**17  # bytes of what threads and zarr hold beside arrays, which does
 
 
 class RandomImages:
-    """In place of ``LabelledImages``: noise, which hardly compresses."""
+    """In place of ``LabelledImages``: noise, which hardly compresses, and labels at random."""
 
     def __init__(self, meta: fmt.DatasetMeta) -> None:
         self._meta, self._random = meta, np.random.default_rng(0)
@@ -73,7 +73,8 @@ class RandomImages:
     def batch(self, images: range, wanted: int) -> LabelledBatch:
         def noise(spec: fmt.ArraySpec) -> torch.Tensor:
             if spec.dtype == "uint8":
-                return torch.from_numpy(self._random.integers(0, 256, spec.shape, np.uint8))
+                end = len(self._meta.classes) if spec.name == "labels" else 256
+                return torch.from_numpy(self._random.integers(0, end, spec.shape, np.uint8))
             return torch.from_numpy(self._random.random(spec.shape, np.float32).astype(spec.dtype))
 
         tensors = {spec.name: noise(spec) for spec in fmt.dataset_arrays(self._meta, wanted)}

@@ -85,12 +85,15 @@ def rendered_again(folder: Path, store, device: str) -> list[Tensor]:  # type: i
     """Every layer's map of image 0, [c, h, w] float32 on the device, from the folder's inputs."""
     from pipeline.checkpoints.read import load_generator
     from pipeline.machine.device import select_device
+    from pipeline.machine.threads import one_thread
     from pipeline.rendering.renderer import Renderer, RenderSettings
 
     settings = RenderSettings.from_record(store.meta.generator, store.meta.grid, store.meta.crop_rows)
     generator = load_generator(folder / CHECKPOINT).generator
     renderer = Renderer(generator, settings, store.average_latent, select_device(device))
-    return [values[0] for values in renderer.render(np.load(folder / "latents.npy")[:1], "z", [0]).features]
+    with one_thread():  # as extraction renders
+        rendered = renderer.render(np.load(folder / "latents.npy")[:1], "z", [0])
+    return [values[0] for values in rendered.features]
 
 
 def map_error(stored: Tensor, values: Tensor) -> float:

@@ -3,8 +3,9 @@
     python -m benchmarks.extraction
 
 (M) is ``benchmarks.memmap_features``. Every way runs as a child, in turns, for one image and for several, so
-that the time of one more image is told from that of starting. Two floors stand beside them: the renderer
-alone, and plain files of the same bytes as the dense store's, forced to the disk. *Core s* is the time that
+that the time of one more image is told from that of starting. Floors stand beside them: plain files of the
+same bytes as the dense store's, forced to the disk, and the renderer alone, all cores for one image and, on a
+CPU, an image a core. *Core s* is the time that
 all cores together work for one more image: divided by their number it is the least that an image can take,
 however well rendering and writing overlap. Exit code 1 if a peak passes the limit, the layouts disagree in
 one bit, or a stored value differs from exact resizing by more than the roundings that
@@ -18,7 +19,8 @@ import os
 import shutil
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -51,7 +53,10 @@ from pipeline.machine.cores import num_cores
 
 PEAK_LIMIT = {"cpu": 2 * 2**30, "cuda": 3 * 2**30}  # bytes above the imports
 MEMMAP = "(M) memmap"
-FLOORS = ("plain files of dense", "render alone")  # of the layouts, in their order
+PLAIN_FILES = "plain files of dense"
+RENDER = "render alone"
+SIDE_BY_SIDE = "render alone, an image a core"
+FLOORS = {"dense": (PLAIN_FILES,), "pyramid": (RENDER, SIDE_BY_SIDE)}
 Runs = dict[tuple[str, int], list[ChildRun]]  # by way and number of images
 
 
@@ -59,8 +64,8 @@ Runs = dict[tuple[str, int], list[ChildRun]]  # by way and number of images
 class Floor:
     """What takes an image without everything around it: seconds, and seconds of all cores together."""
 
-    seconds: list[float]
-    core_seconds: list[float]
+    seconds: Sequence[float]
+    core_seconds: Sequence[float]
 
 
 def run_way(way: str, case: Case, folder: Path, device: str) -> ChildRun:
@@ -129,12 +134,13 @@ def write_plainly(path: Path, content: bytes) -> None:
         os.fsync(file.fileno())
 
 
-def render_alone(folder: Path, device_name: str, num_images: int = 4) -> Floor:
-    """Rendering one image and nothing else, warm, ``num_images`` times."""
+def render_alone(folder: Path, device_name: str, num_images: int = 4) -> dict[str, Floor]:
+    """Rendering and nothing else, warm: one image after the other, and on a CPU one a core as well."""
     import torch
 
     from pipeline.checkpoints.read import load_generator
     from pipeline.machine.device import select_device
+    from pipeline.machine.threads import one_thread
     from pipeline.rendering.renderer import Renderer, RenderSettings
 
     device = select_device(device_name)
@@ -148,12 +154,21 @@ def render_alone(folder: Path, device_name: str, num_images: int = 4) -> Floor:
         if device.type == "cuda":
             torch.cuda.synchronize(device)
 
+    def several() -> None:
+        with one_thread(), ThreadPoolExecutor(num_cores()) as pool:
+            for rendering in [pool.submit(one) for _ in range(num_cores())]:
+                rendering.result()
+
     one()
-    times = [both_clocks(one) for _ in range(num_images)]
-    return Floor([seconds for seconds, _ in times], [cores for _, cores in times])
+    floors = {RENDER: Floor(*zip(*(both_clocks(one) for _ in range(num_images)), strict=True))}
+    if device.type == "cpu":
+        several()
+        times = [[each / num_cores() for each in both_clocks(several)] for _ in range(num_images)]
+        floors[SIDE_BY_SIDE] = Floor(*zip(*times, strict=True))
+    return floors
 
 
-def spread(seconds: list[float]) -> str:
+def spread(seconds: Sequence[float]) -> str:
     """Smallest and largest."""
     return f"{min(seconds):.2f} to {max(seconds):.2f}"
 
@@ -200,7 +215,7 @@ def measure(case: Case, folder: Path, options: argparse.Namespace) -> bool:
     agreement = check(most, options.pixels, options.device)
     files = [write_all_plainly(most / "dense.zarr", most / "plain") for _ in range(options.repeats)]
     plain = Floor(*([each / options.images for each in times] for times in zip(*files, strict=True)))
-    floors = dict(zip(FLOORS, (plain, render_alone(most, options.device)), strict=True))
+    floors = {PLAIN_FILES: plain, **render_alone(most, options.device)}
     width = generators.feature_width(case.widths)
     title = (
         f"extract-features, {case.name}, {case.resolution} x {case.resolution} x {width}, {options.device}"
@@ -213,8 +228,10 @@ def measure(case: Case, folder: Path, options: argparse.Namespace) -> bool:
     )
     if not on_gpu and not case.crop_rows:
         summarise(runs, options.images)
-    for way, floor in zip(LAYOUTS, FLOORS, strict=True):
-        report_floor(runs, way, floor, floors[floor])
+    for way, names in FLOORS.items():
+        for name in names:
+            if name in floors:
+                report_floor(runs, way, name, floors[name])
     print(f"dense and pyramid agree bit for bit at {options.pixels} pixels: {agreement.same_bits}")
     unit = f"of the float16 spacing (one rounding is {ONE_ROUNDING})"
     print(f"stored maps, worst distance to the network's, rendered again: {agreement.maps:.4f} {unit}")

@@ -28,15 +28,29 @@ class BackgroundCalls:
         self._stop = stop
         self._pool = ThreadPoolExecutor(1, thread_name_prefix="dgan-write")
         self._unfinished: deque[Future[Any]] = deque()
+        self._has_failed = False
 
     def submit(self, call: Callable[..., object], *arguments: Any) -> None:
         """Have ``call(*arguments)`` done after all earlier ones."""
         if self._depth == 0:
             call(*arguments)
             return
-        while len(self._unfinished) >= self._depth:
+        self.make_room()
+        self._unfinished.append(self._pool.submit(self._run, call, *arguments))
+
+    def _run(self, call: Callable[..., object], *arguments: Any) -> None:
+        if self._has_failed:
+            return
+        try:
+            call(*arguments)
+        except BaseException:
+            self._has_failed = True
+            raise
+
+    def make_room(self) -> None:
+        """Wait until a further ``submit`` would not have to wait. Raises what a finished call raised."""
+        while self._unfinished and len(self._unfinished) >= self._depth:
             self._unfinished.popleft().result()
-        self._unfinished.append(self._pool.submit(call, *arguments))
 
     def check(self) -> None:
         """Raise what a finished call raised, without waiting: long work need not go on to the next submit."""

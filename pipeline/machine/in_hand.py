@@ -6,8 +6,11 @@ This module knows no signals. It imports nothing slow, because it is asked while
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
+from typing import TypeVar
+
+T = TypeVar("T")
 
 
 class _State:
@@ -16,7 +19,7 @@ class _State:
 
 
 @contextmanager
-def batches_finished(settle: Callable[[], None]) -> Iterator[Callable[[], None]]:
+def batches_finished(settle: Callable[[], None] = lambda: None) -> Iterator[Callable[[], None]]:
     """A block of the main thread whose batches are finished before the program stops.
 
     The block calls what it is given between two batches: KeyboardInterrupt is raised there where somebody has
@@ -37,6 +40,17 @@ def batches_finished(settle: Callable[[], None]) -> Iterator[Callable[[], None]]
         _State.is_open = False
     if _State.is_asked:
         _stop()
+
+
+def until_asked(batches: Iterable[T]) -> Iterator[T]:
+    """The batches, until somebody asks to stop: for a block that has several in hand, and finishes them all.
+
+    KeyboardInterrupt is raised at the end of the block then.
+    """
+    for batch in batches:
+        if _State.is_asked:
+            return
+        yield batch
 
 
 def ask_to_stop() -> bool:

@@ -34,7 +34,14 @@ def check(
             what is left to write.
     """
     on_gpu = device.type == "cuda"
-    sizes = extract_sizes(job.meta, job.num_images, job.loaded.generator, job.render_batch, on_gpu=on_gpu)
+    sizes = extract_sizes(
+        job.meta,
+        job.num_images,
+        job.loaded.generator,
+        job.render_batch,
+        on_gpu=on_gpu,
+        threads=torch.get_num_threads(),
+    )
     memory = plan_memory(sizes, memory_budget)
     latent_shape = job.inputs.latents.values.shape[1:]
     revision = fstore.check_create(

@@ -6,6 +6,7 @@ It renders one image to estimate the time; it writes nothing.
 from __future__ import annotations
 
 import time
+from contextlib import nullcontext
 
 import torch
 
@@ -14,10 +15,12 @@ from fstore import format as fmt
 from fstore.display import human_bytes, human_duration
 from fstore.location import Location
 from pipeline.errors import count
+from pipeline.machine.threads import one_thread
 from pipeline.rendering.renderer import Renderer
 from pipeline.stages import costs
 from pipeline.stages.extract.job import ExtractJob
 from pipeline.stages.extract.memory import ExtractMemory
+from pipeline.stages.extract.side_by_side import renders_on_one_thread
 
 # Of dense features resized, compressed and written on two cores (docs/performance.md).
 WRITE_BYTES_PER_SECOND = 200e6
@@ -36,7 +39,7 @@ def plan_lines(
     dense_raw = 2 * n * meta.height * meta.width * meta.channels
     raw = costs.store_bytes(meta, n)
     left = n - (0 if revision is None else len(revision.committed))
-    seconds = _render_seconds(job, device) * left + raw * left / n / WRITE_BYTES_PER_SECOND
+    seconds = _render_seconds(job, device) / memory.renderers * left + raw * left / n / WRITE_BYTES_PER_SECOND
     on_device = f", about {human_bytes(_device_bytes(job))} at the peak" if device.type == "cuda" else ""
     lines = [
         f"checkpoint   {job.loaded.path} ({job.loaded.generator.architecture}, "
@@ -69,7 +72,8 @@ def _device_bytes(job: ExtractJob) -> int:
 def _render_seconds(job: ExtractJob, device: torch.device) -> float:
     renderer = Renderer(job.loaded.generator, job.settings, job.average_latent, device)
     start = time.perf_counter()
-    renderer.render(job.inputs.latents.values[:1], job.inputs.latents.space, [0])
+    with one_thread() if renders_on_one_thread(device, job.render_batch) else nullcontext():
+        renderer.render(job.inputs.latents.values[:1], job.inputs.latents.space, [0])
     if device.type == "cuda":
         torch.cuda.synchronize(device)
     return time.perf_counter() - start

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from contextlib import closing
+from functools import partial
 
 import torch
 
@@ -22,8 +23,7 @@ from pipeline.inputs.annotations.load import Annotations
 from pipeline.inputs.checkpoint_choice import load_chosen
 from pipeline.inputs.generator import generator_record, render_settings
 from pipeline.inputs.pictures.check import check_pictures
-from pipeline.machine.background import BackgroundCalls
-from pipeline.machine.in_hand import batches_finished
+from pipeline.machine.in_hand import batches_finished, until_asked
 from pipeline.machine.memory import return_freed_memory
 from pipeline.machine.progress import progress
 from pipeline.machine.provenance import created_record
@@ -41,6 +41,7 @@ from pipeline.stages.extract.inputs import ExtractInputs, read_inputs
 from pipeline.stages.extract.job import ExtractJob
 from pipeline.stages.extract.memory import ExtractMemory
 from pipeline.stages.extract.plan import plan_lines
+from pipeline.stages.extract.side_by_side import render_and_write, renders_on_one_thread
 from pipeline.stages.extract.workers import opened_pool, write_on_workers
 
 
@@ -126,7 +127,7 @@ def extract(
     cluster: ClusterChoice | None = None,
     say: Callable[[str], None] = print,
 ) -> str:
-    """Render and write what is not committed yet, a batch while the image before is written.
+    """Render and write what is not committed yet, with several images in hand at once.
 
     A store that is there may hold fewer images, and other annotations of them: those are written anew.
     ``cluster``: processes that render and write; None: this one does. ``memory_budget`` is of each.
@@ -159,7 +160,7 @@ def extract(
         if pending and pool is not None:
             write_on_workers(job, writer, pending, pool, memory_budget)
         elif pending:
-            _write_pending(job, device, writer, pending, memory.queue_depth)
+            _write_pending(job, device, writer, pending, memory)
     return (
         f"{location}: {count(job.num_images, 'image')} committed, features ({job.num_images}, "
         f"{job.meta.height}, {job.meta.width}, " + (f"{job.meta.channels}) float16, layout {job.meta.layout}")
@@ -215,13 +216,13 @@ def _write_pending(
     device: torch.device,
     writer: fstore.FeatureWriter,
     pending: list[int],
-    queue_depth: int,
+    memory: ExtractMemory,
 ) -> None:
     renderer = Renderer(job.loaded.generator, job.settings, job.average_latent, device)
+    render = partial(_rendered, job, renderer, writer)
     with (
         progress("extracting features", job.num_images, "images", job.num_images - len(pending)) as bar,
-        BackgroundCalls(queue_depth, writer.stop) as background,
-        batches_finished(background.finish) as between_batches,
+        batches_finished(),
     ):
 
         def write(prepared: fstore.PreparedImage) -> None:
@@ -229,16 +230,16 @@ def _write_pending(
             return_freed_memory()
             bar.advance(1)
 
-        for first, wanted in pending_batches(pending, job.render_batch):
-            for prepared in _rendered(job, renderer, writer, first, wanted):
-                background.submit(write, prepared)
-            between_batches()
+        batches = until_asked(pending_batches(pending, job.render_batch))
+        alone = renders_on_one_thread(device, job.render_batch)
+        render_and_write(batches, render, write, memory, on_one_thread=alone, stop=writer.stop)
 
 
 def _rendered(
-    job: ExtractJob, renderer: Renderer, writer: fstore.FeatureWriter, first: int, wanted: list[int]
+    job: ExtractJob, renderer: Renderer, writer: fstore.FeatureWriter, batch: tuple[int, list[int]]
 ) -> Iterator[fstore.PreparedImage]:
     """Render a batch and prepare the images of it that are wanted."""
+    first, wanted = batch
     latents, annotations, keypoints = job.inputs.latents, job.inputs.annotations, job.inputs.keypoints
     images = batch_images(first, job.render_batch, job.num_images)
     numbers = [latents.numbers[image] for image in images]

@@ -16,7 +16,13 @@ from pipeline.stages.extract.memory import ExtractSizes, extract_sizes, host_byt
 
 amounts = st.integers(1, 10**9)
 sizes = st.builds(
-    ExtractSizes, band=amounts, largest_layer=amounts, pyramid=amounts, held=amounts, rendering=amounts
+    ExtractSizes,
+    band=amounts,
+    largest_layer=amounts,
+    pyramid=amounts,
+    held=amounts,
+    rendering=amounts,
+    renderers=st.integers(1, 3),
 )
 
 
@@ -30,7 +36,8 @@ def test_a_plan_fits_its_budget_or_is_refused_with_the_least_that_does(
     except UsageError:
         assert all(host_bytes(found, *way) > budget for way in ways)
         return
-    assert plan.host_bytes == host_bytes(found, plan.band_buffers, plan.queue_depth) <= budget
+    way = (plan.band_buffers, plan.queue_depth, plan.renderers)
+    assert plan.host_bytes == host_bytes(found, *way) <= budget
 
 
 @given(sizes, st.integers(1, 10**10), st.integers(0, 10**10))
@@ -40,6 +47,7 @@ def test_a_larger_budget_never_takes_overlap_away(found: ExtractSizes, budget: i
     except UsageError:
         return
     plan = plan_memory(found, budget + more)
+    assert plan.renderers >= less.renderers
     assert (plan.queue_depth, plan.band_buffers) >= (less.queue_depth, less.band_buffers)
     assert plan_memory(found, None).host_bytes >= plan.host_bytes
 

@@ -12,10 +12,11 @@ from fstore import format as fmt
 from fstore.display import human_bytes
 from pipeline.errors import UsageError
 from pipeline.models.generator import Generator
+from pipeline.rendering.side_by_side import MOST_AT_ONCE
 from pipeline.stages import costs
 
 FASTEST = 3  # band buffers: one being made, two being compressed and written; more gain nothing
-MOST_RENDERERS = {"dense": 2, "pyramid": 3}  # with which 512 x 512 x 5088 stays below 2 GiB
+MOST_RENDERERS = {"dense": 2, "pyramid": MOST_AT_ONCE}  # with which 512 x 512 x 5088 stays below 2 GiB
 COMPRESSED_COPIES = 2  # of a shard being written: its chunks and the joined file, at worst as large as raw
 
 

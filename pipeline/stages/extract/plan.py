@@ -17,10 +17,10 @@ from fstore.location import Location
 from pipeline.errors import count
 from pipeline.machine.threads import one_thread
 from pipeline.rendering.renderer import Renderer
+from pipeline.rendering.side_by_side import renders_on_one_thread
 from pipeline.stages import costs
 from pipeline.stages.extract.job import ExtractJob
 from pipeline.stages.extract.memory import ExtractMemory
-from pipeline.stages.extract.side_by_side import renders_on_one_thread
 
 # Of dense features resized, compressed and written on two cores (docs/performance.md).
 WRITE_BYTES_PER_SECOND = 200e6

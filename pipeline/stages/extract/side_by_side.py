@@ -1,8 +1,6 @@
-"""Renders batches and writes their images, several at once. It knows no inputs and no network.
+"""Renders batches and writes their images, several in hand at once. It knows no inputs and no network.
 
-On a CPU every image is rendered by one thread, also where only one is rendered at a time: with another number
-of threads a network's output would change by a rounding. Two images by one thread each also take less time
-than one after the other by two threads, which wait for each other after each operation.
+``pipeline.rendering.side_by_side`` says why an image is rendered by one thread.
 """
 
 from __future__ import annotations
@@ -19,11 +17,6 @@ from pipeline.machine.threads import one_thread
 from pipeline.stages.extract.memory import ExtractMemory
 
 Batch = TypeVar("Batch")
-
-
-def renders_on_one_thread(device: torch.device, render_batch: int) -> bool:
-    """Whether each image is rendered by one thread. A batch that is rendered in one pass has all of them."""
-    return device.type == "cpu" and render_batch == 1
 
 
 def render_and_write(

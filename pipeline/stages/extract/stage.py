@@ -30,6 +30,7 @@ from pipeline.machine.provenance import created_record
 from pipeline.quality.annotation_review import review_annotations
 from pipeline.rendering.layer_selection import with_layers
 from pipeline.rendering.renderer import Renderer, RenderSettings
+from pipeline.rendering.side_by_side import renders_on_one_thread
 from pipeline.settings.classes import default_names, default_palette
 from pipeline.settings.schema import Config
 from pipeline.stages import costs
@@ -41,7 +42,7 @@ from pipeline.stages.extract.inputs import ExtractInputs, read_inputs
 from pipeline.stages.extract.job import ExtractJob
 from pipeline.stages.extract.memory import ExtractMemory
 from pipeline.stages.extract.plan import plan_lines
-from pipeline.stages.extract.side_by_side import render_and_write, renders_on_one_thread
+from pipeline.stages.extract.side_by_side import render_and_write
 from pipeline.stages.extract.workers import opened_pool, write_on_workers
 
 

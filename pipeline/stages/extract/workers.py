@@ -28,12 +28,13 @@ from pipeline.machine.memory import return_freed_memory
 from pipeline.machine.progress import progress
 from pipeline.rendering.layer_selection import with_layers
 from pipeline.rendering.renderer import Renderer
+from pipeline.rendering.side_by_side import renders_on_one_thread
 from pipeline.settings.absolute_paths import absolute, with_absolute_paths
 from pipeline.settings.schema import Config
 from pipeline.stages.extract.batches import batch_images, pending_batches, render_batch
 from pipeline.stages.extract.job import ExtractJob
 from pipeline.stages.extract.memory import ExtractMemory, extract_sizes, plan_memory
-from pipeline.stages.extract.side_by_side import render_and_write, renders_on_one_thread
+from pipeline.stages.extract.side_by_side import render_and_write
 
 
 @dataclass(frozen=True)

@@ -6,11 +6,14 @@ It renders, and labels, one image to estimate the time; it writes nothing.
 from __future__ import annotations
 
 import time
+from contextlib import nullcontext
 
 import torch
 
 from fstore.display import human_bytes, human_duration
 from fstore.location import Location
+from pipeline.machine.threads import one_thread
+from pipeline.rendering.side_by_side import renders_at_once, renders_on_one_thread
 from pipeline.settings.options import DIVERSE, RANDOM, UNCERTAIN
 from pipeline.stages.sample.annotated import rarest_in_words
 from pipeline.stages.sample.checks import picture_bytes
@@ -40,8 +43,11 @@ def plan_lines(job: SampleJob, device: torch.device) -> list[str]:
 def _seconds(job: SampleJob, device: torch.device) -> float:
     options, renderer = job.options, job.renderer(device)
     start = time.perf_counter()
-    renderer.render(latent_values([(options.seed, 0)], job.loaded.generator.z_size), "z", [0])
-    seconds = (len(job.present) + options.num) * (time.perf_counter() - start)
+    size = job.config.features.render_batch
+    with one_thread() if renders_on_one_thread(device, size) else nullcontext():
+        renderer.render(latent_values([(options.seed, 0)], job.loaded.generator.z_size), "z", [0])
+    at_once = renders_at_once(device, size)
+    seconds = (len(job.present) + options.num) * (time.perf_counter() - start) / at_once
     if job.trained is not None:
         source = scored_images(job, renderer, job.trained)
         start = time.perf_counter()

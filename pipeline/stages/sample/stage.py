@@ -7,8 +7,9 @@ It reads what there is, renders what ``pipeline.stages.sample.choice`` chooses, 
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
+from itertools import chain
 from math import isfinite
 from pathlib import Path
 from typing import Any
@@ -27,9 +28,12 @@ from pipeline.interpreter.pairing import PairedInterpreter, load_paired
 from pipeline.interpreter.released import is_released
 from pipeline.machine.progress import progress
 from pipeline.machine.provenance import created_record
+from pipeline.machine.read_ahead import read_ahead
+from pipeline.machine.threads import one_thread
 from pipeline.models.selection import SelectedLayers
 from pipeline.rendering.latents import array_sha256
 from pipeline.rendering.renderer import Renderer, RenderSettings
+from pipeline.rendering.side_by_side import renders_at_once, renders_on_one_thread
 from pipeline.settings.classes import configured_classes
 from pipeline.settings.options import RARE, UNCERTAIN
 from pipeline.settings.schema import KEYPOINTS, AnnotationsConfig, ClassConfig, Config
@@ -207,21 +211,35 @@ def _summary(job: SampleJob, num_images: int) -> str:
 
 
 def _write_pictures(job: SampleJob, renderer: Renderer, latents: NDArray[np.float32], folder: Path) -> None:
-    """Write ``images/`` and the contact sheet. Short batches are filled up as extraction fills them."""
-    size, num = job.config.features.render_batch, len(latents)
+    """Write ``images/`` and the contact sheet."""
     thumbnails: list[Image.Image] = []
-    with progress("rendering", num, "images") as bar:
-        for first in range(0, num, size):
-            images = [min(first + place, num - 1) for place in range(size)]
-            rendered = renderer.render(latents[images], "z", images)
-            for place in range(min(size, num - first)):
-                picture = renderer.picture(rendered.images[place])
-                Image.fromarray(picture).save(folder / project.IMAGES / f"image_{first + place}.png")
-                if len(thumbnails) < MAX_SHEET_IMAGES:
-                    thumbnails.append(thumbnail(picture))
-                bar.advance(1)
-            del rendered
+    with progress("rendering", len(latents), "images") as bar:
+        for number, picture in enumerate(_pictures(job, renderer, latents)):
+            Image.fromarray(picture).save(folder / project.IMAGES / f"image_{number}.png")
+            if number < MAX_SHEET_IMAGES:
+                thumbnails.append(thumbnail(picture))
+            bar.advance(1)
     contact_sheet(thumbnails, range(len(thumbnails))).save(folder / project.SHEET)
+
+
+def _pictures(
+    job: SampleJob, renderer: Renderer, latents: NDArray[np.float32]
+) -> Iterator[NDArray[np.uint8]]:
+    """The picture of each latent, bit for bit as extraction renders it: short batches are filled up, too."""
+    size, num = job.config.features.render_batch, len(latents)
+
+    def of_batch(first: int) -> list[NDArray[np.uint8]]:
+        images = [min(first + place, num - 1) for place in range(size)]
+        rendered = renderer.render(latents[images], "z", images)
+        return [renderer.picture(rendered.images[place]) for place in range(min(size, num - first))]
+
+    batches = range(0, num, size)
+    if not renders_on_one_thread(renderer.device, size):
+        yield from chain.from_iterable(map(of_batch, batches))
+        return
+    at_once = renders_at_once(renderer.device, size)
+    with one_thread():
+        yield from chain.from_iterable(read_ahead(of_batch, batches, at_once, most_threads=at_once))
 
 
 def _record(job: SampleJob, latents: Sequence[tuple[int, int]], scores: list[float] | None) -> str:

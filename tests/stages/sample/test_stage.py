@@ -162,6 +162,18 @@ def test_the_same_command_gives_the_same_files(folder: Path) -> None:
     assert a == b
 
 
+def test_pictures_are_those_of_the_store_bit_for_bit_whatever_the_number_of_threads(folder: Path) -> None:
+    done(*sample("--out", "a", "--noise", "random", "--threads", 1))
+    draw_masks("a", list(range(5)))
+    done("extract-features", "--config", "a/dgan.toml", "--threads", 2)
+    store = fstore.open("a/features.zarr")
+    for threads in (1, 2, 3):
+        done(*sample("--out", f"{threads}", "--noise", "random", "--threads", threads))
+        for image in range(5):
+            picture = np.asarray(Image.open(f"{threads}/images/image_{image}.png"))
+            assert np.array_equal(picture, store.images[image].compute())
+
+
 @pytest.mark.slow
 def test_the_demo_goes_round_twice(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Sample, annotate exactly, extract, train, synthesize; then what the interpreter is least sure of."""

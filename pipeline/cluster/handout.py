@@ -13,7 +13,7 @@ import pickle
 from asyncio import run_coroutine_threadsafe
 from collections import deque
 from collections.abc import Callable, Iterator
-from concurrent.futures import wait
+from concurrent.futures import Future, wait
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from queue import Empty, SimpleQueue
@@ -67,6 +67,15 @@ class Flight:
     attempt: Attempt | None
     is_shared: bool = False
     """Whether its worker had another task at any time of the flight."""
+
+
+def request_result(client: Any, future: Any) -> Future[Outcome]:
+    """Ask the worker for what it has returned. Who waits no longer leaves the request to itself.
+
+    It must never be cancelled, as the time limit of dask's ``Future.result`` does: dask joins later requests
+    to one that waits, so that each of them would be cancelled too.
+    """
+    return run_coroutine_threadsafe(client.gather(future, asynchronous=True), client.loop.asyncio_loop)
 
 
 class Handout:
@@ -192,13 +201,8 @@ class Handout:
             future.release()
 
     def _fetched(self, flight: Flight) -> Outcome:
-        """The outcome, which lies at the worker; one that has died since then will never send it.
-
-        The request is left to itself then, and never cancelled, as the time limit of ``Future.result`` does:
-        dask joins later requests to it, so that each of them would be cancelled too.
-        """
-        loop = self._client.loop.asyncio_loop
-        request = run_coroutine_threadsafe(self._client.gather(flight.future, asynchronous=True), loop)
+        """The outcome, which lies at the worker; one that has died since then will never send it."""
+        request = request_result(self._client, flight.future)
         end = monotonic() + RESULT_SECONDS
         while not wait([request], LOOK_SECONDS).done:
             if flight.member.address not in self._client.nthreads() or monotonic() > end:

@@ -7,6 +7,7 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
+from support.clusters import scripted_result
 
 from pipeline.cluster import handout
 from pipeline.cluster.attendance import Attendance, Ledger, RunContent
@@ -47,7 +48,7 @@ class Restarting:
             self.process += 1
         return SimpleNamespace(
             status="finished",
-            result=lambda timeout: outcome,
+            outcome=outcome,
             release=lambda: None,
             add_done_callback=lambda call: None if outcome == GONE else call(None),
         )
@@ -58,6 +59,7 @@ class Restarting:
 
 def results(crew: Any, said: list[str], monkeypatch: pytest.MonkeyPatch) -> list[Any]:
     monkeypatch.setattr(handout, "LOOK_SECONDS", 0)
+    monkeypatch.setattr(handout, "request_result", scripted_result)
     attendance = Attendance(crew, RunContent("key", b"", None), Ledger(), said.append)
     made = Handout(attendance, crew, "key", print, str, itertools.count())
     return list(made.results(iter([1])))

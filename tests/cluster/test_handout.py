@@ -3,18 +3,27 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from types import SimpleNamespace
 from typing import Any
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from support.clusters import scripted_result
 
+from pipeline.cluster import handout
 from pipeline.cluster.attendance import Attendance, Member
 from pipeline.cluster.handout import Attempt, Flight, Handout
 from pipeline.cluster.outcomes import Done
 from pipeline.errors import RunError
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _results_of_a_script() -> Iterator[None]:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(handout, "request_result", scripted_result)
+        yield
 
 
 class Scripted(Handout):
@@ -36,9 +45,7 @@ class Scripted(Handout):
         self, member: Member, attempt: Attempt | None, call: Callable[..., Any], *more: Any
     ) -> Flight:
         name = f"flight {next(self._numbers)}"
-        future = SimpleNamespace(
-            status="finished", result=lambda timeout: Done(more[-1]), release=lambda: None
-        )
+        future = SimpleNamespace(status="finished", outcome=Done(more[-1]), release=lambda: None)
         flight = self._flights[name] = Flight(future, member, attempt)
         member.flying.add(name)
         return flight

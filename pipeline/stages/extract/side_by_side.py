@@ -62,17 +62,14 @@ def _render_side_by_side(
 ) -> None:
     """Have ``renderers`` images in hand: each is rendered, waits for its turn, or is written."""
 
+    def images(batch: Batch) -> list[fstore.PreparedImage]:
+        return list(render(batch))
+
     def write_rendered(rendering: Future[list[fstore.PreparedImage]]) -> None:
         for prepared in rendering.result():
             write(prepared)
 
     with one_thread(), ThreadPoolExecutor(renderers, thread_name_prefix="dgan-render") as pool:
         for batch in batches:
-            background.submit(write_rendered, pool.submit(_images, render, batch))
+            background.submit(write_rendered, pool.submit(images, batch))
             background.make_room()  # before the next batch is asked for: it may be the last one
-
-
-def _images(
-    render: Callable[[Batch], Iterator[fstore.PreparedImage]], batch: Batch
-) -> list[fstore.PreparedImage]:
-    return list(render(batch))
